@@ -1,0 +1,136 @@
+/*
+ * predict.h
+ *	  Who will touch which fragment next: the predictor's public face.
+ *
+ * Plain C on plain structs, no server header, no I/O, no global state: the
+ * server, the simulator and the unit tests drive the same code.  Time is
+ * counted in steps (int64, one history interval each); a step that was not
+ * observed for a node (node down) is unknown, which is not zero.
+ *
+ * Nodes and fragments are dense indexes [0, nnodes) and [0, nfragments) that
+ * the caller maps to its own ids; both may grow with fa_predictor_resize().
+ *
+ * Memory comes from the allocator given at creation.  An allocator either
+ * returns memory or does not return (longjmp); the predictor then remains
+ * destroyable.
+ */
+#ifndef FA_PREDICT_PREDICT_H
+#define FA_PREDICT_PREDICT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define FA_PREDICT_MAX_HORIZONS 4
+#define FA_PREDICT_CALIBRATION_BINS 10
+
+/* One entry a model; the mixture comes last.  New models go before it. */
+typedef enum FaModel
+{
+	FA_MODEL_STATIC,			/* long-run shares, the floor to beat */
+	FA_MODEL_RECENT,			/* level and trend of the recent past */
+	FA_MODEL_SEASONAL,			/* slot means over the seasons found */
+	FA_MODEL_MIXTURE,			/* what is published */
+	FA_NMODELS
+} FaModel;
+
+typedef struct FaAllocator
+{
+	void	   *(*alloc) (void *arg, size_t size);	/* zeroed */
+	void		(*release) (void *arg, void *ptr);
+	void	   *arg;
+} FaAllocator;
+
+typedef struct FaPredictorConfig
+{
+	int			nhorizons;		/* 1 .. FA_PREDICT_MAX_HORIZONS */
+	int			horizons[FA_PREDICT_MAX_HORIZONS];	/* in steps, ascending */
+	int			max_season;		/* longest season looked for, in steps */
+	double		forgetting;		/* 0: library's choice */
+	uint64_t	seed;
+} FaPredictorConfig;
+
+/* One non-zero cell of a step. */
+typedef struct FaCell
+{
+	int32_t		node;
+	int32_t		fragment;
+	double		count;			/* accesses in the step */
+} FaCell;
+
+/* Forecast of one fragment at one horizon.  Arrays have nnodes entries. */
+typedef struct FaForecast
+{
+	double	   *affinity;		/* share of accesses by node; sums to 1 */
+	double	   *access_probability; /* P(at least one access in the step) */
+	double	   *expected_rate;	/* accesses per step */
+	double		evidence;		/* effective number of accesses behind it */
+	double		weight[FA_NMODELS]; /* of each model; mixture's entry is 0 */
+} FaForecast;
+
+/* Scores accumulated since the last take, per horizon and model. */
+typedef struct FaScore
+{
+	double		n;				/* accesses scored (weights) */
+	double		log_loss;		/* sums; divide by n */
+	double		brier;
+	double		top1;
+	double		bin_n[FA_PREDICT_CALIBRATION_BINS];
+	double		bin_p[FA_PREDICT_CALIBRATION_BINS];	/* sum of predicted */
+	double		bin_hit[FA_PREDICT_CALIBRATION_BINS];	/* sum of observed */
+	double		rate_n;			/* cells scored for the rate */
+	double		rate_msle;		/* sum of squared log1p error */
+} FaScore;
+
+typedef struct FaPredictor FaPredictor;
+
+extern const char *fa_model_name(FaModel model);
+
+/* config is copied; nnodes, nfragments >= 1.  Returns a predictor with no
+ * history: every affinity is uniform. */
+extern FaPredictor *fa_predictor_create(const FaPredictorConfig *config,
+										int nnodes, int nfragments,
+										const FaAllocator *allocator);
+extern void fa_predictor_destroy(FaPredictor *p);
+
+/* Grows only; new nodes and fragments start from the averages. */
+extern void fa_predictor_resize(FaPredictor *p, int nnodes, int nfragments);
+
+/*
+ * Feeds one step.  Steps must ascend; an earlier or repeated step is refused
+ * (returns false, nothing changed).  Steps skipped in between are unknown.
+ * known is NULL (all nodes known) or nnodes flags; cells of unknown nodes are
+ * ignored, cells out of range or not finite or negative too.  Scores every
+ * forecast whose target step this is, before learning from it.
+ */
+extern bool fa_predictor_observe(FaPredictor *p, int64_t step,
+								 const FaCell *cells, int ncells,
+								 const bool *known);
+
+/*
+ * Forecast for step (last observed + horizons[h]) of one fragment.  out's
+ * arrays are the caller's, nnodes each.
+ */
+extern void fa_predictor_forecast(FaPredictor *p, int fragment, int h,
+								  FaForecast *out);
+
+/* Adds what has been scored since the last call into *out and resets it. */
+extern void fa_predictor_take_score(FaPredictor *p, int h, FaModel model,
+									FaScore *out);
+
+/* Seasons in use, longest first; returns how many were written (<= max). */
+extern int	fa_predictor_seasons(const FaPredictor *p, int *seasons, int max);
+
+/* Bytes held. */
+extern size_t fa_predictor_memory(const FaPredictor *p);
+
+/*
+ * State as a portable, versioned byte string (magic, version, big-endian).
+ * save: returns the size needed and writes when size suffices.
+ * restore: NULL when the bytes are not a valid state of this version.
+ */
+extern size_t fa_predictor_save(const FaPredictor *p, void *buf, size_t size);
+extern FaPredictor *fa_predictor_restore(const void *buf, size_t size,
+										 const FaAllocator *allocator);
+
+#endif							/* FA_PREDICT_PREDICT_H */
