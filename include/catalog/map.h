@@ -1,0 +1,61 @@
+/*
+ * map.h
+ *	  Which relation is a leaf or bucket of which fragment, and who owns it.
+ *
+ * A cache in each backend, filled from fragaffinity.fragment as relations
+ * are met and emptied by relcache invalidation; so it is as transactional as
+ * the catalog.  All functions need a transaction.
+ */
+#ifndef FA_CATALOG_MAP_H
+#define FA_CATALOG_MAP_H
+
+#include "access/transam.h"
+#include "nodes/pg_list.h"
+
+typedef struct FaFragment
+{
+	int64		fragment;
+	int			table_id;
+	Oid			bucket;
+	Oid			leaf;
+	int			owner;			/* node id */
+	bool		local;			/* owner is this node */
+	int64		version;
+	FullTransactionId changed_xid;
+	int			slot;			/* in shared memory; -1: none */
+} FaFragment;
+
+typedef struct FaTable
+{
+	int			table_id;
+	Oid			rel;
+	AttrNumber	key;			/* of rel */
+	int			colocation;
+} FaTable;
+
+/*
+ * Fragment whose leaf this relation is, or NULL.  Cheap for a relation seen
+ * before, fragment or not.  The result lives until the next invalidation:
+ * copy what outlasts a catalog access.
+ */
+extern const FaFragment *fa_map_leaf(Oid relid);
+
+/* Distributed table by the OID of its root, or NULL. */
+extern const FaTable *fa_map_table(Oid relid);
+
+/* Is the relation a root, bucket or leaf of a distributed table? */
+extern bool fa_map_is_managed(Oid relid);
+
+/* By number, from the catalog; palloc'd; NULL when unknown. */
+extern FaFragment *fa_map_fragment(int64 fragment);
+extern FaTable *fa_map_table_by_id(int table_id);
+
+/* All fragments of a table, by number; palloc'd list of FaFragment. */
+extern List *fa_map_fragments(int table_id);
+
+/* After changing a fragment's row: other backends forget the leaf. */
+extern void fa_map_invalidate(Oid relid);
+
+extern void fa_map_init(void);	/* from _PG_init */
+
+#endif							/* FA_CATALOG_MAP_H */

@@ -1,0 +1,52 @@
+/*
+ * node.h
+ *	  Nodes of the cluster as this node's catalog has them.
+ */
+#ifndef FA_NODE_NODE_H
+#define FA_NODE_NODE_H
+
+#include "nodes/pg_list.h"
+
+typedef struct FaNode
+{
+	int			id;
+	char	   *name;
+	char	   *host;
+	int			port;
+	char	   *dbname;
+	char	   *region;			/* or NULL */
+	int64		capacity;		/* bytes; 0: no limit */
+	bool		draining;
+} FaNode;
+
+/* in node.c.  All in a transaction; results palloc'd. */
+
+/* Who this database is; 0 while it belongs to no cluster. */
+extern int	fa_node_self(void);
+extern int	fa_node_coordinator(void);
+extern List *fa_node_list(void);	/* of FaNode, by id */
+extern FaNode *fa_node_find(int id);	/* or NULL */
+/* Raises UNDEFINED_OBJECT with the known names as hint. */
+extern FaNode *fa_node_by_name(const char *name);
+
+/* Name of the foreign server that leads to a node. */
+extern char *fa_node_server_name(int id);
+
+/*
+ * Raises OBJECT_NOT_IN_PREREQUISITE_STATE unless this database is a node of
+ * a cluster; returns its id.
+ */
+extern int	fa_node_require_cluster(void);
+
+/* in health.c.  Shared memory; what this server last saw of each peer. */
+typedef struct FaNodeHealth
+{
+	bool		known;			/* asked at least once */
+	bool		alive;
+	double		round_trip_ms;	/* smoothed */
+	TimestampTz last_seen;
+} FaNodeHealth;
+
+extern bool fa_node_health(int id, FaNodeHealth *health_p);
+
+#endif							/* FA_NODE_NODE_H */

@@ -1,0 +1,223 @@
+/* sql/fragaffinity--1.0.sql */
+
+\echo Use "CREATE EXTENSION fragaffinity CASCADE" to load this file. \quit
+
+-- ---------------------------------------------------------------------
+-- Catalog.  Every node holds the same nodes, tables, fragments and
+-- settings; moves and history are each node's own, and collected by the
+-- coordinator.
+-- ---------------------------------------------------------------------
+
+CREATE TABLE fragaffinity.node (
+	node		integer PRIMARY KEY CHECK (node BETWEEN 1 AND 1023),
+	name		name NOT NULL UNIQUE,
+	host		text NOT NULL,
+	port		integer NOT NULL,
+	dbname		name NOT NULL,
+	region		text,
+	capacity	bigint CHECK (capacity > 0),	-- bytes; null: no limit
+	state		text NOT NULL DEFAULT 'active'
+				CHECK (state IN ('active', 'draining'))
+);
+
+-- One row once this database belongs to a cluster: who it is there.
+CREATE TABLE fragaffinity.local_node (
+	one			boolean PRIMARY KEY DEFAULT true CHECK (one),
+	node		integer NOT NULL,
+	coordinator	integer NOT NULL,
+	cluster		uuid NOT NULL
+);
+
+CREATE TABLE fragaffinity.distributed_table (
+	table_id	integer PRIMARY KEY,
+	rel			regclass NOT NULL UNIQUE,
+	key			name NOT NULL,
+	colocation	integer NOT NULL,	-- same group: same hash, same placement
+	placement	text NOT NULL,
+	definition	jsonb NOT NULL		-- what the leaves and undistribute need
+);
+
+CREATE TABLE fragaffinity.fragment (
+	fragment	bigint PRIMARY KEY,
+	table_id	integer NOT NULL REFERENCES fragaffinity.distributed_table,
+	bucket		regclass NOT NULL,
+	leaf		regclass NOT NULL UNIQUE,
+	key_from	text,				-- null: unbounded
+	key_to		text,
+	owner		integer NOT NULL REFERENCES fragaffinity.node,
+	version		bigint NOT NULL DEFAULT 1,	-- ascends with every move
+	-- Transaction on this node after which a snapshot agrees with the leaf:
+	-- an older one must not be answered from it.
+	changed_xid	xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id()
+);
+CREATE INDEX fragment_table_id_idx ON fragaffinity.fragment (table_id);
+CREATE INDEX fragment_bucket_idx ON fragaffinity.fragment (bucket);
+
+CREATE TABLE fragaffinity.setting (
+	name		text NOT NULL,
+	table_id	integer NOT NULL DEFAULT 0,	-- 0: the whole cluster
+	value		text NOT NULL,
+	PRIMARY KEY (name, table_id)
+);
+
+-- Remote parts of a cluster transaction commit if and only if its row here
+-- is committed.
+CREATE TABLE fragaffinity.decision (
+	gid			text PRIMARY KEY,
+	nodes		integer[] NOT NULL,
+	decided		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+
+-- Moves, written by the destination; other nodes hold copies.
+CREATE SEQUENCE fragaffinity.move_id_seq AS bigint;
+CREATE TABLE fragaffinity.move (
+	move		bigint PRIMARY KEY,
+	fragment	bigint NOT NULL,
+	source		integer NOT NULL,
+	destination	integer NOT NULL,
+	trigger		text NOT NULL
+				CHECK (trigger IN ('manual', 'predictive', 'reactive', 'drain')),
+	path		text,
+	transport	text,
+	state		text NOT NULL CHECK (state IN
+				('planned', 'copying', 'catching up', 'fencing', 'switching',
+				 'done', 'failed', 'cancelled')),
+	bytes		bigint NOT NULL DEFAULT 0,
+	rounds		integer NOT NULL DEFAULT 0,
+	pause_ms	double precision,
+	lead_ms		double precision,
+	requested	timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	started		timestamptz,
+	finished	timestamptz,
+	reason		text,
+	error		text,
+	attempts	integer NOT NULL DEFAULT 0,
+	cancel		boolean NOT NULL DEFAULT false,
+	expected_benefit	double precision,
+	observed_benefit	double precision,
+	changed		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+CREATE INDEX move_fragment_idx ON fragaffinity.move (fragment);
+CREATE INDEX move_changed_idx ON fragaffinity.move (changed);
+CREATE UNIQUE INDEX move_active_idx ON fragaffinity.move (fragment)
+	WHERE state NOT IN ('done', 'failed', 'cancelled');
+
+-- At the source: which fragment is promised to which move.
+CREATE TABLE fragaffinity.outgoing (
+	fragment	bigint PRIMARY KEY,
+	move		bigint NOT NULL,
+	destination	integer NOT NULL,
+	fenced		boolean NOT NULL DEFAULT false,
+	since		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+
+-- Relations that a move leaves behind or would leave behind if it died:
+-- written before the relation is made, in a transaction of its own.
+CREATE TABLE fragaffinity.cleanup (
+	cleanup		bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	move		bigint NOT NULL,
+	relation	text NOT NULL,		-- qualified, quoted name
+	kind		text NOT NULL CHECK (kind IN ('table', 'foreign table'))
+);
+
+-- History.  Coordinator: all nodes; others: their own until collected.
+CREATE TABLE fragaffinity.history (
+	step		timestamptz NOT NULL,	-- start
+	width		interval NOT NULL,		-- length; roll-up makes it longer
+	node		integer NOT NULL,		-- whose clients
+	fragment	bigint NOT NULL,
+	calls		bigint NOT NULL,
+	remote_calls	bigint NOT NULL,	-- while the fragment was elsewhere
+	rows_read	bigint NOT NULL,
+	rows_written	bigint NOT NULL,
+	elapsed_ms	double precision NOT NULL,
+	remote_elapsed_ms	double precision NOT NULL,
+	PRIMARY KEY (step, node, fragment)
+);
+
+-- Steps of which a node's history is complete; a step that is missing here
+-- is unknown, not zero.
+CREATE TABLE fragaffinity.history_step (
+	step		timestamptz NOT NULL,
+	node		integer NOT NULL,
+	PRIMARY KEY (step, node)
+);
+
+CREATE TABLE fragaffinity.transition (
+	node		integer NOT NULL,
+	role		name NOT NULL,
+	application	text NOT NULL,
+	from_fragment	bigint NOT NULL,	-- 0: first of its session
+	to_fragment	bigint NOT NULL,
+	weight		double precision NOT NULL,	-- decays
+	updated		timestamptz NOT NULL,
+	PRIMARY KEY (node, role, application, from_fragment, to_fragment)
+);
+
+CREATE TABLE fragaffinity.metric (
+	sampled		timestamptz NOT NULL,
+	node		integer NOT NULL,
+	active		integer NOT NULL,
+	idle_in_transaction	integer NOT NULL,
+	waiting		integer NOT NULL,
+	commits		bigint NOT NULL,		-- since the sample before
+	rollbacks	bigint NOT NULL,
+	blocks_read	bigint NOT NULL,
+	blocks_hit	bigint NOT NULL,
+	local_calls	bigint NOT NULL,
+	remote_calls	bigint NOT NULL,
+	local_ms	double precision NOT NULL,	-- sum of elapsed
+	remote_ms	double precision NOT NULL,
+	PRIMARY KEY (sampled, node)
+);
+
+-- Latest forecasts (replaced each step) and the scores of past ones.
+CREATE UNLOGGED TABLE fragaffinity.prediction (
+	fragment	bigint NOT NULL,
+	node		integer NOT NULL,
+	horizon		integer NOT NULL,		-- steps
+	affinity	double precision NOT NULL,
+	access_probability	double precision NOT NULL,
+	expected_rate	double precision NOT NULL,	-- accesses per step
+	evidence	double precision NOT NULL,
+	weights		jsonb NOT NULL,			-- model: weight
+	made_at		timestamptz NOT NULL,
+	PRIMARY KEY (fragment, node, horizon)
+);
+
+CREATE TABLE fragaffinity.prediction_score (
+	scored_at	timestamptz NOT NULL,
+	horizon		integer NOT NULL,
+	model		text NOT NULL,
+	accesses	double precision NOT NULL,
+	log_loss	double precision NOT NULL,	-- means over accesses
+	brier		double precision NOT NULL,
+	top1		double precision NOT NULL,
+	rate_msle	double precision,
+	bins		jsonb NOT NULL,
+	PRIMARY KEY (scored_at, horizon, model)
+);
+
+-- Predictor's saved state; survives a restart.
+CREATE TABLE fragaffinity.predictor_state (
+	one			boolean PRIMARY KEY DEFAULT true CHECK (one),
+	saved		timestamptz NOT NULL,
+	last_step	timestamptz NOT NULL,
+	nodes		integer[] NOT NULL,		-- dense index -> id
+	fragments	bigint[] NOT NULL,
+	state		bytea NOT NULL
+);
+
+-- What the controller would do, or why not; the latest step's.
+CREATE UNLOGGED TABLE fragaffinity.recommendation (
+	fragment	bigint PRIMARY KEY,
+	source		integer NOT NULL,
+	destination	integer NOT NULL,
+	trigger		text NOT NULL,
+	affinity	double precision,
+	expected_benefit	double precision NOT NULL,	-- ms saved over the horizon
+	cost		double precision NOT NULL,			-- ms
+	verdict		text NOT NULL,			-- 'move' or what held it back
+	reason		text NOT NULL,
+	made_at		timestamptz NOT NULL
+);
