@@ -1,0 +1,78 @@
+# fragaffinity: build with PGXS, private installation, tests.
+#
+#   make                 builds for the server of PG_CONFIG (FA_CFLAGS=-Werror)
+#   make install         into that server
+#   make deps            installs the Debian packages of test/packages
+#   make tmp_install     private copy of the server with the extension in it
+#   make test            everything above but install, then every suite
+#   make test-run SUITES="unit regress isolation tap rooms" TESTS="001_nodes"
+#   make installcheck    pg_regress against a running server
+
+EXTENSION = fragaffinity
+MODULE_big = fragaffinity
+
+OBJS = \
+	src/fragaffinity.o
+
+DATA = \
+	sql/fragaffinity--1.0.sql
+
+# test/sql/NAME.sql -> expected/NAME.out
+REGRESS =
+
+# test/specs/NAME.spec -> expected/NAME.out; not PGXS's ISOLATION, as a bare
+# server (make installcheck) lacks the second node that the specs move to.
+ISOLATION_SPECS =
+
+REGRESS_OPTS = --inputdir=test
+
+PG_CONFIG ?= pg_config
+
+PG_CPPFLAGS = -I$(CURDIR)/include -I$(shell $(PG_CONFIG) --includedir)
+PG_CFLAGS = -MMD -MP $(FA_CFLAGS)
+SHLIB_LINK = -lpq -lm
+EXTRA_CLEAN = $(OBJS:.o=.d) test/proxy test/load tmp_install
+
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+
+ifneq ($(wildcard $(PGXS)),)
+include $(PGXS)
+else
+all install installcheck:
+	@echo 'make: no PostgreSQL to build for at "$(PG_CONFIG)": run "make deps", or give PG_CONFIG=...' >&2
+	@exit 1
+endif
+.DEFAULT_GOAL := all
+
+-include $(OBJS:.o=.d)
+
+# Bitcode has no dependency files.
+$(OBJS:.o=.bc): $(wildcard include/*/*.h)
+
+deps:
+	test/deps
+
+test/proxy test/load: %: %.c
+	$(CC) -O2 -g -Wall -Wmissing-prototypes -pthread $(FA_CFLAGS) -I$(shell $(PG_CONFIG) --includedir) -o $@ $< -lpq
+
+TEST_PROGRAMS = $(basename $(wildcard test/*.c))
+test-programs: $(TEST_PROGRAMS)
+
+# Rebuilds only what changed; several runs in one tree take turns.
+tmp_install:
+	@flock Makefile $(MAKE) --no-print-directory with_llvm=no all test-programs
+	@flock Makefile test/tmp_install $(CURDIR)/tmp_install $(PG_CONFIG)
+
+SUITES = rooms unit regress isolation tap
+test-run: tmp_install
+	@SUITES='$(SUITES)' REGRESS='$(REGRESS)' ISOLATION='$(ISOLATION_SPECS)' TESTS='$(TESTS)' \
+		PG_CONFIG='$(PG_CONFIG)' MAKE='$(MAKE)' test/run
+
+# pg_config may be there only after deps, hence the second make.
+test: deps
+	@$(MAKE) --no-print-directory test-run
+
+bench-capture: tmp_install
+	test/bench/capture
+
+.PHONY: deps test test-run test-programs tmp_install bench-capture
