@@ -194,8 +194,24 @@ CREATE TABLE fragaffinity.prediction_score (
 	brier		double precision NOT NULL,
 	top1		double precision NOT NULL,
 	rate_msle	double precision,
+	-- calibration: [{"n": cells, "p": sum of predicted, "hit": sum of
+	-- observed}, ...], one entry for each tenth of probability
 	bins		jsonb NOT NULL,
 	PRIMARY KEY (scored_at, horizon, model)
+);
+
+-- What was forecast for past steps, to be drawn beside what came: kept by
+-- placement on the coordinator for the busiest fragments alone (at most 24)
+-- and for the horizon that decides moves; removed with the history.
+CREATE TABLE fragaffinity.prediction_history (
+	step		timestamptz NOT NULL,	-- the step that was forecast
+	width		interval NOT NULL,
+	fragment	bigint NOT NULL,
+	node		integer NOT NULL,
+	horizon		integer NOT NULL,		-- steps ahead
+	expected_rate	double precision NOT NULL,	-- accesses in the step
+	affinity	double precision NOT NULL,
+	PRIMARY KEY (step, fragment, node)
 );
 
 -- Predictor's saved state; survives a restart.
