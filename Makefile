@@ -53,7 +53,7 @@ deps:
 	test/deps
 
 test/proxy test/load: %: %.c
-	$(CC) -O2 -g -Wall -Wmissing-prototypes -pthread $(FA_CFLAGS) -I$(shell $(PG_CONFIG) --includedir) -o $@ $< -lpq
+	$(CC) -O2 -g -Wall -Wmissing-prototypes -pthread $(FA_CFLAGS) -I$(shell $(PG_CONFIG) --includedir) -o $@ $< -lpq -lm
 
 TEST_PROGRAMS = $(basename $(wildcard test/*.c))
 test-programs: $(TEST_PROGRAMS)
