@@ -26,6 +26,7 @@ typedef struct FaShmemPart
 	const char *name;
 	Size		(*size) (void);
 	void		(*init) (void *ptr, bool found);	/* ptr: this part's memory */
+	Size		(*extra) (void);	/* what init allocates beside it, or NULL */
 } FaShmemPart;
 
 /* From _PG_init only, while shared_preload_libraries are loaded. */

@@ -35,6 +35,9 @@ extern void fa_xact_exec_all(const char *fmt,...) pg_attribute_printf(1, 2);
  * lock on the coordinator.  Raises when the coordinator cannot be reached. */
 extern void fa_xact_lock_cluster(void);
 
+/* First fields of the names of our prepared parts; palloc'd. */
+extern char *fa_xact_gid_prefix(void);
+
 /* in resolver.c: outside a transaction, from the worker.  Returns how many
  * remote parts were finished; unreachable nodes are left for later. */
 extern int	fa_xact_resolve(void);

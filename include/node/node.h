@@ -5,7 +5,10 @@
 #ifndef FA_NODE_NODE_H
 #define FA_NODE_NODE_H
 
+#include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
+
+#include "core/shmem.h"
 
 typedef struct FaNode
 {
@@ -47,6 +50,12 @@ typedef struct FaNodeHealth
 	TimestampTz last_seen;
 } FaNodeHealth;
 
+extern const FaShmemPart fa_health_part;
+
+/* False without shared memory. */
 extern bool fa_node_health(int id, FaNodeHealth *health_p);
+
+/* What the worker saw: an answer after round_trip_ms, or none (< 0). */
+extern void fa_node_health_set(int id, double round_trip_ms);
 
 #endif							/* FA_NODE_NODE_H */

@@ -33,6 +33,14 @@ extern FaConn *fa_remote_connect_address(const char *name, const char *host,
 extern void fa_remote_close(FaConn *conn);
 
 /*
+ * libpq's keywords and values towards a node, NULL-terminated, at most
+ * FA_MAX_KEYWORDS; for callers that connect by themselves.
+ */
+#define FA_MAX_KEYWORDS 64
+extern int	fa_remote_keywords(int node, bool replication,
+							   const char **keywords, const char **values);
+
+/*
  * Runs one statement.  A remote error is raised here with its own SQLSTATE,
  * detail, hint, and the node and statement as context; a lost connection as
  * CONNECTION_FAILURE.  timeout_ms 0: wait for ever (interrupts are served).

@@ -1,0 +1,311 @@
+/*
+ * map.c
+ *	  Relation to fragment, cached in each backend.
+ *
+ * An entry is built from the catalog when a relation is first met, also for
+ * relations that are no fragments (so that asking again is one hash probe),
+ * and marked stale by relcache invalidation of that relation.  Whoever
+ * changes a row of fragaffinity.fragment or distributed_table invalidates the
+ * leaf's or root's relcache entry in the same transaction.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "commands/extension.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "catalog/map.h"
+#include "core/settings.h"
+#include "core/shmem.h"
+#include "core/spi.h"
+#include "node/node.h"
+
+/* columns of fragaffinity.fragment */
+#define COL_FRAGMENT 1
+#define COL_TABLE_ID 2
+#define COL_BUCKET 3
+#define COL_LEAF 4
+#define COL_OWNER 7
+#define COL_VERSION 8
+#define COL_CHANGED_XID 9
+
+typedef struct MapEntry
+{
+	Oid			relid;			/* hash key */
+	bool		valid;
+	bool		is_leaf;
+	bool		is_bucket;
+	bool		is_table;
+	FaFragment	fragment;		/* of a leaf */
+	FaTable		table;			/* of a root */
+} MapEntry;
+
+static HTAB *map_hash = NULL;
+
+static void
+map_relcache_callback(Datum arg, Oid relid)
+{
+	MapEntry   *entry;
+
+	if (map_hash == NULL)
+		return;
+	if (OidIsValid(relid))
+	{
+		entry = hash_search(map_hash, &relid, HASH_FIND, NULL);
+		if (entry)
+			entry->valid = false;
+	}
+	else
+	{
+		HASH_SEQ_STATUS status;
+
+		hash_seq_init(&status, map_hash);
+		while ((entry = hash_seq_search(&status)) != NULL)
+			entry->valid = false;
+	}
+}
+
+/* The extension came or went: all we know is void. */
+static void
+map_extension_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	map_relcache_callback((Datum) 0, InvalidOid);
+}
+
+void
+fa_map_init(void)
+{
+	CacheRegisterRelcacheCallback(map_relcache_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, map_extension_callback,
+								  (Datum) 0);
+}
+
+static void
+map_hash_create(void)
+{
+	HASHCTL		ctl;
+
+	ctl.keysize = sizeof(Oid);
+	ctl.entrysize = sizeof(MapEntry);
+	ctl.hcxt = TopMemoryContext;
+	map_hash = hash_create("fragaffinity map", 256, &ctl,
+						   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+static void
+map_fragment_from_tuple(FaFragment *f, HeapTuple tuple, TupleDesc desc,
+						int self)
+{
+	bool		isnull;
+
+	memset(f, 0, sizeof(*f));
+	f->fragment = DatumGetInt64(heap_getattr(tuple, COL_FRAGMENT, desc, &isnull));
+	f->table_id = DatumGetInt32(heap_getattr(tuple, COL_TABLE_ID, desc, &isnull));
+	f->bucket = DatumGetObjectId(heap_getattr(tuple, COL_BUCKET, desc, &isnull));
+	f->leaf = DatumGetObjectId(heap_getattr(tuple, COL_LEAF, desc, &isnull));
+	f->owner = DatumGetInt32(heap_getattr(tuple, COL_OWNER, desc, &isnull));
+	f->version = DatumGetInt64(heap_getattr(tuple, COL_VERSION, desc, &isnull));
+	f->changed_xid = DatumGetFullTransactionId(heap_getattr(tuple, COL_CHANGED_XID,
+															desc, &isnull));
+	f->local = f->owner == self;
+	f->slot = fa_slot_find(f->fragment);
+}
+
+/*
+ * Scans one of fragment's indexes for an OID; fills *f with the first row.
+ */
+static bool
+map_scan_fragment(const char *index, AttrNumber attno, Oid value,
+				  FaFragment *f)
+{
+	Relation	rel = table_open(fa_catalog_relid("fragment"), AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	ScanKeyInit(&key, attno, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(value));
+	scan = systable_beginscan(rel, fa_catalog_relid(index), true, NULL, 1,
+							  &key);
+	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		map_fragment_from_tuple(f, tuple, RelationGetDescr(rel),
+								fa_node_self());
+		found = true;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+static bool
+map_scan_table(Oid relid, FaTable *t)
+{
+	Relation	rel = table_open(fa_catalog_relid("distributed_table"),
+								 AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	ScanKeyInit(&key, 2, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	scan = systable_beginscan(rel, fa_catalog_relid("distributed_table_rel_key"),
+							  true, NULL, 1, &key);
+	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		TupleDesc	desc = RelationGetDescr(rel);
+		bool		isnull;
+
+		t->table_id = DatumGetInt32(heap_getattr(tuple, 1, desc, &isnull));
+		t->rel = relid;
+		t->key = get_attnum(relid, NameStr(*DatumGetName(heap_getattr(tuple, 3, desc, &isnull))));
+		t->colocation = DatumGetInt32(heap_getattr(tuple, 4, desc, &isnull));
+		found = true;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+static MapEntry *
+map_lookup(Oid relid)
+{
+	MapEntry   *entry;
+	bool		found;
+	MapEntry	fresh = {0};
+	FaFragment	bucket;
+
+	if (map_hash == NULL)
+		map_hash_create();
+	entry = hash_search(map_hash, &relid, HASH_FIND, NULL);
+	if (entry && entry->valid)
+		return entry;
+
+	/*
+	 * Reading the catalog can process invalidations, so the entry is filled
+	 * at the end.  An invalidation of this very relation in between would be
+	 * lost; but then its lock is not held, and the caller's next statement
+	 * will see it through the lock that it takes.
+	 */
+	fresh.relid = relid;
+	fresh.valid = true;
+	if (fa_extension_exists())
+	{
+		fresh.is_leaf = map_scan_fragment("fragment_leaf_key", COL_LEAF, relid,
+										  &fresh.fragment);
+		fresh.is_bucket = map_scan_fragment("fragment_bucket_idx", COL_BUCKET,
+											relid, &bucket);
+		fresh.is_table = map_scan_table(relid, &fresh.table);
+	}
+	entry = hash_search(map_hash, &relid, HASH_ENTER, &found);
+	*entry = fresh;
+	return entry;
+}
+
+const FaFragment *
+fa_map_leaf(Oid relid)
+{
+	MapEntry   *entry;
+
+	if (relid < FirstNormalObjectId)
+		return NULL;
+	entry = map_lookup(relid);
+	return entry->is_leaf ? &entry->fragment : NULL;
+}
+
+const FaTable *
+fa_map_table(Oid relid)
+{
+	MapEntry   *entry;
+
+	if (relid < FirstNormalObjectId)
+		return NULL;
+	entry = map_lookup(relid);
+	return entry->is_table ? &entry->table : NULL;
+}
+
+bool
+fa_map_is_managed(Oid relid)
+{
+	MapEntry   *entry;
+
+	if (relid < FirstNormalObjectId)
+		return false;
+	entry = map_lookup(relid);
+	return entry->is_leaf || entry->is_bucket || entry->is_table;
+}
+
+static List *
+map_query(const char *condition)
+{
+	FaRows	   *rows = fa_spi_rows("SELECT fragment, table_id, bucket::oid, "
+								   "leaf::oid, owner, version, changed_xid "
+								   "FROM fragaffinity.fragment WHERE %s "
+								   "ORDER BY fragment", condition);
+	int			self = fa_node_self();
+	List	   *list = NIL;
+
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		char	  **v = rows->value[i];
+		FaFragment *f = palloc0(sizeof(FaFragment));
+
+		f->fragment = strtoll(v[0], NULL, 10);
+		f->table_id = atoi(v[1]);
+		f->bucket = atooid(v[2]);
+		f->leaf = atooid(v[3]);
+		f->owner = atoi(v[4]);
+		f->version = strtoll(v[5], NULL, 10);
+		f->changed_xid = FullTransactionIdFromU64(strtou64(v[6], NULL, 10));
+		f->local = f->owner == self;
+		f->slot = fa_slot_find(f->fragment);
+		list = lappend(list, f);
+	}
+	return list;
+}
+
+FaFragment *
+fa_map_fragment(int64 fragment)
+{
+	List	   *list = map_query(psprintf("fragment = " INT64_FORMAT, fragment));
+
+	return list ? linitial(list) : NULL;
+}
+
+List *
+fa_map_fragments(int table_id)
+{
+	return map_query(psprintf("table_id = %d", table_id));
+}
+
+FaTable *
+fa_map_table_by_id(int table_id)
+{
+	char	   *rel = fa_spi_value("SELECT rel::oid FROM fragaffinity.distributed_table "
+								   "WHERE table_id = %d", table_id);
+	FaTable    *table;
+
+	if (rel == NULL)
+		return NULL;
+	table = palloc0(sizeof(FaTable));
+	return map_scan_table(atooid(rel), table) ? table : NULL;
+}
+
+void
+fa_map_invalidate(Oid relid)
+{
+	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+		CacheInvalidateRelcacheByRelid(relid);
+}

@@ -1,0 +1,86 @@
+/*
+ * guc.c
+ *	  Server variables.
+ *
+ * Sizes are fixed at server start because shared memory is; all other
+ * variables belong to a session.  Whatever describes the cluster is a
+ * setting (settings.c).
+ */
+#include "postgres.h"
+
+#include "utils/guc.h"
+
+#include "core/settings.h"
+
+bool		fa_capture = true;
+bool		fa_routing = true;
+bool		fa_maintenance = false;
+int			fa_origin = 0;
+int			fa_max_fragments = 16384;
+int			fa_max_movers = 4;
+int			fa_event_ring_size = 32768;
+char	   *fa_stop_point_name = NULL;
+
+static void
+guc_define_bool(void)
+{
+	DefineCustomBoolVariable("fragaffinity.capture",
+							 "Counts this session's accesses to fragments.",
+							 NULL, &fa_capture, true,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("fragaffinity.maintenance",
+							 "Lets this session run DDL on the parts of distributed tables.",
+							 "Set by the extension's own connections.",
+							 &fa_maintenance, false,
+							 PGC_SUSET, GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE,
+							 NULL, NULL, NULL);
+	DefineCustomBoolVariable("fragaffinity.routing",
+							 "Routes this session's statements around cut-overs.",
+							 NULL, &fa_routing, true,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+}
+
+static void
+guc_define_int(void)
+{
+	DefineCustomIntVariable("fragaffinity.event_ring_size",
+							"Number of captured accesses kept until the worker reads them.",
+							NULL, &fa_event_ring_size,
+							32768, 1024, 16777216,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("fragaffinity.max_fragments",
+							"Number of fragments that can be counted on this server.",
+							NULL, &fa_max_fragments,
+							16384, 64, 4194304,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("fragaffinity.max_movers",
+							"Number of fragments that can move to this server at the same time.",
+							NULL, &fa_max_movers,
+							4, 1, 64,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("fragaffinity.origin",
+							"Node for which this session works; 0 for a client's own session.",
+							"Set in the connection options of the foreign servers.",
+							&fa_origin, 0, 0, 1023,
+							PGC_BACKEND, GUC_NOT_IN_SAMPLE,
+							NULL, NULL, NULL);
+}
+
+static void
+guc_define_string(void)
+{
+	DefineCustomStringVariable("fragaffinity.stop_point",
+							   "Halts processes at the named step, for tests of crash recovery.",
+							   NULL, &fa_stop_point_name, "",
+							   PGC_SUSET, GUC_NOT_IN_SAMPLE,
+							   NULL, NULL, NULL);
+}
+
+void
+fa_guc_define(void)
+{
+	guc_define_bool();
+	guc_define_int();
+	guc_define_string();
+	MarkGUCPrefixReserved("fragaffinity");
+}

@@ -1,0 +1,245 @@
+/*
+ * settings.c
+ *	  The cluster's settings: their definitions, checks and values.
+ *
+ * Values are rows of fragaffinity.setting and equal on every node.  A
+ * backend keeps no cache: settings are read by workers and functions, not by
+ * statements.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "commands/extension.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/varlena.h"
+
+#include "core/settings.h"
+
+#define MS_PER_DAY (86400.0 * 1000)
+
+/* Sorted by name. */
+const FaSettingDef fa_setting_defs[] = {
+	{"cutover_attempts", FA_SETTING_INT, "100", 1, 100000, NULL, true,
+	"Tries to take the locks of a cut-over before a move is given up."},
+	{"cutover_lock_timeout", FA_SETTING_MS, "50ms", 1, 900, NULL, true,
+	"Longest wait for a lock in one try of a cut-over."},
+	{"cutover_wait", FA_SETTING_MS, "2s", 0, 60000, NULL, false,
+	"Longest time that a statement waits for a cut-over before it queues on the lock."},
+	{"fragment_size", FA_SETTING_BYTES, "256MB", 8192, 1e15, NULL, true,
+	"Size that distribute_table aims at for a fragment."},
+	{"history_interval", FA_SETTING_MS, "1min", 50, MS_PER_DAY, NULL, false,
+	"Length of one step of history and of forecasts."},
+	{"move_timeout", FA_SETTING_MS, "1d", 1000, 30 * MS_PER_DAY, NULL, true,
+	"Longest duration of a move; then it fails and the fragment stays."},
+	{NULL}
+};
+
+const FaSettingDef *
+fa_setting_find(const char *name)
+{
+	for (const FaSettingDef *def = fa_setting_defs; def->name; def++)
+	{
+		if (strcmp(def->name, name) == 0)
+			return def;
+	}
+	return NULL;
+}
+
+static bool
+setting_parse_number(const FaSettingDef *def, const char *value,
+					 double *number_p)
+{
+	const char *hint;
+	double		number;
+	int			flags = 0;
+
+	if (def->type == FA_SETTING_MS)
+		flags = GUC_UNIT_MS;
+	else if (def->type == FA_SETTING_BYTES)
+		flags = GUC_UNIT_BYTE;
+	if (!parse_real(value, &number, flags, &hint))
+		return false;
+	if (isnan(number) || number < def->min || number > def->max)
+		return false;
+	if (def->type == FA_SETTING_INT && number != rint(number))
+		return false;
+	*number_p = number;
+	return true;
+}
+
+static bool
+setting_fits_enum(const FaSettingDef *def, const char *value)
+{
+	size_t		len = strlen(value);
+	const char *p = def->values;
+
+	while (len > 0 && p)
+	{
+		if (strncmp(p, value, len) == 0 && (p[len] == '|' || p[len] == '\0'))
+			return true;
+		p = strchr(p, '|');
+		if (p)
+			p++;
+	}
+	return false;
+}
+
+static bool
+setting_fits_list(const FaSettingDef *def, const char *value)
+{
+	char	   *copy = pstrdup(value);
+	List	   *items;
+	ListCell   *lc;
+	double		last = def->min - 1;
+
+	if (!SplitIdentifierString(copy, ',', &items) || items == NIL)
+		return false;
+	foreach(lc, items)
+	{
+		char	   *end;
+		long		n = strtol((char *) lfirst(lc), &end, 10);
+
+		if (*end != '\0' || n <= last || n < def->min || n > def->max)
+			return false;
+		last = n;
+	}
+	return true;
+}
+
+void
+fa_setting_check(const FaSettingDef *def, const char *value)
+{
+	double		number;
+	bool		flag;
+
+	switch (def->type)
+	{
+		case FA_SETTING_BOOL:
+			if (parse_bool(value, &flag))
+				return;
+			break;
+		case FA_SETTING_ENUM:
+			if (setting_fits_enum(def, value))
+				return;
+			break;
+		case FA_SETTING_INT_LIST:
+			if (setting_fits_list(def, value))
+				return;
+			break;
+		default:
+			if (setting_parse_number(def, value, &number))
+				return;
+			break;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for setting \"%s\": \"%s\"",
+					def->name, value),
+			 def->values ?
+			 errhint("Available values: %s.", def->values) :
+			 def->type == FA_SETTING_BOOL ?
+			 errhint("Use on or off.") :
+			 errhint("The default is %s; the valid range is %g to %g%s.",
+					 def->default_value, def->min, def->max,
+					 def->type == FA_SETTING_MS ? " ms" :
+					 def->type == FA_SETTING_BYTES ? " bytes" : "")));
+}
+
+Oid
+fa_catalog_relid(const char *relname)
+{
+	Oid			nsp = get_namespace_oid("fragaffinity", false);
+	Oid			relid = get_relname_relid(relname, nsp);
+
+	if (!OidIsValid(relid))
+		elog(ERROR, "relation \"fragaffinity.%s\" does not exist", relname);
+	return relid;
+}
+
+bool
+fa_extension_exists(void)
+{
+	return OidIsValid(get_extension_oid("fragaffinity", true));
+}
+
+/* The stored value for exactly this table, or NULL. */
+static char *
+setting_lookup(const char *name, int table_id)
+{
+	Relation	rel = table_open(fa_catalog_relid("setting"), AccessShareLock);
+	ScanKeyData key[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	char	   *value = NULL;
+
+	ScanKeyInit(&key[0], 1, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(name));
+	ScanKeyInit(&key[1], 2, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(table_id));
+	scan = systable_beginscan(rel, fa_catalog_relid("setting_pkey"), true,
+							  NULL, 2, key);
+	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		datum = heap_getattr(tuple, 3, RelationGetDescr(rel),
+										 &isnull);
+
+		if (!isnull)
+			value = TextDatumGetCString(datum);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return value;
+}
+
+char *
+fa_setting_text(const char *name, int table_id)
+{
+	const FaSettingDef *def = fa_setting_find(name);
+	char	   *value = NULL;
+
+	if (def == NULL)
+		elog(ERROR, "unknown setting \"%s\"", name);
+	if (table_id != 0 && def->per_table)
+		value = setting_lookup(name, table_id);
+	if (value == NULL)
+		value = setting_lookup(name, 0);
+	return value ? value : pstrdup(def->default_value);
+}
+
+double
+fa_setting_float(const char *name, int table_id)
+{
+	const FaSettingDef *def = fa_setting_find(name);
+	double		number;
+
+	if (def == NULL ||
+		!setting_parse_number(def, fa_setting_text(name, table_id), &number))
+		elog(ERROR, "setting \"%s\" has no valid number", name);
+	return number;
+}
+
+int64
+fa_setting_int(const char *name, int table_id)
+{
+	return (int64) fa_setting_float(name, table_id);
+}
+
+bool
+fa_setting_bool(const char *name, int table_id)
+{
+	bool		flag;
+
+	if (!parse_bool(fa_setting_text(name, table_id), &flag))
+		elog(ERROR, "setting \"%s\" has no valid value", name);
+	return flag;
+}

@@ -1,0 +1,214 @@
+/*
+ * slots.c
+ *	  Fragment slots and the cut-over gates in them.
+ *
+ * A slot is found through a hash table under one lock; backends do so once
+ * for a fragment and keep the number.  Slots are never given back: a number
+ * in a backend's cache stays right.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/shmem.h"
+#include "utils/hsearch.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "core/settings.h"
+#include "core/shmem.h"
+
+typedef struct SlotKey
+{
+	Oid			dbid;
+	int32		pad;			/* zero; the key is hashed as bytes */
+	int64		fragment;
+} SlotKey;
+
+typedef struct SlotEntry
+{
+	SlotKey		key;
+	int			slot;
+} SlotEntry;
+
+typedef struct FaSlots
+{
+	LWLock	   *lock;			/* protects the hash table and nslots */
+	int			nslots;			/* claimed so far */
+	pg_atomic_uint32 nclosed;	/* gates closed now; read without the lock */
+	ConditionVariable gate_opened;
+	FaFragmentSlot slot[FLEXIBLE_ARRAY_MEMBER];
+} FaSlots;
+
+static FaSlots *slots = NULL;
+static HTAB *slot_hash = NULL;
+
+static Size
+slots_size(void)
+{
+	return add_size(offsetof(FaSlots, slot),
+					mul_size(fa_max_fragments, sizeof(FaFragmentSlot)));
+}
+
+static Size
+slots_hash_size(void)
+{
+	return hash_estimate_size(fa_max_fragments, sizeof(SlotEntry));
+}
+
+static void
+slots_init(void *ptr, bool found)
+{
+	HASHCTL		ctl;
+
+	slots = ptr;
+	if (!found)
+	{
+		slots->lock = &GetNamedLWLockTranche("fragaffinity")[0].lock;
+		slots->nslots = 0;
+		pg_atomic_init_u32(&slots->nclosed, 0);
+		ConditionVariableInit(&slots->gate_opened);
+	}
+	ctl.keysize = sizeof(SlotKey);
+	ctl.entrysize = sizeof(SlotEntry);
+	slot_hash = ShmemInitHash("fragaffinity fragment slots",
+							  fa_max_fragments, fa_max_fragments, &ctl,
+							  HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+}
+
+const FaShmemPart fa_slots_part = {
+	"fragaffinity slots", slots_size, slots_init, slots_hash_size
+};
+
+static int
+slot_claim(const SlotKey *key)
+{
+	SlotEntry  *entry;
+	bool		found;
+	int			slot = -1;
+
+	LWLockAcquire(slots->lock, LW_EXCLUSIVE);
+	if (slots->nslots < fa_max_fragments)
+	{
+		entry = hash_search(slot_hash, key, HASH_ENTER_NULL, &found);
+		if (entry && !found)
+		{
+			FaFragmentSlot *s = &slots->slot[slots->nslots];
+
+			s->dbid = key->dbid;
+			s->fragment = key->fragment;
+			pg_atomic_init_u32(&s->gate, 0);
+			entry->slot = slots->nslots++;
+		}
+		if (entry)
+			slot = entry->slot;
+	}
+	LWLockRelease(slots->lock);
+	return slot;
+}
+
+int
+fa_slot_find(int64 fragment)
+{
+	static bool warned = false;
+	SlotKey		key = {0};
+	SlotEntry  *entry;
+	int			slot = -1;
+
+	if (slots == NULL)
+		return -1;
+	key.dbid = MyDatabaseId;
+	key.fragment = fragment;
+	LWLockAcquire(slots->lock, LW_SHARED);
+	entry = hash_search(slot_hash, &key, HASH_FIND, NULL);
+	if (entry)
+		slot = entry->slot;
+	LWLockRelease(slots->lock);
+	if (slot < 0)
+		slot = slot_claim(&key);
+	if (slot < 0 && !warned)
+	{
+		warned = true;
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("no slot left to count accesses to fragment " INT64_FORMAT,
+						fragment),
+				 errhint("Increase \"fragaffinity.max_fragments\".")));
+	}
+	return slot;
+}
+
+FaFragmentSlot *
+fa_slot_get(int slot)
+{
+	Assert(slot >= 0 && slot < slots->nslots);
+	return &slots->slot[slot];
+}
+
+int
+fa_slot_count(void)
+{
+	int			n;
+
+	if (slots == NULL)
+		return 0;
+	LWLockAcquire(slots->lock, LW_SHARED);
+	n = slots->nslots;
+	LWLockRelease(slots->lock);
+	return n;
+}
+
+bool
+fa_gate_any(void)
+{
+	return slots != NULL && pg_atomic_read_u32(&slots->nclosed) > 0;
+}
+
+void
+fa_gate_close(int slot)
+{
+	uint32		open = 0;
+
+	if (slot >= 0 &&
+		pg_atomic_compare_exchange_u32(&slots->slot[slot].gate, &open, 1))
+		pg_atomic_fetch_add_u32(&slots->nclosed, 1);
+}
+
+void
+fa_gate_open(int slot)
+{
+	uint32		closed = 1;
+
+	if (slot >= 0 &&
+		pg_atomic_compare_exchange_u32(&slots->slot[slot].gate, &closed, 0))
+	{
+		pg_atomic_fetch_sub_u32(&slots->nclosed, 1);
+		ConditionVariableBroadcast(&slots->gate_opened);
+	}
+}
+
+bool
+fa_gate_wait(int slot, int timeout_ms)
+{
+	pg_atomic_uint32 *gate;
+	TimestampTz deadline;
+
+	if (slot < 0 || slots == NULL)
+		return true;
+	gate = &slots->slot[slot].gate;
+	if (pg_atomic_read_u32(gate) == 0)
+		return true;
+	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+	ConditionVariablePrepareToSleep(&slots->gate_opened);
+	while (pg_atomic_read_u32(gate) != 0)
+	{
+		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+														   deadline);
+
+		if (left <= 0)
+			break;
+		ConditionVariableTimedSleep(&slots->gate_opened, left,
+									PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+	return pg_atomic_read_u32(gate) == 0;
+}

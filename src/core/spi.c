@@ -1,0 +1,109 @@
+/*
+ * spi.c
+ *	  Short forms of SPI; see spi.h.
+ */
+#include "postgres.h"
+
+#include "executor/spi.h"
+#include "utils/snapmgr.h"
+
+#include "core/format.h"
+#include "core/spi.h"
+
+/* Connects and runs; the caller copies what it wants and finishes. */
+static uint64
+spi_run(const char *sql)
+{
+	int			ret;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	ret = SPI_execute(sql, false, 0);
+	if (ret < 0)
+		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(ret));
+	return SPI_processed;
+}
+
+/* Background workers have no snapshot of their own when they come here. */
+static bool
+spi_need_snapshot(void)
+{
+	if (ActiveSnapshotSet())
+		return false;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	return true;
+}
+
+uint64
+fa_spi_exec(const char *fmt,...)
+{
+	char	   *sql;
+	uint64		n;
+	bool		pushed = spi_need_snapshot();
+
+	FA_FORMAT(sql, fmt);
+	n = spi_run(sql);
+	SPI_finish();
+	if (pushed)
+		PopActiveSnapshot();
+	pfree(sql);
+	return n;
+}
+
+static FaRows *
+spi_copy_rows(MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	FaRows	   *rows = palloc0(sizeof(FaRows));
+
+	if (SPI_tuptable != NULL)
+	{
+		rows->nrows = (int) SPI_tuptable->numvals;
+		rows->ncols = SPI_tuptable->tupdesc->natts;
+		rows->value = palloc(sizeof(char **) * Max(rows->nrows, 1));
+	}
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		rows->value[i] = palloc(sizeof(char *) * rows->ncols);
+		for (int j = 0; j < rows->ncols; j++)
+			rows->value[i][j] = SPI_getvalue(SPI_tuptable->vals[i],
+											 SPI_tuptable->tupdesc, j + 1);
+	}
+	MemoryContextSwitchTo(old);
+	return rows;
+}
+
+static FaRows *
+spi_rows(const char *sql)
+{
+	MemoryContext context = CurrentMemoryContext;
+	FaRows	   *rows;
+	bool		pushed = spi_need_snapshot();
+
+	(void) spi_run(sql);
+	rows = spi_copy_rows(context);
+	SPI_finish();
+	if (pushed)
+		PopActiveSnapshot();
+	return rows;
+}
+
+FaRows *
+fa_spi_rows(const char *fmt,...)
+{
+	char	   *sql;
+
+	FA_FORMAT(sql, fmt);
+	return spi_rows(sql);
+}
+
+char *
+fa_spi_value(const char *fmt,...)
+{
+	char	   *sql;
+	FaRows	   *rows;
+
+	FA_FORMAT(sql, fmt);
+	rows = spi_rows(sql);
+	return rows->nrows > 0 && rows->ncols > 0 ? rows->value[0][0] : NULL;
+}

@@ -1,0 +1,37 @@
+/*
+ * stop_point.c
+ *	  Named steps at which tests halt a process, to kill it there.
+ *
+ * Off unless a superuser sets fragaffinity.stop_point; then the process
+ * waits until the variable no longer names the step.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "postmaster/interrupt.h"
+#include "storage/latch.h"
+#include "utils/guc.h"
+#include "utils/wait_event.h"
+
+#include "core/settings.h"
+#include "core/shmem.h"
+
+void
+fa_stop_point(const char *name)
+{
+	if (fa_stop_point_name == NULL || strcmp(fa_stop_point_name, name) != 0)
+		return;
+	ereport(LOG, (errmsg("fragaffinity stopped at \"%s\"", name)));
+	while (strcmp(fa_stop_point_name, name) == 0)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 100, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+	}
+}

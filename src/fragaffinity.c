@@ -1,0 +1,35 @@
+/*
+ * fragaffinity.c
+ *	  Entry of the library.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+
+#include "catalog/map.h"
+#include "core/settings.h"
+#include "core/shmem.h"
+#include "node/cluster_xact.h"
+#include "node/node.h"
+
+PG_MODULE_MAGIC;
+
+PGDLLEXPORT void _PG_init(void);
+
+/*
+ * Without shared_preload_libraries there is no shared memory and no worker;
+ * functions that need them say so when called.
+ */
+void
+_PG_init(void)
+{
+	if (IsBinaryUpgrade || !process_shared_preload_libraries_in_progress)
+		return;
+	fa_guc_define();
+	fa_shmem_register(&fa_slots_part);
+	fa_shmem_register(&fa_health_part);
+	fa_shmem_install_hooks();
+	fa_map_init();
+	fa_xact_init();
+}

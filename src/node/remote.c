@@ -1,0 +1,450 @@
+/*
+ * remote.c
+ *	  SQL on a peer over libpq.
+ *
+ * Every wait serves interrupts and ends at its deadline, so a hanging peer
+ * cannot hold a backend.  A connection belongs to a memory context: an error
+ * that resets the context closes it, and the peer rolls back.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "commands/defrem.h"
+#include "foreign/foreign.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "core/format.h"
+#include "node/node.h"
+#include "node/remote.h"
+
+typedef struct ConnHolder
+{
+	FaConn		conn;
+	MemoryContextCallback callback;
+} ConnHolder;
+
+static void
+remote_conn_reset(void *arg)
+{
+	FaConn	   *conn = arg;
+
+	if (conn->pg)
+		PQfinish(conn->pg);
+	conn->pg = NULL;
+}
+
+void
+fa_remote_close(FaConn *conn)
+{
+	remote_conn_reset(conn);
+}
+
+/* ms left until deadline; -1 when there is none. */
+static long
+remote_time_left(TimestampTz deadline)
+{
+	if (deadline == 0)
+		return -1;
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+}
+
+static TimestampTz
+remote_deadline(int timeout_ms)
+{
+	if (timeout_ms <= 0)
+		return 0;
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+}
+
+/* False when the deadline has passed. */
+static bool
+remote_wait(PGconn *pg, int events, TimestampTz deadline)
+{
+	long		left = remote_time_left(deadline);
+	int			rc;
+
+	if (left == 0)
+		return false;
+	rc = WaitLatchOrSocket(MyLatch,
+						   WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | events |
+						   (left > 0 ? WL_TIMEOUT : 0),
+						   PQsocket(pg), left, PG_WAIT_EXTENSION);
+	if (rc & WL_LATCH_SET)
+	{
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return true;
+}
+
+static void
+remote_connect_failed(FaConn *conn, const char *detail)
+{
+	char	   *message = detail ? pstrdup(detail) :
+		pchomp(PQerrorMessage(conn->pg));
+
+	fa_remote_close(conn);
+	ereport(ERROR,
+			(errcode(ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION),
+			 errmsg("could not connect to node \"%s\"", conn->name),
+			 errdetail_internal("%s", message),
+			 errhint("Check that the server runs, and its address and authentication.")));
+}
+
+static FaConn *
+remote_connect_keywords(int node, const char *name, const char **keywords,
+						const char **values, int timeout_ms)
+{
+	ConnHolder *holder = palloc0(sizeof(ConnHolder));
+	FaConn	   *conn = &holder->conn;
+	TimestampTz deadline = remote_deadline(timeout_ms);
+
+	conn->node = node;
+	conn->name = pstrdup(name);
+	holder->callback.func = remote_conn_reset;
+	holder->callback.arg = conn;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext,
+									   &holder->callback);
+	conn->pg = PQconnectStartParams(keywords, values, false);
+	if (conn->pg == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY),
+						errmsg("out of memory")));
+	if (PQstatus(conn->pg) == CONNECTION_BAD)
+		remote_connect_failed(conn, NULL);
+	for (PostgresPollingStatusType status = PGRES_POLLING_WRITING;;)
+	{
+		int			events = WL_SOCKET_READABLE;
+
+		if (status == PGRES_POLLING_OK)
+			break;
+		if (status == PGRES_POLLING_FAILED)
+			remote_connect_failed(conn, NULL);
+		if (status == PGRES_POLLING_WRITING)
+			events = WL_SOCKET_WRITEABLE;
+		if (!remote_wait(conn->pg, events, deadline))
+			remote_connect_failed(conn, "The connection timed out.");
+		status = PQconnectPoll(conn->pg);
+	}
+	return conn;
+}
+
+/*
+ * Options of the session on the peer: our origin, so that it counts nothing,
+ * and the right to touch what belongs to distributed tables.
+ */
+static char *
+remote_session_options(bool replication)
+{
+	return psprintf("-c fragaffinity.origin=%d%s", fa_node_self(),
+					replication ? "" :
+					" -c fragaffinity.maintenance=on -c search_path=pg_catalog"
+					" -c datestyle=ISO -c intervalstyle=postgres"
+					" -c extra_float_digits=3"
+					" -c statement_timeout=0 -c lock_timeout=0"
+					" -c idle_in_transaction_session_timeout=0");
+}
+
+/* Appends the options of a server or mapping, except what we set. */
+static int
+remote_add_options(List *options, const char **keywords, const char **values,
+				   int n)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		DefElem    *def = lfirst(lc);
+		const char *name = def->defname;
+		static const char *const libpq[] = {
+			"host", "hostaddr", "port", "dbname", "user", "password",
+			"passfile", "sslmode", "sslcert", "sslkey", "sslrootcert",
+			"sslcrl", "sslpassword", "channel_binding", "gssencmode",
+			"krbsrvname", "require_auth", "scram_client_key",
+			"scram_server_key", "target_session_attrs", "keepalives",
+			"keepalives_idle", "keepalives_interval", "keepalives_count",
+			"tcp_user_timeout", "ssl_min_protocol_version",
+			"ssl_max_protocol_version", "connect_timeout"
+		};
+
+		for (int i = 0; i < lengthof(libpq) && n < FA_MAX_KEYWORDS - 8; i++)
+		{
+			if (strcmp(libpq[i], name) == 0)
+			{
+				keywords[n] = pstrdup(name);
+				values[n++] = pstrdup(defGetString(def));
+				break;
+			}
+		}
+	}
+	return n;
+}
+
+int
+fa_remote_keywords(int node, bool replication, const char **keywords,
+				   const char **values)
+{
+	ForeignServer *server = GetForeignServerByName(fa_node_server_name(node),
+												   false);
+	UserMapping *mapping = GetUserMapping(GetUserId(), server->serverid);
+	int			n = 0;
+
+	n = remote_add_options(server->options, keywords, values, n);
+	n = remote_add_options(mapping->options, keywords, values, n);
+	if (replication)
+	{
+		keywords[n] = "replication";
+		values[n++] = "database";
+	}
+	keywords[n] = "options";
+	values[n++] = remote_session_options(replication);
+	keywords[n] = "client_encoding";
+	values[n++] = GetDatabaseEncodingName();
+	keywords[n] = "fallback_application_name";
+	values[n++] = "fragaffinity";
+	keywords[n] = NULL;
+	values[n] = NULL;
+	return n;
+}
+
+static FaConn *
+remote_connect(int node, bool replication, int timeout_ms)
+{
+	const char *keywords[FA_MAX_KEYWORDS];
+	const char *values[FA_MAX_KEYWORDS];
+	FaNode	   *peer = fa_node_find(node);
+
+	if (peer == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("node %d does not exist", node)));
+	(void) fa_remote_keywords(node, replication, keywords, values);
+	return remote_connect_keywords(node, peer->name, keywords, values,
+								   timeout_ms);
+}
+
+FaConn *
+fa_remote_connect(int node, int timeout_ms)
+{
+	return remote_connect(node, false, timeout_ms);
+}
+
+FaConn *
+fa_remote_connect_replication(int node, int timeout_ms)
+{
+	return remote_connect(node, true, timeout_ms);
+}
+
+FaConn *
+fa_remote_connect_address(const char *name, const char *host, int port,
+						  const char *dbname, int timeout_ms)
+{
+	char	   *port_text = psprintf("%d", port);
+	const char *keywords[] = {"host", "port", "dbname", "user", "options",
+		"client_encoding", "fallback_application_name", NULL};
+	const char *values[] = {host, port_text, dbname,
+		GetUserNameFromId(GetUserId(), false),
+		remote_session_options(false), GetDatabaseEncodingName(),
+	"fragaffinity", NULL};
+
+	return remote_connect_keywords(0, name, keywords, values, timeout_ms);
+}
+
+PGresult *
+fa_remote_get_result(FaConn *conn, int timeout_ms)
+{
+	TimestampTz deadline = remote_deadline(timeout_ms);
+
+	if (conn->pg == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("connection to node \"%s\" is closed", conn->name)));
+	while (PQisBusy(conn->pg))
+	{
+		if (!remote_wait(conn->pg, WL_SOCKET_READABLE, deadline))
+		{
+			fa_remote_close(conn);
+			ereport(ERROR,
+					(errcode(ERRCODE_CONNECTION_FAILURE),
+					 errmsg("node \"%s\" did not answer within %d ms",
+							conn->name, timeout_ms)));
+		}
+		if (!PQconsumeInput(conn->pg))
+			fa_remote_raise(conn, NULL, NULL);
+	}
+	return PQgetResult(conn->pg);
+}
+
+void
+fa_remote_raise(FaConn *conn, PGresult *res, const char *sql)
+{
+	const char *state = res ? PQresultErrorField(res, PG_DIAG_SQLSTATE) : NULL;
+	const char *primary = res ?
+		PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY) : NULL;
+	const char *detail = res ?
+		PQresultErrorField(res, PG_DIAG_MESSAGE_DETAIL) : NULL;
+	const char *hint = res ?
+		PQresultErrorField(res, PG_DIAG_MESSAGE_HINT) : NULL;
+	int			code = ERRCODE_CONNECTION_FAILURE;
+	char	   *message;
+	char	   *detail_copy = detail ? pstrdup(detail) : NULL;
+	char	   *hint_copy = hint ? pstrdup(hint) : NULL;
+
+	if (state && strlen(state) == 5)
+		code = MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4]);
+	message = primary ? pstrdup(primary) :
+		pchomp(conn->pg ? PQerrorMessage(conn->pg) : "connection lost");
+	if (res)
+		PQclear(res);
+	ereport(ERROR,
+			(errcode(code),
+			 errmsg_internal("%s", message[0] ? message : "connection lost"),
+			 detail_copy ? errdetail_internal("%s", detail_copy) : 0,
+			 hint_copy ? errhint("%s", hint_copy) : 0,
+			 sql ? errcontext("remote SQL on node \"%s\": %s",
+							  conn->name, sql) :
+			 errcontext("on node \"%s\"", conn->name)));
+}
+
+static FaRows *
+remote_copy_rows(PGresult *res)
+{
+	FaRows	   *rows = palloc0(sizeof(FaRows));
+
+	rows->nrows = PQntuples(res);
+	rows->ncols = PQnfields(res);
+	rows->value = palloc(sizeof(char **) * Max(rows->nrows, 1));
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		rows->value[i] = palloc(sizeof(char *) * Max(rows->ncols, 1));
+		for (int j = 0; j < rows->ncols; j++)
+			rows->value[i][j] = PQgetisnull(res, i, j) ? NULL :
+				pstrdup(PQgetvalue(res, i, j));
+	}
+	return rows;
+}
+
+/* Runs sql; the rows of its last result. */
+static FaRows *
+remote_run(FaConn *conn, int timeout_ms, const char *sql)
+{
+	FaRows	   *rows = NULL;
+	PGresult   *failed = NULL;
+	PGresult   *res;
+
+	if (conn->pg == NULL || !PQsendQuery(conn->pg, sql))
+		fa_remote_raise(conn, NULL, sql);
+	while ((res = fa_remote_get_result(conn, timeout_ms)) != NULL)
+	{
+		ExecStatusType status = PQresultStatus(res);
+
+		if (status == PGRES_TUPLES_OK)
+			rows = remote_copy_rows(res);
+		if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT ||
+			status == PGRES_COPY_BOTH)
+		{
+			PQclear(res);
+			elog(ERROR, "unexpected COPY from node \"%s\"", conn->name);
+		}
+		if (failed == NULL && status != PGRES_TUPLES_OK &&
+			status != PGRES_COMMAND_OK && status != PGRES_EMPTY_QUERY)
+			failed = res;
+		else
+			PQclear(res);
+		if (PQstatus(conn->pg) == CONNECTION_BAD)
+			break;
+	}
+	if (failed)
+		fa_remote_raise(conn, failed, sql);
+	return rows;
+}
+
+FaRows *
+fa_remote_rows(FaConn *conn, int timeout_ms, const char *fmt,...)
+{
+	char	   *sql;
+	FaRows	   *rows;
+
+	FA_FORMAT(sql, fmt);
+	rows = remote_run(conn, timeout_ms, sql);
+	if (rows == NULL)
+		elog(ERROR, "no rows from node \"%s\"", conn->name);
+	return rows;
+}
+
+void
+fa_remote_exec(FaConn *conn, int timeout_ms, const char *fmt,...)
+{
+	char	   *sql;
+
+	FA_FORMAT(sql, fmt);
+	(void) remote_run(conn, timeout_ms, sql);
+}
+
+char *
+fa_remote_value(FaConn *conn, int timeout_ms, const char *fmt,...)
+{
+	char	   *sql;
+	FaRows	   *rows;
+
+	FA_FORMAT(sql, fmt);
+	rows = remote_run(conn, timeout_ms, sql);
+	return rows && rows->nrows > 0 && rows->ncols > 0 ?
+		rows->value[0][0] : NULL;
+}
+
+bool
+fa_remote_try(FaConn *conn, int timeout_ms, char **error_p,
+			  const char *fmt,...)
+{
+	TimestampTz deadline = remote_deadline(timeout_ms);
+	char	   *sql;
+	bool		ok;
+
+	FA_FORMAT(sql, fmt);
+	ok = conn->pg != NULL && PQsendQuery(conn->pg, sql);
+	while (ok)
+	{
+		PGresult   *res;
+
+		while (ok && PQisBusy(conn->pg))
+		{
+			long		left = remote_time_left(deadline);
+
+			/* no CHECK_FOR_INTERRUPTS: it could raise */
+			if (left == 0 ||
+				(WaitLatchOrSocket(NULL, WL_SOCKET_READABLE |
+								   WL_EXIT_ON_PM_DEATH |
+								   (left > 0 ? WL_TIMEOUT : 0),
+								   PQsocket(conn->pg), left,
+								   PG_WAIT_EXTENSION) & WL_TIMEOUT) ||
+				!PQconsumeInput(conn->pg))
+				ok = false;
+		}
+		if (!ok || (res = PQgetResult(conn->pg)) == NULL)
+			break;
+		if (PQresultStatus(res) != PGRES_COMMAND_OK &&
+			PQresultStatus(res) != PGRES_TUPLES_OK)
+		{
+			ok = false;
+			if (error_p)
+				*error_p = pchomp(PQresultErrorMessage(res));
+			error_p = NULL;
+			PQclear(res);
+			/* the rest of the answer is a ReadyForQuery; drain what is there */
+			while ((res = PQgetResult(conn->pg)) != NULL)
+				PQclear(res);
+			break;
+		}
+		PQclear(res);
+	}
+	if (!ok && error_p)
+		*error_p = conn->pg ? pchomp(PQerrorMessage(conn->pg)) :
+			pstrdup("connection is closed");
+	pfree(sql);
+	return ok;
+}
