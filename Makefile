@@ -12,6 +12,18 @@ EXTENSION = fragaffinity
 MODULE_big = fragaffinity
 
 OBJS = \
+	src/core/guc.o \
+	src/core/settings.o \
+	src/core/shmem.o \
+	src/core/slots.o \
+	src/core/spi.o \
+	src/core/stop_point.o \
+	src/node/cluster_xact.o \
+	src/node/health.o \
+	src/node/node.o \
+	src/node/remote.o \
+	src/node/resolver.o \
+	src/catalog/map.o \
 	src/fragaffinity.o
 
 DATA = \

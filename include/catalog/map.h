@@ -9,6 +9,7 @@
 #ifndef FA_CATALOG_MAP_H
 #define FA_CATALOG_MAP_H
 
+#include "access/attnum.h"
 #include "access/transam.h"
 #include "nodes/pg_list.h"
 
