@@ -69,21 +69,3 @@ fa_stop_servers() {
 	done
 	return 0
 }
-
-# Settings of every test server, beside port, directories and fsync.
-fa_server_conf() {
-	cat <<-'CONF'
-		shared_preload_libraries = 'fragaffinity'
-		wal_level = logical
-		max_wal_senders = 20
-		max_replication_slots = 20
-		max_prepared_transactions = 100
-		max_worker_processes = 32
-		max_connections = 100
-		shared_buffers = 64MB
-		dynamic_shared_memory_type = mmap
-		jit = off
-		max_locks_per_transaction = 256
-		log_line_prefix = '%m [%p] %q%a '
-	CONF
-}
