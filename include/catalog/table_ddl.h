@@ -1,0 +1,74 @@
+/*
+ * table_ddl.h
+ *	  Makes the relations a distributed table consists of.
+ *
+ *	root			the user's table; partitioned
+ *	partition		leaf of the user's own partitioning, or the root itself;
+ *					PARTITION BY HASH (key)
+ *	bucket			<partition>_b<remainder>; PARTITION BY RANGE (key)
+ *	leaf			<bucket>_h, a heap, on the owner;
+ *					<bucket>_r, a foreign table, on all other nodes
+ *
+ * Everything runs over SPI in the caller's transaction.  Functions that make
+ * relations want a superuser and bring their own settings (search_path,
+ * fragaffinity.maintenance) for their duration.
+ */
+#ifndef FA_CATALOG_TABLE_DDL_H
+#define FA_CATALOG_TABLE_DDL_H
+
+#include "catalog/map.h"
+
+/*
+ * CHECK constraint of a heap made by fa_table_create_heap(), equal to the
+ * partition constraint of the leaf it is to become, so that ATTACH does not
+ * scan it.  Drop it after ATTACH: it costs every later insert.
+ */
+#define FA_TABLE_BOUND_CHECK "fragaffinity_bound"
+
+/* in table_names.c: palloc'd, cut to fit, not quoted */
+extern char *fa_table_bucket_name(const char *partition, int remainder);
+extern char *fa_table_heap_name(const char *bucket);
+extern char *fa_table_remote_name(const char *bucket);
+/* Of any relation: schema-qualified and quoted, as SQL wants it. */
+extern char *fa_table_qualified_name(Oid rel);
+/* The same for a new relation in the schema of an existing one. */
+extern char *fa_table_sibling_name(Oid rel, const char *name);
+
+/* in table_leaf.c */
+
+/*
+ * Standalone heap on this node, in the bucket's schema, like the fragment's
+ * leaf: columns, storage, constraints, owner, options, FA_TABLE_BOUND_CHECK.
+ * With with_indexes also what fa_table_create_indexes() makes.
+ */
+extern Oid	fa_table_create_heap(const FaFragment *f, const char *name,
+								 bool with_indexes);
+
+/*
+ * Primary key, unique and secondary indexes, comments, replica identity of a
+ * heap, attached or not.  What is there already is left alone, so that a
+ * second call does nothing; ATTACH then finds every index it needs.
+ */
+extern void fa_table_create_indexes(Oid heap, const FaFragment *f);
+
+/* Standalone foreign table that leads to the fragment's bucket on owner. */
+extern Oid	fa_table_create_remote(const FaFragment *f, const char *name,
+								   int owner);
+
+/* "FOR VALUES FROM (...) TO (...)" of an attached leaf. */
+extern char *fa_table_bound(Oid leaf);
+
+/* in table_export.c */
+
+/*
+ * Makes every distributed table on a node that has none of them, all leaves
+ * foreign, with their rows in distributed_table and fragment; in the current
+ * cluster transaction, over fa_xact_conn(node).  The node must know all
+ * nodes (and their servers) by then.
+ */
+extern void fa_table_export(int node);
+
+/* Raises when the node owns fragments: for remove_node. */
+extern void fa_table_check_forget_node(int node);
+
+#endif							/* FA_CATALOG_TABLE_DDL_H */

@@ -1,0 +1,59 @@
+/*
+ * table_text.h
+ *	  DDL text from the catalogs, and the state our own DDL runs in.
+ *
+ * For the files of this room that build and take apart distributed tables.
+ * All functions want fa_ddl_begin() before them: the text depends on
+ * search_path.
+ */
+#ifndef FA_CATALOG_TABLE_TEXT_H
+#define FA_CATALOG_TABLE_TEXT_H
+
+#include "nodes/pg_list.h"
+
+/*
+ * Settings (search_path, formats, maintenance on, capture and routing off)
+ * and user (the bootstrap superuser) for our own DDL.  An error in between
+ * is undone by the (sub)transaction's abort.
+ */
+typedef struct FaDdlState
+{
+	int			guc_level;
+	Oid			user;
+	int			sec_context;
+} FaDdlState;
+
+/* One level of a table that is, or is to be, distributed. */
+typedef struct FaTreeRel
+{
+	Oid			rel;
+	Oid			parent;			/* InvalidOid: the root */
+	char	   *schema;
+	char	   *name;
+	char	   *qualified;		/* quoted */
+	char	   *bound;			/* FOR VALUES ...; NULL: the root */
+	char	   *partition_key;	/* RANGE (x) ...; NULL: none of the user's */
+	bool		leaf;			/* holds the rows, or the buckets */
+} FaTreeRel;
+
+/* in table_text.c */
+extern void fa_ddl_begin(FaDdlState *state);
+extern void fa_ddl_end(FaDdlState *state);
+
+/* Root first, parents before children; stops above buckets. */
+extern List *fa_text_tree(Oid root);
+
+/* Columns, or only those that can be written (no generated ones). */
+extern char *fa_text_columns(Oid rel, bool with_defaults, bool with_serial);
+extern char *fa_text_column_names(Oid rel);
+extern char *fa_text_checks(Oid rel);
+
+/* Statements that give relation "to" (quoted) what "from" has. */
+extern List *fa_text_grants(Oid from, const char *to);
+extern List *fa_text_owner(Oid from, const char *to);
+extern List *fa_text_comments(Oid from, const char *to);
+extern List *fa_text_column_options(Oid from, const char *to, bool storage);
+extern List *fa_text_indexes(Oid from, const char *to);
+extern List *fa_text_statistics(Oid from, const char *to);
+
+#endif							/* FA_CATALOG_TABLE_TEXT_H */
