@@ -1,6 +1,7 @@
 #!/usr/bin/perl
 # Layout of the code: who may include whom, where version tests live, sizes.
-# Run from the top of the tree.
+# Run from the top of the tree.  The server has folders of the same names, so
+# only files that exist in include/ are ours.
 use strict;
 use warnings;
 use File::Find;
@@ -30,10 +31,10 @@ for my $file (sort @files)
 		push @versions, "$file:$lines"
 		  if /^\s*#.*\bPG_VERSION_NUM\b/ && $file ne 'include/core/fa_compat.h';
 		next unless defined $room && exists $rank{$room};
-		if (m{^\s*#\s*include\s+"([a-z]+)/} && exists $rank{$1}
-			&& -d "include/$1" && $rank{$1} > $rank{$room})
+		if (m{^\s*#\s*include\s+"(([a-z]+)/[^"]+)"} && exists $rank{$2}
+			&& -f "include/$1" && $rank{$2} > $rank{$room})
 		{
-			push @upward, "$file:$lines includes room \"$1\"";
+			push @upward, "$file:$lines includes \"$1\"";
 		}
 		if ($room eq 'predict' && /^\s*#\s*include\s+"(?!predict\/)([^"]+)"/)
 		{
