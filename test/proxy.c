@@ -2,7 +2,7 @@
  * proxy.c
  *	  TCP proxy for tests: delays, stalls or cuts the links to nodes.
  *
- * usage: proxy [--delay MS] --control SOCKET HOST:PORT...
+ * usage: proxy [--delay MS] [--distance A-B=MS]... --control SOCKET HOST:PORT...
  *
  * Listens on a free loopback port for each HOST:PORT (link 1, 2, ...), prints
  * "pid N" and "link I port P" lines, and forwards.  MS is added to each round
@@ -15,6 +15,10 @@
  *	heal LINK		as before; what was stalled arrives
  *
  * LINK 0 means all.  The proxy ends on SIGTERM.
+ *
+ * A distance replaces the delay for connections to node A that node B opens,
+ * and the other way round: a node's connections say where they come from by
+ * "-c fragaffinity.origin=B" in their startup packet.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -62,6 +66,8 @@ typedef struct Pipe
 typedef struct Conn
 {
 	int			link;
+	bool		started;		/* the startup packet has been seen */
+	int			origin;			/* node that it names; 0: none */
 	Pipe		pipe[2];
 } Conn;
 
@@ -76,6 +82,9 @@ typedef struct Link
 
 static Link links[MAX_LINKS];
 static int	nlinks;
+static long long distances[MAX_LINKS + 1][MAX_LINKS + 1];	/* ns each
+															 * direction; -1:
+															 * not given */
 static Conn conns[MAX_CONNS];
 static int	nconns;
 static volatile sig_atomic_t done;
@@ -195,6 +204,37 @@ accept_conn(int link)
 	c->link = link;
 	c->pipe[0].from = c->pipe[1].to = client;
 	c->pipe[0].to = c->pipe[1].from = server;
+}
+
+/* Looks for the origin in the first bytes that a client sends. */
+static void
+find_origin(Conn *c)
+{
+	static const char name[] = "fragaffinity.origin=";
+	Chunk	   *k = c->pipe[0].tail;
+	char	   *at;
+	char		text[8] = "";
+
+	/* 8 bytes: asks for encryption or cancels; a startup packet may follow. */
+	if (!k || k->len <= 8)
+		return;
+	c->started = true;
+	at = memmem(k->data, k->len, name, strlen(name));
+	if (!at)
+		return;
+	at += strlen(name);
+	for (int i = 0; i < 7 && at + i < k->data + k->len; i++)
+		text[i] = at[i];
+	c->origin = atoi(text);
+}
+
+static long long
+conn_delay(const Conn *c)
+{
+	if (c->origin > 0 && c->origin <= nlinks &&
+		distances[c->origin][c->link + 1] >= 0)
+		return distances[c->origin][c->link + 1];
+	return links[c->link].delay;
 }
 
 /* Returns false when the connection is broken. */
@@ -356,6 +396,22 @@ parse_target(const char *text, struct sockaddr_in *addr)
 	addr->sin_port = htons(port);
 }
 
+static void
+parse_distance(const char *text)
+{
+	int			a,
+				b;
+	double		ms;
+
+	if (sscanf(text, "%d-%d=%lf", &a, &b, &ms) != 3 || a < 1 || b < 1 ||
+		a > MAX_LINKS || b > MAX_LINKS || ms < 0)
+	{
+		fprintf(stderr, "proxy: \"%s\" is not A-B=MS\n", text);
+		exit(2);
+	}
+	distances[a][b] = distances[b][a] = (long long) (ms * 1e6 / 2);
+}
+
 /* One turn: wait for something to do, do it. */
 static void
 turn(int control)
@@ -408,7 +464,11 @@ turn(int control)
 
 		for (int d = 0; d < 2 && ok; d++)
 			if (f[d].revents & (POLLIN | POLLHUP | POLLERR))
-				ok = read_pipe(&conns[i].pipe[d], now + l->delay);
+			{
+				ok = read_pipe(&conns[i].pipe[d], now + conn_delay(&conns[i]));
+				if (d == 0 && !conns[i].started)
+					find_origin(&conns[i]);
+			}
 		for (int d = 0; d < 2 && ok && !l->stalled; d++)
 			ok = write_pipe(&conns[i].pipe[d], now);
 		if (!ok || (conns[i].pipe[0].closed && conns[i].pipe[1].closed))
@@ -429,9 +489,12 @@ main(int argc, char **argv)
 	int			control;
 	struct sigaction term = {.sa_handler = on_term};
 
+	memset(distances, -1, sizeof(distances));
 	for (int i = 1; i < argc; i++)
 	{
-		if (strcmp(argv[i], "--delay") == 0 && i + 1 < argc)
+		if (strcmp(argv[i], "--distance") == 0 && i + 1 < argc)
+			parse_distance(argv[++i]);
+		else if (strcmp(argv[i], "--delay") == 0 && i + 1 < argc)
 			delay_ms = atof(argv[++i]);
 		else if (strcmp(argv[i], "--control") == 0 && i + 1 < argc)
 			control_path = argv[++i];
@@ -440,7 +503,8 @@ main(int argc, char **argv)
 	}
 	if (nlinks == 0 || !control_path)
 	{
-		fprintf(stderr, "usage: proxy [--delay MS] --control SOCKET HOST:PORT...\n");
+		fprintf(stderr, "usage: proxy [--delay MS] [--distance A-B=MS]... "
+				"--control SOCKET HOST:PORT...\n");
 		return 2;
 	}
 	srand(getpid() ^ (unsigned) now_ns());
