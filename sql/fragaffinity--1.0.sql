@@ -237,3 +237,95 @@ CREATE UNLOGGED TABLE fragaffinity.recommendation (
 	reason		text NOT NULL,
 	made_at		timestamptz NOT NULL
 );
+
+-- ---------------------------------------------------------------------
+-- Nodes and settings
+-- ---------------------------------------------------------------------
+
+CREATE FUNCTION fragaffinity.is_preloaded() RETURNS boolean
+AS 'MODULE_PATHNAME', 'fa_sql_is_preloaded' LANGUAGE C STRICT;
+
+-- Tells one database of one server from every other.
+CREATE FUNCTION fragaffinity.node_identity() RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT system_identifier || ':' ||
+		   (SELECT oid FROM pg_database WHERE datname = current_database()) || ':' ||
+		   extract(epoch FROM pg_postmaster_start_time())
+	  FROM pg_control_system()
+$$;
+
+CREATE FUNCTION fragaffinity.node_health(
+	node integer, OUT alive boolean, OUT round_trip_ms double precision,
+	OUT last_seen timestamptz)
+AS 'MODULE_PATHNAME', 'fa_sql_node_health' LANGUAGE C STRICT VOLATILE;
+
+CREATE FUNCTION fragaffinity.add_node(
+	name name, host text, port integer DEFAULT 5432,
+	dbname name DEFAULT NULL, region text DEFAULT NULL,
+	capacity bigint DEFAULT NULL) RETURNS integer
+AS 'MODULE_PATHNAME', 'fa_sql_add_node' LANGUAGE C VOLATILE;
+
+CREATE FUNCTION fragaffinity.set_node(
+	name name, new_name name DEFAULT NULL, host text DEFAULT NULL,
+	port integer DEFAULT NULL, dbname name DEFAULT NULL,
+	region text DEFAULT NULL, capacity bigint DEFAULT NULL) RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_set_node' LANGUAGE C VOLATILE;
+
+CREATE FUNCTION fragaffinity.remove_node(name name, force boolean DEFAULT false)
+RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_remove_node' LANGUAGE C VOLATILE;
+
+CREATE FUNCTION fragaffinity.link_node(node integer) RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_link_node' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.relink_node(node integer) RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_relink_node' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.unlink_node(node integer) RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_unlink_node' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.check_link(node integer, identity text) RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_check_link' LANGUAGE C STRICT VOLATILE;
+
+CREATE FUNCTION fragaffinity.configure(
+	setting text, value text, rel regclass DEFAULT NULL) RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_configure' LANGUAGE C VOLATILE;
+
+CREATE FUNCTION fragaffinity.setting_definitions(
+	OUT name text, OUT default_value text, OUT per_table boolean,
+	OUT description text) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'fa_sql_setting_definitions' LANGUAGE C STRICT VOLATILE;
+
+REVOKE ALL ON FUNCTION fragaffinity.add_node(name, text, integer, name, text, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.set_node(name, name, text, integer, name, text, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.remove_node(name, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.link_node(integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.relink_node(integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.unlink_node(integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.check_link(integer, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.node_identity() FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.node_health(integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.configure(text, text, regclass) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION fragaffinity.node_health(integer) TO pg_monitor;
+
+CREATE VIEW fragaffinity.nodes AS
+SELECT n.name, n.host, n.port, n.dbname, n.region,
+	   CASE WHEN n.node <> l.node AND h.alive IS NULL THEN 'unknown'
+			WHEN n.node <> l.node AND NOT h.alive THEN 'down'
+			ELSE n.state END AS state,
+	   CASE WHEN n.node = l.node THEN 0 ELSE h.round_trip_ms END AS round_trip_ms,
+	   CASE WHEN n.node = l.node THEN pg_catalog.now() ELSE h.last_seen END AS last_seen,
+	   n.capacity, n.node = l.coordinator AS coordinator,
+	   n.node = l.node AS local, n.node
+  FROM fragaffinity.node n
+ CROSS JOIN fragaffinity.local_node l
+ CROSS JOIN LATERAL fragaffinity.node_health(n.node) h;
+
+CREATE VIEW fragaffinity.settings AS
+SELECT d.name, t.rel AS table_name,
+	   COALESCE(s.value, d.default_value) AS value, d.default_value,
+	   s.value IS NOT NULL AS changed, d.description
+  FROM fragaffinity.setting_definitions() d
+  LEFT JOIN fragaffinity.setting s ON s.name = d.name
+  LEFT JOIN fragaffinity.distributed_table t ON t.table_id = s.table_id;
+
+GRANT USAGE ON SCHEMA fragaffinity TO pg_monitor;
+GRANT SELECT ON fragaffinity.nodes, fragaffinity.settings TO pg_monitor;

@@ -1,0 +1,21 @@
+/*
+ * membership.h
+ *	  Nodes that join, change and leave.
+ */
+#ifndef FA_CATALOG_MEMBERSHIP_H
+#define FA_CATALOG_MEMBERSHIP_H
+
+#include "node/node.h"
+
+/* in links.c: this node's foreign servers and user mappings. */
+extern void fa_link_create(const FaNode *node);
+extern void fa_link_alter(const FaNode *node);
+extern void fa_link_drop(int node);
+
+/*
+ * Gives every login role that lacks one a mapping for every peer; returns how
+ * many were made.  Called by the worker, as roles come and go.
+ */
+extern int	fa_link_sync_mappings(void);
+
+#endif							/* FA_CATALOG_MEMBERSHIP_H */

@@ -1,0 +1,149 @@
+/*
+ * links.c
+ *	  Foreign servers and user mappings towards the peers.
+ *
+ * A role is mapped to the role of the same name on the peer, never to
+ * another one, and without a password: how the peer authenticates it (trust,
+ * certificate, the server's passfile) is the administrator's choice.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "catalog/membership.h"
+#include "core/shmem.h"
+#include "core/spi.h"
+#include "node/remote.h"
+
+/*
+ * Options that only matter to postgres_fdw: rows are fetched and inserted in
+ * batches, scans of several nodes overlap, and both ends of a transaction
+ * commit in parallel.
+ */
+#define FDW_OPTIONS \
+	"fetch_size '1000', batch_size '100', async_capable 'true', " \
+	"parallel_commit 'true', fdw_startup_cost '500'"
+
+void
+fa_link_create(const FaNode *node)
+{
+	char	   *server = fa_node_server_name(node->id);
+
+	(void) fa_spi_exec("CREATE SERVER %s FOREIGN DATA WRAPPER postgres_fdw "
+					   "OPTIONS (host %s, port '%d', dbname %s, "
+					   "options '-c fragaffinity.origin=%d', " FDW_OPTIONS ")",
+					   server, quote_literal_cstr(node->host), node->port,
+					   quote_literal_cstr(node->dbname), fa_node_self());
+	(void) fa_link_sync_mappings();
+}
+
+void
+fa_link_alter(const FaNode *node)
+{
+	(void) fa_spi_exec("ALTER SERVER %s OPTIONS "
+					   "(SET host %s, SET port '%d', SET dbname %s)",
+					   fa_node_server_name(node->id),
+					   quote_literal_cstr(node->host), node->port,
+					   quote_literal_cstr(node->dbname));
+}
+
+void
+fa_link_drop(int node)
+{
+	(void) fa_spi_exec("DROP SERVER IF EXISTS %s CASCADE",
+					   fa_node_server_name(node));
+}
+
+int
+fa_link_sync_mappings(void)
+{
+	FaRows	   *rows;
+
+	rows = fa_spi_rows("SELECT s.srvname, r.rolname "
+					   "FROM pg_catalog.pg_foreign_server s, pg_catalog.pg_roles r "
+					   "WHERE s.srvname IN (SELECT 'fragaffinity_' || node "
+					   "                    FROM fragaffinity.node) "
+					   "AND (r.rolcanlogin OR r.rolname = current_user) "
+					   "AND NOT EXISTS (SELECT FROM pg_catalog.pg_user_mapping m "
+					   "                WHERE m.umserver = s.oid AND m.umuser = r.oid)");
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		char	   *role = rows->value[i][1];
+
+		(void) fa_spi_exec("CREATE USER MAPPING FOR %s SERVER %s "
+						   "OPTIONS (user %s, password_required 'false')",
+						   quote_identifier(role),
+						   quote_identifier(rows->value[i][0]),
+						   quote_literal_cstr(role));
+	}
+	return rows->nrows;
+}
+
+PG_FUNCTION_INFO_V1(fa_sql_link_node);
+PG_FUNCTION_INFO_V1(fa_sql_relink_node);
+PG_FUNCTION_INFO_V1(fa_sql_unlink_node);
+PG_FUNCTION_INFO_V1(fa_sql_check_link);
+
+static FaNode *
+link_argument(int id)
+{
+	FaNode	   *node;
+
+	fa_shmem_require();
+	node = fa_node_find(id);
+	if (node == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("node %d does not exist", id)));
+	return node;
+}
+
+Datum
+fa_sql_link_node(PG_FUNCTION_ARGS)
+{
+	fa_link_create(link_argument(PG_GETARG_INT32(0)));
+	PG_RETURN_VOID();
+}
+
+Datum
+fa_sql_relink_node(PG_FUNCTION_ARGS)
+{
+	fa_link_alter(link_argument(PG_GETARG_INT32(0)));
+	PG_RETURN_VOID();
+}
+
+Datum
+fa_sql_unlink_node(PG_FUNCTION_ARGS)
+{
+	fa_shmem_require();
+	fa_link_drop(PG_GETARG_INT32(0));
+	PG_RETURN_VOID();
+}
+
+/*
+ * check_link(node, identity): connects to a peer as postgres_fdw would and
+ * raises unless the server there is the one meant.
+ */
+Datum
+fa_sql_check_link(PG_FUNCTION_ARGS)
+{
+	FaNode	   *node = link_argument(PG_GETARG_INT32(0));
+	char	   *identity = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	FaConn	   *conn = fa_remote_connect(node->id, FA_CONNECT_TIMEOUT_MS);
+	char	   *there;
+
+	there = fa_remote_value(conn, FA_CONNECT_TIMEOUT_MS,
+							"SELECT fragaffinity.node_identity()");
+	fa_remote_close(conn);
+	if (there == NULL || strcmp(there, identity) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the address of node \"%s\" leads to another server",
+						node->name),
+				 errdetail("Address: %s:%d, database \"%s\".",
+						   node->host, node->port, node->dbname),
+				 errhint("Give every node an address that is the same from all nodes; see fragaffinity.set_node().")));
+	PG_RETURN_VOID();
+}
