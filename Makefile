@@ -23,7 +23,10 @@ OBJS = \
 	src/node/node.o \
 	src/node/remote.o \
 	src/node/resolver.o \
+	src/catalog/configure.o \
+	src/catalog/links.o \
 	src/catalog/map.o \
+	src/catalog/membership.o \
 	src/fragaffinity.o
 
 DATA = \

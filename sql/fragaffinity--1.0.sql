@@ -251,6 +251,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT system_identifier || ':' ||
 		   (SELECT oid FROM pg_database WHERE datname = current_database()) || ':' ||
+		   current_setting('port') || ':' ||
 		   extract(epoch FROM pg_postmaster_start_time())
 	  FROM pg_control_system()
 $$;

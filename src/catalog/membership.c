@@ -16,7 +16,6 @@
 #include "access/xact.h"
 #include "commands/dbcommands.h"
 #include "fmgr.h"
-#include "libpq/libpq-be.h"
 #include "miscadmin.h"
 #include "postmaster/postmaster.h"
 #include "utils/builtins.h"
