@@ -21,6 +21,7 @@ OBJS = \
 	src/node/cluster_xact.o \
 	src/node/health.o \
 	src/node/node.o \
+	src/node/peer_pool.o \
 	src/node/remote.o \
 	src/node/resolver.o \
 	src/catalog/configure.o \
