@@ -43,9 +43,11 @@ extern void fa_ddl_end(FaDdlState *state);
 /* Root first, parents before children; stops above buckets. */
 extern List *fa_text_tree(Oid root);
 
-/* Columns, or only those that can be written (no generated ones). */
-extern char *fa_text_columns(Oid rel, bool with_defaults, bool with_serial);
+/* Columns as CREATE TABLE wants them. */
+extern char *fa_text_columns(Oid rel, bool with_defaults);
+/* Names of those that can be written (not generated). */
 extern char *fa_text_column_names(Oid rel);
+/* ", CONSTRAINT ..." for each. */
 extern char *fa_text_checks(Oid rel);
 
 /* Statements that give relation "to" (quoted) what "from" has. */
@@ -54,6 +56,19 @@ extern List *fa_text_owner(Oid from, const char *to);
 extern List *fa_text_comments(Oid from, const char *to);
 extern List *fa_text_column_options(Oid from, const char *to, bool storage);
 extern List *fa_text_indexes(Oid from, const char *to);
+extern List *fa_text_missing_indexes(Oid parent, Oid heap);
 extern List *fa_text_statistics(Oid from, const char *to);
+extern char *fa_text_unique(Oid rel);
+
+/* in table_unique.c */
+
+/*
+ * Makes the indexes that jsonb "unique" (of fa_text_unique) describes on a
+ * table, unless it has them.  Names are made from "stem", or kept as they
+ * were when it is NULL.
+ */
+extern void fa_unique_create(Oid rel, const char *unique, const char *stem);
+/* What the logical path needs of a heap that has its indexes. */
+extern void fa_unique_set_identity(Oid heap);
 
 #endif							/* FA_CATALOG_TABLE_TEXT_H */

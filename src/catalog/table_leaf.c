@@ -1,0 +1,257 @@
+/*
+ * table_leaf.c
+ *	  Buckets and leaves: the relations that moves exchange.
+ *
+ * The catalog of the node they are made on says all that is needed, so a
+ * peer is only told numbers: which partition, which owners.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "catalog/table_ddl.h"
+#include "catalog/table_text.h"
+#include "core/spi.h"
+#include "node/node.h"
+
+PG_FUNCTION_INFO_V1(fa_sql_create_fragments);
+PG_FUNCTION_INFO_V1(fa_sql_create_leaf_indexes);
+
+#define WHOLE_RANGE "FOR VALUES FROM (MINVALUE) TO (MAXVALUE)"
+
+static void
+run_all(List *statements)
+{
+	ListCell   *lc;
+
+	foreach(lc, statements)
+		fa_spi_exec("%s", (char *) lfirst(lc));
+}
+
+static Oid
+created(const char *qualified)
+{
+	return atooid(fa_spi_value("SELECT %s::pg_catalog.regclass::pg_catalog.oid",
+							   quote_literal_cstr(qualified)));
+}
+
+/* " WITH (...)" of the heaps under a partition, or "". */
+static char *
+heap_options(int table_id, Oid partition)
+{
+	char	   *options;
+
+	options = fa_spi_value("SELECT ' WITH (' || (definition->'options'->>%s) || ')' "
+						   "FROM fragaffinity.distributed_table WHERE table_id = %d",
+						   quote_literal_cstr(fa_table_qualified_name(partition)),
+						   table_id);
+	return options ? options : pstrdup("");
+}
+
+static Oid
+parent_of(Oid rel)
+{
+	return atooid(fa_spi_value("SELECT inhparent FROM pg_catalog.pg_inherits "
+							   "WHERE inhrelid = %u", rel));
+}
+
+static char *
+server_options(Oid bucket, int owner)
+{
+	return psprintf("SERVER %s OPTIONS (schema_name %s, table_name %s)",
+					quote_identifier(fa_node_server_name(owner)),
+					quote_literal_cstr(get_namespace_name(get_rel_namespace(bucket))),
+					quote_literal_cstr(get_rel_name(bucket)));
+}
+
+char *
+fa_table_bound(Oid leaf)
+{
+	return fa_spi_value("SELECT pg_catalog.pg_get_expr(relpartbound, oid) "
+						"FROM pg_catalog.pg_class WHERE oid = %u", leaf);
+}
+
+Oid
+fa_table_create_heap(const FaFragment *f, const char *name, bool with_indexes)
+{
+	FaDdlState	state;
+	char	   *qualified;
+	Oid			heap;
+
+	fa_ddl_begin(&state);
+	qualified = fa_table_sibling_name(f->bucket, name);
+	fa_spi_exec("CREATE TABLE %s (LIKE %s INCLUDING DEFAULTS INCLUDING GENERATED"
+				"  INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING CONSTRAINTS,"
+				"  CONSTRAINT " FA_TABLE_BOUND_CHECK " CHECK (%s))%s",
+				qualified, fa_table_qualified_name(f->bucket),
+				fa_spi_value("SELECT pg_catalog.pg_get_partition_constraintdef(%u)",
+							 f->leaf),
+				heap_options(f->table_id, parent_of(f->bucket)));
+	run_all(fa_text_owner(f->bucket, qualified));
+	run_all(fa_text_column_options(f->bucket, qualified, false));
+	heap = created(qualified);
+	if (with_indexes)
+		fa_table_create_indexes(heap, f);
+	fa_ddl_end(&state);
+	return heap;
+}
+
+/* Indexes of a heap whose bucket is known. */
+static void
+create_indexes(Oid heap, Oid bucket, int table_id)
+{
+	char	   *unique;
+	ListCell   *lc;
+
+	unique = fa_spi_value("SELECT definition->>'unique' "
+						  "FROM fragaffinity.distributed_table "
+						  "WHERE table_id = %d", table_id);
+	fa_unique_create(heap, unique, get_rel_name(heap));
+	fa_unique_set_identity(heap);
+	foreach(lc, fa_text_missing_indexes(bucket, heap))
+		fa_spi_exec("CREATE INDEX ON %s USING %s",
+					fa_table_qualified_name(heap), (char *) lfirst(lc));
+}
+
+void
+fa_table_create_indexes(Oid heap, const FaFragment *f)
+{
+	FaDdlState	state;
+
+	fa_ddl_begin(&state);
+	create_indexes(heap, f->bucket, f->table_id);
+	fa_ddl_end(&state);
+}
+
+Oid
+fa_table_create_remote(const FaFragment *f, const char *name, int owner)
+{
+	FaDdlState	state;
+	char	   *qualified;
+	Oid			rel;
+
+	fa_ddl_begin(&state);
+	qualified = fa_table_sibling_name(f->bucket, name);
+	/* LIKE does not exist for foreign tables. */
+	fa_spi_exec("CREATE FOREIGN TABLE %s (%s%s) %s", qualified,
+				fa_text_columns(f->bucket, true), fa_text_checks(f->bucket),
+				server_options(f->bucket, owner));
+	run_all(fa_text_owner(f->bucket, qualified));
+	rel = created(qualified);
+	fa_ddl_end(&state);
+	return rel;
+}
+
+/* One bucket with its leaf on this node, and the fragment's row. */
+static void
+create_fragment(int table_id, Oid partition, const char *key, int modulus,
+				int remainder, int64 fragment, int owner)
+{
+	char	   *bucket = fa_table_bucket_name(get_rel_name(partition), remainder);
+	char	   *bucket_q = fa_table_sibling_name(partition, bucket);
+	Oid			bucket_oid;
+	char	   *leaf_q;
+	Oid			leaf_oid;
+
+	fa_spi_exec("CREATE TABLE %s PARTITION OF %s "
+				"FOR VALUES WITH (MODULUS %d, REMAINDER %d) "
+				"PARTITION BY RANGE (%s)", bucket_q,
+				fa_table_qualified_name(partition), modulus, remainder,
+				quote_identifier(key));
+	bucket_oid = created(bucket_q);
+	run_all(fa_text_owner(partition, bucket_q));
+	/* Peers come in by the bucket, as the user who asks there. */
+	run_all(fa_text_grants(partition, bucket_q));
+
+	if (owner == fa_node_self())
+	{
+		leaf_q = fa_table_sibling_name(partition, fa_table_heap_name(bucket));
+		fa_spi_exec("CREATE TABLE %s PARTITION OF %s " WHOLE_RANGE "%s",
+					leaf_q, bucket_q, heap_options(table_id, partition));
+	}
+	else
+	{
+		leaf_q = fa_table_sibling_name(partition, fa_table_remote_name(bucket));
+		fa_spi_exec("CREATE FOREIGN TABLE %s PARTITION OF %s " WHOLE_RANGE " %s",
+					leaf_q, bucket_q, server_options(bucket_oid, owner));
+	}
+	run_all(fa_text_owner(partition, leaf_q));
+	leaf_oid = created(leaf_q);
+	fa_spi_exec("INSERT INTO fragaffinity.fragment"
+				"  (fragment, table_id, bucket, leaf, owner) "
+				"VALUES (" INT64_FORMAT ", %d, %u, %u, %d)",
+				fragment, table_id, bucket_oid, leaf_oid, owner);
+	fa_map_invalidate(bucket_oid);
+	fa_map_invalidate(leaf_oid);
+}
+
+/*
+ * create_fragments(table_id, partition, key, first, owners): divides an empty
+ * partition of a distributed table; run on each node by the one that
+ * distributes.
+ */
+Datum
+fa_sql_create_fragments(PG_FUNCTION_ARGS)
+{
+	int			table_id = PG_GETARG_INT32(0);
+	Oid			partition = PG_GETARG_OID(1);
+	char	   *key = NameStr(*PG_GETARG_NAME(2));
+	int64		first = PG_GETARG_INT64(3);
+	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(4);
+	Datum	   *owners;
+	int			nowners;
+	FaDdlState	state;
+
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be superuser to create fragments")));
+	if (array_contains_nulls(array))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("owners must not contain nulls")));
+	deconstruct_array(array, INT4OID, 4, true, TYPALIGN_INT, &owners, NULL,
+					  &nowners);
+	fa_ddl_begin(&state);
+	for (int i = 0; i < nowners; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		create_fragment(table_id, partition, key, nowners, i, first + i,
+						DatumGetInt32(owners[i]));
+	}
+	fa_map_invalidate(partition);
+	fa_ddl_end(&state);
+	PG_RETURN_VOID();
+}
+
+/* create_leaf_indexes(table_id): on all heaps of a table on this node. */
+Datum
+fa_sql_create_leaf_indexes(PG_FUNCTION_ARGS)
+{
+	int			table_id = PG_GETARG_INT32(0);
+	FaDdlState	state;
+	FaRows	   *rows;
+
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be superuser to create the indexes of fragments")));
+	fa_ddl_begin(&state);
+	rows = fa_spi_rows("SELECT leaf::pg_catalog.oid, bucket::pg_catalog.oid "
+					   "FROM fragaffinity.fragment "
+					   "WHERE table_id = %d AND owner = %d ORDER BY fragment",
+					   table_id, fa_node_self());
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		create_indexes(atooid(rows->value[i][0]), atooid(rows->value[i][1]),
+					   table_id);
+	}
+	fa_ddl_end(&state);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,59 @@
+/*
+ * table_names.c
+ *	  Names of the relations that make up a distributed table.
+ *
+ * They must come out alike on every node, and have to fit in a name with
+ * room for the suffixes of leaves and their indexes.  A table's name that is
+ * too long is cut and gets a hash of the whole, so that two tables with the
+ * same beginning do not meet.
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "catalog/table_ddl.h"
+
+/* "_b" + remainder, "_" + hash, "_h" and what a mover appends meanwhile */
+#define MAX_STEM (NAMEDATALEN - 1 - 24)
+
+char *
+fa_table_bucket_name(const char *partition, int remainder)
+{
+	int			len = strlen(partition);
+	uint32		hash;
+
+	if (len <= MAX_STEM)
+		return psprintf("%s_b%d", partition, remainder);
+	hash = DatumGetUInt32(hash_any((const unsigned char *) partition, len));
+	len = pg_mbcliplen(partition, len, MAX_STEM - 9);
+	return psprintf("%.*s_%08x_b%d", len, partition, hash, remainder);
+}
+
+char *
+fa_table_heap_name(const char *bucket)
+{
+	return psprintf("%s_h", bucket);
+}
+
+char *
+fa_table_remote_name(const char *bucket)
+{
+	return psprintf("%s_r", bucket);
+}
+
+char *
+fa_table_sibling_name(Oid rel, const char *name)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(rel)),
+									  name);
+}
+
+char *
+fa_table_qualified_name(Oid rel)
+{
+	return fa_table_sibling_name(rel, get_rel_name(rel));
+}

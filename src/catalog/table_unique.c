@@ -1,0 +1,103 @@
+/*
+ * table_unique.c
+ *	  Primary keys, unique and exclusion constraints, unique indexes.
+ *
+ * A partitioned table with foreign leaves may not have any, so they live on
+ * the heap leaves only.  That is enough: they all contain the distribution
+ * key, so equal keys meet in one leaf.  Their definitions are kept in
+ * distributed_table.definition, from where a new heap gets them.
+ */
+#include "postgres.h"
+
+#include "commands/defrem.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "catalog/table_ddl.h"
+#include "catalog/table_text.h"
+#include "core/spi.h"
+
+/* Does the table have an index of this definition? */
+static bool
+index_exists(Oid rel, bool constraint, const char *definition)
+{
+	FaRows	   *rows;
+	char	   *have = fa_text_unique(rel);
+
+	rows = fa_spi_rows("SELECT FROM pg_catalog.jsonb_to_recordset(%s)"
+					   "  AS u(\"constraint\" boolean, definition text) "
+					   "WHERE u.\"constraint\" = %s AND u.definition = %s",
+					   quote_literal_cstr(have), constraint ? "true" : "false",
+					   quote_literal_cstr(definition));
+	return rows->nrows > 0;
+}
+
+void
+fa_unique_create(Oid rel, const char *unique, const char *stem)
+{
+	char	   *qualified = fa_table_qualified_name(rel);
+	FaRows	   *rows;
+
+	rows = fa_spi_rows("SELECT name, \"constraint\", \"primary\", definition, comment "
+					   "FROM pg_catalog.jsonb_to_recordset(%s) AS u(name name,"
+					   "  \"constraint\" boolean, \"primary\" boolean,"
+					   "  definition text, comment text)",
+					   quote_literal_cstr(unique));
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		char	  **row = rows->value[i];
+		bool		constraint = row[1][0] == 't';
+		bool		primary = row[2][0] == 't';
+		char	   *name = row[0];
+
+		if (index_exists(rel, constraint, row[3]))
+			continue;
+		if (stem)
+			name = ChooseRelationName(stem, primary ? NULL : row[0],
+									  primary ? "pkey" : "key",
+									  get_rel_namespace(rel), constraint);
+		if (constraint)
+			fa_spi_exec("ALTER TABLE %s ADD CONSTRAINT %s %s", qualified,
+						quote_identifier(name), row[3]);
+		else
+			fa_spi_exec("CREATE UNIQUE INDEX %s ON %s USING %s",
+						quote_identifier(name), qualified, row[3]);
+		if (row[4] && constraint)
+			fa_spi_exec("COMMENT ON CONSTRAINT %s ON %s IS %s",
+						quote_identifier(name), qualified,
+						quote_literal_cstr(row[4]));
+		else if (row[4])
+			fa_spi_exec("COMMENT ON INDEX %s IS %s",
+						fa_table_sibling_name(rel, name),
+						quote_literal_cstr(row[4]));
+	}
+}
+
+/*
+ * Changes of a heap must name the row they changed: by the primary key, else
+ * by a unique index that PostgreSQL accepts, else by the whole row.
+ */
+void
+fa_unique_set_identity(Oid heap)
+{
+	char	   *qualified = fa_table_qualified_name(heap);
+	char	   *index;
+
+	if (fa_spi_value("SELECT 1 FROM pg_catalog.pg_index "
+					 "WHERE indrelid = %u AND indisprimary AND indimmediate", heap))
+		return;
+	index = fa_spi_value("SELECT c.relname FROM pg_catalog.pg_index i "
+						 "JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid "
+						 "WHERE i.indrelid = %u AND i.indisunique AND i.indimmediate"
+						 "  AND i.indpred IS NULL AND i.indexprs IS NULL"
+						 "  AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a"
+						 "    WHERE a.attrelid = i.indrelid AND NOT a.attnotnull"
+						 "      AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])) "
+						 "ORDER BY i.indisreplident DESC, i.indnkeyatts, c.relname LIMIT 1",
+						 heap);
+	if (index)
+		fa_spi_exec("ALTER TABLE %s REPLICA IDENTITY USING INDEX %s",
+					qualified, quote_identifier(index));
+	else
+		fa_spi_exec("ALTER TABLE %s REPLICA IDENTITY FULL", qualified);
+}
