@@ -28,6 +28,10 @@ OBJS = \
 	src/catalog/links.o \
 	src/catalog/map.o \
 	src/catalog/membership.o \
+	src/catalog/table_leaf.o \
+	src/catalog/table_names.o \
+	src/catalog/table_text.o \
+	src/catalog/table_unique.o \
 	src/fragaffinity.o
 
 DATA = \

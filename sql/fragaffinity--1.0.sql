@@ -330,3 +330,19 @@ SELECT d.name, t.rel AS table_name,
 
 GRANT USAGE ON SCHEMA fragaffinity TO pg_monitor;
 GRANT SELECT ON fragaffinity.nodes, fragaffinity.settings TO pg_monitor;
+
+-- ---------------------------------------------------------------------
+-- Tables
+-- ---------------------------------------------------------------------
+
+-- What peers ask of each other while a table is distributed.
+CREATE FUNCTION fragaffinity.create_fragments(table_id integer,
+	partition regclass, key name, first bigint, owners integer[])
+RETURNS void LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'fa_sql_create_fragments';
+REVOKE ALL ON FUNCTION fragaffinity.create_fragments FROM PUBLIC;
+
+CREATE FUNCTION fragaffinity.create_leaf_indexes(table_id integer)
+RETURNS void LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'fa_sql_create_leaf_indexes';
+REVOKE ALL ON FUNCTION fragaffinity.create_leaf_indexes FROM PUBLIC;
