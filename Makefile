@@ -32,6 +32,8 @@ OBJS = \
 	src/catalog/table_names.o \
 	src/catalog/table_text.o \
 	src/catalog/table_unique.o \
+	src/worker/database.o \
+	src/worker/launcher.o \
 	src/fragaffinity.o
 
 DATA = \

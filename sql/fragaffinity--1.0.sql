@@ -332,6 +332,14 @@ GRANT USAGE ON SCHEMA fragaffinity TO pg_monitor;
 GRANT SELECT ON fragaffinity.nodes, fragaffinity.settings TO pg_monitor;
 
 -- ---------------------------------------------------------------------
+-- Workers
+-- ---------------------------------------------------------------------
+
+CREATE FUNCTION fragaffinity.start_worker() RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_start_worker' LANGUAGE C STRICT VOLATILE;
+REVOKE ALL ON FUNCTION fragaffinity.start_worker() FROM PUBLIC;
+
+-- ---------------------------------------------------------------------
 -- Tables
 -- ---------------------------------------------------------------------
 
@@ -346,3 +354,6 @@ CREATE FUNCTION fragaffinity.create_leaf_indexes(table_id integer)
 RETURNS void LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'fa_sql_create_leaf_indexes';
 REVOKE ALL ON FUNCTION fragaffinity.create_leaf_indexes FROM PUBLIC;
+
+-- Keep this statement last.
+SELECT fragaffinity.start_worker();

@@ -12,6 +12,7 @@
 #include "core/shmem.h"
 #include "node/cluster_xact.h"
 #include "node/node.h"
+#include "worker/worker.h"
 
 PG_MODULE_MAGIC;
 
@@ -29,7 +30,9 @@ _PG_init(void)
 	fa_guc_define();
 	fa_shmem_register(&fa_slots_part);
 	fa_shmem_register(&fa_health_part);
+	fa_shmem_register(&fa_worker_part);
 	fa_shmem_install_hooks();
 	fa_map_init();
 	fa_xact_init();
+	fa_worker_register_launcher();
 }

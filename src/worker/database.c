@@ -1,0 +1,187 @@
+/*
+ * database.c
+ *	  The worker of one database: calls each room's periodic work.
+ *
+ * Every task runs in transactions of its own.  An error in one is logged and
+ * ends that run of the task only; what it left undone, it does at its next
+ * run.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "catalog/membership.h"
+#include "core/settings.h"
+#include "node/cluster_xact.h"
+#include "worker/worker.h"
+
+typedef struct Task
+{
+	const char *name;
+	void		(*run) (void);
+	int			interval_ms;
+	TimestampTz due;
+} Task;
+
+static void
+task_resolve(void)
+{
+	(void) fa_xact_resolve();
+}
+
+static void
+task_mappings(void)
+{
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (fa_node_self() != 0)
+		(void) fa_link_sync_mappings();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/* In the order in which they run when all are due. */
+static Task tasks[] = {
+	{"resolve transactions", task_resolve, 2000},
+	{"map roles", task_mappings, 10000},
+};
+
+/* False when the task failed. */
+static void
+worker_run_task(Task *task, MemoryContext context)
+{
+	MemoryContextSwitchTo(context);
+	pgstat_report_activity(STATE_RUNNING, task->name);
+	PG_TRY();
+	{
+		task->run();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		HOLD_INTERRUPTS();
+		EmitErrorReport();
+		AbortOutOfAnyTransaction();
+		FlushErrorState();
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	MemoryContextReset(context);
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+static bool
+worker_extension_exists(void)
+{
+	bool		exists;
+
+	StartTransactionCommand();
+	exists = fa_extension_exists();
+	CommitTransactionCommand();
+	return exists;
+}
+
+/* ms until the next task is due. */
+static long
+worker_nap(TimestampTz now)
+{
+	long		nap = 1000;
+
+	for (int i = 0; i < lengthof(tasks); i++)
+		nap = Min(nap, TimestampDifferenceMilliseconds(now, tasks[i].due));
+	return nap;
+}
+
+static void
+worker_loop(MemoryContext context)
+{
+	for (;;)
+	{
+		for (int i = 0; i < lengthof(tasks); i++)
+		{
+			TimestampTz now = GetCurrentTimestamp();
+
+			/* a clock set back must not silence a task */
+			if (tasks[i].due > now &&
+				tasks[i].due < TimestampTzPlusMilliseconds(now, 2 * tasks[i].interval_ms))
+				continue;
+			if (!worker_extension_exists())
+				return;
+			tasks[i].due = TimestampTzPlusMilliseconds(now, tasks[i].interval_ms);
+			worker_run_task(&tasks[i], context);
+		}
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 worker_nap(GetCurrentTimestamp()), PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+	}
+}
+
+void
+fa_database_main(Datum arg)
+{
+	Oid			dbid = DatumGetObjectId(arg);
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(dbid, InvalidOid, 0);
+	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET,
+					PGC_S_OVERRIDE);
+	SetConfigOption("fragaffinity.maintenance", "on", PGC_SUSET,
+					PGC_S_OVERRIDE);
+	SetConfigOption("fragaffinity.capture", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("jit", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	if (!worker_extension_exists() || !fa_worker_attach(dbid))
+		proc_exit(0);
+	worker_loop(AllocSetContextCreate(TopMemoryContext, "fragaffinity worker",
+									  ALLOCSET_DEFAULT_SIZES));
+	fa_worker_forget(dbid);
+	proc_exit(0);
+}
+
+static bool wake_at_commit = false;
+
+static void
+wake_xact_callback(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT && wake_at_commit)
+		fa_worker_wake(MyDatabaseId);
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
+		wake_at_commit = false;
+}
+
+PG_FUNCTION_INFO_V1(fa_sql_start_worker);
+
+/* start_worker(): the launcher looks for this database once we commit. */
+Datum
+fa_sql_start_worker(PG_FUNCTION_ARGS)
+{
+	static bool registered = false;
+
+	if (!registered)
+		RegisterXactCallback(wake_xact_callback, NULL);
+	registered = true;
+	wake_at_commit = true;
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,370 @@
+/*
+ * launcher.c
+ *	  Starts a worker in each database that has the extension.
+ *
+ * Which databases have it can only be seen from inside, so the launcher
+ * tries every database once: the worker looks and leaves at once when there
+ * is nothing for it.  CREATE EXTENSION asks for another round.  A worker
+ * that died is started again; one that left because the extension is gone is
+ * not.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "core/shmem.h"
+#include "worker/worker.h"
+
+#define MAX_WORKERS 64
+#define LAUNCHER_NAP_MS 5000
+#define STOPPED_MS 60000		/* how long a stopped database is left alone */
+
+typedef struct WorkerEntry
+{
+	Oid			dbid;			/* invalid: free */
+	int			pid;			/* 0: not running */
+	Latch	   *latch;
+	TimestampTz stopped_until;	/* do not start before; 0: no */
+} WorkerEntry;
+
+typedef struct FaWorkers
+{
+	slock_t		lock;			/* protects all fields */
+	Latch	   *launcher;
+	bool		rescan;			/* look into all databases again */
+	WorkerEntry entry[MAX_WORKERS];
+} FaWorkers;
+
+static FaWorkers *workers = NULL;
+
+static Size
+workers_size(void)
+{
+	return sizeof(FaWorkers);
+}
+
+static void
+workers_init(void *ptr, bool found)
+{
+	workers = ptr;
+	if (!found)
+	{
+		memset(workers, 0, sizeof(FaWorkers));
+		SpinLockInit(&workers->lock);
+	}
+}
+
+const FaShmemPart fa_worker_part = {
+	"fragaffinity workers", workers_size, workers_init
+};
+
+/* Caller holds the spinlock. */
+static WorkerEntry *
+worker_entry(Oid dbid, bool claim)
+{
+	WorkerEntry *unused = NULL;
+
+	for (int i = 0; i < MAX_WORKERS; i++)
+	{
+		WorkerEntry *e = &workers->entry[i];
+
+		if (e->dbid == dbid)
+			return e;
+		if (unused == NULL && (e->dbid == InvalidOid ||
+							   (e->pid == 0 && e->stopped_until == 0)))
+			unused = e;
+	}
+	if (claim && unused)
+	{
+		memset(unused, 0, sizeof(WorkerEntry));
+		unused->dbid = dbid;
+		return unused;
+	}
+	return NULL;
+}
+
+static void
+worker_detach(int code, Datum arg)
+{
+	WorkerEntry *e;
+
+	SpinLockAcquire(&workers->lock);
+	e = worker_entry(DatumGetObjectId(arg), false);
+	if (e && e->pid == MyProcPid)
+	{
+		e->pid = 0;
+		e->latch = NULL;
+	}
+	SpinLockRelease(&workers->lock);
+}
+
+void
+fa_worker_forget(Oid dbid)
+{
+	WorkerEntry *e;
+
+	SpinLockAcquire(&workers->lock);
+	e = worker_entry(dbid, false);
+	if (e && e->pid == MyProcPid)
+		memset(e, 0, sizeof(WorkerEntry));
+	SpinLockRelease(&workers->lock);
+}
+
+bool
+fa_worker_attach(Oid dbid)
+{
+	WorkerEntry *e;
+	bool		ok = false;
+
+	SpinLockAcquire(&workers->lock);
+	e = worker_entry(dbid, true);
+	if (e && e->pid == 0 && (e->stopped_until == 0 ||
+							 e->stopped_until < GetCurrentTimestamp()))
+	{
+		e->pid = MyProcPid;
+		e->latch = MyLatch;
+		e->stopped_until = 0;
+		ok = true;
+	}
+	SpinLockRelease(&workers->lock);
+	if (ok)
+		before_shmem_exit(worker_detach, ObjectIdGetDatum(dbid));
+	return ok;
+}
+
+void
+fa_worker_wake(Oid dbid)
+{
+	WorkerEntry *e;
+	Latch	   *latch = NULL;
+
+	if (workers == NULL)
+		return;
+	SpinLockAcquire(&workers->lock);
+	e = worker_entry(dbid, false);
+	if (e && e->pid != 0)
+		latch = e->latch;
+	else
+	{
+		workers->rescan = true;
+		latch = workers->launcher;
+	}
+	SpinLockRelease(&workers->lock);
+	if (latch)
+		SetLatch(latch);
+}
+
+void
+fa_worker_stop_database(Oid dbid)
+{
+	if (workers == NULL)
+		return;
+	for (int tries = 0; tries < 500; tries++)
+	{
+		WorkerEntry *e;
+		int			pid = 0;
+
+		SpinLockAcquire(&workers->lock);
+		e = worker_entry(dbid, true);
+		if (e)
+		{
+			pid = e->pid;
+			e->stopped_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+														   STOPPED_MS);
+		}
+		SpinLockRelease(&workers->lock);
+		if (pid == 0)
+			return;
+		if (tries == 0)
+			(void) kill(pid, SIGTERM);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 10, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+void
+fa_worker_register_launcher(void)
+{
+	BackgroundWorker worker = {0};
+
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
+		BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = 5;
+	strlcpy(worker.bgw_library_name, "fragaffinity", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "fa_launcher_main", sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_name, "fragaffinity launcher", sizeof(worker.bgw_name));
+	strlcpy(worker.bgw_type, "fragaffinity launcher", sizeof(worker.bgw_type));
+	RegisterBackgroundWorker(&worker);
+}
+
+/* Starts a worker and waits until it stays or is gone. */
+static void
+launcher_start(Oid dbid, const char *dbname)
+{
+	BackgroundWorker worker = {0};
+	BackgroundWorkerHandle *handle;
+	pid_t		pid;
+
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
+		BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_main_arg = ObjectIdGetDatum(dbid);
+	worker.bgw_notify_pid = MyProcPid;
+	strlcpy(worker.bgw_library_name, "fragaffinity", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "fa_database_main", sizeof(worker.bgw_function_name));
+	snprintf(worker.bgw_name, BGW_MAXLEN, "fragaffinity worker for %s", dbname);
+	strlcpy(worker.bgw_type, "fragaffinity worker", sizeof(worker.bgw_type));
+	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+	{
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("no worker process left for database \"%s\"", dbname),
+				 errhint("Increase max_worker_processes.")));
+		return;
+	}
+	while (WaitForBackgroundWorkerStartup(handle, &pid) == BGWH_STARTED)
+	{
+		WorkerEntry *e;
+		bool		attached;
+
+		SpinLockAcquire(&workers->lock);
+		e = worker_entry(dbid, false);
+		attached = e && e->pid == pid;
+		SpinLockRelease(&workers->lock);
+		if (attached)
+			break;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 20, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	pfree(handle);
+}
+
+typedef struct KnownDatabase
+{
+	Oid			dbid;
+	char		name[NAMEDATALEN];
+} KnownDatabase;
+
+/* Databases that accept connections; palloc'd list. */
+static List *
+launcher_databases(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	List	   *list = NIL;
+	Relation	rel;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	StartTransactionCommand();
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		if (form->datallowconn && !form->datistemplate)
+		{
+			KnownDatabase *db = palloc(sizeof(KnownDatabase));
+
+			db->dbid = form->oid;
+			strlcpy(db->name, NameStr(form->datname), NAMEDATALEN);
+			list = lappend(list, db);
+		}
+		MemoryContextSwitchTo(old);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	return list;
+}
+
+/*
+ * One round.  all: every database; else only those whose worker has been
+ * here and died.
+ */
+static void
+launcher_round(bool all)
+{
+	ListCell   *lc;
+
+	foreach(lc, launcher_databases())
+	{
+		KnownDatabase *db = lfirst(lc);
+		WorkerEntry *e;
+		bool		start;
+
+		SpinLockAcquire(&workers->lock);
+		e = worker_entry(db->dbid, false);
+		if (e == NULL)
+			start = all;
+		else
+			start = e->pid == 0 && (e->stopped_until == 0 ||
+									e->stopped_until < GetCurrentTimestamp());
+		SpinLockRelease(&workers->lock);
+		if (start)
+			launcher_start(db->dbid, db->name);
+	}
+}
+
+void
+fa_launcher_main(Datum arg)
+{
+	MemoryContext context;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	context = AllocSetContextCreate(TopMemoryContext, "fragaffinity launcher",
+									ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
+	SpinLockAcquire(&workers->lock);
+	workers->launcher = MyLatch;
+	workers->rescan = true;
+	SpinLockRelease(&workers->lock);
+	for (;;)
+	{
+		bool		all;
+
+		SpinLockAcquire(&workers->lock);
+		all = workers->rescan;
+		workers->rescan = false;
+		SpinLockRelease(&workers->lock);
+		launcher_round(all);
+		MemoryContextReset(context);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 LAUNCHER_NAP_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+	}
+}
