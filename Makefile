@@ -94,7 +94,11 @@ test-run: tmp_install
 test: deps
 	@$(MAKE) --no-print-directory test-run
 
+demo: deps
+	@$(MAKE) --no-print-directory tmp_install
+	@PG_CONFIG='$(PG_CONFIG)' test/demo/run
+
 bench-capture: tmp_install
 	test/bench/capture
 
-.PHONY: deps test test-run test-programs tmp_install bench-capture
+.PHONY: deps demo test test-run test-programs tmp_install bench-capture
