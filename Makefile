@@ -32,6 +32,19 @@ OBJS = \
 	src/catalog/table_names.o \
 	src/catalog/table_text.o \
 	src/catalog/table_unique.o \
+	src/report/chart.o \
+	src/report/data.o \
+	src/report/forecast.o \
+	src/report/heat.o \
+	src/report/html.o \
+	src/report/load.o \
+	src/report/moves.o \
+	src/report/overview.o \
+	src/report/quality.o \
+	src/report/report.o \
+	src/report/series.o \
+	src/report/style.o \
+	src/report/tables.o \
 	src/worker/database.o \
 	src/worker/launcher.o \
 	src/fragaffinity.o

@@ -355,5 +355,18 @@ RETURNS void LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'fa_sql_create_leaf_indexes';
 REVOKE ALL ON FUNCTION fragaffinity.create_leaf_indexes FROM PUBLIC;
 
+-- ---------------------------------------------------------------------
+-- Report
+-- ---------------------------------------------------------------------
+
+-- With its owner's rights: who may read it need not read the catalog.
+CREATE FUNCTION fragaffinity.report(
+	"from" timestamptz DEFAULT pg_catalog.now() - '1 day'::pg_catalog.interval,
+	"to" timestamptz DEFAULT pg_catalog.now()) RETURNS text
+AS 'MODULE_PATHNAME', 'fa_sql_report'
+LANGUAGE C STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+REVOKE ALL ON FUNCTION fragaffinity.report(timestamptz, timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION fragaffinity.report(timestamptz, timestamptz) TO pg_monitor;
+
 -- Keep this statement last.
 SELECT fragaffinity.start_worker();
