@@ -48,6 +48,8 @@ typedef struct FaPredictorConfig
 	int			max_season;		/* longest season looked for, in steps */
 	double		forgetting;		/* 0: library's choice */
 	uint64_t	seed;
+	uint32_t	models;			/* bits 1 << FaModel to use; 0: all */
+	size_t		kept_bytes;		/* for forecasts not yet scored; 0: 64 MB */
 } FaPredictorConfig;
 
 /* One non-zero cell of a step. */
@@ -63,7 +65,8 @@ typedef struct FaForecast
 {
 	double	   *affinity;		/* share of accesses by node; sums to 1 */
 	double	   *access_probability; /* P(at least one access in the step) */
-	double	   *expected_rate;	/* accesses per step */
+	double	   *expected_rate;	/* accesses per step, the mean */
+	double	   *typical_rate;	/* exp(E ln(1 + accesses)) - 1; may be NULL */
 	double		evidence;		/* effective number of accesses behind it */
 	double		weight[FA_NMODELS]; /* of each model; mixture's entry is 0 */
 } FaForecast;

@@ -1,0 +1,215 @@
+/*
+ * frame.c
+ *	  Sparse storage, memory, and the walk over the models.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "predict/frame.h"
+
+#define MAX_SIGNAL		20.0
+
+/* In the order of FaModel; the static one first, it gives the base. */
+const FaModelOps *const fa_predict_models[FA_NMODELS] = {
+	[FA_MODEL_STATIC] = &fa_predict_static,
+	[FA_MODEL_RECENT] = &fa_predict_recent,
+	[FA_MODEL_SEASONAL] = &fa_predict_seasonal,
+	[FA_MODEL_MIXTURE] = NULL,
+};
+
+/*
+ * Every block is on a list, so that destroy finds all of them even when the
+ * allocator left in the middle of something.
+ */
+typedef struct FaBlock
+{
+	struct FaBlock *prev;
+	struct FaBlock *next;
+	size_t		size;
+	size_t		unused;			/* keeps the payload aligned to 16 */
+} FaBlock;
+
+/* Zeroed memory for n items. */
+void *
+fa_predict_alloc(FaFrame *frame, size_t n, size_t size)
+{
+	FaBlock    *b;
+
+	if (n == 0)
+		n = 1;
+	if (size > 0 && n > (SIZE_MAX / 4) / size)
+		n = (SIZE_MAX / 4) / size;	/* let the allocator refuse it */
+	b = frame->allocator.alloc(frame->allocator.arg, sizeof(FaBlock) + n * size);
+	b->size = sizeof(FaBlock) + n * size;
+	b->prev = NULL;
+	b->next = (FaBlock *) frame->blocks;
+	if (b->next != NULL)
+		b->next->prev = b;
+	frame->blocks = b;
+	frame->memory += b->size;
+	return b + 1;
+}
+
+void
+fa_predict_free(FaFrame *frame, void *ptr)
+{
+	FaBlock    *b;
+
+	if (ptr == NULL)
+		return;
+	b = (FaBlock *) ptr - 1;
+	if (b->prev != NULL)
+		b->prev->next = b->next;
+	else
+		frame->blocks = b->next;
+	if (b->next != NULL)
+		b->next->prev = b->prev;
+	frame->memory -= b->size;
+	frame->allocator.release(frame->allocator.arg, b);
+}
+
+/* A larger copy; what is added is zero.  The old block is released. */
+void *
+fa_predict_grow(FaFrame *frame, void *ptr, size_t old_n, size_t n, size_t size)
+{
+	void	   *grown = fa_predict_alloc(frame, n, size);
+
+	if (ptr != NULL)
+	{
+		memcpy(grown, ptr, old_n * size);
+		fa_predict_free(frame, ptr);
+	}
+	return grown;
+}
+
+void
+fa_predict_free_all(FaFrame *frame)
+{
+	FaBlock    *b = frame->blocks;
+
+	while (b != NULL)
+	{
+		FaBlock    *next = b->next;
+
+		frame->allocator.release(frame->allocator.arg, b);
+		b = next;
+	}
+	frame->blocks = NULL;
+	frame->memory = 0;
+}
+
+/* The static model is always there, as what the others fall back on. */
+bool
+fa_predict_model_on(const FaFrame *frame, int model)
+{
+	return frame->config.models == 0 ||
+		(frame->config.models & (1u << model)) != 0;
+}
+
+int
+fa_predict_find_cell(const FaFragment *fr, int node)
+{
+	for (int i = 0; i < fr->ncells; i++)
+	{
+		if (fr->node[i] == node)
+			return i;
+	}
+	return -1;
+}
+
+/* Position of a node's cell, made when it is new. */
+int
+fa_predict_add_cell(FaFrame *frame, int fragment, int node)
+{
+	FaFragment *fr = &frame->fragment[fragment];
+	int			pos = fa_predict_find_cell(fr, node);
+
+	if (pos >= 0)
+		return pos;
+	if (fr->ncells == fr->capacity)
+	{
+		int			n = fr->capacity ? fr->capacity * 2 : 2;
+		int			old = fr->capacity;
+
+		if (n > frame->nnodes)
+			n = frame->nnodes;
+		fr->node = fa_predict_grow(frame, fr->node, old, n, sizeof(int32_t));
+		fr->y = fa_predict_grow(frame, fr->y, old, n, sizeof(double));
+		fr->state = fa_predict_grow(frame, fr->state,
+									(size_t) old * frame->cell_doubles,
+									(size_t) n * frame->cell_doubles,
+									sizeof(double));
+		fr->capacity = n;
+	}
+	fr->node[fr->ncells] = node;
+	return fr->ncells++;
+}
+
+/* No signal outweighs all others, whatever was counted. */
+static void
+tame(double *signal, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+	{
+		double		v = signal[i];
+
+		signal[i] = v > MAX_SIGNAL ? MAX_SIGNAL :
+			v < -MAX_SIGNAL ? -MAX_SIGNAL : v == v ? v : 0;
+	}
+}
+
+/* Site signals of every horizon's coming target. */
+void
+fa_predict_site(FaFrame *frame)
+{
+	for (int h = 0; h < frame->config.nhorizons; h++)
+	{
+		int64_t		target = frame->last_step + frame->config.horizons[h];
+
+		for (int m = 0; m < FA_MODEL_MIXTURE; m++)
+		{
+			if (m != FA_MODEL_STATIC && !fa_predict_model_on(frame, m))
+				continue;
+			fa_predict_models[m]->site(frame, frame->model[m], h, target,
+									   frame->site[h] + frame->site_at[m]);
+		}
+		tame(frame->site[h], (size_t) frame->nnodes * frame->nsite);
+	}
+}
+
+/*
+ * What the models say about a fragment at its horizon's coming target.  The
+ * view's arrays are the frame's scratch, good until the next call.
+ */
+void
+fa_predict_view(FaFrame *frame, int fragment, int h, FaView *view)
+{
+	const FaFragment *fr = &frame->fragment[fragment];
+
+	view->h = h;
+	view->target = frame->last_step + frame->config.horizons[h];
+	view->fragment = fragment;
+	view->ncells = fr->ncells;
+	view->local = frame->view_local;
+	view->rate = frame->view_rate;
+	view->base = frame->view_base;
+	view->scratch = frame->view_scratch;
+	memset(view->local, 0,
+		   sizeof(double) * (size_t) (fr->ncells + 1) * frame->nlocal);
+	memset(view->rate, 0, sizeof(double) * (size_t) fr->ncells * frame->nrate);
+	view->base_rest = 0;
+	view->base_total = 0;
+	if (fr->ncells == 0)
+		return;
+	for (int i = 0; i < fr->ncells; i++)
+		view->rate[(size_t) i * frame->nrate] = 1;
+	for (int m = 0; m < FA_MODEL_MIXTURE; m++)
+	{
+		if (m != FA_MODEL_STATIC && !fa_predict_model_on(frame, m))
+			continue;
+		fa_predict_models[m]->fragment(frame, frame->model[m], view,
+									   view->local + frame->local_at[m],
+									   view->rate + frame->rate_at[m]);
+	}
+	tame(view->local, (size_t) (fr->ncells + 1) * frame->nlocal);
+}

@@ -1,0 +1,276 @@
+/*
+ * pool.c
+ *	  The log-linear pool: p(node) ~ exp(sum of weight x signal).
+ *
+ * Its weights are shared by all fragments, nodes and cells, so that little
+ * data teaches them, and are learned online by Newton steps on the log loss:
+ * precision holds the prior's ridge and the Fisher information seen so far,
+ * slowly forgotten.  A temperature is part of it: all weights may shrink.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "predict/pool.h"
+
+#define RIDGE			30.0	/* accesses' worth of belief in the start */
+#define KEEP			0.999	/* of what was learned, per step learned */
+#define SATURATION		64.0	/* accesses of a fragment and step that count */
+#define MAX_WEIGHT		6.0
+#define MIXTURE_START	0.6		/* models share what each would have alone */
+#define FLOOR			1e-4	/* of every distribution, spread as the prior */
+
+FaPool *
+fa_predict_pool_create(FaFrame *frame)
+{
+	FaPool	   *pool = fa_predict_alloc(frame, 1, sizeof(FaPool));
+
+	for (int head = 0; head < FA_HEADS; head++)
+	{
+		double	   *w = pool->now.w[head];
+
+		for (int m = 0; m < FA_MODEL_MIXTURE; m++)
+		{
+			const FaModelOps *ops = fa_predict_models[m];
+			double		scale = head == m || m == FA_MODEL_STATIC ? 1 :
+				MIXTURE_START;
+
+			if (m != FA_MODEL_STATIC && head != FA_MODEL_MIXTURE && head != m)
+				continue;
+			if (m != FA_MODEL_STATIC && !fa_predict_model_on(frame, m))
+				continue;
+			for (int k = 0; k < ops->nsite; k++)
+			{
+				w[frame->site_at[m] + k] = ops->site_start[k] * scale;
+				pool->on[head][frame->site_at[m] + k] = true;
+			}
+			for (int k = 0; k < ops->nlocal; k++)
+			{
+				w[frame->nsite + frame->local_at[m] + k] =
+					ops->local_start[k] * scale;
+				pool->on[head][frame->nsite + frame->local_at[m] + k] = true;
+			}
+		}
+		for (int k = 0; k < FA_MAX_SIGNALS; k++)
+			pool->precision[head][k][k] = RIDGE;
+		/* the floor to beat learns nothing */
+		if (head == FA_MODEL_STATIC)
+			memset(pool->on[head], 0, sizeof(pool->on[head]));
+	}
+	return pool;
+}
+
+/* Log factor of every node. */
+void
+fa_predict_pool_site(const FaFrame *frame, const double *w, const double *site,
+					 double *factor_p)
+{
+	for (int n = 0; n < frame->nnodes; n++)
+	{
+		double		v = 0;
+
+		for (int k = 0; k < frame->nsite; k++)
+			v += w[k] * site[(size_t) n * frame->nsite + k];
+		factor_p[n] = v;
+	}
+}
+
+/* Log factor of every cell, then of the nodes not seen. */
+void
+fa_predict_pool_local(const FaFrame *frame, const double *w,
+					  const double *local, int ncells, double *factor_p)
+{
+	w += frame->nsite;
+	for (int i = 0; i <= ncells; i++)
+	{
+		double		v = 0;
+
+		for (int k = 0; k < frame->nlocal; k++)
+			v += w[k] * local[(size_t) i * frame->nlocal + k];
+		factor_p[i] = v;
+	}
+}
+
+/* The distribution over the known nodes (NULL: all); unknown ones get 0. */
+void
+fa_predict_pool_spread(const FaFrame *frame, const double *site_factor,
+					   const double *local_factor, const int32_t *node,
+					   int ncells, const bool *known, double *p_p)
+{
+	double		top = -HUGE_VAL;
+	double		sum = 0;
+	double		prior = 0;
+
+	for (int n = 0; n < frame->nnodes; n++)
+		p_p[n] = site_factor[n] + local_factor[ncells];
+	for (int i = 0; i < ncells; i++)
+		p_p[node[i]] = site_factor[node[i]] + local_factor[i];
+	for (int n = 0; n < frame->nnodes; n++)
+	{
+		if ((known == NULL || known[n]) && p_p[n] > top)
+			top = p_p[n];
+	}
+	for (int n = 0; n < frame->nnodes; n++)
+	{
+		bool		in = known == NULL || known[n];
+
+		p_p[n] = in ? exp(p_p[n] - top) : 0;
+		sum += p_p[n];
+		prior += in ? frame->prior[n] : 0;
+	}
+	for (int n = 0; n < frame->nnodes; n++)
+	{
+		if (known == NULL || known[n])
+			p_p[n] = (1 - FLOOR) * p_p[n] / sum + FLOOR * frame->prior[n] / prior;
+	}
+}
+
+/*
+ * Adds a fragment's step to the head's sums.  y and p are by node (0 for
+ * unknown ones), total is the sum of y.
+ */
+void
+fa_predict_pool_learn(FaFrame *frame, FaPool *pool, int head,
+					  const double *site, const double *local,
+					  const int32_t *node, int ncells, const double *p,
+					  const double *y, double total)
+{
+	FaPoolSums *sums = &pool->sums[head];
+	int			ns = frame->nsite;
+	int			nl = frame->nlocal;
+	int			nk = ns + nl;
+	double		weight = 1 / (1 + total / SATURATION);
+	double		mean[FA_MAX_SIGNALS] = {0};
+	double		rest_p = 1;
+	double		rest_y = total;
+	const double *rest = local + (size_t) ncells * nl;
+
+	/* node by node: site signals */
+	for (int n = 0; n < frame->nnodes; n++)
+	{
+		const double *b = site + (size_t) n * ns;
+		double		d = (y[n] - total * p[n]) * weight;
+
+		if (p[n] <= 0)
+			continue;
+		for (int k = 0; k < ns; k++)
+		{
+			double		pb = total * weight * p[n] * b[k];
+
+			mean[k] += p[n] * b[k];
+			sums->gradient[k] += d * b[k];
+			for (int j = 0; j <= k; j++)
+				sums->fisher[k][j] += pb * b[j];
+		}
+	}
+
+	/* cell by cell, then the nodes not seen as one */
+	for (int i = 0; i <= ncells; i++)
+	{
+		const double *x = i < ncells ? local + (size_t) i * nl : rest;
+		const double *b = i < ncells ? site + (size_t) node[i] * ns : NULL;
+		double		pi = i < ncells ? p[node[i]] : rest_p;
+		double		d;
+
+		if (i < ncells)
+		{
+			rest_p -= p[node[i]];
+			rest_y -= y[node[i]];
+			d = (y[node[i]] - total * pi) * weight;
+		}
+		else
+		{
+			if (rest_p < 0)
+				pi = rest_p = 0;
+			d = (rest_y - total * rest_p) * weight;
+		}
+		for (int k = 0; k < nl; k++)
+		{
+			double		px = total * weight * pi * x[k];
+
+			mean[ns + k] += pi * x[k];
+			sums->gradient[ns + k] += d * x[k];
+			for (int j = 0; j <= k; j++)
+				sums->fisher[ns + k][ns + j] += px * x[j];
+			for (int j = 0; j < ns && b != NULL; j++)
+				sums->fisher[ns + k][j] += px * b[j];
+		}
+	}
+	/* the nodes not seen: their site signals against the rest row */
+	if (rest_p > 1e-9)
+	{
+		for (int j = 0; j < ns; j++)
+		{
+			double		b = mean[j];
+
+			for (int i = 0; i < ncells; i++)
+				b -= p[node[i]] * site[(size_t) node[i] * ns + j];
+			for (int k = 0; k < nl; k++)
+				sums->fisher[ns + k][j] += total * weight * rest[k] * b;
+		}
+	}
+	for (int k = 0; k < nk; k++)
+	{
+		for (int j = 0; j <= k; j++)
+			sums->fisher[k][j] -= total * weight * mean[k] * mean[j];
+	}
+	sums->n += total * weight;
+}
+
+/* A Newton step with what was added since the last one. */
+void
+fa_predict_pool_step(FaFrame *frame, FaPool *pool)
+{
+	int			nk = frame->nsite + frame->nlocal;
+
+	for (int head = 0; head < FA_HEADS; head++)
+	{
+		FaPoolSums *sums = &pool->sums[head];
+		double		delta[FA_MAX_SIGNALS];
+
+		if (sums->n > 0)
+		{
+			for (int k = 0; k < nk; k++)
+			{
+				for (int j = 0; j <= k; j++)
+				{
+					double	   *a = &pool->precision[head][k][j];
+
+					*a = *a * KEEP + sums->fisher[k][j] +
+						(k == j ? RIDGE * (1 - KEEP) : 0);
+					pool->precision[head][j][k] = *a;
+				}
+			}
+			if (fa_predict_solve(&pool->precision[head][0][0], FA_MAX_SIGNALS,
+								 pool->on[head], nk, sums->gradient, delta))
+			{
+				for (int k = 0; k < nk; k++)
+				{
+					double	   *w = &pool->now.w[head][k];
+
+					*w += delta[k];
+					*w = *w > MAX_WEIGHT ? MAX_WEIGHT :
+						*w < -MAX_WEIGHT ? -MAX_WEIGHT : *w;
+				}
+			}
+		}
+		memset(sums, 0, sizeof(*sums));
+	}
+}
+
+void
+fa_predict_pool_archive(FaFrame *frame, FaPool *pool, FaArchive *ar)
+{
+	int			nk = frame->nsite + frame->nlocal;
+
+	for (int head = 0; head < FA_HEADS; head++)
+	{
+		fa_predict_ar_doubles(ar, pool->now.w[head], nk);
+		for (int k = 0; k < nk; k++)
+			fa_predict_ar_doubles(ar, pool->precision[head][k], nk);
+		for (int k = 0; k < nk && ar->reading; k++)
+		{
+			if (fabs(pool->now.w[head][k]) > MAX_WEIGHT)
+				ar->failed = true;
+		}
+	}
+}
