@@ -4,6 +4,7 @@
 #   make install         into that server
 #   make deps            installs the Debian packages of test/packages
 #   make tmp_install     private copy of the server with the extension in it
+#   make demo            three nodes, a week of bike trips, without and with moves
 #   make test            everything above but install, then every suite
 #   make test-run SUITES="unit regress isolation tap rooms" TESTS="001_nodes"
 #   make installcheck    pg_regress against a running server

@@ -99,7 +99,7 @@ class Monitor:
     def _quality(self, state):
         loss = log_loss(self.cluster, self.start)
         state["quality"] = "" if not loss else (
-            "log loss of forecasts %.3f, of long-run shares %.3f" % (
+            "log loss %.3f, static %.3f" % (
                 loss.get("mixture", 0), loss.get("static", 0)))
 
 

@@ -22,6 +22,12 @@ def percent(share):
     return "  -  " if share is None else "%3.0f %%" % (100 * share)
 
 
+def short(label):
+    """Two characters: a station's number, or what is pooled: R and where."""
+    return label[2:] if label.startswith("st") else (
+        "R" + label.replace("rest_", "").replace("sf", "")[0])
+
+
 def ms(value):
     return "%6.1f" % value if value else "     -"
 
@@ -78,7 +84,7 @@ class View:
         return "\x1b[1m" + text + "\x1b[0m" if self.colour else text
 
     def _head(self, s, columns):
-        done = bar(min(1, s["progress"]), max(10, columns - 66))
+        done = bar(min(1, s["progress"]), max(4, columns - 76))
         return [self._bold("fragaffinity demo") + "  %-22s %s  %s %s" % (
             s["title"], s["clock"].strftime("%a %d %b %Y %H:%M"), done,
             percent(s["progress"]).strip()), ""]
@@ -114,7 +120,7 @@ class View:
                  "  (● where the station's rows are now)"]
         for i in range(2):
             lines.append(" " * 22 + "".join(
-                label[-2:][i].ljust(width) for label in s["labels"]))
+                short(label)[i].ljust(width) for label in s["labels"]))
         for title, heat in (("accesses", s["actual"]),
                             ("forecast", s["predicted"])):
             for node, (name, _, _) in enumerate(NODES):
