@@ -14,7 +14,7 @@
 
 #include "report/chart.h"
 
-#define FA_REPORT_MAX_BINS 96
+#define FA_REPORT_MAX_BINS 100
 #define FA_REPORT_MAX_NODES 8	/* drawn: as many as there are colours */
 #define FA_REPORT_MAX_FRAGMENTS 20	/* rows of a heat map */
 #define FA_REPORT_MAX_CELLS 5800	/* of all heat maps together */
@@ -68,7 +68,9 @@ typedef struct FaReport
 	int			coordinator;
 
 	/* what is drawn */
-	TimestampTz start;
+	TimestampTz start;			/* of the first bin */
+	TimestampTz first;			/* first and last moment of what is on record */
+	TimestampTz last;
 	double		bin_seconds;
 	int			nbins;
 	char	   *range_sql;		/* "step" lies in what is drawn */
@@ -99,6 +101,9 @@ extern void fa_report_load_series(FaReport *report);
 /* SQL of the bin a timestamp lies in, palloc'd. */
 extern char *fa_report_bin_sql(const FaReport *report, const char *column);
 extern char *fa_report_time_sql(TimestampTz time);
+
+/* Seconds of a bin that are on record; less than the bin at both ends. */
+extern double fa_report_bin_seconds(const FaReport *report, int bin);
 extern FaReportNode *fa_report_node(const FaReport *report, int id);
 
 /* Names; escaped. */

@@ -130,6 +130,16 @@ find_extent(FaReport *report, double *first_p, double *last_p,
 	return true;
 }
 
+double
+fa_report_bin_seconds(const FaReport *report, int bin)
+{
+	int64		width = (int64) (report->bin_seconds * USECS_PER_SEC);
+	TimestampTz start = report->start + bin * width;
+
+	return Max((Min(start + width, report->last) -
+				Max(start, report->first)) / 1e6, 0);
+}
+
 /* Cuts the range into bins of a round width, on round local times. */
 static void
 choose_bins(FaReport *report, double first, double last, double width)
@@ -157,6 +167,8 @@ choose_bins(FaReport *report, double first, double last, double width)
 		report->bin_seconds *= 2;
 
 	start = report->from + (TimestampTz) (first * USECS_PER_SEC);
+	report->first = start;
+	report->last = report->from + (TimestampTz) (last * USECS_PER_SEC);
 	zone = (int64) atof(fa_spi_value("SELECT pg_catalog.date_part('timezone', %s)",
 									 fa_report_time_sql(start)));
 	bin = (int64) (report->bin_seconds * USECS_PER_SEC);

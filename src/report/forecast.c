@@ -51,9 +51,12 @@ actual_rates(const FaReport *report, const FaReportFragment *fragment,
 	double	   *rates = palloc(sizeof(double) * report->nbins);
 
 	for (int bin = 0; bin < report->nbins; bin++)
-		rates[bin] = report->drawn[node]->known[bin] ?
-			fragment->calls[node * report->nbins + bin] / report->bin_seconds :
-			NAN;
+	{
+		double		seconds = fa_report_bin_seconds(report, bin);
+
+		rates[bin] = report->drawn[node]->known[bin] && seconds > 0 ?
+			fragment->calls[node * report->nbins + bin] / seconds : NAN;
+	}
 	return rates;
 }
 

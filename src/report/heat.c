@@ -13,7 +13,8 @@
 #include "report/html.h"
 #include "report/report.h"
 
-#define ROW_HEIGHT 15
+#define ROW_HEIGHT 16
+#define CELL_HEIGHT 11
 #define CHART_WIDTH 1000
 #define LABEL_WIDTH 150
 
@@ -96,7 +97,7 @@ write_cells(FaReport *report, FaChart *chart, const FaReportFragment *fragment,
 		appendStringInfo(out, "<path class=\"h%d\" d=\"M%.1f %dh%.1fv%dh-%.1fz\">"
 						 "<title>#" INT64_FORMAT " %s: ", level,
 						 fa_chart_x(chart, bin), y, width + 0.1,
-						 ROW_HEIGHT - 3, width + 0.1, fragment->id, times[bin]);
+						 CELL_HEIGHT, width + 0.1, fragment->id, times[bin]);
 		fa_html_exact(out, calls[bin]);
 		appendStringInfoString(out, "</title></path>\n");
 	}
@@ -120,7 +121,7 @@ write_owned(FaReport *report, FaChart *chart, const FaReportFragment *fragment,
 		{
 			appendStringInfo(out, "%sM%.1f %.1fH%.1f",
 							 begun ? "" : "<path class=\"own\" d=\"",
-							 fa_chart_x(chart, first), y + ROW_HEIGHT - 2.0,
+							 fa_chart_x(chart, first), y + CELL_HEIGHT + 2.0,
 							 fa_chart_x(chart, bin));
 			begun = true;
 		}

@@ -141,6 +141,16 @@ fa_html_percent(StringInfo out, double share)
 		appendStringInfo(out, "%.1f&nbsp;%%", share * 100);
 }
 
+/* 125 of the small unit, 60 to the large one: "2 min 5 s". */
+static void
+append_pair(StringInfo out, int small, const char *large_unit,
+			const char *small_unit)
+{
+	appendStringInfo(out, "%d&nbsp;%s", small / 60, large_unit);
+	if (small % 60 != 0)
+		appendStringInfo(out, " %d&nbsp;%s", small % 60, small_unit);
+}
+
 void
 fa_html_ms(StringInfo out, double ms)
 {
@@ -159,14 +169,14 @@ fa_html_ms(StringInfo out, double ms)
 	else if (size < 999.5)
 		appendStringInfo(out, size < 0.995 ? "%.2f&nbsp;ms" :
 						 size < 99.5 ? "%.1f&nbsp;ms" : "%.0f&nbsp;ms", size);
+	else if (s < 59.95 && s == floor(s))
+		appendStringInfo(out, "%.0f&nbsp;s", s);
 	else if (s < 59.95)
 		appendStringInfo(out, "%.1f&nbsp;s", s);
 	else if (s < 3599.5)
-		appendStringInfo(out, "%d&nbsp;min %d&nbsp;s",
-						 (int) (s + 0.5) / 60, (int) (s + 0.5) % 60);
+		append_pair(out, (int) (s + 0.5), "min", "s");
 	else if (s < 172800)
-		appendStringInfo(out, "%d&nbsp;h %d&nbsp;min",
-						 (int) (s / 60 + 0.5) / 60, (int) (s / 60 + 0.5) % 60);
+		append_pair(out, (int) (s / 60 + 0.5), "h", "min");
 	else
 		appendStringInfo(out, "%.1f&nbsp;days", s / 86400);
 }

@@ -14,9 +14,10 @@
 #include "report/report.h"
 
 #define LANE_HEIGHT 46
+#define COUNTS_HEIGHT 56		/* bars above the lanes */
 #define SLOTS 320				/* positions on the time line */
 #define MAX_ARROWS 600
-#define MAX_ROWS 40
+#define MAX_ROWS 25
 
 static const char *const triggers[] = {
 	"predictive", "reactive", "manual", "drain"
@@ -96,6 +97,53 @@ write_arrow(FaReport *report, FaChart *chart, char **value)
 	appendStringInfoString(out, "</title></g>\n");
 }
 
+/* Stacked bars: how many moves ended in each bin, by trigger. */
+static void
+write_counts(FaReport *report, FaChart *lanes)
+{
+	FaChart		chart = *lanes;
+	FaRows	   *rows;
+	double	   *below = palloc0(sizeof(double) * report->nbins);
+
+	rows = fa_spi_rows("SELECT %s AS bin, trigger, count(*) "
+					   "FROM fragaffinity.move WHERE state = 'done' AND %s "
+					   "GROUP BY 1, 2 ORDER BY 1, "
+					   "array_position('{predictive,reactive,manual,drain}', "
+					   "trigger)", fa_report_bin_sql(report, "finished"),
+					   range_sql(report));
+	chart.bottom = chart.height - COUNTS_HEIGHT;
+	chart.top = 14;
+	for (int pass = 0; pass < 2; pass++)
+	{
+		if (pass == 1)
+			fa_chart_y_axis(&chart, FA_UNIT_COUNT, "moves");
+		memset(below, 0, sizeof(double) * report->nbins);
+		for (int i = 0; i < rows->nrows; i++)
+		{
+			char	  **value = rows->value[i];
+			int			bin = atoi(value[0]);
+			double		top;
+
+			if (bin < 0 || bin >= report->nbins)
+				continue;
+			top = below[bin] + atof(value[2]);
+			if (pass == 0)
+				chart.y_max = Max(chart.y_max, 2 * ceil(top / 2));
+			else
+				appendStringInfo(chart.out, "<path class=\"d%d\" d=\"M%.1f %.1fV"
+								 "%.1fH%.1fV%.1fz\"><title>%s: %s</title></path>\n",
+								 trigger_color(value[1]),
+								 fa_chart_x(&chart, bin) + 0.5,
+								 fa_chart_y(&chart, below[bin]),
+								 fa_chart_y(&chart, top),
+								 fa_chart_x(&chart, bin + 1) - 0.5,
+								 fa_chart_y(&chart, below[bin]), value[1],
+								 value[2]);
+			below[bin] = top;
+		}
+	}
+}
+
 static void
 write_lanes(FaReport *report, FaChart *chart)
 {
@@ -126,7 +174,7 @@ write_timeline(FaReport *report)
 		.width = 1000,
 		.left = 110,
 		.right = 8,
-		.top = 6,
+		.top = COUNTS_HEIGHT + 6,
 		.bottom = 32,
 		.x_max = report->nbins
 	};
@@ -160,6 +208,7 @@ write_timeline(FaReport *report)
 						   "<div class=\"wide\">\n");
 	fa_chart_begin(&chart, "Moves between nodes over time");
 	fa_chart_time_axis(&chart, report->ticks, report->nticks, true);
+	write_counts(report, &chart);
 	write_lanes(report, &chart);
 	for (int i = 0; i < rows->nrows; i++)
 		write_arrow(report, &chart, rows->value[i]);
@@ -247,8 +296,8 @@ static void
 write_recent(FaReport *report, int total)
 {
 	static const char *const heads[] = {
-		"Time", "Fragment", "Route", "Trigger", "Why", "Data", "Took", "Pause",
-		"Lead"
+		"Time, and why", "Fragment", "Route", "Trigger", "Data", "Took",
+		"Pause", "Lead"
 	};
 	StringInfo	out = report->out;
 	FaRows	   *rows;
@@ -267,7 +316,7 @@ write_recent(FaReport *report, int total)
 					   "LIMIT %d", range_sql(report), MAX_ROWS);
 	appendStringInfo(out, "<h3>%s</h3>\n",
 					 total > MAX_ROWS ? "The latest moves" : "All moves");
-	fa_html_table_begin(out, NULL, heads, lengthof(heads), 5);
+	fa_html_table_begin(out, NULL, heads, lengthof(heads), 4);
 	for (int i = 0; i < rows->nrows; i++)
 	{
 		char	  **value = rows->value[i];
@@ -276,18 +325,18 @@ write_recent(FaReport *report, int total)
 			.table = value[2]
 		};
 
-		appendStringInfo(out, "<tr><td class=\"nw\">%s</td><td class=\"nw\">",
-						 value[0]);
-		fa_report_fragment_name(report, &fragment, 32);
+		appendStringInfo(out, "<tr class=\"first\"><td class=\"nw\">%s</td>"
+						 "<td class=\"nw\">", value[0]);
+		fa_report_fragment_name(report, &fragment, 40);
 		appendStringInfoString(out, "</td>");
 		write_route(report, value);
-		appendStringInfoString(out, "<td class=\"why\">");
-		fa_html_text_short(out, value[7], 400);
-		appendStringInfoString(out, "</td>");
 		cell_bytes(out, value[8]);
 		for (int column = 9; column <= 11; column++)
 			cell_ms(out, value[column]);
-		appendStringInfoString(out, "</tr>\n");
+		appendStringInfo(out, "</tr>\n<tr class=\"why\"><td colspan=\"%d\">",
+						 (int) lengthof(heads));
+		fa_html_text_short(out, value[7], 400);
+		appendStringInfoString(out, "</td></tr>\n");
 	}
 	fa_html_table_end(out);
 	if (total > MAX_ROWS)

@@ -85,10 +85,10 @@ write_log_loss(FaReport *report, Models *models)
 	int			nlabels = 0;
 	FaChart		chart = {
 		.out = report->out,
-		.width = 640,
+		.width = 480,
 		.height = 270,
 		.left = 44,
-		.right = 84,
+		.right = 62,
 		.top = 10,
 		.bottom = 32,
 		.x_max = report->nbins
@@ -102,7 +102,7 @@ write_log_loss(FaReport *report, Models *models)
 
 	appendStringInfoString(report->out, "<figure><figcaption>Log loss "
 						   "<span>of each access's node; less is better"
-						   "</span></figcaption><div class=\"wide\">\n");
+						   "</span></figcaption>\n");
 	fa_chart_begin(&chart, "Log loss of each model over time");
 	fa_chart_y_axis(&chart, FA_UNIT_PLAIN, NULL);
 	fa_chart_time_axis(&chart, report->few_ticks, report->nfew_ticks, true);
@@ -123,7 +123,7 @@ write_log_loss(FaReport *report, Models *models)
 	}
 	fa_chart_end_labels(&chart, labels, nlabels);
 	fa_chart_end(&chart);
-	appendStringInfoString(report->out, "</div></figure>\n");
+	appendStringInfoString(report->out, "</figure>\n");
 }
 
 /* Forecast probability against how often it came true, by tenths. */
@@ -135,7 +135,7 @@ write_calibration(FaReport *report, Models *models)
 	FaRows	   *rows;
 	FaChart		chart = {
 		.out = out,
-		.width = 330,
+		.width = 480,
 		.height = 270,
 		.left = 44,
 		.right = 10,

@@ -16,7 +16,8 @@ static const char light_colors[] =
 "--n1:#0072b2;--n2:#d55e00;--n3:#00825f;--n4:#b4568f;--n5:#b07d00;"
 "--n6:#3d9bd6;--n7:#6b4fa0;--n8:#6a7680;"
 "--h0:#f3f6f9;--h1:#dbe9f6;--h2:#b9d6ee;--h3:#88bbe0;--h4:#559bcc;"
-"--h5:#2b7ab6;--h6:#0d5799;--h7:#083370;--own:#e8590c}\n";
+"--h5:#2b7ab6;--h6:#0d5799;--h7:#083370;--own:#1b2530;"
+"--t1:#1b2530;--t2:#c2185b;--t3:#8a97a3;--t4:#7a5fb5}\n";
 
 static const char dark_colors[] =
 ":root{--bg:#0f151b;--card:#171f27;--ink:#e6ebf0;--soft:#9aa8b5;--line:#2c3742;"
@@ -24,7 +25,8 @@ static const char dark_colors[] =
 "--n1:#4fa8e0;--n2:#f0874a;--n3:#33b893;--n4:#db8dbb;--n5:#e0b23c;"
 "--n6:#8fd0fa;--n7:#a993dc;--n8:#a7b2bc;"
 "--h0:#1c252e;--h1:#17344e;--h2:#1a466c;--h3:#215d8f;--h4:#3179b3;"
-"--h5:#5699d0;--h6:#8abfe9;--h7:#d3ebff;--own:#ff8a3d}\n";
+"--h5:#5699d0;--h6:#8abfe9;--h7:#d3ebff;--own:#e6ebf0;"
+"--t1:#e6ebf0;--t2:#ff6f9f;--t3:#8a97a3;--t4:#b39ae6}\n";
 
 static const char layout[] =
 "*{box-sizing:border-box}\n"
@@ -42,7 +44,7 @@ static const char layout[] =
 "border-radius:8px;padding:18px 20px;margin:18px 0}\n"
 ".warn{background:var(--warnbg);color:var(--warn);border-radius:6px;"
 "padding:8px 12px;margin:12px 0}\n"
-".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));"
+".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(220px,1fr));"
 "gap:12px;margin:18px 0}\n"
 ".tile{background:var(--card);border:1px solid var(--line);"
 "border-radius:8px;padding:12px 14px}\n"
@@ -75,6 +77,8 @@ static const char layout[] =
 ".num{text-align:right;white-space:nowrap;"
 "font-variant-numeric:tabular-nums}\n"
 ".nw{white-space:nowrap}.why{min-width:240px}\n"
+"tr.first td{border-bottom:0;padding-bottom:0}"
+"tr.why td{color:var(--soft);padding-top:0;padding-bottom:6px}\n"
 "tr.set td{font-weight:600}\n"
 "td .dot{display:inline-block;width:9px;height:9px;border-radius:50%;"
 "margin-right:6px}\n";
@@ -97,10 +101,10 @@ static const char charts[] =
 ".unknown{fill:var(--line)}\n"
 ".ko{border-top:2px solid var(--own);height:0}\n"
 ".mv{fill:none;stroke-opacity:.75}\n"
-".t1{stroke:var(--n1)}.t2{stroke:var(--n2)}.t3{stroke:var(--n8)}"
-".t4{stroke:var(--n4)}\n"
-".d1{fill:var(--n1)}.d2{fill:var(--n2)}.d3{fill:var(--n8)}"
-".d4{fill:var(--n4)}.bad{fill:none;stroke:var(--ink);stroke-width:1.6}\n";
+".t1{stroke:var(--t1)}.t2{stroke:var(--t2)}.t3{stroke:var(--t3)}"
+".t4{stroke:var(--t4)}\n"
+".d1{fill:var(--t1)}.d2{fill:var(--t2)}.d3{fill:var(--t3)}"
+".d4{fill:var(--t4)}.bad{fill:none;stroke:var(--ink);stroke-width:1.6}\n";
 
 static const char print[] =
 "@media print{@page{margin:12mm}body{background:#fff;font-size:12px}"
