@@ -25,13 +25,23 @@ OBJS = \
 	src/node/peer_pool.o \
 	src/node/remote.o \
 	src/node/resolver.o \
+	src/catalog/bucket_of.o \
 	src/catalog/configure.o \
+	src/catalog/copy_rows.o \
+	src/catalog/distribute.o \
 	src/catalog/links.o \
 	src/catalog/map.o \
 	src/catalog/membership.o \
+	src/catalog/placement.o \
+	src/catalog/refuse.o \
+	src/catalog/refuse_peers.o \
+	src/catalog/table_export.o \
 	src/catalog/table_leaf.o \
 	src/catalog/table_names.o \
+	src/catalog/table_sequence.o \
+	src/catalog/table_state.o \
 	src/catalog/table_text.o \
+	src/catalog/table_tree.o \
 	src/catalog/table_unique.o \
 	src/report/chart.o \
 	src/report/data.o \

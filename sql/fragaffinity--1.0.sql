@@ -48,7 +48,8 @@ CREATE TABLE fragaffinity.fragment (
 	version		bigint NOT NULL DEFAULT 1,	-- ascends with every move
 	-- Transaction on this node after which a snapshot agrees with the leaf:
 	-- an older one must not be answered from it.
-	changed_xid	xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id()
+	changed_xid	xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
+	bytes		bigint				-- last known, where it is not local
 );
 CREATE INDEX fragment_table_id_idx ON fragaffinity.fragment (table_id);
 CREATE INDEX fragment_bucket_idx ON fragaffinity.fragment (bucket);
@@ -345,7 +346,7 @@ REVOKE ALL ON FUNCTION fragaffinity.start_worker() FROM PUBLIC;
 
 -- What peers ask of each other while a table is distributed.
 CREATE FUNCTION fragaffinity.create_fragments(table_id integer,
-	partition regclass, key name, first bigint, owners integer[])
+	partition regclass, key name, fragments bigint[], owners integer[])
 RETURNS void LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'fa_sql_create_fragments';
 REVOKE ALL ON FUNCTION fragaffinity.create_fragments FROM PUBLIC;
@@ -354,6 +355,56 @@ CREATE FUNCTION fragaffinity.create_leaf_indexes(table_id integer)
 RETURNS void LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'fa_sql_create_leaf_indexes';
 REVOKE ALL ON FUNCTION fragaffinity.create_leaf_indexes FROM PUBLIC;
+
+CREATE FUNCTION fragaffinity.analyze_leaves(table_id integer)
+RETURNS void LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'fa_sql_analyze_leaves';
+REVOKE ALL ON FUNCTION fragaffinity.analyze_leaves FROM PUBLIC;
+
+CREATE FUNCTION fragaffinity.distribute_table(rel regclass, key name,
+	fragments integer DEFAULT NULL, placement text DEFAULT 'balanced',
+	colocate_with regclass DEFAULT NULL)
+RETURNS integer LANGUAGE c
+AS 'MODULE_PATHNAME', 'fa_sql_distribute_table';
+REVOKE ALL ON FUNCTION fragaffinity.distribute_table FROM PUBLIC;
+
+CREATE FUNCTION fragaffinity.bucket_of(rel regclass, key anyelement)
+RETURNS integer LANGUAGE c STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'fa_sql_bucket_of';
+
+CREATE VIEW fragaffinity.tables AS
+SELECT t.rel AS table_name, t.key, t.placement,
+	   f.fragments, f.local_fragments, f.bytes, t.colocation, t.table_id
+  FROM fragaffinity.distributed_table t
+ CROSS JOIN fragaffinity.local_node l
+ CROSS JOIN LATERAL (
+	SELECT pg_catalog.count(*) AS fragments,
+		   pg_catalog.count(*) FILTER (WHERE f.owner = l.node) AS local_fragments,
+		   pg_catalog.sum(CASE WHEN f.owner = l.node
+						  THEN pg_catalog.pg_total_relation_size(f.leaf)
+						  ELSE f.bytes END)::bigint AS bytes
+	  FROM fragaffinity.fragment f WHERE f.table_id = t.table_id) f;
+
+CREATE VIEW fragaffinity.fragments AS
+SELECT f.fragment, t.rel AS table_name, f.bucket, f.leaf, f.key_from, f.key_to,
+	   n.name::text AS owner,
+	   CASE WHEN EXISTS (SELECT FROM fragaffinity.outgoing o
+						  WHERE o.fragment = f.fragment)
+			  OR EXISTS (SELECT FROM fragaffinity.move m
+						  WHERE m.fragment = f.fragment
+							AND m.state NOT IN ('done', 'failed', 'cancelled'))
+			THEN 'moving' ELSE 'stable' END AS state,
+	   f.version,
+	   CASE WHEN f.owner = l.node
+			THEN pg_catalog.pg_total_relation_size(f.leaf)
+			ELSE f.bytes END AS bytes,
+	   f.table_id, f.owner AS owner_node, f.owner = l.node AS local
+  FROM fragaffinity.fragment f
+  JOIN fragaffinity.distributed_table t ON t.table_id = f.table_id
+  JOIN fragaffinity.node n ON n.node = f.owner
+ CROSS JOIN fragaffinity.local_node l;
+
+GRANT SELECT ON fragaffinity.tables, fragaffinity.fragments TO pg_monitor;
 
 -- ---------------------------------------------------------------------
 -- Report

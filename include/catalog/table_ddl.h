@@ -34,6 +34,9 @@ extern char *fa_table_qualified_name(Oid rel);
 /* The same for a new relation in the schema of an existing one. */
 extern char *fa_table_sibling_name(Oid rel, const char *name);
 
+/* A root, partition, bucket or leaf of a distributed table? */
+extern bool fa_table_is_managed(Oid rel);
+
 /* in table_leaf.c */
 
 /*

@@ -36,12 +36,27 @@ typedef struct FaTreeRel
 	bool		leaf;			/* holds the rows, or the buckets */
 } FaTreeRel;
 
-/* in table_text.c */
+/* in table_state.c */
 extern void fa_ddl_begin(FaDdlState *state);
 extern void fa_ddl_end(FaDdlState *state);
+extern void fa_ddl_run(List *statements);
 
-/* Root first, parents before children; stops above buckets. */
-extern List *fa_text_tree(Oid root);
+/* in table_tree.c */
+
+/* Of FaTreeRel; root first, parents before children; stops above buckets. */
+extern List *fa_tree_read(Oid root);
+
+/*
+ * Statements that make the tree on a node: with a key, leaves are partitioned
+ * by its hash; without one they are plain, with "options".
+ */
+extern List *fa_tree_create(List *tree, List *sequences, int node,
+							const char *key, const char *options);
+extern List *fa_tree_finish(List *tree);
+extern char *fa_tree_options(Oid root);
+extern char *fa_tree_move_away(List *tree);
+
+/* in table_text.c */
 
 /* Columns as CREATE TABLE wants them. */
 extern char *fa_text_columns(Oid rel, bool with_defaults);
@@ -52,6 +67,7 @@ extern char *fa_text_checks(Oid rel);
 
 /* Statements that give relation "to" (quoted) what "from" has. */
 extern List *fa_text_grants(Oid from, const char *to);
+extern List *fa_text_sequence_grants(Oid sequence, const char *to);
 extern List *fa_text_owner(Oid from, const char *to);
 extern List *fa_text_comments(Oid from, const char *to);
 extern List *fa_text_column_options(Oid from, const char *to, bool storage);

@@ -21,17 +21,9 @@
 
 PG_FUNCTION_INFO_V1(fa_sql_create_fragments);
 PG_FUNCTION_INFO_V1(fa_sql_create_leaf_indexes);
+PG_FUNCTION_INFO_V1(fa_sql_analyze_leaves);
 
 #define WHOLE_RANGE "FOR VALUES FROM (MINVALUE) TO (MAXVALUE)"
-
-static void
-run_all(List *statements)
-{
-	ListCell   *lc;
-
-	foreach(lc, statements)
-		fa_spi_exec("%s", (char *) lfirst(lc));
-}
 
 static Oid
 created(const char *qualified)
@@ -92,8 +84,8 @@ fa_table_create_heap(const FaFragment *f, const char *name, bool with_indexes)
 				fa_spi_value("SELECT pg_catalog.pg_get_partition_constraintdef(%u)",
 							 f->leaf),
 				heap_options(f->table_id, parent_of(f->bucket)));
-	run_all(fa_text_owner(f->bucket, qualified));
-	run_all(fa_text_column_options(f->bucket, qualified, false));
+	fa_ddl_run(fa_text_owner(f->bucket, qualified));
+	fa_ddl_run(fa_text_column_options(f->bucket, qualified, false));
 	heap = created(qualified);
 	if (with_indexes)
 		fa_table_create_indexes(heap, f);
@@ -141,7 +133,7 @@ fa_table_create_remote(const FaFragment *f, const char *name, int owner)
 	fa_spi_exec("CREATE FOREIGN TABLE %s (%s%s) %s", qualified,
 				fa_text_columns(f->bucket, true), fa_text_checks(f->bucket),
 				server_options(f->bucket, owner));
-	run_all(fa_text_owner(f->bucket, qualified));
+	fa_ddl_run(fa_text_owner(f->bucket, qualified));
 	rel = created(qualified);
 	fa_ddl_end(&state);
 	return rel;
@@ -164,9 +156,9 @@ create_fragment(int table_id, Oid partition, const char *key, int modulus,
 				fa_table_qualified_name(partition), modulus, remainder,
 				quote_identifier(key));
 	bucket_oid = created(bucket_q);
-	run_all(fa_text_owner(partition, bucket_q));
+	fa_ddl_run(fa_text_owner(partition, bucket_q));
 	/* Peers come in by the bucket, as the user who asks there. */
-	run_all(fa_text_grants(partition, bucket_q));
+	fa_ddl_run(fa_text_grants(partition, bucket_q));
 
 	if (owner == fa_node_self())
 	{
@@ -180,7 +172,7 @@ create_fragment(int table_id, Oid partition, const char *key, int modulus,
 		fa_spi_exec("CREATE FOREIGN TABLE %s PARTITION OF %s " WHOLE_RANGE " %s",
 					leaf_q, bucket_q, server_options(bucket_oid, owner));
 	}
-	run_all(fa_text_owner(partition, leaf_q));
+	fa_ddl_run(fa_text_owner(partition, leaf_q));
 	leaf_oid = created(leaf_q);
 	fa_spi_exec("INSERT INTO fragaffinity.fragment"
 				"  (fragment, table_id, bucket, leaf, owner) "
@@ -191,8 +183,8 @@ create_fragment(int table_id, Oid partition, const char *key, int modulus,
 }
 
 /*
- * create_fragments(table_id, partition, key, first, owners): divides an empty
- * partition of a distributed table; run on each node by the one that
+ * create_fragments(table_id, partition, key, fragments, owners): divides an
+ * empty partition of a distributed table; run on each node by the one that
  * distributes.
  */
 Datum
@@ -201,9 +193,11 @@ fa_sql_create_fragments(PG_FUNCTION_ARGS)
 	int			table_id = PG_GETARG_INT32(0);
 	Oid			partition = PG_GETARG_OID(1);
 	char	   *key = NameStr(*PG_GETARG_NAME(2));
-	int64		first = PG_GETARG_INT64(3);
-	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(4);
+	ArrayType  *fragment_array = PG_GETARG_ARRAYTYPE_P(3);
+	ArrayType  *owner_array = PG_GETARG_ARRAYTYPE_P(4);
+	Datum	   *fragments;
 	Datum	   *owners;
+	int			nfragments;
 	int			nowners;
 	FaDdlState	state;
 
@@ -211,25 +205,41 @@ fa_sql_create_fragments(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be superuser to create fragments")));
-	if (array_contains_nulls(array))
+	if (array_contains_nulls(fragment_array) || array_contains_nulls(owner_array))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("owners must not contain nulls")));
-	deconstruct_array(array, INT4OID, 4, true, TYPALIGN_INT, &owners, NULL,
-					  &nowners);
+				 errmsg("fragments and owners must not contain nulls")));
+	deconstruct_array(fragment_array, INT8OID, 8, FLOAT8PASSBYVAL,
+					  TYPALIGN_DOUBLE, &fragments, NULL, &nfragments);
+	deconstruct_array(owner_array, INT4OID, 4, true, TYPALIGN_INT, &owners,
+					  NULL, &nowners);
+	if (nfragments != nowners)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("every fragment needs one owner")));
 	fa_ddl_begin(&state);
 	for (int i = 0; i < nowners; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		create_fragment(table_id, partition, key, nowners, i, first + i,
-						DatumGetInt32(owners[i]));
+		create_fragment(table_id, partition, key, nowners, i,
+						DatumGetInt64(fragments[i]), DatumGetInt32(owners[i]));
 	}
 	fa_map_invalidate(partition);
 	fa_ddl_end(&state);
 	PG_RETURN_VOID();
 }
 
-/* create_leaf_indexes(table_id): on all heaps of a table on this node. */
+/* Heaps of a table on this node: OIDs of leaf and bucket. */
+static FaRows *
+local_leaves(int table_id)
+{
+	return fa_spi_rows("SELECT leaf::pg_catalog.oid, bucket::pg_catalog.oid "
+					   "FROM fragaffinity.fragment "
+					   "WHERE table_id = %d AND owner = %d ORDER BY fragment",
+					   table_id, fa_node_self());
+}
+
+/* create_leaf_indexes(table_id): unique ones, on all heaps on this node. */
 Datum
 fa_sql_create_leaf_indexes(PG_FUNCTION_ARGS)
 {
@@ -242,16 +252,36 @@ fa_sql_create_leaf_indexes(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be superuser to create the indexes of fragments")));
 	fa_ddl_begin(&state);
-	rows = fa_spi_rows("SELECT leaf::pg_catalog.oid, bucket::pg_catalog.oid "
-					   "FROM fragaffinity.fragment "
-					   "WHERE table_id = %d AND owner = %d ORDER BY fragment",
-					   table_id, fa_node_self());
+	rows = local_leaves(table_id);
 	for (int i = 0; i < rows->nrows; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		create_indexes(atooid(rows->value[i][0]), atooid(rows->value[i][1]),
 					   table_id);
 	}
+	fa_ddl_end(&state);
+	PG_RETURN_VOID();
+}
+
+/*
+ * analyze_leaves(table_id): heaps only; what is foreign cannot be read before
+ * it is committed there.
+ */
+Datum
+fa_sql_analyze_leaves(PG_FUNCTION_ARGS)
+{
+	FaDdlState	state;
+	FaRows	   *rows;
+
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be superuser to analyze fragments")));
+	fa_ddl_begin(&state);
+	rows = local_leaves(PG_GETARG_INT32(0));
+	for (int i = 0; i < rows->nrows; i++)
+		fa_spi_exec("ANALYZE %s",
+					fa_table_qualified_name(atooid(rows->value[i][0])));
 	fa_ddl_end(&state);
 	PG_RETURN_VOID();
 }

@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/partition.h"
 #include "common/hashfn.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
@@ -56,4 +57,20 @@ char *
 fa_table_qualified_name(Oid rel)
 {
 	return fa_table_sibling_name(rel, get_rel_name(rel));
+}
+
+/* The map knows roots, buckets and leaves, not what is in between. */
+bool
+fa_table_is_managed(Oid rel)
+{
+	ListCell   *lc;
+
+	if (fa_map_is_managed(rel))
+		return true;
+	if (!get_rel_relispartition(rel))
+		return false;
+	foreach(lc, get_partition_ancestors(rel))
+		if (fa_map_table(lfirst_oid(lc)))
+			return true;
+	return false;
 }

@@ -7,107 +7,11 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
-#include "catalog/pg_authid.h"
-#include "lib/stringinfo.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
-#include "utils/lsyscache.h"
 
-#include "catalog/table_ddl.h"
 #include "catalog/table_text.h"
 #include "core/spi.h"
 
-static void
-set_for_now(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-}
-
-void
-fa_ddl_begin(FaDdlState *state)
-{
-	GetUserIdAndSecContext(&state->user, &state->sec_context);
-	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
-						   state->sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	state->guc_level = NewGUCNestLevel();
-	set_for_now("search_path", "pg_catalog, pg_temp");
-	set_for_now("fragaffinity.maintenance", "on");
-	set_for_now("fragaffinity.capture", "off");
-	set_for_now("fragaffinity.routing", "off");
-	set_for_now("check_function_bodies", "off");
-	set_for_now("default_tablespace", "");
-	set_for_now("default_table_access_method", "heap");
-	/* Rows travel as text, as in postgres_fdw. */
-	set_for_now("datestyle", "ISO");
-	set_for_now("intervalstyle", "postgres");
-	set_for_now("extra_float_digits", "3");
-	set_for_now("bytea_output", "hex");
-	set_for_now("xmlbinary", "base64");
-	set_for_now("xmloption", "content");
-	set_for_now("client_min_messages", "warning");
-}
-
-void
-fa_ddl_end(FaDdlState *state)
-{
-	AtEOXact_GUC(true, state->guc_level);
-	SetUserIdAndSecContext(state->user, state->sec_context);
-}
-
-/*
- * A distributed table's tree ends above its buckets: with the relations that
- * are partitioned and whose children are buckets.
- */
-List *
-fa_text_tree(Oid root)
-{
-	List	   *tree = NIL;
-	FaRows	   *rows;
-
-	rows = fa_spi_rows("WITH RECURSIVE tree AS ("
-					   "  SELECT c.oid, 0::oid AS parent, 0 AS depth"
-					   "    FROM pg_catalog.pg_class c WHERE c.oid = %u"
-					   "  UNION ALL"
-					   "  SELECT i.inhrelid, i.inhparent, t.depth + 1"
-					   "    FROM pg_catalog.pg_inherits i"
-					   "    JOIN tree t ON i.inhparent = t.oid"
-					   "   WHERE NOT EXISTS (SELECT FROM fragaffinity.fragment f"
-					   "                      WHERE f.bucket = i.inhrelid)) "
-					   "SELECT t.oid, t.parent, n.nspname, c.relname,"
-					   "  pg_catalog.pg_get_expr(c.relpartbound, c.oid),"
-					   "  pg_catalog.pg_get_partkeydef(c.oid),"
-					   "  NOT EXISTS (SELECT FROM tree s WHERE s.parent = t.oid)"
-					   "    AND (c.relkind = 'r' OR EXISTS"
-					   "      (SELECT FROM pg_catalog.pg_inherits i"
-					   "         JOIN fragaffinity.fragment f ON f.bucket = i.inhrelid"
-					   "        WHERE i.inhparent = t.oid)) "
-					   "FROM tree t JOIN pg_catalog.pg_class c ON c.oid = t.oid "
-					   "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
-					   "ORDER BY t.depth, n.nspname, c.relname",
-					   root);
-	for (int i = 0; i < rows->nrows; i++)
-	{
-		char	  **row = rows->value[i];
-		FaTreeRel  *r = palloc0(sizeof(FaTreeRel));
-
-		r->rel = atooid(row[0]);
-		r->parent = atooid(row[1]);
-		r->schema = row[2];
-		r->name = row[3];
-		r->qualified = quote_qualified_identifier(r->schema, r->name);
-		r->bound = row[4];
-		r->leaf = row[6][0] == 't';
-		/* A distributed partition's key is ours, not the user's. */
-		r->partition_key = r->leaf ? NULL : row[5];
-		tree = lappend(tree, r);
-	}
-	return tree;
-}
-
-/* A default that draws from a sequence is made apart: see table_sequence.c. */
 char *
 fa_text_columns(Oid rel, bool with_defaults)
 {
@@ -215,6 +119,19 @@ fa_text_grants(Oid from, const char *to)
 								  "    CASE WHEN is_grantable THEN ' WITH GRANT OPTION' END)"
 								  "  FROM g",
 								  from, from, q, from, q));
+}
+
+List *
+fa_text_sequence_grants(Oid sequence, const char *to)
+{
+	return statements(fa_spi_rows("SELECT pg_catalog.format('GRANT %%s ON SEQUENCE %%s TO %%s%%s',"
+								  "  privilege_type, %s,"
+								  "  CASE grantee WHEN 0 THEN 'PUBLIC'"
+								  "    ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(grantee)) END,"
+								  "  CASE WHEN is_grantable THEN ' WITH GRANT OPTION' END) "
+								  "FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) "
+								  "WHERE c.oid = %u AND grantee <> c.relowner",
+								  quote_literal_cstr(to), sequence));
 }
 
 List *

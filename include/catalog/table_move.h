@@ -1,0 +1,50 @@
+/*
+ * table_move.h
+ *	  Steps of distribute_table and undistribute_table.
+ */
+#ifndef FA_CATALOG_TABLE_MOVE_H
+#define FA_CATALOG_TABLE_MOVE_H
+
+#include "node/remote.h"
+#include "nodes/pg_list.h"
+
+/* in refuse.c: raise what cannot be kept, changing nothing */
+extern void fa_refuse_table(Oid rel);
+extern void fa_refuse_key(Oid rel, const char *key);
+extern void fa_refuse_keyless(Oid rel, const char *key);
+/* in refuse_peers.c */
+extern void fa_refuse_sequences(Oid rel, List *sequences);
+extern void fa_refuse_peer(FaConn *conn, Oid rel, List *tree,
+						   List *sequences);
+extern void fa_refuse_peers(Oid rel, List *tree, List *sequences);
+
+/* in placement.c */
+
+/* Fragments that each partition is divided into when the user does not say. */
+extern int	fa_place_count(List *tree);
+
+/*
+ * Owner of every fragment, partition by partition: node ids, count for each
+ * of npartitions.  like: table_id of the table to go along with, or 0.
+ */
+extern int *fa_place_owners(const char *placement, int npartitions, int count,
+							int like);
+
+/* in distribute.c */
+
+/*
+ * Locks a table with all below it against everyone, for its owner; raises in
+ * a transaction whose snapshot could be older than the lock.
+ */
+extern void fa_table_lock(Oid rel);
+
+/* in copy_rows.c */
+
+/* Rows of old into partition, wherever its fragments are. */
+extern void fa_rows_spread(Oid old, Oid partition, const char *key,
+						   const int *owners, int nowners);
+/* Rows of a fragment, wherever it is, into a table of this node. */
+extern void fa_rows_gather(Oid target, Oid bucket, int owner,
+						   const char *bucket_name);
+
+#endif							/* FA_CATALOG_TABLE_MOVE_H */

@@ -1,0 +1,338 @@
+/*
+ * distribute.c
+ *	  distribute_table: a table's rows to all nodes.
+ *
+ * One cluster transaction:
+ *
+ *	1. lock the table, lock the cluster's metadata, reach every node
+ *	2. refuse what cannot be kept
+ *	3. write the text of the new tables, move the old one out of the way,
+ *	   make the new ones, everywhere
+ *	4. rows of distributed_table and fragment, buckets and leaves, everywhere
+ *	5. rows to their owners; then unique indexes on the heaps
+ *	6. drop the old table; secondary indexes and statistics
+ *
+ * An error anywhere leaves everything as it was.
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "access/xact.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "commands/tablecmds.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "catalog/table_ddl.h"
+#include "catalog/table_move.h"
+#include "catalog/table_sequence.h"
+#include "catalog/table_text.h"
+#include "core/settings.h"
+#include "core/shmem.h"
+#include "core/spi.h"
+#include "node/cluster_xact.h"
+#include "node/node.h"
+
+#define MAX_FRAGMENTS 65536
+
+PG_FUNCTION_INFO_V1(fa_sql_distribute_table);
+
+typedef struct Distribution
+{
+	Oid			rel;			/* the old table, then the new one */
+	char	   *key;
+	int			count;			/* fragments of each partition; 0: choose */
+	char	   *placement;
+	Oid			like;			/* co-located table, or InvalidOid */
+	int			table_id;
+	int			colocation;
+	List	   *tree;
+	List	   *sequences;
+	int			npartitions;
+	int		   *owners;			/* count for each partition */
+	int64		first_fragment;
+} Distribution;
+
+void
+fa_table_lock(Oid rel)
+{
+	List	   *locked;
+	ListCell   *lc;
+
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("a table cannot be distributed or gathered in a transaction at this isolation level"),
+				 errhint("Use READ COMMITTED: its snapshot could be older than the lock on the table.")));
+	LockRelationOid(rel, AccessExclusiveLock);
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(rel)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table with OID %u does not exist", rel)));
+	if (!pg_class_ownercheck(rel, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER,
+					   get_relkind_objtype(get_rel_relkind(rel)),
+					   get_rel_name(rel));
+	locked = find_all_inheritors(rel, AccessExclusiveLock, NULL);
+	foreach(lc, locked)
+	{
+		Relation	r = relation_open(lfirst_oid(lc), NoLock);
+
+		CheckTableNotInUse(r, "distribute or gather");
+		relation_close(r, NoLock);
+	}
+}
+
+/* Connects to every other node now: better than after half of the work. */
+static void
+reach_all_nodes(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, fa_node_list())
+	{
+		FaNode	   *node = lfirst(lc);
+
+		if (node->id != fa_node_self())
+			(void) fa_xact_conn(node->id);
+	}
+}
+
+/* Same key, same number of fragments: then equal keys stay together. */
+static void
+check_colocation(Distribution *d)
+{
+	const FaTable *like = fa_map_table(d->like);
+	AttrNumber	attno = get_attnum(d->rel, d->key);
+	Oid			type[2];
+	Oid			collation[2];
+	int32		typmod;
+	int			count;
+
+	if (like == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a distributed table",
+						get_rel_name(d->like))));
+	get_atttypetypmodcoll(d->rel, attno, &type[0], &typmod, &collation[0]);
+	get_atttypetypmodcoll(d->like, like->key, &type[1], &typmod, &collation[1]);
+	if (getBaseType(type[0]) != getBaseType(type[1]) ||
+		collation[0] != collation[1])
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("tables with keys of type %s and %s cannot be co-located",
+						format_type_be(type[0]), format_type_be(type[1]))));
+	count = atoi(fa_spi_value("SELECT pg_catalog.count(*) / pg_catalog.count(DISTINCT i.inhparent) "
+							  "FROM fragaffinity.fragment f "
+							  "JOIN pg_catalog.pg_inherits i ON i.inhrelid = f.bucket "
+							  "WHERE f.table_id = %d", like->table_id));
+	if (d->count != 0 && d->count != count)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("co-located tables need the same number of fragments: %d, not %d",
+						count, d->count),
+				 errhint("Leave out the number of fragments.")));
+	d->count = count;
+	d->colocation = like->colocation;
+}
+
+static void
+plan_fragments(Distribution *d)
+{
+	ListCell   *lc;
+	int64		total;
+	int64		used;
+
+	d->table_id = atoi(fa_spi_value("SELECT coalesce(max(table_id), 0) + 1 "
+									"FROM fragaffinity.distributed_table"));
+	d->first_fragment = strtoi64(fa_spi_value("SELECT coalesce(max(fragment), 0) + 1 "
+											  "FROM fragaffinity.fragment"), NULL, 10);
+	d->colocation = d->table_id;
+	foreach(lc, d->tree)
+		if (((FaTreeRel *) lfirst(lc))->leaf)
+			d->npartitions++;
+	if (OidIsValid(d->like))
+		check_colocation(d);
+	if (d->count == 0)
+		d->count = fa_place_count(d->tree);
+	total = (int64) d->count * d->npartitions;
+	used = strtoi64(fa_spi_value("SELECT pg_catalog.count(*) FROM fragaffinity.fragment"),
+					NULL, 10);
+	if (total + used > fa_max_fragments)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("the table would need " INT64_FORMAT " fragments, but only " INT64_FORMAT " are left",
+						total, Max(fa_max_fragments - used, 0)),
+				 errhint("Ask for fewer fragments, or raise fragaffinity.max_fragments on every node.")));
+	d->owners = fa_place_owners(d->placement, d->npartitions, d->count,
+								OidIsValid(d->like) ?
+								fa_map_table(d->like)->table_id : 0);
+}
+
+/* The same statement here and on every other node. */
+static void
+run_everywhere(const char *sql)
+{
+	fa_spi_exec("%s", sql);
+	fa_xact_exec_all("%s", sql);
+}
+
+/* Step 3.  Returns the schema that holds the old tree. */
+static char *
+make_tables(Distribution *d)
+{
+	int			self = fa_node_self();
+	List	   *local = fa_tree_create(d->tree, d->sequences, self, d->key, NULL);
+	char	   *schema;
+	ListCell   *lc;
+
+	foreach(lc, fa_node_list())
+	{
+		FaNode	   *node = lfirst(lc);
+		ListCell   *sc;
+
+		if (node->id == self)
+			continue;
+		foreach(sc, fa_tree_create(d->tree, d->sequences, node->id, d->key, NULL))
+			fa_remote_exec(fa_xact_conn(node->id), 0, "%s", (char *) lfirst(sc));
+	}
+	schema = fa_tree_move_away(d->tree);
+	fa_ddl_run(local);
+	return schema;
+}
+
+/* Step 4: fragments of the n-th partition. */
+static void
+make_fragments(Distribution *d, FaTreeRel *r, int n)
+{
+	StringInfoData fragments;
+	StringInfoData owners;
+
+	initStringInfo(&fragments);
+	initStringInfo(&owners);
+	for (int i = n * d->count; i < (n + 1) * d->count; i++)
+	{
+		appendStringInfo(&fragments, "%s" INT64_FORMAT, fragments.len ? "," : "",
+						 d->first_fragment + i);
+		appendStringInfo(&owners, "%s%d", owners.len ? "," : "", d->owners[i]);
+	}
+	run_everywhere(psprintf("SELECT fragaffinity.create_fragments(%d, %s::pg_catalog.regclass, %s, '{%s}', '{%s}')",
+							d->table_id, quote_literal_cstr(r->qualified),
+							quote_literal_cstr(d->key), fragments.data,
+							owners.data));
+}
+
+static Oid
+relation_oid(const char *qualified)
+{
+	return atooid(fa_spi_value("SELECT %s::pg_catalog.regclass::pg_catalog.oid",
+							   quote_literal_cstr(qualified)));
+}
+
+/* Steps 3 to 6. */
+static void
+distribute(Distribution *d)
+{
+	FaTreeRel  *root = linitial(d->tree);
+	List	   *finish = fa_tree_finish(d->tree);
+	char	   *definition;
+	char	   *schema;
+	int			n = 0;
+	ListCell   *lc;
+
+	definition = psprintf("{\"unique\": %s, \"options\": %s, \"sequences\": %s}",
+						  fa_text_unique(d->rel), fa_tree_options(d->rel),
+						  fa_sequence_json(d->sequences));
+	schema = make_tables(d);
+	run_everywhere(psprintf("INSERT INTO fragaffinity.distributed_table"
+							"  (table_id, rel, key, colocation, placement, definition) "
+							"VALUES (%d, %s::pg_catalog.regclass, %s, %d, %s, %s)",
+							d->table_id, quote_literal_cstr(root->qualified),
+							quote_literal_cstr(d->key), d->colocation,
+							quote_literal_cstr(d->placement),
+							quote_literal_cstr(definition)));
+	fa_map_invalidate(relation_oid(root->qualified));
+	foreach(lc, d->tree)
+	{
+		FaTreeRel  *r = lfirst(lc);
+
+		if (!r->leaf)
+			continue;
+		make_fragments(d, r, n);
+		fa_rows_spread(r->rel, relation_oid(r->qualified), d->key,
+					   d->owners + n * d->count, d->count);
+		n++;
+	}
+	run_everywhere(psprintf("SELECT fragaffinity.create_leaf_indexes(%d)",
+							d->table_id));
+	fa_spi_exec("DROP TABLE %s.old_%u", schema, d->rel);
+	fa_spi_exec("DROP SCHEMA %s", schema);
+	foreach(lc, finish)
+		run_everywhere(lfirst(lc));
+	run_everywhere(psprintf("SELECT fragaffinity.analyze_leaves(%d)",
+							d->table_id));
+}
+
+static void
+null_argument(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			 errmsg("%s must not be null", name)));
+}
+
+/* distribute_table(rel, key, fragments, placement, colocate_with) */
+Datum
+fa_sql_distribute_table(PG_FUNCTION_ARGS)
+{
+	Distribution d = {0};
+	FaDdlState	state;
+
+	if (PG_ARGISNULL(0))
+		null_argument("rel");
+	if (PG_ARGISNULL(1))
+		null_argument("key");
+	if (PG_ARGISNULL(3))
+		null_argument("placement");
+	d.rel = PG_GETARG_OID(0);
+	d.key = pstrdup(NameStr(*PG_GETARG_NAME(1)));
+	d.placement = text_to_cstring(PG_GETARG_TEXT_PP(3));
+	d.like = PG_ARGISNULL(4) ? InvalidOid : PG_GETARG_OID(4);
+	if (!PG_ARGISNULL(2))
+	{
+		d.count = PG_GETARG_INT32(2);
+		if (d.count < 1 || d.count > MAX_FRAGMENTS)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("number of fragments %d is out of range", d.count),
+					 errhint("It must be between 1 and %d; null chooses it by size.",
+							 MAX_FRAGMENTS)));
+	}
+	fa_shmem_require();
+	(void) fa_node_require_cluster();
+	fa_table_lock(d.rel);
+
+	fa_ddl_begin(&state);
+	fa_xact_lock_cluster();
+	fa_refuse_table(d.rel);
+	fa_refuse_key(d.rel, d.key);
+	fa_refuse_keyless(d.rel, d.key);
+	d.sequences = fa_sequence_list(d.rel);
+	fa_refuse_sequences(d.rel, d.sequences);
+	d.tree = fa_tree_read(d.rel);
+	plan_fragments(&d);
+	reach_all_nodes();
+	fa_refuse_peers(d.rel, d.tree, d.sequences);
+	fa_sequence_add_values(d.sequences, d.rel);
+	distribute(&d);
+	fa_ddl_end(&state);
+	PG_RETURN_INT32(d.count * d.npartitions);
+}
