@@ -213,9 +213,9 @@ fa_report_heat(FaReport *report)
 	char	  **times;
 
 	fa_report_section(report, "heat", "Demand by node, and who owned the data",
-					  "The busiest fragments, the same rows for every node. Dark "
-					  "cells are demand; the line under a row runs where the node "
-					  "owned the fragment. Dark without a line is remote access.");
+					  "The busiest fragments, the same rows for every node. Cells "
+					  "are demand; the line under a row runs where the node owned "
+					  "the fragment. Demand without a line is remote access.");
 	if (report->nfragments == 0 || max == 0)
 		appendStringInfoString(report->out, "<p>No accesses in this range.</p>\n");
 	else

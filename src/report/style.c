@@ -52,7 +52,8 @@ static const char layout[] =
 "font-variant-numeric:tabular-nums}\n"
 ".tile span{color:var(--soft);font-size:13px;display:block;line-height:1.35}\n"
 ".tile .what{font-size:13px;color:var(--ink);font-weight:600}\n"
-"nav{font-size:14px;margin-top:8px}nav a{margin-right:14px;"
+"nav{font-size:14px;margin-top:8px;display:flex;flex-wrap:wrap;gap:2px 16px}"
+"nav a{"
 "color:var(--accent);text-decoration:none;white-space:nowrap}"
 "nav a:hover{text-decoration:underline}\n"
 ".wide{overflow-x:auto}.wide>svg{min-width:720px}\n"
@@ -80,6 +81,7 @@ static const char layout[] =
 "tr.first td{border-bottom:0;padding-bottom:0}"
 "tr.why td{color:var(--soft);padding-top:0;padding-bottom:6px}\n"
 "tr.set td{font-weight:600}\n"
+"td svg{margin-top:4px}\n"
 "td .dot{display:inline-block;width:9px;height:9px;border-radius:50%;"
 "margin-right:6px}\n";
 
@@ -110,7 +112,7 @@ static const char print[] =
 "@media print{@page{margin:12mm}body{background:#fff;font-size:12px}"
 "main{max-width:none;padding:0}nav{display:none}"
 "section{border:0;padding:0;margin:14px 0}"
-"figure,tr,.tile,svg{break-inside:avoid}h2,h3{break-after:avoid}"
+"figure,tr,.tile,svg{break-inside:avoid}h2,h3,.lead,.legend,.note{break-after:avoid}"
 ".wide{overflow:visible}.wide>svg{min-width:0}"
 "*{-webkit-print-color-adjust:exact;print-color-adjust:exact}}\n"
 "@media (max-width:600px){main{padding:14px 10px 32px}"
