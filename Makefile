@@ -43,6 +43,18 @@ OBJS = \
 	src/catalog/table_text.o \
 	src/catalog/table_tree.o \
 	src/catalog/table_unique.o \
+	src/capture/collect.o \
+	src/capture/counters.o \
+	src/capture/drain.o \
+	src/capture/events.o \
+	src/capture/hook.o \
+	src/capture/metrics.o \
+	src/capture/rollup.o \
+	src/capture/stats.o \
+	src/capture/tables.o \
+	src/capture/touch.o \
+	src/capture/transitions.o \
+	src/capture/utility.o \
 	src/report/chart.o \
 	src/report/data.o \
 	src/report/forecast.o \

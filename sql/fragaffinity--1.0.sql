@@ -141,7 +141,31 @@ CREATE TABLE fragaffinity.history (
 CREATE TABLE fragaffinity.history_step (
 	step		timestamptz NOT NULL,
 	node		integer NOT NULL,
-	PRIMARY KEY (step, node)
+	PRIMARY KEY (node, step)
+);
+
+-- Sums over all time since reset_stats(), written along with the history.
+CREATE TABLE fragaffinity.access_total (
+	node		integer NOT NULL,		-- whose clients
+	fragment	bigint NOT NULL,
+	calls		bigint NOT NULL,
+	remote_calls	bigint NOT NULL,
+	rows_read	bigint NOT NULL,
+	rows_written	bigint NOT NULL,
+	elapsed_ms	double precision NOT NULL,
+	remote_elapsed_ms	double precision NOT NULL,
+	last_access	timestamptz,
+	changed		timestamptz NOT NULL,
+	PRIMARY KEY (node, fragment)
+);
+CREATE INDEX access_total_changed_idx
+	ON fragaffinity.access_total (node, changed);
+
+-- Coordinator: sizes of all leaves as their owners gave them last.
+CREATE TABLE fragaffinity.fragment_size (
+	fragment	bigint PRIMARY KEY,
+	bytes		bigint NOT NULL,
+	sampled		timestamptz NOT NULL
 );
 
 CREATE TABLE fragaffinity.transition (
@@ -154,6 +178,8 @@ CREATE TABLE fragaffinity.transition (
 	updated		timestamptz NOT NULL,
 	PRIMARY KEY (node, role, application, from_fragment, to_fragment)
 );
+CREATE INDEX transition_updated_idx
+	ON fragaffinity.transition (node, updated);
 
 CREATE TABLE fragaffinity.metric (
 	sampled		timestamptz NOT NULL,
@@ -169,7 +195,8 @@ CREATE TABLE fragaffinity.metric (
 	remote_calls	bigint NOT NULL,
 	local_ms	double precision NOT NULL,	-- sum of elapsed
 	remote_ms	double precision NOT NULL,
-	PRIMARY KEY (sampled, node)
+	waits		jsonb,					-- "type:event": sessions that wait for it
+	PRIMARY KEY (node, sampled)
 );
 
 -- Latest forecasts (replaced each step) and the scores of past ones.
@@ -382,8 +409,10 @@ SELECT t.rel AS table_name, t.key, t.placement,
 		   pg_catalog.count(*) FILTER (WHERE f.owner = l.node) AS local_fragments,
 		   pg_catalog.sum(CASE WHEN f.owner = l.node
 						  THEN pg_catalog.pg_total_relation_size(f.leaf)
-						  ELSE f.bytes END)::bigint AS bytes
-	  FROM fragaffinity.fragment f WHERE f.table_id = t.table_id) f;
+						  ELSE COALESCE(s.bytes, f.bytes) END)::bigint AS bytes
+	  FROM fragaffinity.fragment f
+	  LEFT JOIN fragaffinity.fragment_size s ON s.fragment = f.fragment
+	 WHERE f.table_id = t.table_id) f;
 
 CREATE VIEW fragaffinity.fragments AS
 SELECT f.fragment, t.rel AS table_name, f.bucket, f.leaf, f.key_from, f.key_to,
@@ -397,14 +426,137 @@ SELECT f.fragment, t.rel AS table_name, f.bucket, f.leaf, f.key_from, f.key_to,
 	   f.version,
 	   CASE WHEN f.owner = l.node
 			THEN pg_catalog.pg_total_relation_size(f.leaf)
-			ELSE f.bytes END AS bytes,
+			ELSE COALESCE(s.bytes, f.bytes) END AS bytes,
 	   f.table_id, f.owner AS owner_node, f.owner = l.node AS local
   FROM fragaffinity.fragment f
   JOIN fragaffinity.distributed_table t ON t.table_id = f.table_id
   JOIN fragaffinity.node n ON n.node = f.owner
+  LEFT JOIN fragaffinity.fragment_size s ON s.fragment = f.fragment
  CROSS JOIN fragaffinity.local_node l;
 
 GRANT SELECT ON fragaffinity.tables, fragaffinity.fragments TO pg_monitor;
+
+-- ---------------------------------------------------------------------
+-- Capture
+-- ---------------------------------------------------------------------
+
+-- Counted on this node and not in the tables yet.
+CREATE FUNCTION fragaffinity.pending_access(
+	OUT fragment bigint, OUT calls bigint, OUT remote_calls bigint,
+	OUT rows_read bigint, OUT rows_written bigint,
+	OUT elapsed_ms double precision, OUT remote_elapsed_ms double precision,
+	OUT last_access timestamptz) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'fa_sql_pending_access' LANGUAGE C STRICT VOLATILE;
+
+-- Events of sessions on this server: how many, and how many were overwritten
+-- before they were read (fragaffinity.event_ring_size).
+CREATE FUNCTION fragaffinity.event_stats(OUT recorded bigint, OUT lost bigint)
+AS 'MODULE_PATHNAME', 'fa_sql_event_stats' LANGUAGE C STRICT VOLATILE;
+
+-- Writes what was counted into the tables; seen by the next statement.
+CREATE FUNCTION fragaffinity.flush_stats() RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_flush_stats' LANGUAGE C STRICT VOLATILE;
+
+-- Sets the sums of this node's clients to zero; history stays.
+CREATE FUNCTION fragaffinity.reset_stats() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM fragaffinity.flush_stats();
+	UPDATE fragaffinity.access_total t
+	   SET calls = 0, remote_calls = 0, rows_read = 0, rows_written = 0,
+		   elapsed_ms = 0, remote_elapsed_ms = 0, last_access = NULL,
+		   changed = clock_timestamp()
+	  FROM fragaffinity.local_node l
+	 WHERE t.node = l.node;
+END
+$$;
+
+REVOKE ALL ON FUNCTION fragaffinity.pending_access() FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.event_stats() FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.flush_stats() FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.reset_stats() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION fragaffinity.pending_access() TO pg_monitor;
+GRANT EXECUTE ON FUNCTION fragaffinity.event_stats() TO pg_monitor;
+GRANT EXECUTE ON FUNCTION fragaffinity.flush_stats() TO pg_monitor;
+
+-- Own node: up to now; others, on the coordinator: as collected last.
+CREATE VIEW fragaffinity.access_stats AS
+SELECT t.rel AS table_name, a.fragment, n.name::text AS node,
+	   a.calls, a.remote_calls, a.rows_read, a.rows_written,
+	   a.elapsed_ms / nullif(a.calls, 0) AS mean_ms,
+	   (a.elapsed_ms - a.remote_elapsed_ms)
+		/ nullif(a.calls - a.remote_calls, 0) AS local_mean_ms,
+	   a.remote_elapsed_ms / nullif(a.remote_calls, 0) AS remote_mean_ms,
+	   a.last_access, f.bucket, o.name::text AS owner
+  FROM (SELECT u.node, u.fragment,
+			   pg_catalog.sum(u.calls)::bigint AS calls,
+			   pg_catalog.sum(u.remote_calls)::bigint AS remote_calls,
+			   pg_catalog.sum(u.rows_read)::bigint AS rows_read,
+			   pg_catalog.sum(u.rows_written)::bigint AS rows_written,
+			   pg_catalog.sum(u.elapsed_ms) AS elapsed_ms,
+			   pg_catalog.sum(u.remote_elapsed_ms) AS remote_elapsed_ms,
+			   pg_catalog.max(u.last_access) AS last_access
+		  FROM (SELECT node, fragment, calls, remote_calls, rows_read,
+					   rows_written, elapsed_ms, remote_elapsed_ms, last_access
+				  FROM fragaffinity.access_total
+				 UNION ALL
+				SELECT l.node, p.fragment, p.calls, p.remote_calls, p.rows_read,
+					   p.rows_written, p.elapsed_ms, p.remote_elapsed_ms,
+					   p.last_access
+				  FROM fragaffinity.local_node l
+				 CROSS JOIN fragaffinity.pending_access() p) u
+		 GROUP BY u.node, u.fragment) a
+  JOIN fragaffinity.fragment f ON f.fragment = a.fragment
+  JOIN fragaffinity.distributed_table t ON t.table_id = f.table_id
+  JOIN fragaffinity.node n ON n.node = a.node
+  JOIN fragaffinity.node o ON o.node = f.owner
+ WHERE a.calls > 0;
+
+-- complete: the step is over and was watched from start to end; of a coarser
+-- row, which parts were is not kept (null).
+CREATE VIEW fragaffinity.access_history AS
+SELECT h.step, h.width, t.rel AS table_name, h.fragment,
+	   COALESCE(n.name::text, h.node::text) AS node,
+	   h.calls, h.remote_calls, h.rows_read, h.rows_written,
+	   h.elapsed_ms / nullif(h.calls, 0) AS mean_ms,
+	   h.remote_elapsed_ms / nullif(h.remote_calls, 0) AS remote_mean_ms,
+	   CASE WHEN s.node IS NOT NULL THEN true
+			WHEN h.step >= (SELECT pg_catalog.min(m.step)
+							  FROM fragaffinity.history_step m
+							 WHERE m.node = h.node) THEN false
+	   END AS complete
+  FROM fragaffinity.history h
+  LEFT JOIN fragaffinity.history_step s ON s.step = h.step AND s.node = h.node
+  LEFT JOIN fragaffinity.fragment f ON f.fragment = h.fragment
+  LEFT JOIN fragaffinity.distributed_table t ON t.table_id = f.table_id
+  LEFT JOIN fragaffinity.node n ON n.node = h.node;
+
+-- Weights as of now; from_fragment is null where a session arrives.
+CREATE VIEW fragaffinity.transitions AS
+SELECT n.name::text AS node, x.role, x.application,
+	   nullif(x.from_fragment, 0) AS from_fragment, x.to_fragment,
+	   x.weight * pg_catalog.power(0.5::double precision,
+		GREATEST(0, extract(epoch FROM pg_catalog.now() - x.updated)
+			* 1000 / c.half_life_ms)::double precision) AS weight,
+	   x.updated
+  FROM fragaffinity.transition x
+  JOIN fragaffinity.node n ON n.node = x.node
+ CROSS JOIN (SELECT extract(epoch FROM value::interval) * 1000 AS half_life_ms
+			   FROM fragaffinity.settings
+			  WHERE name = 'transition_half_life' AND table_name IS NULL) c;
+
+CREATE VIEW fragaffinity.node_metrics AS
+SELECT m.sampled, n.name::text AS node, m.active, m.idle_in_transaction,
+	   m.waiting, m.waits, m.commits, m.rollbacks, m.blocks_read, m.blocks_hit,
+	   m.local_calls, m.remote_calls,
+	   m.local_ms / nullif(m.local_calls, 0) AS local_mean_ms,
+	   m.remote_ms / nullif(m.remote_calls, 0) AS remote_mean_ms
+  FROM fragaffinity.metric m
+  JOIN fragaffinity.node n ON n.node = m.node;
+
+GRANT SELECT ON fragaffinity.access_stats, fragaffinity.access_history,
+	fragaffinity.transitions, fragaffinity.node_metrics TO pg_monitor;
 
 -- ---------------------------------------------------------------------
 -- Report

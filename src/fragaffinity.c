@@ -7,6 +7,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
+#include "capture/capture.h"
 #include "catalog/map.h"
 #include "core/settings.h"
 #include "core/shmem.h"
@@ -31,6 +32,7 @@ _PG_init(void)
 	fa_shmem_register(&fa_slots_part);
 	fa_shmem_register(&fa_health_part);
 	fa_shmem_register(&fa_worker_part);
+	fa_capture_init();
 	fa_shmem_install_hooks();
 	fa_map_init();
 	fa_xact_init();

@@ -10,6 +10,7 @@
 
 #include "access/heapam.h"
 #include "executor/executor.h"
+#include "pgstat.h"
 #include "storage/backendid.h"
 #include "storage/proc.h"
 
@@ -40,5 +41,27 @@
 	bool execute_once
 #define FA_EXECUTOR_RUN_ARGS queryDesc, direction, count, execute_once
 #endif
+
+/*
+ * 16 renamed the fields of PgStat_TableCounts, and made find_tabstat_entry
+ * return a copy that includes the transactions in progress.
+ */
+static inline int64
+fa_pgstat_inserted(Oid relid)
+{
+	PgStat_TableStatus *entry = find_tabstat_entry(relid);
+#if PG_VERSION_NUM >= 160000
+	return entry ? entry->counts.tuples_inserted : 0;
+#else
+	int64		n = 0;
+
+	if (entry == NULL)
+		return 0;
+	for (PgStat_TableXactStatus *trans = entry->trans; trans;
+		 trans = trans->upper)
+		n += trans->tuples_inserted;
+	return n + entry->t_counts.t_tuples_inserted;
+#endif
+}
 
 #endif							/* FA_CORE_FA_COMPAT_H */

@@ -36,10 +36,22 @@ const FaSettingDef fa_setting_defs[] = {
 	"Longest time that a statement waits for a cut-over before it queues on the lock."},
 	{"fragment_size", FA_SETTING_BYTES, "256MB", 8192, 1e15, NULL, true,
 	"Size that distribute_table aims at for a fragment."},
+	{"history_days_retention", FA_SETTING_MS, "730d", MS_PER_DAY, 36500 * MS_PER_DAY, NULL, false,
+	"How long history is kept at all, in days in the end."},
+	{"history_hours_retention", FA_SETTING_MS, "60d", MS_PER_DAY, 36500 * MS_PER_DAY, NULL, false,
+	"How long history is kept in hours, before it is rolled up into days."},
 	{"history_interval", FA_SETTING_MS, "1min", 50, MS_PER_DAY, NULL, false,
 	"Length of one step of history and of forecasts."},
+	{"history_retention", FA_SETTING_MS, "14d", 60000, 36500 * MS_PER_DAY, NULL, false,
+	"How long history is kept in steps of history_interval, before it is rolled up into hours."},
+	{"metric_retention", FA_SETTING_MS, "1d", 1000, 36500 * MS_PER_DAY, NULL, false,
+	"How long node_metrics are kept."},
 	{"move_timeout", FA_SETTING_MS, "1d", 1000, 30 * MS_PER_DAY, NULL, true,
 	"Longest duration of a move; then it fails and the fragment stays."},
+	{"transition_half_life", FA_SETTING_MS, "1d", 1000, 3650 * MS_PER_DAY, NULL, false,
+	"Time after which an observed transition between fragments weighs half."},
+	{"transition_limit", FA_SETTING_INT, "100000", 100, 1e9, NULL, false,
+	"Number of transitions kept for each node; the lightest go."},
 	{NULL}
 };
 

@@ -23,9 +23,11 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "capture/capture.h"
 #include "catalog/membership.h"
 #include "core/settings.h"
 #include "node/cluster_xact.h"
+#include "node/peer_pool.h"
 #include "worker/worker.h"
 
 typedef struct Task
@@ -34,6 +36,7 @@ typedef struct Task
 	void		(*run) (void);
 	int			interval_ms;
 	TimestampTz due;
+	int			(*tick_ms) (void);	/* a shorter interval, or NULL */
 } Task;
 
 static void
@@ -53,8 +56,17 @@ task_mappings(void)
 	CommitTransactionCommand();
 }
 
+static void worker_sleep(void);
+
+/* Answers of peers run callbacks, which can fail as tasks can. */
+static Task sleep_task = {"serve peers", worker_sleep};
+
 /* In the order in which they run when all are due. */
 static Task tasks[] = {
+	{"count accesses", fa_capture_drain, 1000, 0, fa_capture_tick_ms},
+	{"sample metrics", fa_capture_sample, 1000},
+	{"connect to peers", fa_pool_sync_nodes, 1000},
+	{"collect history", fa_capture_collect, 1000, 0, fa_capture_tick_ms},
 	{"resolve transactions", task_resolve, 2000},
 	{"map roles", task_mappings, 10000},
 };
@@ -107,6 +119,22 @@ worker_nap(TimestampTz now)
 	return nap;
 }
 
+static int
+worker_interval(const Task *task)
+{
+	return task->tick_ms ? Min(task->tick_ms(), task->interval_ms) :
+		task->interval_ms;
+}
+
+/* Serves the connections to peers until the next task is due. */
+static void
+worker_sleep(void)
+{
+	fa_pool_run(worker_nap(GetCurrentTimestamp()));
+	if (fa_capture_flush_wanted())
+		fa_capture_drain();
+}
+
 static void
 worker_loop(MemoryContext context)
 {
@@ -122,11 +150,10 @@ worker_loop(MemoryContext context)
 				continue;
 			if (!worker_extension_exists())
 				return;
-			tasks[i].due = TimestampTzPlusMilliseconds(now, tasks[i].interval_ms);
+			tasks[i].due = TimestampTzPlusMilliseconds(now, worker_interval(&tasks[i]));
 			worker_run_task(&tasks[i], context);
 		}
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 worker_nap(GetCurrentTimestamp()), PG_WAIT_EXTENSION);
+		worker_run_task(&sleep_task, context);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
