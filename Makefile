@@ -55,6 +55,19 @@ OBJS = \
 	src/capture/touch.o \
 	src/capture/transitions.o \
 	src/capture/utility.o \
+	src/predict/archive.o \
+	src/predict/frame.o \
+	src/predict/history.o \
+	src/predict/linear.o \
+	src/predict/model_recent.o \
+	src/predict/model_seasonal.o \
+	src/predict/model_static.o \
+	src/predict/pending.o \
+	src/predict/pool.o \
+	src/predict/predictor.o \
+	src/predict/rates.o \
+	src/predict/season.o \
+	src/predict/state.o \
 	src/report/chart.o \
 	src/report/data.o \
 	src/report/forecast.o \
@@ -74,6 +87,9 @@ OBJS = \
 
 DATA = \
 	sql/fragaffinity--1.0.sql
+
+# Forecasts over exported history, outside of the server.
+SCRIPTS_built = fragaffinity-predict
 
 # test/sql/NAME.sql -> expected/NAME.out
 REGRESS =
@@ -106,6 +122,9 @@ endif
 
 # Bitcode has no dependency files.
 $(OBJS:.o=.bc): $(wildcard include/*/*.h)
+
+fragaffinity-predict: src/bin/fragaffinity_predict.c $(wildcard src/predict/*.c include/predict/*.h)
+	$(CC) -std=c11 -D_GNU_SOURCE -O2 -g -Wall $(FA_CFLAGS) -Iinclude -o $@ $(filter %.c,$^) -ljansson -lz -lm
 
 deps:
 	test/deps

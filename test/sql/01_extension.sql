@@ -71,9 +71,12 @@ BEGIN
 	END LOOP;
 END $$;
 
--- dropped, nothing of it stays or runs
+-- dropped, nothing runs and nothing stays but the empty schema
 DROP EXTENSION fragaffinity;
-SELECT count(*) FROM pg_namespace WHERE nspname = 'fragaffinity';
+SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = n.oid) AS relations,
+       (SELECT count(*) FROM pg_proc WHERE pronamespace = n.oid) AS functions,
+       (SELECT count(*) FROM pg_type WHERE typnamespace = n.oid) AS types
+FROM pg_namespace n WHERE nspname = 'fragaffinity';
 DO $$
 BEGIN
 	FOR i IN 1 .. 600 LOOP
@@ -92,4 +95,5 @@ SET client_min_messages = warning;
 CREATE EXTENSION fragaffinity CASCADE;
 DROP EXTENSION fragaffinity;
 DROP EXTENSION postgres_fdw;
+DROP SCHEMA fragaffinity;
 DROP ROLE regress_fa_user, regress_fa_monitor;

@@ -73,3 +73,4 @@ DROP ROLE regress_fa_user;
 
 DROP EXTENSION fragaffinity;
 DROP EXTENSION postgres_fdw;
+DROP SCHEMA fragaffinity;
