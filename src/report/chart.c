@@ -67,7 +67,7 @@ append_value(StringInfo out, double value, FaChartUnit unit)
 			fa_html_count(out, value);
 			break;
 		case FA_UNIT_PERCENT:
-			appendStringInfo(out, "%.0f&nbsp;%%", value * 100);
+			appendStringInfo(out, "%.0f&#160;%%", value * 100);
 			break;
 		case FA_UNIT_MS:
 			if (value == 0)

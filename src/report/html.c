@@ -15,7 +15,7 @@
 #include "report/html.h"
 
 #define REPLACEMENT "&#xfffd;"
-#define DASH "&ndash;"
+#define DASH "&#8211;"
 
 static void
 append_char(StringInfo out, const unsigned char *s, int len)
@@ -74,7 +74,7 @@ fa_html_text_short(StringInfo out, const char *text, int max_chars)
 	{
 		if (nchars > max_chars && drawn == max_chars - 1)
 		{
-			appendStringInfoString(out, "&hellip;");
+			appendStringInfoString(out, "&#8230;");
 			break;
 		}
 		append_char(out, s, char_length(s, end));
@@ -123,7 +123,7 @@ fa_html_exact(StringInfo out, double value)
 	}
 	len = snprintf(digits, sizeof(digits), "%.0f", fabs(value));
 	if (value < 0 && strcmp(digits, "0") != 0)
-		appendStringInfoString(out, "&minus;");
+		appendStringInfoString(out, "&#8722;");
 	for (int i = 0; i < len; i++)
 	{
 		if (i > 0 && (len - i) % 3 == 0)
@@ -138,7 +138,7 @@ fa_html_percent(StringInfo out, double share)
 	if (!isfinite(share))
 		appendStringInfoString(out, DASH);
 	else
-		appendStringInfo(out, "%.1f&nbsp;%%", share * 100);
+		appendStringInfo(out, "%.1f&#160;%%", share * 100);
 }
 
 /* 125 of the small unit, 60 to the large one: "2 min 5 s". */
@@ -146,9 +146,9 @@ static void
 append_pair(StringInfo out, int small, const char *large_unit,
 			const char *small_unit)
 {
-	appendStringInfo(out, "%d&nbsp;%s", small / 60, large_unit);
+	appendStringInfo(out, "%d&#160;%s", small / 60, large_unit);
 	if (small % 60 != 0)
-		appendStringInfo(out, " %d&nbsp;%s", small % 60, small_unit);
+		appendStringInfo(out, " %d&#160;%s", small % 60, small_unit);
 }
 
 void
@@ -163,22 +163,22 @@ fa_html_ms(StringInfo out, double ms)
 		return;
 	}
 	if (ms < 0)
-		appendStringInfoString(out, "&minus;");
+		appendStringInfoString(out, "&#8722;");
 	if (size < 0.0005)
-		appendStringInfoString(out, "0&nbsp;ms");
+		appendStringInfoString(out, "0&#160;ms");
 	else if (size < 999.5)
-		appendStringInfo(out, size < 0.995 ? "%.2f&nbsp;ms" :
-						 size < 99.5 ? "%.1f&nbsp;ms" : "%.0f&nbsp;ms", size);
+		appendStringInfo(out, size < 0.995 ? "%.2f&#160;ms" :
+						 size < 99.5 ? "%.1f&#160;ms" : "%.0f&#160;ms", size);
 	else if (s < 59.95 && s == floor(s))
-		appendStringInfo(out, "%.0f&nbsp;s", s);
+		appendStringInfo(out, "%.0f&#160;s", s);
 	else if (s < 59.95)
-		appendStringInfo(out, "%.1f&nbsp;s", s);
+		appendStringInfo(out, "%.1f&#160;s", s);
 	else if (s < 3599.5)
 		append_pair(out, (int) (s + 0.5), "min", "s");
 	else if (s < 172800)
 		append_pair(out, (int) (s / 60 + 0.5), "h", "min");
 	else
-		appendStringInfo(out, "%.1f&nbsp;days", s / 86400);
+		appendStringInfo(out, "%.1f&#160;days", s / 86400);
 }
 
 void
@@ -197,8 +197,8 @@ fa_html_bytes(StringInfo out, double bytes)
 		bytes /= 1024;
 		unit++;
 	}
-	appendStringInfo(out, unit == 0 || bytes >= 99.5 ? "%.0f&nbsp;%s" :
-					 "%.1f&nbsp;%s", bytes, units[unit]);
+	appendStringInfo(out, unit == 0 || bytes >= 99.5 ? "%.0f&#160;%s" :
+					 "%.1f&#160;%s", bytes, units[unit]);
 }
 
 /* Columns from first_number on are set as numbers, to the right. */

@@ -87,7 +87,7 @@ write_arrow(FaReport *report, FaChart *chart, char **value)
 		appendStringInfo(out, " and %d more", n - 3);
 	appendStringInfoString(out, ": ");
 	fa_html_text(out, from->name);
-	appendStringInfoString(out, " &rarr; ");
+	appendStringInfoString(out, " &#8594; ");
 	fa_html_text(out, to->name);
 	appendStringInfo(out, ", %s%s, ", value[2],
 					 value[3][0] == 't' ? "" : ", failed");
@@ -214,6 +214,9 @@ write_timeline(FaReport *report)
 		write_arrow(report, &chart, rows->value[i]);
 	fa_chart_end(&chart);
 	appendStringInfoString(out, "</div>\n");
+	if (rows->nrows == MAX_ARROWS)
+		appendStringInfoString(out, "<p class=\"note\">The most frequent routes "
+							   "are drawn; the bars count all moves.</p>\n");
 }
 
 static void
@@ -280,7 +283,7 @@ write_route(FaReport *report, char **value)
 
 	appendStringInfoString(out, "<td class=\"nw\">");
 	fa_report_node_name(report, atoi(value[3]));
-	appendStringInfoString(out, " &rarr; ");
+	appendStringInfoString(out, " &#8594; ");
 	fa_report_node_name(report, atoi(value[4]));
 	appendStringInfoString(out, "</td><td class=\"nw\">");
 	fa_html_text(out, value[5]);

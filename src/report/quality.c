@@ -168,7 +168,7 @@ write_calibration(FaReport *report, Models *models)
 					 fa_chart_x(&chart, 0), fa_chart_y(&chart, 0),
 					 fa_chart_x(&chart, 1), fa_chart_y(&chart, 1));
 	for (int i = 0; i <= 4; i++)
-		appendStringInfo(out, "<text class=\"m\" x=\"%.1f\" y=\"%d\">%d&nbsp;%%"
+		appendStringInfo(out, "<text class=\"m\" x=\"%.1f\" y=\"%d\">%d&#160;%%"
 						 "</text>\n", fa_chart_x(&chart, i / 4.0),
 						 chart.height - chart.bottom + 15, i * 25);
 	appendStringInfo(out, "<text class=\"m\" x=\"%.1f\" y=\"%d\">predicted "
@@ -237,10 +237,10 @@ write_scores(FaReport *report)
 		appendStringInfo(out, "</td><td class=\"num\">%s</td>"
 						 "<td class=\"num\">", value[3]);
 		if (value[4] == NULL || strcmp(value[1], "static") == 0)
-			appendStringInfoString(out, "&ndash;");
+			appendStringInfoString(out, "&#8211;");
 		else
-			appendStringInfo(out, "%s%.1f&nbsp;%%", atof(value[4]) > 0 ?
-							 "&minus;" : "+", fabs(atof(value[4]) * 100));
+			appendStringInfo(out, "%s%.1f&#160;%%", atof(value[4]) > 0 ?
+							 "&#8722;" : "+", fabs(atof(value[4]) * 100));
 		appendStringInfo(out, "</td><td class=\"num\">%s</td>"
 						 "<td class=\"num\">", value[5]);
 		fa_html_percent(out, atof(value[6]));

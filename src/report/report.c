@@ -35,13 +35,17 @@ check_range(FunctionCallInfo fcinfo, FaReport *report)
 				 errhint("Give two points in time, for example "
 						 "now() - interval '7 days' and now().")));
 	if (report->from >= report->to)
+	{
+		/* the function's result is overwritten by its next call */
+		char	   *from = pstrdup(timestamptz_to_str(report->from));
+
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"from\" must be before \"to\""),
 				 errdetail("A report from %s to %s would show nothing.",
-						   pstrdup(timestamptz_to_str(report->from)),
-						   timestamptz_to_str(report->to)),
+						   from, timestamptz_to_str(report->to)),
 				 errhint("Give the earlier point in time first.")));
+	}
 }
 
 void
@@ -83,10 +87,10 @@ write_page(FaReport *report)
 	StringInfo	out = report->out;
 
 	appendStringInfoString(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n"
-						   "<meta charset=\"utf-8\">\n"
+						   "<meta charset=\"utf-8\"/>\n"
 						   "<meta name=\"viewport\" content=\"width=device-width,"
-						   " initial-scale=1\">\n"
-						   "<meta name=\"color-scheme\" content=\"light dark\">\n"
+						   " initial-scale=1\"/>\n"
+						   "<meta name=\"color-scheme\" content=\"light dark\"/>\n"
 						   "<title>fragaffinity report</title>\n<style>\n");
 	fa_report_style(out);
 	appendStringInfoString(out, "</style>\n</head>\n<body>\n<main>\n");

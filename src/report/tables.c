@@ -190,7 +190,7 @@ write_recommendations(FaReport *report)
 		fa_report_fragment_name(report, &fragment, 32);
 		appendStringInfoString(out, "</td><td class=\"nw\">");
 		fa_report_node_name(report, atoi(value[2]));
-		appendStringInfoString(out, " &rarr; ");
+		appendStringInfoString(out, " &#8594; ");
 		fa_report_node_name(report, atoi(value[3]));
 		appendStringInfoString(out, "</td>");
 		fa_html_cell_text(out, value[4]);
