@@ -92,7 +92,8 @@ DATA = \
 SCRIPTS_built = fragaffinity-predict
 
 # test/sql/NAME.sql -> expected/NAME.out
-REGRESS =
+REGRESS = \
+	20_report
 
 # test/specs/NAME.spec -> expected/NAME.out; not PGXS's ISOLATION, as a bare
 # server (make installcheck) lacks the second node that the specs move to.
