@@ -93,7 +93,9 @@ SCRIPTS_built = fragaffinity-predict
 
 # test/sql/NAME.sql -> expected/NAME.out
 REGRESS = \
-	20_report
+	01_extension \
+	02_settings \
+	20_report \
 
 # test/specs/NAME.spec -> expected/NAME.out; not PGXS's ISOLATION, as a bare
 # server (make installcheck) lacks the second node that the specs move to.

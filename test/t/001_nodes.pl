@@ -72,7 +72,9 @@ is($c->sql(1, $trace), $nothing, 'nothing left after all refusals');
 # Three nodes, one with a name that needs quoting.
 $c->sql($_, 'CREATE EXTENSION fragaffinity CASCADE') for 2, 3;
 is($c->sql(1, $add->('n1', 1)), '1', 'a cluster begins with itself');
-refused(1, $add->('again', 1), '22023', qr/this node itself|already/, 'self as peer');
+refused(1, $add->('again', 1), '42710', qr/n1/, 'self as peer by its address');
+refused(1, "SELECT fragaffinity.add_node('again', 'localhost', " . $c->peer_port(1) . ')', '22023', qr/itself/,
+	'self as peer by another address');
 is($c->sql(1, $add->('n2', 2)), '2', 'second node');
 my $odd = q{odd "name", it''s};
 is($c->sql(1, $add->($odd, 3)), '3', 'third node, odd name');
