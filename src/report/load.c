@@ -161,7 +161,7 @@ write_history_charts(FaReport *report, bool moved)
 		series[i] = node_series(report, report->drawn[i], local_share);
 	write_chart(report, "Local share",
 				moved ? "accesses whose data was on the client's own node; dotted: "
-				"had nothing moved since the start" :
+				"without the moves since the start" :
 				"accesses whose data was on the client's own node",
 				FA_UNIT_PERCENT, series, total_series(report, local_share),
 				moved ? total_series(report, unmoved_share) : NULL);

@@ -134,7 +134,7 @@ write_cluster_tiles(FaReport *report)
 	tile_begin(report, "Local share");
 	fa_html_percent(out, 1 - total->remote_calls / total->calls);
 	tile_note(report);
-	appendStringInfoString(out, "had nothing moved: ");
+	appendStringInfoString(out, "without moves: ");
 	fa_html_percent(out, 1 - total->unmoved_calls / total->calls);
 	tile_end(report);
 

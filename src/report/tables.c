@@ -52,7 +52,7 @@ write_nodes(FaReport *report)
 {
 	static const char *const heads[] = {
 		"Node", "Address", "Region", "State", "Fragments", "Accesses",
-		"Local share", "Had nothing moved", "Local access", "Remote access"
+		"Local share", "Without moves", "Local access", "Remote access"
 	};
 	StringInfo	out = report->out;
 
@@ -128,7 +128,7 @@ write_fragments(FaReport *report)
 {
 	static const char *const heads[] = {
 		"Fragment", "Owner at the end", "Accesses by node", "Accesses",
-		"Local share", "Had nothing moved", "Local access", "Remote access"
+		"Local share", "Without moves", "Local access", "Remote access"
 	};
 	StringInfo	out = report->out;
 
