@@ -29,6 +29,8 @@ typedef struct FaTouchList
 	int			size;
 	bool		any_remote;
 	bool		modifies;		/* has a ModifyTable: rows may be routed */
+	List	   *sources;		/* of PlanState: give rows to INSERTs inside the
+								 * statement that route them */
 	bool		inserts;		/* the statement itself is an INSERT */
 	bool		simple;			/* one fragment, whose rows are the statement's */
 } FaTouchList;

@@ -143,6 +143,9 @@ touch_walker(PlanState *node, CollectContext *cx)
 							  RelationGetRelid(mt->resultRelInfo[0].ri_RelationDesc));
 				if (t)
 					t->inserted = true;
+				else if (!mt->canSetTag && outerPlanState(node))
+					cx->list->sources = lappend(cx->list->sources,
+												outerPlanState(node));
 				break;
 			}
 		default:
@@ -187,20 +190,30 @@ touch_top(PlanState *node)
 }
 
 static void
+touch_instrument_node(PlanState *node)
+{
+	int			options = INSTRUMENT_ROWS;
+
+	if (node == NULL || node->instrument)
+		return;
+	if (IsA(node, ForeignScanState))
+		options |= INSTRUMENT_TIMER;
+	/* looked at when the node is first executed, so now is early enough */
+	node->instrument = InstrAlloc(1, options, node->plan->async_capable);
+}
+
+static void
 touch_instrument(FaTouchList *list)
 {
+	ListCell   *lc;
+
+	foreach(lc, list->sources)
+		touch_instrument_node(lfirst(lc));
 	for (int i = 0; i < list->n; i++)
 	{
 		FaTouch    *t = &list->touch[i];
-		PlanState  *node = t->inserted ? outerPlanState(t->node) : t->node;
-		int			options = INSTRUMENT_ROWS;
 
-		if (node == NULL || node->instrument)
-			continue;
-		if (IsA(node, ForeignScanState))
-			options |= INSTRUMENT_TIMER;
-		/* looked at when the node is first executed, so now is early enough */
-		node->instrument = InstrAlloc(1, options, node->plan->async_capable);
+		touch_instrument_node(t->inserted ? outerPlanState(t->node) : t->node);
 	}
 }
 
@@ -213,9 +226,13 @@ fa_touch_collect(QueryDesc *query, FaTouchList *list)
 	if (list->n == 0 && !list->modifies)
 		return false;
 	list->inserts = query->operation == CMD_INSERT;
-	list->simple = list->n == 0 ||
-		(list->n == 1 && list->touch[0].node == touch_top(query->planstate) &&
-		 !(list->inserts && !list->touch[0].inserted));
+	if (list->sources != NIL || list->n > 1)
+		list->simple = false;
+	else if (list->n == 0)
+		list->simple = true;
+	else
+		list->simple = list->touch[0].node == touch_top(query->planstate) &&
+			list->inserts == list->touch[0].inserted;
 	if (!list->simple)
 		touch_instrument(list);
 	return true;
@@ -301,9 +318,29 @@ touch_merge(Sum *sums, int n)
 	return last + 1;
 }
 
+/* Rows that the statement's INSERTs through tables had to route. */
+static double
+touch_rows_routed(FaTouchList *list, uint64 processed)
+{
+	double		rows = list->inserts ? processed : 0;
+	ListCell   *lc;
+
+	foreach(lc, list->sources)
+	{
+		Instrumentation *instr = ((PlanState *) lfirst(lc))->instrument;
+
+		if (instr)
+		{
+			InstrEndLoop(instr);
+			rows += instr->ntuples;
+		}
+	}
+	return rows;
+}
+
 /* Leaves that rows were routed to; returns the new number of entries. */
 static int
-touch_add_routed(EState *estate, Sum *sums, int n, uint64 processed)
+touch_add_routed(EState *estate, Sum *sums, int n, double rows)
 {
 	int			first = n;
 	ListCell   *lc;
@@ -323,7 +360,7 @@ touch_add_routed(EState *estate, Sum *sums, int n, uint64 processed)
 		n++;
 	}
 	for (int i = first; i < n; i++)
-		sums[i].rows_written = (double) processed / (n - first);
+		sums[i].rows_written = rows / (n - first);
 	return n;
 }
 
@@ -373,13 +410,20 @@ touch_result_several(QueryDesc *query, FaTouchList *list, uint64 processed,
 
 	for (int i = 0; i < list->n; i++)
 	{
-		if (touch_measure(&list->touch[i], &sums[n]))
-			n++;
+		if (!touch_measure(&list->touch[i], &sums[n]))
+			continue;
+		if (list->simple)
+		{
+			/* an UPDATE that also moved rows elsewhere */
+			sums[n].rows_read = processed;
+			sums[n].rows_written = sums[n].written ? processed : 0;
+		}
+		n++;
 	}
 	if (query->operation == CMD_UPDATE || query->operation == CMD_DELETE)
 		touch_scale_written(sums, n, processed);
 	n = touch_add_routed(query->estate, sums, n,
-						 list->inserts ? processed : 0);
+						 touch_rows_routed(list, processed));
 	if (n == 0)
 		return 0;
 	n = touch_merge(sums, n);
