@@ -51,10 +51,10 @@ for my $i (1 .. 3)
 	($code) = $c->fails($i, "INSERT INTO $t (\"Id\", line) VALUES (5001, 1)");
 	is($code, '23505', "primary key holds through node $i");
 	($code) = $c->fails($i, "INSERT INTO $t (\"Id\", line) VALUES (NULL, 1)");
-	is($code, '23502', "NOT NULL holds through node $i");
+	like($code, qr/^235(02|14)$/, "NOT NULL of the key holds through node $i");
 	is($c->sql($i, "UPDATE $t SET note = note || '!' WHERE \"Id\" BETWEEN 100 AND 199 RETURNING 1") =~ tr/1//,
 		100, "UPDATE of many through node $i");
-	$c->sql($i, "BEGIN; DELETE FROM $t WHERE \"Id\" = 100 + $i; INSERT INTO $t (\"Id\") VALUES (7000 + $i); COMMIT");
+	$c->sql($i, "BEGIN; DELETE FROM $t WHERE \"Id\" = 300 + $i; INSERT INTO $t (\"Id\") VALUES (7000 + $i); COMMIT");
 	is($c->sql($i, "SELECT has_table_privilege('reader', '$t', 'SELECT') AND NOT has_table_privilege('reader', '$t', 'INSERT')"),
 		't', "grants on node $i");
 	is($c->sql($i, "SELECT obj_description('$t'::regclass) || '/' || col_description('$t'::regclass, 6)"),
