@@ -1,0 +1,94 @@
+#!/usr/bin/perl
+# The documentation against the code: every setting with its default, every
+# server variable, every view.  Run from the top of the tree.
+#
+#   perl test/docs.pl            checks, as TAP
+#   perl test/docs.pl --print    prints the tables of doc/settings.md
+use strict;
+use warnings;
+use Test::More;
+
+sub slurp
+{
+	my ($file) = @_;
+	open my $fh, '<', $file or die "could not read \"$file\": $!";
+	local $/;
+	return scalar <$fh>;
+}
+
+# One row a setting, as fa_setting_defs has them; MS_PER_DAY and the like
+# stand in fields that are not documented.
+sub settings
+{
+	my $code = slurp('src/core/settings.c');
+	my ($table) = $code =~ /fa_setting_defs\[\] = \{(.*?)\n\};/s
+	  or die 'no fa_setting_defs';
+	my @rows;
+	while ($table =~ /\{"(\w+)",\s*FA_SETTING_\w+,\s*"([^"]*)",(.*?),\s*(true|false),\s*((?:"(?:[^"\\]|\\.)*"\s*)+)\}/gs)
+	{
+		my ($name, $default, $rest, $per_table, $text) = ($1, $2, $3, $4, $5);
+		$text =~ s/"\s*"//g;
+		$text =~ s/^"|"\s*$//g;
+		push @rows, [ $name, $default, $per_table eq 'true' ? 'yes' : '', $text ];
+	}
+	return @rows;
+}
+
+# Variables of postgresql.conf and sessions; those of tests and of the
+# extension's own connections are not for users.
+sub variables
+{
+	my $code = slurp('src/core/guc.c');
+	my %values;
+	$values{$1} = $2 while $code =~ /^(?:bool|int)\s+(\w+) = (\w+);/mg;
+	my @rows;
+	while ($code =~ /DefineCustom(\w+)Variable\("([\w.]+)",\s*"([^"]*)",\s*(?:NULL|"[^"]*"),\s*&(\w+),([^;]*)\);/gs)
+	{
+		my ($type, $name, $text, $variable, $rest) = ($1, $2, $3, $4, $5);
+		next if $rest =~ /GUC_NOT_IN_SAMPLE/;
+		my ($default) = $rest =~ /^\s*(\w+)/;
+		$default = $default eq 'true' ? 'on' : $default eq 'false' ? 'off' : $default;
+		push @rows,
+		  [ $name, $default, $rest =~ /PGC_POSTMASTER/ ? 'server start' : 'session', $text ];
+	}
+	return @rows;
+}
+
+sub row { my @cells = @_; return "| `$cells[0]` | " . join(' | ', @cells[ 1 .. $#cells ]) . ' |' }
+
+if (@ARGV && $ARGV[0] eq '--print')
+{
+	print "| setting | default | per table | meaning |\n| --- | --- | --- | --- |\n";
+	print row(@$_), "\n" for settings();
+	print "\n| variable | default | set at | meaning |\n| --- | --- | --- | --- |\n";
+	print row(@$_), "\n" for variables();
+	exit;
+}
+
+my $settings_page = slurp('doc/settings.md');
+$settings_page =~ s/ +/ /g;
+
+sub check_rows
+{
+	my ($name, @rows) = @_;
+	my @missing = grep { index($settings_page, $_) < 0 } map { row(@$_) } @rows;
+	s/ +/ /g for @missing;
+	@missing = grep { index($settings_page, $_) < 0 } @missing;
+	ok(@rows > 0 && !@missing, $name)
+	  or diag("doc/settings.md lacks (perl test/docs.pl --print):\n",
+		map { "$_\n" } @missing);
+}
+
+check_rows('every setting is documented as it is', settings());
+check_rows('every variable is documented as it is', variables());
+
+my %known = map { $_->[0] => 1 } settings(), variables();
+my @stale = grep { !$known{$_} } $settings_page =~ /^\| `([\w.]+)`/mg;
+ok(!@stale, 'no setting is documented that does not exist') or diag("@stale");
+
+my $script = slurp('sql/fragaffinity--1.0.sql');
+my $monitoring = slurp('doc/monitoring.md');
+my @views = $script =~ /^CREATE VIEW fragaffinity\.(\w+)/mg;
+my @missing = grep { $monitoring !~ /`$_`/ } @views;
+ok(@views > 0 && !@missing, 'every view is documented') or diag("@missing");
+done_testing();
