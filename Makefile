@@ -43,6 +43,7 @@ OBJS = \
 	src/catalog/table_text.o \
 	src/catalog/table_tree.o \
 	src/catalog/table_unique.o \
+	src/catalog/undistribute.o \
 	src/capture/collect.o \
 	src/capture/counters.o \
 	src/capture/drain.o \

@@ -395,6 +395,12 @@ RETURNS integer LANGUAGE c
 AS 'MODULE_PATHNAME', 'fa_sql_distribute_table';
 REVOKE ALL ON FUNCTION fragaffinity.distribute_table FROM PUBLIC;
 
+CREATE FUNCTION fragaffinity.undistribute_table(rel regclass)
+RETURNS void LANGUAGE c
+AS 'MODULE_PATHNAME', 'fa_sql_undistribute_table';
+REVOKE ALL ON FUNCTION fragaffinity.undistribute_table FROM PUBLIC;
+
+-- Remainder of the bucket that holds a key.
 CREATE FUNCTION fragaffinity.bucket_of(rel regclass, key anyelement)
 RETURNS integer LANGUAGE c STABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'fa_sql_bucket_of';

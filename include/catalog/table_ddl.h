@@ -34,6 +34,9 @@ extern char *fa_table_qualified_name(Oid rel);
 /* The same for a new relation in the schema of an existing one. */
 extern char *fa_table_sibling_name(Oid rel, const char *name);
 
+/* By such a name; raises when there is none. */
+extern Oid	fa_table_oid(const char *qualified);
+
 /* A root, partition, bucket or leaf of a distributed table? */
 extern bool fa_table_is_managed(Oid rel);
 

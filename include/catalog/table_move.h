@@ -33,9 +33,15 @@ extern int *fa_place_owners(const char *placement, int npartitions, int count,
 /* in distribute.c */
 
 /*
- * Locks a table with all below it against everyone, for its owner; raises in
- * a transaction whose snapshot could be older than the lock.
+ * A client's transaction can hold a lock on one node and wait on another,
+ * which no node alone sees: so nobody waits for ever.
  */
+#define FA_TABLE_LOCK_TIMEOUT "30s"
+
+/* Raises unless the current user owns the table, and in a transaction whose
+ * snapshot could be older than the lock that follows. */
+extern void fa_table_check_owner(Oid rel);
+/* Locks the table with all below it against everyone. */
 extern void fa_table_lock(Oid rel);
 
 /* in copy_rows.c */

@@ -39,6 +39,8 @@ typedef struct FaTreeRel
 /* in table_state.c */
 extern void fa_ddl_begin(FaDdlState *state);
 extern void fa_ddl_end(FaDdlState *state);
+/* One more setting until fa_ddl_end(). */
+extern void fa_ddl_set(const char *name, const char *value);
 extern void fa_ddl_run(List *statements);
 
 /* in table_tree.c */

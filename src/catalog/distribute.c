@@ -4,7 +4,7 @@
  *
  * One cluster transaction:
  *
- *	1. lock the table, lock the cluster's metadata, reach every node
+ *	1. lock the cluster's metadata and the table, reach every node
  *	2. refuse what cannot be kept
  *	3. write the text of the new tables, move the old one out of the way,
  *	   make the new ones, everywhere
@@ -25,6 +25,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -62,27 +63,36 @@ typedef struct Distribution
 } Distribution;
 
 void
-fa_table_lock(Oid rel)
+fa_table_check_owner(Oid rel)
 {
-	List	   *locked;
-	ListCell   *lc;
-
-	if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("a table cannot be distributed or gathered in a transaction at this isolation level"),
-				 errhint("Use READ COMMITTED: its snapshot could be older than the lock on the table.")));
-	LockRelationOid(rel, AccessExclusiveLock);
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(rel)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table with OID %u does not exist", rel)));
+				 errmsg("relation with OID %u does not exist", rel)));
 	if (!pg_class_ownercheck(rel, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER,
 					   get_relkind_objtype(get_rel_relkind(rel)),
 					   get_rel_name(rel));
-	locked = find_all_inheritors(rel, AccessExclusiveLock, NULL);
-	foreach(lc, locked)
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("a table cannot be distributed or gathered in a transaction at this isolation level"),
+				 errhint("Use READ COMMITTED: here the snapshot could be older than the lock on the table.")));
+}
+
+void
+fa_table_lock(Oid rel)
+{
+	ListCell   *lc;
+
+	if (LockTimeout == 0)
+		fa_ddl_set("lock_timeout", FA_TABLE_LOCK_TIMEOUT);
+	LockRelationOid(rel, AccessExclusiveLock);
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(rel)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table with OID %u was dropped meanwhile", rel)));
+	foreach(lc, find_all_inheritors(rel, AccessExclusiveLock, NULL))
 	{
 		Relation	r = relation_open(lfirst_oid(lc), NoLock);
 
@@ -230,13 +240,6 @@ make_fragments(Distribution *d, FaTreeRel *r, int n)
 							owners.data));
 }
 
-static Oid
-relation_oid(const char *qualified)
-{
-	return atooid(fa_spi_value("SELECT %s::pg_catalog.regclass::pg_catalog.oid",
-							   quote_literal_cstr(qualified)));
-}
-
 /* Steps 3 to 6. */
 static void
 distribute(Distribution *d)
@@ -259,7 +262,7 @@ distribute(Distribution *d)
 							quote_literal_cstr(d->key), d->colocation,
 							quote_literal_cstr(d->placement),
 							quote_literal_cstr(definition)));
-	fa_map_invalidate(relation_oid(root->qualified));
+	fa_map_invalidate(fa_table_oid(root->qualified));
 	foreach(lc, d->tree)
 	{
 		FaTreeRel  *r = lfirst(lc);
@@ -267,7 +270,7 @@ distribute(Distribution *d)
 		if (!r->leaf)
 			continue;
 		make_fragments(d, r, n);
-		fa_rows_spread(r->rel, relation_oid(r->qualified), d->key,
+		fa_rows_spread(r->rel, fa_table_oid(r->qualified), d->key,
 					   d->owners + n * d->count, d->count);
 		n++;
 	}
@@ -318,10 +321,11 @@ fa_sql_distribute_table(PG_FUNCTION_ARGS)
 	}
 	fa_shmem_require();
 	(void) fa_node_require_cluster();
-	fa_table_lock(d.rel);
+	fa_table_check_owner(d.rel);
 
 	fa_ddl_begin(&state);
 	fa_xact_lock_cluster();
+	fa_table_lock(d.rel);
 	fa_refuse_table(d.rel);
 	fa_refuse_key(d.rel, d.key);
 	fa_refuse_keyless(d.rel, d.key);

@@ -25,13 +25,6 @@ PG_FUNCTION_INFO_V1(fa_sql_analyze_leaves);
 
 #define WHOLE_RANGE "FOR VALUES FROM (MINVALUE) TO (MAXVALUE)"
 
-static Oid
-created(const char *qualified)
-{
-	return atooid(fa_spi_value("SELECT %s::pg_catalog.regclass::pg_catalog.oid",
-							   quote_literal_cstr(qualified)));
-}
-
 /* " WITH (...)" of the heaps under a partition, or "". */
 static char *
 heap_options(int table_id, Oid partition)
@@ -86,7 +79,7 @@ fa_table_create_heap(const FaFragment *f, const char *name, bool with_indexes)
 				heap_options(f->table_id, parent_of(f->bucket)));
 	fa_ddl_run(fa_text_owner(f->bucket, qualified));
 	fa_ddl_run(fa_text_column_options(f->bucket, qualified, false));
-	heap = created(qualified);
+	heap = fa_table_oid(qualified);
 	if (with_indexes)
 		fa_table_create_indexes(heap, f);
 	fa_ddl_end(&state);
@@ -134,14 +127,14 @@ fa_table_create_remote(const FaFragment *f, const char *name, int owner)
 				fa_text_columns(f->bucket, true), fa_text_checks(f->bucket),
 				server_options(f->bucket, owner));
 	fa_ddl_run(fa_text_owner(f->bucket, qualified));
-	rel = created(qualified);
+	rel = fa_table_oid(qualified);
 	fa_ddl_end(&state);
 	return rel;
 }
 
 /* One bucket with its leaf on this node, and the fragment's row. */
 static void
-create_fragment(int table_id, Oid partition, const char *key, int modulus,
+create_fragment(int table_id, Oid root, Oid partition, const char *key, int modulus,
 				int remainder, int64 fragment, int owner)
 {
 	char	   *bucket = fa_table_bucket_name(get_rel_name(partition), remainder);
@@ -155,10 +148,12 @@ create_fragment(int table_id, Oid partition, const char *key, int modulus,
 				"PARTITION BY RANGE (%s)", bucket_q,
 				fa_table_qualified_name(partition), modulus, remainder,
 				quote_identifier(key));
-	bucket_oid = created(bucket_q);
-	fa_ddl_run(fa_text_owner(partition, bucket_q));
-	/* Peers come in by the bucket, as the user who asks there. */
-	fa_ddl_run(fa_text_grants(partition, bucket_q));
+	bucket_oid = fa_table_oid(bucket_q);
+	/* Peers come in by the bucket, as the user who may use the root there. */
+	fa_ddl_run(fa_text_owner(root, bucket_q));
+	fa_ddl_run(fa_text_grants(root, bucket_q));
+	if (partition != root)
+		fa_ddl_run(fa_text_grants(partition, bucket_q));
 
 	if (owner == fa_node_self())
 	{
@@ -172,8 +167,8 @@ create_fragment(int table_id, Oid partition, const char *key, int modulus,
 		fa_spi_exec("CREATE FOREIGN TABLE %s PARTITION OF %s " WHOLE_RANGE " %s",
 					leaf_q, bucket_q, server_options(bucket_oid, owner));
 	}
-	fa_ddl_run(fa_text_owner(partition, leaf_q));
-	leaf_oid = created(leaf_q);
+	fa_ddl_run(fa_text_owner(root, leaf_q));
+	leaf_oid = fa_table_oid(leaf_q);
 	fa_spi_exec("INSERT INTO fragaffinity.fragment"
 				"  (fragment, table_id, bucket, leaf, owner) "
 				"VALUES (" INT64_FORMAT ", %d, %u, %u, %d)",
@@ -199,6 +194,7 @@ fa_sql_create_fragments(PG_FUNCTION_ARGS)
 	Datum	   *owners;
 	int			nfragments;
 	int			nowners;
+	Oid			root;
 	FaDdlState	state;
 
 	if (!superuser())
@@ -218,10 +214,13 @@ fa_sql_create_fragments(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("every fragment needs one owner")));
 	fa_ddl_begin(&state);
+	root = atooid(fa_spi_value("SELECT rel::pg_catalog.oid "
+							   "FROM fragaffinity.distributed_table "
+							   "WHERE table_id = %d", table_id));
 	for (int i = 0; i < nowners; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		create_fragment(table_id, partition, key, nowners, i,
+		create_fragment(table_id, root, partition, key, nowners, i,
 						DatumGetInt64(fragments[i]), DatumGetInt32(owners[i]));
 	}
 	fa_map_invalidate(partition);

@@ -17,6 +17,7 @@
 #include "utils/lsyscache.h"
 
 #include "catalog/table_ddl.h"
+#include "core/spi.h"
 
 /* "_b" + remainder, "_" + hash, "_h" and what a mover appends meanwhile */
 #define MAX_STEM (NAMEDATALEN - 1 - 24)
@@ -57,6 +58,13 @@ char *
 fa_table_qualified_name(Oid rel)
 {
 	return fa_table_sibling_name(rel, get_rel_name(rel));
+}
+
+Oid
+fa_table_oid(const char *qualified)
+{
+	return atooid(fa_spi_value("SELECT %s::pg_catalog.regclass::pg_catalog.oid",
+							   quote_literal_cstr(qualified)));
 }
 
 /* The map knows roots, buckets and leaves, not what is in between. */

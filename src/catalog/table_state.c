@@ -11,8 +11,8 @@
 #include "catalog/table_text.h"
 #include "core/spi.h"
 
-static void
-set_for_now(const char *name, const char *value)
+void
+fa_ddl_set(const char *name, const char *value)
 {
 	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
@@ -25,21 +25,21 @@ fa_ddl_begin(FaDdlState *state)
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
 						   state->sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	state->guc_level = NewGUCNestLevel();
-	set_for_now("search_path", "pg_catalog, pg_temp");
-	set_for_now("fragaffinity.maintenance", "on");
-	set_for_now("fragaffinity.capture", "off");
-	set_for_now("fragaffinity.routing", "off");
-	set_for_now("check_function_bodies", "off");
-	set_for_now("default_tablespace", "");
-	set_for_now("default_table_access_method", "heap");
+	fa_ddl_set("search_path", "pg_catalog, pg_temp");
+	fa_ddl_set("fragaffinity.maintenance", "on");
+	fa_ddl_set("fragaffinity.capture", "off");
+	fa_ddl_set("fragaffinity.routing", "off");
+	fa_ddl_set("check_function_bodies", "off");
+	fa_ddl_set("default_tablespace", "");
+	fa_ddl_set("default_table_access_method", "heap");
 	/* Rows travel as text, as in postgres_fdw. */
-	set_for_now("datestyle", "ISO");
-	set_for_now("intervalstyle", "postgres");
-	set_for_now("extra_float_digits", "3");
-	set_for_now("bytea_output", "hex");
-	set_for_now("xmlbinary", "base64");
-	set_for_now("xmloption", "content");
-	set_for_now("client_min_messages", "warning");
+	fa_ddl_set("datestyle", "ISO");
+	fa_ddl_set("intervalstyle", "postgres");
+	fa_ddl_set("extra_float_digits", "3");
+	fa_ddl_set("bytea_output", "hex");
+	fa_ddl_set("xmlbinary", "base64");
+	fa_ddl_set("xmloption", "content");
+	fa_ddl_set("client_min_messages", "warning");
 }
 
 void

@@ -32,6 +32,24 @@ index_exists(Oid rel, bool constraint, const char *definition)
 	return rows->nrows > 0;
 }
 
+/* <stem>_pkey, or <stem>_<name of the template>, with a number when taken. */
+static char *
+leaf_index_name(Oid rel, const char *stem, const char *template)
+{
+	char	   *base = template ? pstrdup(template) : NULL;
+	char	   *suffix = base ? strrchr(base, '_') : NULL;
+	const char *label = "key";
+
+	if (base == NULL)
+		label = "pkey";
+	else if (suffix && suffix > base)
+	{
+		*suffix = '\0';
+		label = suffix + 1;
+	}
+	return ChooseRelationName(stem, base, label, get_rel_namespace(rel), true);
+}
+
 void
 fa_unique_create(Oid rel, const char *unique, const char *stem)
 {
@@ -53,9 +71,7 @@ fa_unique_create(Oid rel, const char *unique, const char *stem)
 		if (index_exists(rel, constraint, row[3]))
 			continue;
 		if (stem)
-			name = ChooseRelationName(stem, primary ? NULL : row[0],
-									  primary ? "pkey" : "key",
-									  get_rel_namespace(rel), constraint);
+			name = leaf_index_name(rel, stem, primary ? NULL : row[0]);
 		if (constraint)
 			fa_spi_exec("ALTER TABLE %s ADD CONSTRAINT %s %s", qualified,
 						quote_identifier(name), row[3]);

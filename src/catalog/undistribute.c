@@ -1,0 +1,263 @@
+/*
+ * undistribute.c
+ *	  undistribute_table: all rows back into a table of this node, which
+ *	  keeps its name, its own partitioning, keys, sequences and grants.
+ *
+ * One cluster transaction:
+ *
+ *	1. lock the table here and, against writers, on every other node; refuse
+ *	   while one of its fragments moves
+ *	2. write the text of the plain table, move the distributed one away, make
+ *	   the plain one
+ *	3. rows of this node by INSERT ... SELECT, of others by COPY
+ *	4. unique indexes; rows of the catalog away; the distributed table dropped
+ *	   everywhere; secondary indexes and statistics
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "catalog/table_ddl.h"
+#include "catalog/table_move.h"
+#include "catalog/table_sequence.h"
+#include "catalog/table_text.h"
+#include "core/shmem.h"
+#include "core/spi.h"
+#include "node/cluster_xact.h"
+#include "node/node.h"
+
+PG_FUNCTION_INFO_V1(fa_sql_undistribute_table);
+
+/* Who owns what, in a form to be compared between nodes. */
+#define OWNERS_DIGEST \
+	"SELECT pg_catalog.md5(pg_catalog.string_agg(pg_catalog.concat_ws(':'," \
+	"  fragment, owner, version), ',' ORDER BY fragment)) " \
+	"FROM fragaffinity.fragment WHERE table_id = %d"
+
+typedef struct Gathering
+{
+	Oid			rel;			/* the distributed root */
+	int			table_id;
+	char	   *qualified;
+	char	   *key;
+	List	   *tree;
+	List	   *fragments;		/* of FaFragment */
+	List	   *bucket_names;	/* of char *, quoted, as peers have them */
+	char	   *unique;
+	char	   *options;
+	List	   *sequences;
+} Gathering;
+
+static void
+refuse_moving(int table_id, FaConn *conn)
+{
+	static const char query[] =
+	"SELECT f.fragment FROM fragaffinity.fragment f WHERE f.table_id = %d"
+	" AND (EXISTS (SELECT FROM fragaffinity.outgoing o"
+	"              WHERE o.fragment = f.fragment)"
+	"   OR EXISTS (SELECT FROM fragaffinity.move m"
+	"              WHERE m.fragment = f.fragment"
+	"                AND m.state NOT IN ('done', 'failed', 'cancelled'))) LIMIT 1";
+	char	   *sql = psprintf(query, table_id);
+	char	   *moving = conn ? fa_remote_value(conn, 0, "%s", sql) :
+		fa_spi_value("%s", sql);
+
+	if (moving)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("fragment %s of the table is moving", moving),
+				 errhint("Wait for the move, or end it with fragaffinity.cancel_move.")));
+}
+
+/* Step 1 for the other nodes, and their sequences' positions. */
+static void
+lock_peers(Gathering *g)
+{
+	char	   *digest = fa_spi_value(OWNERS_DIGEST, g->table_id);
+	ListCell   *lc;
+
+	foreach(lc, fa_node_list())
+	{
+		FaNode	   *node = lfirst(lc);
+		FaConn	   *conn;
+		ListCell   *sc;
+
+		if (node->id == fa_node_self())
+			continue;
+		conn = fa_xact_conn(node->id);
+		fa_remote_exec(conn, 0, "SET LOCAL lock_timeout = '" FA_TABLE_LOCK_TIMEOUT "'");
+		fa_remote_exec(conn, 0, "LOCK TABLE %s IN ACCESS EXCLUSIVE MODE",
+					   g->qualified);
+		fa_remote_exec(conn, 0, "SET LOCAL lock_timeout = 0");
+		refuse_moving(g->table_id, conn);
+		/* A row read through a node that is behind would wait for ourselves. */
+		if (strcmp(fa_remote_value(conn, 0, OWNERS_DIGEST, g->table_id), digest) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("node \"%s\" has not heard of the latest moves of the table yet",
+							node->name),
+					 errhint("Try again in a moment.")));
+		foreach(sc, g->sequences)
+		{
+			FaSequence *s = lfirst(sc);
+			char	   *last;
+
+			last = fa_remote_value(conn, 0, "SELECT pg_catalog.pg_sequence_last_value(%s)",
+								   quote_literal_cstr(quote_qualified_identifier(s->schema, s->name)));
+			if (last)
+				s->last = Max(s->last, strtoi64(last, NULL, 10));
+		}
+	}
+}
+
+/*
+ * Sequences as they were made, at the largest value that any node has given
+ * out.  A sequence that nobody drew from since stays where it was.
+ */
+static void
+read_sequences(Gathering *g, const char *stored)
+{
+	List	   *now = fa_sequence_list(g->rel);
+	ListCell   *lc;
+
+	g->sequences = fa_sequence_parse(stored);
+	foreach(lc, g->sequences)
+	{
+		FaSequence *s = lfirst(lc);
+		ListCell   *nc;
+
+		foreach(nc, now)
+		{
+			FaSequence *n = lfirst(nc);
+			char	   *last;
+
+			if (strcmp(n->column, s->column) != 0)
+				continue;
+			s->schema = n->schema;
+			s->name = n->name;
+			s->grants = n->grants;
+			last = fa_spi_value("SELECT pg_catalog.pg_sequence_last_value(%u)",
+								n->oid);
+			if (last)
+				s->last = Max(s->last, strtoi64(last, NULL, 10));
+		}
+	}
+}
+
+static void
+read_table(Gathering *g)
+{
+	FaRows	   *rows;
+	ListCell   *lc;
+
+	rows = fa_spi_rows("SELECT table_id, key, definition->>'unique',"
+					   "  definition->>'options', definition->>'sequences' "
+					   "FROM fragaffinity.distributed_table WHERE rel = %u",
+					   g->rel);
+	g->table_id = atoi(rows->value[0][0]);
+	g->key = rows->value[0][1];
+	g->unique = rows->value[0][2];
+	g->options = rows->value[0][3];
+	g->qualified = fa_table_qualified_name(g->rel);
+	read_sequences(g, rows->value[0][4]);
+	g->tree = fa_tree_read(g->rel);
+	g->fragments = fa_map_fragments(g->table_id);
+	foreach(lc, g->fragments)
+	{
+		FaFragment *f = lfirst(lc);
+
+		g->bucket_names = lappend(g->bucket_names,
+								  fa_table_qualified_name(f->bucket));
+	}
+}
+
+/* Step 3.  The new relations have the names that the old ones had. */
+static void
+gather_rows(Gathering *g)
+{
+	ListCell   *lc;
+	ListCell   *nc;
+
+	forboth(lc, g->fragments, nc, g->bucket_names)
+	{
+		FaFragment *f = lfirst(lc);
+		Oid			parent;
+		ListCell   *tc;
+
+		parent = atooid(fa_spi_value("SELECT inhparent FROM pg_catalog.pg_inherits "
+									 "WHERE inhrelid = %u", f->bucket));
+		foreach(tc, g->tree)
+		{
+			FaTreeRel  *r = lfirst(tc);
+
+			if (r->rel == parent)
+				fa_rows_gather(fa_table_oid(r->qualified), f->bucket, f->owner,
+							   lfirst(nc));
+		}
+	}
+}
+
+static void
+gather(Gathering *g)
+{
+	List	   *finish = fa_tree_finish(g->tree);
+	List	   *create = fa_tree_create(g->tree, g->sequences, 0, NULL, g->options);
+	char	   *schema = fa_tree_move_away(g->tree);
+	Oid			plain;
+	char	   *forget;
+
+	fa_ddl_run(create);
+	gather_rows(g);
+	plain = fa_table_oid(g->qualified);
+	fa_unique_create(plain, g->unique, NULL);
+
+	forget = psprintf("DELETE FROM fragaffinity.fragment WHERE table_id = %d; "
+					  "DELETE FROM fragaffinity.setting WHERE table_id = %d; "
+					  "DELETE FROM fragaffinity.distributed_table WHERE table_id = %d",
+					  g->table_id, g->table_id, g->table_id);
+	fa_spi_exec("%s", forget);
+	fa_spi_exec("DROP TABLE %s.old_%u", schema, g->rel);
+	fa_spi_exec("DROP SCHEMA %s", schema);
+	fa_xact_exec_all("%s", forget);
+	fa_xact_exec_all("DROP TABLE %s", g->qualified);
+	fa_ddl_run(finish);
+	fa_spi_exec("ANALYZE %s", g->qualified);
+}
+
+/* undistribute_table(rel) */
+Datum
+fa_sql_undistribute_table(PG_FUNCTION_ARGS)
+{
+	Gathering	g = {0};
+	FaDdlState	state;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("rel must not be null")));
+	g.rel = PG_GETARG_OID(0);
+	fa_shmem_require();
+	(void) fa_node_require_cluster();
+	if (get_rel_name(g.rel) == NULL || fa_map_table(g.rel) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 get_rel_name(g.rel) ?
+				 errmsg("\"%s\" is not a distributed table", get_rel_name(g.rel)) :
+				 errmsg("relation with OID %u does not exist", g.rel),
+				 errhint("fragaffinity.tables lists them.")));
+
+	fa_table_check_owner(g.rel);
+
+	fa_ddl_begin(&state);
+	fa_xact_lock_cluster();
+	fa_table_lock(g.rel);
+	refuse_moving(fa_map_table(g.rel)->table_id, NULL);
+	read_table(&g);
+	lock_peers(&g);
+	gather(&g);
+	fa_ddl_end(&state);
+	PG_RETURN_VOID();
+}
