@@ -92,10 +92,14 @@ class Cluster:
                  "repeat(md5(r::text), 4) FROM unnest(%s) s, "
                  "generate_series(1, %s) r", (w.keys, RIDES))
         self.sql(0, "GRANT SELECT, INSERT, UPDATE ON ride TO " + CLIENT_ROLE)
+        for label in w.labels: self.sql(0, "GRANT SELECT, INSERT, UPDATE ON ride_%s TO %s" % (label, CLIENT_ROLE)) # XXX
         self.sql(0, "SELECT fragaffinity.distribute_table('ride', 'station', "
                  "fragments => 1, placement => 'balanced')")
-        for node in range(len(NODES)):
-            self.sql(node, "ANALYZE ride")
+        for node, (name, _, _) in enumerate(NODES):
+            for leaf, in self.sql(node, "SELECT leaf::text FROM "
+                                  "fragaffinity.fragments WHERE owner = %s",
+                                  (name,)):
+                self.sql(node, "ANALYZE " + leaf)
         key_of = dict(zip(w.labels, w.keys))
         self.station = {}
         for fragment, bucket in self.sql(
@@ -104,7 +108,9 @@ class Cluster:
                 re.match(r"ride_(.*)_b\d+$", bucket).group(1)]
 
     def configure(self, mode):
-        for name, value in [("mode", mode)] + sorted(SETTINGS.items()):
+        settings = dict(SETTINGS, mode=mode, history_interval="%g ms" % (
+            1000 * self.workload.speed))
+        for name, value in sorted(settings.items()):
             self.sql(0, "SELECT fragaffinity.configure(%s, %s)",
                      (name, value))
 

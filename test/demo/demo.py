@@ -14,6 +14,8 @@ import sys
 import tempfile
 import time
 
+import psycopg2
+
 from cluster import CLIENT_ROLE, Cluster
 from monitor import Monitor, summary
 from view import View
@@ -50,8 +52,9 @@ class Run:
         try:
             self._prepare()
             self._replay()
-            self._check()
+            # Before the check, which reads through every node.
             self._summarise()
+            self._check()
         finally:
             self.cluster.stop()
         return self.result
@@ -150,7 +153,7 @@ class Run:
 
     def _summarise(self):
         self.result.update(summary(self.cluster, self.start,
-                                   self.workload))
+                                   self.result["final"]["statements"]))
         if self.mode == "auto":
             html = self.cluster.value(
                 0, "SELECT fragaffinity.report(to_timestamp(%s), "
@@ -220,9 +223,9 @@ def parse_options():
                         help="one of the two runs")
     options = parser.parse_args()
     if not options.report:
-        fd, options.report = tempfile.mkstemp(
-            prefix="fragaffinity-report.", suffix=".html")
-        os.close(fd)
+        options.report = os.path.join(
+            tempfile.gettempdir(), "fragaffinity-report-%s-%d.html" % (
+                time.strftime("%H%M%S"), os.getpid()))
     return options
 
 
@@ -255,7 +258,7 @@ def main():
     except KeyboardInterrupt:
         view.say("interrupted; everything has been cleaned up")
         return 130
-    except Failed as e:
+    except (Failed, RuntimeError, psycopg2.Error) as e:
         view.say("demo: " + str(e))
         return 1
     finally:

@@ -1,5 +1,6 @@
 """What the view and the final table ask of the nodes."""
 import collections
+import time
 
 from workload import NODES
 
@@ -113,9 +114,20 @@ def log_loss(cluster, start):
         "GROUP BY model", (start,)))
 
 
-def summary(cluster, start, workload):
+def wait_for_counts(cluster, start, statements):
+    """Until the coordinator has collected what the clients did."""
+    for _ in range(50):
+        if cluster.value(0, "SELECT coalesce(sum(calls), 0) FROM "
+                         "fragaffinity.history WHERE step >= to_timestamp(%s)",
+                         (start,)) >= statements:
+            return
+        time.sleep(0.2)
+
+
+def summary(cluster, start, statements):
     """The final table's figures that the nodes know."""
     r = {}
+    wait_for_counts(cluster, start, statements)
     calls, remote = collections.Counter(), collections.Counter()
     for name, n, away in cluster.sql(
             0, "SELECT n.name, sum(calls), sum(remote_calls) "
