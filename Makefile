@@ -82,6 +82,17 @@ OBJS = \
 	src/report/series.o \
 	src/report/style.o \
 	src/report/tables.o \
+	src/migrate/announce.o \
+	src/migrate/apply.o \
+	src/migrate/copy.o \
+	src/migrate/cutover.o \
+	src/migrate/decode.o \
+	src/migrate/move.o \
+	src/migrate/mover.o \
+	src/migrate/mover_slots.o \
+	src/migrate/recover.o \
+	src/migrate/source.o \
+	src/migrate/stream.o \
 	src/worker/database.o \
 	src/worker/launcher.o \
 	src/fragaffinity.o

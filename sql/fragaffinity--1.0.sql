@@ -92,8 +92,7 @@ CREATE TABLE fragaffinity.move (
 	finished	timestamptz,
 	reason		text,
 	error		text,
-	attempts	integer NOT NULL DEFAULT 0,
-	cancel		boolean NOT NULL DEFAULT false,
+	announced	boolean NOT NULL DEFAULT false,	-- other nodes were told
 	expected_benefit	double precision,
 	observed_benefit	double precision,
 	changed		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
@@ -102,15 +101,6 @@ CREATE INDEX move_fragment_idx ON fragaffinity.move (fragment);
 CREATE INDEX move_changed_idx ON fragaffinity.move (changed);
 CREATE UNIQUE INDEX move_active_idx ON fragaffinity.move (fragment)
 	WHERE state NOT IN ('done', 'failed', 'cancelled');
-
--- At the source: which fragment is promised to which move.
-CREATE TABLE fragaffinity.outgoing (
-	fragment	bigint PRIMARY KEY,
-	move		bigint NOT NULL,
-	destination	integer NOT NULL,
-	fenced		boolean NOT NULL DEFAULT false,
-	since		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
-);
 
 -- Relations that a move leaves behind or would leave behind if it died:
 -- written before the relation is made, in a transaction of its own.
@@ -423,11 +413,13 @@ SELECT t.rel AS table_name, t.key, t.placement,
 CREATE VIEW fragaffinity.fragments AS
 SELECT f.fragment, t.rel AS table_name, f.bucket, f.leaf, f.key_from, f.key_to,
 	   n.name::text AS owner,
-	   CASE WHEN EXISTS (SELECT FROM fragaffinity.outgoing o
-						  WHERE o.fragment = f.fragment)
-			  OR EXISTS (SELECT FROM fragaffinity.move m
+	   CASE WHEN EXISTS (SELECT FROM fragaffinity.move m
 						  WHERE m.fragment = f.fragment
 							AND m.state NOT IN ('done', 'failed', 'cancelled'))
+			  OR EXISTS (SELECT FROM pg_catalog.pg_locks c	-- a mover's claim
+						  WHERE c.locktype = 'advisory' AND c.objsubid = 2
+							AND c.classid = 'fragaffinity.fragment'::pg_catalog.regclass
+							AND c.objid = f.fragment::integer)
 			THEN 'moving' ELSE 'stable' END AS state,
 	   f.version,
 	   CASE WHEN f.owner = l.node
@@ -576,6 +568,84 @@ AS 'MODULE_PATHNAME', 'fa_sql_report'
 LANGUAGE C STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 REVOKE ALL ON FUNCTION fragaffinity.report(timestamptz, timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION fragaffinity.report(timestamptz, timestamptz) TO pg_monitor;
+
+-- ---------------------------------------------------------------------
+-- Moves
+-- ---------------------------------------------------------------------
+
+CREATE FUNCTION fragaffinity.move_fragment(
+	fragment bigint, destination name, wait boolean DEFAULT true)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'fa_sql_move_fragment' LANGUAGE C STRICT VOLATILE;
+
+CREATE FUNCTION fragaffinity.cancel_move(move bigint) RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_cancel_move' LANGUAGE C STRICT VOLATILE;
+
+CREATE FUNCTION fragaffinity.request_move(
+	fragment bigint, destination name, trigger text, reason text,
+	expected_benefit double precision) RETURNS bigint
+AS 'MODULE_PATHNAME', 'fa_sql_request_move' LANGUAGE C STRICT VOLATILE;
+
+-- What movers ask of a fragment's owner, and tell the other nodes.
+CREATE FUNCTION fragaffinity.check_fragment(fragment bigint, version bigint)
+RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_check_fragment' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.claim_fragment(
+	fragment bigint, version bigint, OUT leaf oid, OUT leaf_name text,
+	OUT bucket_name text, OUT bytes bigint)
+AS 'MODULE_PATHNAME', 'fa_sql_claim_fragment' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.gate_fragment(fragment bigint, closed boolean)
+RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_gate_fragment' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.swap_out(
+	fragment bigint, version bigint, destination integer, move bigint)
+RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_swap_out' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.fragment_moved(
+	fragment bigint, owner integer, version bigint, move text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_fragment_moved' LANGUAGE C VOLATILE;
+CREATE FUNCTION fragaffinity.map_generation() RETURNS bigint
+AS 'MODULE_PATHNAME', 'fa_sql_map_generation' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.mover_progress(
+	OUT move bigint, OUT fragment bigint, OUT pid integer, OUT phase text,
+	OUT bytes_done bigint, OUT bytes_total bigint, OUT rounds integer)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'fa_sql_mover_progress' LANGUAGE C STRICT VOLATILE;
+
+REVOKE ALL ON FUNCTION fragaffinity.move_fragment(bigint, name, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.cancel_move(bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.request_move(bigint, name, text, text, double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.check_fragment(bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.claim_fragment(bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.gate_fragment(bigint, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.swap_out(bigint, bigint, integer, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.fragment_moved(bigint, integer, bigint, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.map_generation() FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.mover_progress() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION fragaffinity.mover_progress() TO pg_monitor;
+
+CREATE VIEW fragaffinity.moves AS
+SELECT m.move, m.fragment, s.name AS source, d.name AS destination, m.trigger,
+	   m.path, m.transport, COALESCE(p.phase, m.state) AS state,
+	   COALESCE(p.bytes_done, m.bytes) AS bytes,
+	   COALESCE(p.rounds, m.rounds) AS rounds, m.pause_ms, m.lead_ms,
+	   m.requested, m.started, m.finished, m.reason, m.error,
+	   m.expected_benefit, m.observed_benefit
+  FROM fragaffinity.move m
+  LEFT JOIN fragaffinity.node s ON s.node = m.source
+  LEFT JOIN fragaffinity.node d ON d.node = m.destination
+  LEFT JOIN fragaffinity.mover_progress() p
+	   ON p.move = m.move AND m.state NOT IN ('done', 'failed', 'cancelled');
+
+CREATE VIEW fragaffinity.stat_progress_move AS
+SELECT p.pid, p.move, p.fragment, s.name AS source, p.phase,
+	   p.bytes_done, p.bytes_total, p.rounds, m.started
+  FROM fragaffinity.mover_progress() p
+  JOIN fragaffinity.move m ON m.move = p.move
+  LEFT JOIN fragaffinity.node s ON s.node = m.source;
+
+GRANT SELECT ON fragaffinity.moves, fragaffinity.stat_progress_move TO pg_monitor;
 
 -- Keep this statement last.
 SELECT fragaffinity.start_worker();

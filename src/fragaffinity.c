@@ -11,6 +11,7 @@
 #include "catalog/map.h"
 #include "core/settings.h"
 #include "core/shmem.h"
+#include "migrate/move.h"
 #include "node/cluster_xact.h"
 #include "node/node.h"
 #include "worker/worker.h"
@@ -31,6 +32,9 @@ _PG_init(void)
 	fa_guc_define();
 	fa_shmem_register(&fa_slots_part);
 	fa_shmem_register(&fa_health_part);
+	fa_shmem_register(&fa_map_part);
+	fa_shmem_register(&fa_mover_part);
+	fa_shmem_register(&fa_announce_part);
 	fa_shmem_register(&fa_worker_part);
 	fa_capture_init();
 	fa_shmem_install_hooks();

@@ -13,6 +13,8 @@
 #include "access/transam.h"
 #include "nodes/pg_list.h"
 
+#include "core/shmem.h"
+
 typedef struct FaFragment
 {
 	int64		fragment;
@@ -56,6 +58,15 @@ extern List *fa_map_fragments(int table_id);
 
 /* After changing a fragment's row: other backends forget the leaf. */
 extern void fa_map_invalidate(Oid relid);
+
+/*
+ * Newest transaction on this server that changed an owner.  A snapshot whose
+ * xmin is beyond it agrees with every leaf, which is the quick answer of
+ * fa_map_snapshot_may_be_old().
+ */
+extern void fa_map_note_change(FullTransactionId xid);
+extern bool fa_map_snapshot_may_be_old(TransactionId xmin);
+extern const FaShmemPart fa_map_part;
 
 extern void fa_map_init(void);	/* from _PG_init */
 

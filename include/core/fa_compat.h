@@ -18,6 +18,8 @@
 #error "fragaffinity needs PostgreSQL 15 or later"
 #endif
 
+#define FA_PG_MAJOR (PG_VERSION_NUM / 10000)
+
 /* 16 split table_open's permission data into RTEPermissionInfo. */
 #if PG_VERSION_NUM >= 160000
 #define FA_HAS_PERMINFO 1
@@ -63,5 +65,28 @@ fa_pgstat_inserted(Oid relid)
 	return n + entry->t_counts.t_tuples_inserted;
 #endif
 }
+
+/* 17 dropped ReorderBufferTupleBuf: changes hold the tuple itself. */
+#if PG_VERSION_NUM >= 170000
+#define fa_change_tuple(buf) (buf)
+#else
+#define fa_change_tuple(buf) ((buf) ? &(buf)->tuple : NULL)
+#endif
+
+/* 16 moved permissions out of the range table. */
+#if PG_VERSION_NUM >= 160000
+#define fa_exec_init_range_table(estate, rtes) \
+	ExecInitRangeTable(estate, rtes, NIL)
+#else
+#define fa_exec_init_range_table(estate, rtes) \
+	ExecInitRangeTable(estate, rtes)
+#endif
+
+/* 18 asks whether a deferrable primary key will do. */
+#if PG_VERSION_NUM >= 180000
+#define fa_relation_primary_key(rel) RelationGetPrimaryKeyIndex(rel, false)
+#else
+#define fa_relation_primary_key(rel) RelationGetPrimaryKeyIndex(rel)
+#endif
 
 #endif							/* FA_CORE_FA_COMPAT_H */

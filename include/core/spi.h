@@ -19,6 +19,8 @@ typedef struct FaRows
 
 extern uint64 fa_spi_exec(const char *fmt,...) pg_attribute_printf(1, 2);
 extern FaRows *fa_spi_rows(const char *fmt,...) pg_attribute_printf(1, 2);
+/* The same, with a new snapshot even in REPEATABLE READ; for SELECT only. */
+extern FaRows *fa_spi_rows_latest(const char *fmt,...) pg_attribute_printf(1, 2);
 /* First column of the first row, or NULL. */
 extern char *fa_spi_value(const char *fmt,...) pg_attribute_printf(1, 2);
 

@@ -23,8 +23,8 @@ extern void fa_xact_init(void); /* from _PG_init */
 extern FaConn *fa_xact_conn(int node);
 
 /*
- * Enlists an open, idle connection of the caller's; begins a transaction on
- * it.  It must stay open until the transaction has ended.
+ * Enlists a connection of the caller's that is in a transaction already.  It
+ * must stay open until the cluster transaction has ended, and is idle then.
  */
 extern void fa_xact_enlist(FaConn *conn);
 

@@ -304,6 +304,59 @@ fa_map_table_by_id(int table_id)
 	return map_scan_table(atooid(rel), table) ? table : NULL;
 }
 
+typedef struct FaMapShared
+{
+	pg_atomic_uint64 newest_change; /* full xid; 0: as old as the server */
+} FaMapShared;
+
+static FaMapShared *map_shared = NULL;
+
+static Size
+map_shared_size(void)
+{
+	return sizeof(FaMapShared);
+}
+
+static void
+map_shared_init(void *ptr, bool found)
+{
+	map_shared = ptr;
+	if (!found)
+		pg_atomic_init_u64(&map_shared->newest_change, 0);
+}
+
+const FaShmemPart fa_map_part = {
+	"fragaffinity map", map_shared_size, map_shared_init
+};
+
+void
+fa_map_note_change(FullTransactionId xid)
+{
+	uint64		new = U64FromFullTransactionId(xid);
+	uint64		old = pg_atomic_read_u64(&map_shared->newest_change);
+
+	while (old < new &&
+		   !pg_atomic_compare_exchange_u64(&map_shared->newest_change, &old, new))
+		;
+}
+
+bool
+fa_map_snapshot_may_be_old(TransactionId xmin)
+{
+	uint64		newest;
+
+	if (map_shared == NULL)
+		return false;
+	newest = pg_atomic_read_u64(&map_shared->newest_change);
+	if (newest == 0)
+	{
+		/* prepared swaps may have survived the restart: look closer */
+		fa_map_note_change(ReadNextFullTransactionId());
+		return true;
+	}
+	return !TransactionIdPrecedes((TransactionId) newest, xmin);
+}
+
 void
 fa_map_invalidate(Oid relid)
 {

@@ -12,13 +12,13 @@
 
 /* Connects and runs; the caller copies what it wants and finishes. */
 static uint64
-spi_run(const char *sql)
+spi_run(const char *sql, bool read_only)
 {
 	int			ret;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	ret = SPI_execute(sql, false, 0);
+	ret = SPI_execute(sql, read_only, 0);
 	if (ret < 0)
 		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(ret));
 	return SPI_processed;
@@ -42,7 +42,7 @@ fa_spi_exec(const char *fmt,...)
 	bool		pushed = spi_need_snapshot();
 
 	FA_FORMAT(sql, fmt);
-	n = spi_run(sql);
+	n = spi_run(sql, false);
 	SPI_finish();
 	if (pushed)
 		PopActiveSnapshot();
@@ -80,7 +80,7 @@ spi_rows(const char *sql)
 	FaRows	   *rows;
 	bool		pushed = spi_need_snapshot();
 
-	(void) spi_run(sql);
+	(void) spi_run(sql, false);
 	rows = spi_copy_rows(context);
 	SPI_finish();
 	if (pushed)
@@ -95,6 +95,22 @@ fa_spi_rows(const char *fmt,...)
 
 	FA_FORMAT(sql, fmt);
 	return spi_rows(sql);
+}
+
+FaRows *
+fa_spi_rows_latest(const char *fmt,...)
+{
+	MemoryContext context = CurrentMemoryContext;
+	FaRows	   *rows;
+	char	   *sql;
+
+	FA_FORMAT(sql, fmt);
+	PushActiveSnapshot(GetLatestSnapshot());
+	(void) spi_run(sql, true);
+	rows = spi_copy_rows(context);
+	SPI_finish();
+	PopActiveSnapshot();
+	return rows;
 }
 
 char *

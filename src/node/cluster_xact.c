@@ -31,6 +31,7 @@
 typedef struct RemotePart
 {
 	FaConn	   *conn;
+	bool		enlisted;		/* the caller's connection */
 	bool		prepared;
 } RemotePart;
 
@@ -57,23 +58,33 @@ cluster_memory(void)
 	return cluster_context;
 }
 
-void
-fa_xact_enlist(FaConn *conn)
+static void
+cluster_add_part(FaConn *conn, bool enlisted)
 {
-	MemoryContext old;
-	RemotePart *part;
+	MemoryContext old = MemoryContextSwitchTo(cluster_memory());
+	RemotePart *part = palloc0(sizeof(RemotePart));
 
+	part->conn = conn;
+	part->enlisted = enlisted;
+	parts = lappend(parts, part);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+cluster_check_allowed(void)
+{
 	if (IsSubTransaction())
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("changes to several nodes cannot run in a subtransaction"),
 				 errhint("Do not call the function inside a savepoint or an exception block.")));
-	fa_remote_exec(conn, 0, "BEGIN ISOLATION LEVEL READ COMMITTED");
-	old = MemoryContextSwitchTo(cluster_memory());
-	part = palloc0(sizeof(RemotePart));
-	part->conn = conn;
-	parts = lappend(parts, part);
-	MemoryContextSwitchTo(old);
+}
+
+void
+fa_xact_enlist(FaConn *conn)
+{
+	cluster_check_allowed();
+	cluster_add_part(conn, true);
 }
 
 FaConn *
@@ -90,10 +101,12 @@ fa_xact_conn(int node)
 		if (part->conn->node == node)
 			return part->conn;
 	}
+	cluster_check_allowed();
 	old = MemoryContextSwitchTo(cluster_memory());
 	conn = fa_remote_connect(node, FA_CONNECT_TIMEOUT_MS);
 	MemoryContextSwitchTo(old);
-	fa_xact_enlist(conn);
+	fa_remote_exec(conn, 0, "BEGIN ISOLATION LEVEL READ COMMITTED");
+	cluster_add_part(conn, false);
 	return conn;
 }
 
@@ -188,6 +201,9 @@ cluster_finish(bool commit)
 							   "%s PREPARED '%s:%d'",
 							   commit ? "COMMIT" : "ROLLBACK",
 							   cluster_gid, part->conn->node);
+		else if (part->enlisted)
+			ok = fa_remote_try(part->conn, FINISH_TIMEOUT_MS, &error,
+							   "ROLLBACK");
 		else
 			ok = true;			/* closing the connection rolls back */
 		if (!ok)

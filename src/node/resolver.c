@@ -9,7 +9,8 @@
  *	2. skip those whose local transaction still runs
  *	3. with a snapshot taken after 2: decision row there, COMMIT PREPARED;
  *	   not there, ROLLBACK PREPARED
- *	4. a decision row whose parts are gone on every node is deleted
+ *	4. a decision that was there before 1, and whose nodes have all answered,
+ *	   is deleted
  *
  * The order of 1, 2 and 3 matters: a part seen in 1 whose transaction is
  * over in 2 has its final decision in 3.
@@ -23,12 +24,14 @@
 #include "utils/builtins.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "core/spi.h"
 #include "node/cluster_xact.h"
 #include "node/node.h"
 
 #define RESOLVE_TIMEOUT_MS 2000
+#define RESOLVE_ALL_MS 10000
 
 /* Splits prefix<xid>:<node>; false when the name is not of that form. */
 static bool
@@ -71,17 +74,21 @@ resolver_finish_node(FaNode *node, const char *prefix)
 	{
 		char	   *gid = rows->value[i][0];
 		uint64		xid;
+		char	   *age;
 		bool		commit;
 
 		if (!resolver_parse_gid(gid, prefix_len, &xid) ||
 			resolver_in_progress(xid))
 			continue;
 		PushActiveSnapshot(GetLatestSnapshot());
-		commit = fa_spi_value("SELECT 1 FROM fragaffinity.decision "
-							  "WHERE gid = %s",
-							  quote_literal_cstr(psprintf("%s" UINT64_FORMAT,
-														  prefix, xid))) != NULL;
+		age = fa_spi_value("SELECT extract(epoch FROM clock_timestamp() - decided) "
+						   "FROM fragaffinity.decision WHERE gid = %s",
+						   quote_literal_cstr(psprintf("%s" UINT64_FORMAT,
+													   prefix, xid)));
 		PopActiveSnapshot();
+		commit = age != NULL;
+		if (commit && atof(age) < 2)
+			continue;			/* its backend is about to */
 		ereport(LOG,
 				(errmsg("%s prepared transaction \"%s\" on node \"%s\"",
 						commit ? "committing" : "rolling back", gid,
@@ -95,16 +102,16 @@ resolver_finish_node(FaNode *node, const char *prefix)
 }
 
 /*
- * Decisions older than a few seconds whose parts were all seen to be
- * finished.  asked: nodes that answered just now.
+ * Forgets decisions of gids, which were there before the peers were asked:
+ * their parts are finished on every node that answered.
  */
 static void
-resolver_forget_decisions(const char *asked)
+resolver_forget_decisions(FaRows *gids, const char *asked)
 {
-	(void) fa_spi_exec("DELETE FROM fragaffinity.decision "
-					   "WHERE decided < pg_catalog.clock_timestamp() - interval '10 s' "
-					   "AND nodes OPERATOR(pg_catalog.<@) '{%s}'::integer[]",
-					   asked);
+	for (int i = 0; i < gids->nrows; i++)
+		(void) fa_spi_exec("DELETE FROM fragaffinity.decision WHERE gid = %s "
+						   "AND nodes OPERATOR(pg_catalog.<@) '{%s}'::integer[]",
+						   quote_literal_cstr(gids->value[i][0]), asked);
 }
 
 /* An unreachable peer is left for later: false, and the error is logged. */
@@ -145,10 +152,29 @@ resolver_try_node(FaNode *node, const char *prefix, int *done_p)
 	return ok;
 }
 
+/*
+ * Without decisions to look after, peers are asked at the start and now and
+ * then: only a crash before the decision leaves parts that nothing here
+ * knows of.
+ */
+static bool
+resolver_due(void)
+{
+	static TimestampTz last = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (last != 0 && now < TimestampTzPlusMilliseconds(last, RESOLVE_ALL_MS) &&
+		now >= last)
+		return false;
+	last = now;
+	return true;
+}
+
 int
 fa_xact_resolve(void)
 {
 	StringInfoData asked;
+	FaRows	   *decided;
 	ListCell   *lc;
 	int			done = 0;
 	int			self;
@@ -165,6 +191,16 @@ fa_xact_resolve(void)
 		return 0;
 	}
 	initStringInfo(&asked);
+
+	/* whoever decided a moment ago is finishing its parts itself */
+	decided = fa_spi_rows("SELECT gid FROM fragaffinity.decision WHERE decided < "
+						  "pg_catalog.clock_timestamp() - interval '2 s'");
+	if (decided->nrows == 0 && !resolver_due())
+	{
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		return 0;
+	}
 	prefix = fa_xact_gid_prefix();
 	foreach(lc, fa_node_list())
 	{
@@ -178,7 +214,7 @@ fa_xact_resolve(void)
 		if (resolver_try_node(node, prefix, &done))
 			appendStringInfo(&asked, "%s%d", asked.len ? "," : "", node->id);
 	}
-	resolver_forget_decisions(asked.data);
+	resolver_forget_decisions(decided, asked.data);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);

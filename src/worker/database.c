@@ -26,6 +26,7 @@
 #include "capture/capture.h"
 #include "catalog/membership.h"
 #include "core/settings.h"
+#include "migrate/move.h"
 #include "node/cluster_xact.h"
 #include "node/peer_pool.h"
 #include "worker/worker.h"
@@ -67,7 +68,9 @@ static Task tasks[] = {
 	{"sample metrics", fa_capture_sample, 1000},
 	{"connect to peers", fa_pool_sync_nodes, 1000},
 	{"collect history", fa_capture_collect, 1000, 0, fa_capture_tick_ms},
+	{"ask peers", fa_map_refresh, 1000},
 	{"resolve transactions", task_resolve, 2000},
+	{"clean up after moves", fa_move_cleanup, 2000},
 	{"map roles", task_mappings, 10000},
 };
 

@@ -348,8 +348,7 @@ sub move
 
 Every node has the same map; every fragment is a heap on its owner and foreign
 elsewhere; indexes agree with their heaps; nothing is left over: no prepared
-transaction, no decision, no shadow table, no replication slot, no outgoing
-claim.  Waits for what the resolver still has to do.
+transaction, no decision, no shadow table, no replication slot.  Waits for what the resolver still has to do.
 
 =cut
 
@@ -366,7 +365,6 @@ sub check_consistent
 			[ 'prepared transactions', 'pg_prepared_xacts' ],
 			[ 'decisions', 'fragaffinity.decision' ],
 			[ 'things to clean up', 'fragaffinity.cleanup' ],
-			[ 'promised fragments', 'fragaffinity.outgoing' ],
 			[ 'replication slots', 'pg_replication_slots' ],
 			[ 'moves in flight', "fragaffinity.move WHERE state NOT IN ('done', 'failed', 'cancelled')" ])
 		{

@@ -1,0 +1,132 @@
+/*
+ * move.h
+ *	  One move of a fragment: who runs it, how far it is.
+ *
+ * A move is run by a mover, a background worker on the destination, in these
+ * steps; kill any process at any point and exactly one owner remains:
+ *
+ *	planned		row in fragaffinity.move
+ *	copying		claim at the source (a session's advisory lock: it goes with
+ *				the connection); cleanup record, then the new heap; its rows
+ *				by COPY under the snapshot of a temporary replication slot;
+ *				indexes
+ *	catching up	changes since the snapshot, until little is left
+ *	fencing		destination's bucket SHARE, then source's bucket SHARE: nobody
+ *				writes; the last changes are applied
+ *	switching	both buckets ACCESS EXCLUSIVE; leaves exchanged on both sides
+ *				in one cluster transaction, decided by the destination's
+ *				commit
+ *	done		other nodes are told; who is down asks when it is back
+ *
+ * Until the decision the source owns the fragment and its heap is complete;
+ * the new heap is garbage that the cleanup record names.  After it the
+ * destination owns it and the old heap is garbage that a cleanup record at
+ * the source names.
+ */
+#ifndef FA_MIGRATE_MOVE_H
+#define FA_MIGRATE_MOVE_H
+
+#include "storage/lwlock.h"
+#include "storage/spin.h"
+
+#include "catalog/map.h"
+#include "core/shmem.h"
+#include "node/remote.h"
+
+typedef enum FaMovePhase
+{
+	FA_MOVE_PLANNED,
+	FA_MOVE_COPYING,
+	FA_MOVE_CATCHING_UP,
+	FA_MOVE_FENCING,
+	FA_MOVE_SWITCHING,
+	FA_MOVE_DONE,
+	FA_MOVE_FAILED,
+	FA_MOVE_CANCELLED
+} FaMovePhase;
+
+/* Text of a phase as fragaffinity.move has it. */
+extern const char *fa_move_phase_name(FaMovePhase phase);
+
+/* A running move, in shared memory. */
+typedef struct FaMoverSlot
+{
+	Oid			dbid;			/* invalid: free.  Guarded by the movers' lock */
+	int			pid;			/* of the mover; 0 until it has started */
+	int64		move;
+	int64		fragment;
+	char		trigger[16];
+	char		reason[512];
+	double		expected_benefit;
+	FaMovePhase phase;			/* written by the mover only, as all below */
+	int64		bytes_done;
+	int64		bytes_total;
+	int			rounds;
+	bool		cancel;			/* asked for; written by anyone */
+} FaMoverSlot;
+
+extern const FaShmemPart fa_mover_part;
+
+/* in mover_slots.c */
+extern FaMoverSlot *fa_mover_slot(int index);
+
+/*
+ * Takes a free slot: its index, -1 when there is none, FA_MOVER_BUSY when
+ * the fragment is moving here already.
+ */
+#define FA_MOVER_BUSY (-2)
+extern int	fa_mover_claim(const FaMoverSlot *wanted);
+extern void fa_mover_release(int index);
+/* Is a mover of this database at work on this move? */
+extern bool fa_mover_alive(int64 move);
+/* Interrupts the mover of a move; false when there is none. */
+extern bool fa_mover_cancel(int64 move);
+
+/* in mover.c: runs the move of a slot to its end; in a background worker. */
+extern void fa_move_run(int slot);
+extern PGDLLEXPORT void fa_mover_main(Datum arg);
+
+/* State of one move, private to the mover's files. */
+typedef struct FaMove
+{
+	FaMoverSlot *slot;
+	int64		move;
+	FaFragment	fragment;		/* as before the move */
+	int			self;
+	FaConn	   *control;		/* source: claim, positions */
+	FaConn	   *swap;			/* source: fence and swap */
+	Oid			source_leaf;
+	char	   *source_leaf_name;
+	char	   *bucket_name;	/* qualified, equal on both sides */
+	Oid			heap;			/* new leaf */
+	bool		locked_here;	/* session holds SHARE on our bucket */
+	double		pause_ms;
+} FaMove;
+
+extern void fa_move_set_phase(FaMove *move, FaMovePhase phase);
+
+/* in copy.c: rows of the source's leaf under a snapshot; outside a transaction */
+extern void fa_move_copy_rows(FaMove *move, const char *snapshot);
+
+/* in cutover.c */
+struct FaStream;
+
+/*
+ * One try to fence and swap; outside a transaction.  False when a lock was
+ * not to be had in time: nothing has changed, the stream goes on.
+ */
+extern bool fa_cutover_try(FaMove *move, struct FaStream *stream);
+
+/* in announce.c: tells the other nodes; unreachable ones are left out. */
+extern void fa_move_announce(FaMove *move);
+/* Changes of the map on this node since the server started. */
+extern uint64 fa_map_generation(void);
+extern void fa_map_generation_advance(void);
+/* Worker's task: ask peers whose map has changed since we last looked. */
+extern void fa_map_refresh(void);
+extern const FaShmemPart fa_announce_part;
+
+/* in recover.c: worker's task; drops what dead moves left. */
+extern void fa_move_cleanup(void);
+
+#endif							/* FA_MIGRATE_MOVE_H */

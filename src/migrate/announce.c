@@ -1,0 +1,285 @@
+/*
+ * announce.c
+ *	  How nodes that took no part in a move hear of it.
+ *
+ * The mover tells every node at once.  A node that was down, or whose
+ * message was lost, notices by itself: each node counts changes of its map
+ * (the generation), peers ask for that number each second, and when it has
+ * changed, for the fragments that the node owns.  Versions only ascend, so
+ * news may come twice, late or in any order.
+ *
+ * Until it has heard, a node sends statements to the old owner, which
+ * forwards them: the right answer, one hop more.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_foreign_table.h"
+#include "fmgr.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "core/spi.h"
+#include "migrate/move.h"
+#include "node/node.h"
+#include "node/peer_pool.h"
+
+#define ANNOUNCE_TIMEOUT_MS 2000
+
+typedef struct FaAnnounce
+{
+	pg_atomic_uint64 generation;	/* changes of the map since start */
+} FaAnnounce;
+
+static FaAnnounce *announce = NULL;
+
+static Size
+announce_size(void)
+{
+	return sizeof(FaAnnounce);
+}
+
+static void
+announce_init(void *ptr, bool found)
+{
+	announce = ptr;
+	/* starts elsewhere after a restart, so peers look again */
+	if (!found)
+		pg_atomic_init_u64(&announce->generation,
+						   (uint64) GetCurrentTimestamp());
+}
+
+const FaShmemPart fa_announce_part = {
+	"fragaffinity announce", announce_size, announce_init
+};
+
+uint64
+fa_map_generation(void)
+{
+	return pg_atomic_read_u64(&announce->generation);
+}
+
+void
+fa_map_generation_advance(void)
+{
+	pg_atomic_fetch_add_u64(&announce->generation, 1);
+}
+
+/*
+ * Points a foreign leaf at another server.  There is no ALTER for it; the
+ * row and its dependency are changed as ALTER would.  Statements under way go
+ * on with the old server, which forwards; so a weak lock is enough.
+ */
+static void
+announce_repoint(Oid leaf, int owner)
+{
+	Oid			server = GetForeignServerByName(fa_node_server_name(owner), false)->serverid;
+	Relation	rel;
+	HeapTuple	tuple;
+	Form_pg_foreign_table form;
+	Oid			old_server;
+
+	LockRelationOid(leaf, ShareUpdateExclusiveLock);
+	rel = table_open(ForeignTableRelationId, RowExclusiveLock);
+	tuple = SearchSysCacheCopy1(FOREIGNTABLEREL, ObjectIdGetDatum(leaf));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "leaf %u is not a foreign table", leaf);
+	form = (Form_pg_foreign_table) GETSTRUCT(tuple);
+	old_server = form->ftserver;
+	if (old_server != server)
+	{
+		form->ftserver = server;
+		CatalogTupleUpdate(rel, &tuple->t_self, tuple);
+		if (changeDependencyFor(RelationRelationId, leaf,
+								ForeignServerRelationId, old_server,
+								server) != 1)
+			elog(ERROR, "dependency of foreign table %u on its server is missing",
+				 leaf);
+		CacheInvalidateRelcacheByRelid(leaf);
+	}
+	heap_freetuple(tuple);
+	table_close(rel, RowExclusiveLock);
+}
+
+/* Learns an owner, if it is news; in a transaction. */
+static void
+announce_learn(int64 fragment, int owner, int64 version)
+{
+	FaFragment *f = fa_map_fragment(fragment);
+
+	if (f == NULL || f->version >= version || owner == fa_node_self() ||
+		f->local)
+		return;
+	announce_repoint(f->leaf, owner);
+	(void) fa_spi_exec("UPDATE fragaffinity.fragment SET owner = %d, "
+					   "version = " INT64_FORMAT ", "
+					   "changed_xid = pg_catalog.pg_current_xact_id() "
+					   "WHERE fragment = " INT64_FORMAT
+					   " AND version < " INT64_FORMAT,
+					   owner, version, fragment, version);
+	fa_map_note_change(GetTopFullTransactionId());
+	fa_map_invalidate(f->leaf);
+}
+
+PG_FUNCTION_INFO_V1(fa_sql_fragment_moved);
+PG_FUNCTION_INFO_V1(fa_sql_map_generation);
+
+/* fragment_moved(fragment, owner, version, move): from the mover */
+Datum
+fa_sql_fragment_moved(PG_FUNCTION_ARGS)
+{
+	fa_shmem_require();
+	announce_learn(PG_GETARG_INT64(0), PG_GETARG_INT32(1), PG_GETARG_INT64(2));
+	if (!PG_ARGISNULL(3))
+		(void) fa_spi_exec("INSERT INTO fragaffinity.move "
+						   "SELECT * FROM pg_catalog.jsonb_populate_record("
+						   "NULL::fragaffinity.move, %s) "
+						   "ON CONFLICT (move) DO NOTHING",
+						   quote_literal_cstr(text_to_cstring(PG_GETARG_TEXT_PP(3))));
+	PG_RETURN_VOID();
+}
+
+Datum
+fa_sql_map_generation(PG_FUNCTION_ARGS)
+{
+	fa_shmem_require();
+	PG_RETURN_INT64((int64) fa_map_generation());
+}
+
+static void
+announce_node(FaMove *move, FaNode *node, const char *row)
+{
+	FaNodeHealth health;
+
+	if (fa_node_health(node->id, &health) && health.known && !health.alive)
+		return;
+	fa_remote_exec(fa_remote_connect(node->id, ANNOUNCE_TIMEOUT_MS),
+				   ANNOUNCE_TIMEOUT_MS,
+				   "SET lock_timeout = 1000; "
+				   "SELECT fragaffinity.fragment_moved(" INT64_FORMAT ", %d, "
+				   INT64_FORMAT ", %s)",
+				   move->fragment.fragment, move->self,
+				   move->fragment.version + 1, quote_literal_cstr(row));
+}
+
+void
+fa_move_announce(FaMove *move)
+{
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext work = AllocSetContextCreate(context, "fragaffinity announce",
+											   ALLOCSET_DEFAULT_SIZES);
+	List	   *nodes;
+	ListCell   *lc;
+	char	   *row;
+
+	MemoryContextSwitchTo(work);
+	StartTransactionCommand();
+	MemoryContextSwitchTo(work);
+	nodes = fa_node_list();
+	row = fa_spi_value("SELECT pg_catalog.to_jsonb(m) FROM fragaffinity.move m "
+					   "WHERE move = " INT64_FORMAT, move->move);
+	CommitTransactionCommand();
+	foreach(lc, nodes)
+	{
+		FaNode	   *node = lfirst(lc);
+
+		if (node->id == move->self)
+			continue;
+		MemoryContextSwitchTo(work);
+		PG_TRY();
+		{
+			StartTransactionCommand();
+			announce_node(move, node, row);
+			CommitTransactionCommand();
+		}
+		PG_CATCH();
+		{
+			/* it will ask when it is back */
+			MemoryContextSwitchTo(work);
+			EmitErrorReport();
+			FlushErrorState();
+			AbortOutOfAnyTransaction();
+		}
+		PG_END_TRY();
+	}
+	MemoryContextSwitchTo(context);
+	MemoryContextDelete(work);
+}
+
+#define MAX_PEERS 1024
+
+/* Generation of each peer's map at the time of its last answer. */
+static uint64 peer_generation[MAX_PEERS];
+static uint64 peer_wanted[MAX_PEERS];
+static TimestampTz peer_asked[MAX_PEERS];
+
+static void
+refresh_owned(int node, PGresult *res, void *arg)
+{
+	if (res == NULL || PQresultStatus(res) != PGRES_TUPLES_OK)
+		return;
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	(void) fa_spi_exec("SET LOCAL lock_timeout = 1000");
+	for (int i = 0; i < PQntuples(res); i++)
+		announce_learn(strtoll(PQgetvalue(res, i, 0), NULL, 10), node,
+					   strtoll(PQgetvalue(res, i, 1), NULL, 10));
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	peer_generation[node] = peer_wanted[node];
+}
+
+static void
+refresh_pong(int node, PGresult *res, void *arg)
+{
+	uint64		generation;
+
+	if (res == NULL || PQresultStatus(res) != PGRES_TUPLES_OK)
+	{
+		fa_node_health_set(node, -1);
+		return;
+	}
+	fa_node_health_set(node, (GetCurrentTimestamp() - peer_asked[node]) / 1000.0);
+	generation = strtou64(PQgetvalue(res, 0, 0), NULL, 10);
+	if (generation == peer_generation[node])
+		return;
+	peer_wanted[node] = generation;
+	fa_pool_submit(node, "SELECT fragment, version FROM fragaffinity.fragment "
+				   "WHERE owner = (SELECT node FROM fragaffinity.local_node)",
+				   refresh_owned, NULL);
+}
+
+/*
+ * A question to each peer that has answered the last one: is it alive, how
+ * far away, and has its map changed.
+ */
+void
+fa_map_refresh(void)
+{
+	int			nodes[MAX_PEERS];
+	int			n;
+
+	n = fa_pool_peers(nodes, MAX_PEERS);
+	for (int i = 0; i < n; i++)
+	{
+		if (fa_pool_pending(nodes[i]) > 0)
+			continue;
+		peer_asked[nodes[i]] = GetCurrentTimestamp();
+		fa_pool_submit(nodes[i], "SELECT fragaffinity.map_generation()",
+					   refresh_pong, NULL);
+	}
+}

@@ -1,0 +1,363 @@
+/*
+ * apply.c
+ *	  Applies a leaf's changes (changes.h) to the heap at the destination.
+ *
+ * The heap has the columns of the source's leaf, perhaps in another order:
+ * they are matched by name.  Nobody else writes to it, so a row to update or
+ * delete that is missing means that the copy is wrong: the move fails.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/heap.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "executor/nodeModifyTable.h"
+#include "libpq/pqformat.h"
+#include "nodes/makefuncs.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "core/fa_compat.h"
+#include "migrate/changes.h"
+#include "migrate/stream.h"
+
+struct FaApply
+{
+	Oid			heap;
+	int64		count;
+	MemoryContext context;		/* lives as long as this struct */
+	MemoryContext row_context;	/* reset after each message */
+	int			ncolumns;		/* in the stream's rows */
+	char	  **column;			/* their names */
+
+	/* while a transaction is open */
+	Relation	rel;
+	EState	   *estate;
+	ResultRelInfo *target;
+	TupleTableSlot *found;		/* row to update or delete */
+	TupleTableSlot *key;		/* what to look for */
+	TupleTableSlot *row;		/* new row */
+	AttrNumber *attno;			/* stream's column -> 0-based attribute */
+	FmgrInfo   *input;
+	Oid		   *ioparam;
+};
+
+FaApply *
+fa_apply_create(Oid heap)
+{
+	FaApply    *apply = palloc0(sizeof(FaApply));
+
+	apply->heap = heap;
+	apply->context = CurrentMemoryContext;
+	apply->row_context = AllocSetContextCreate(CurrentMemoryContext,
+											   "fragaffinity applied row",
+											   ALLOCSET_DEFAULT_SIZES);
+	return apply;
+}
+
+int64
+fa_apply_count(const FaApply *apply)
+{
+	return apply->count;
+}
+
+static void
+apply_map_columns(FaApply *apply)
+{
+	apply->attno = palloc(sizeof(AttrNumber) * Max(apply->ncolumns, 1));
+	apply->input = palloc(sizeof(FmgrInfo) * Max(apply->ncolumns, 1));
+	apply->ioparam = palloc(sizeof(Oid) * Max(apply->ncolumns, 1));
+	for (int i = 0; i < apply->ncolumns; i++)
+	{
+		AttrNumber	attno = get_attnum(apply->heap, apply->column[i]);
+		Oid			function;
+
+		if (attno <= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("column \"%s\" of the source is missing in \"%s\"",
+							apply->column[i],
+							RelationGetRelationName(apply->rel))));
+		apply->attno[i] = attno - 1;
+		getTypeInputInfo(TupleDescAttr(RelationGetDescr(apply->rel), attno - 1)->atttypid,
+						 &function, &apply->ioparam[i]);
+		fmgr_info(function, &apply->input[i]);
+	}
+}
+
+static void
+apply_open(FaApply *apply)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	apply->rel = table_open(apply->heap, RowExclusiveLock);
+	apply->estate = CreateExecutorState();
+	rte->rtekind = RTE_RELATION;
+	rte->relid = apply->heap;
+	rte->relkind = apply->rel->rd_rel->relkind;
+	rte->rellockmode = RowExclusiveLock;
+	fa_exec_init_range_table(apply->estate, list_make1(rte));
+	apply->target = makeNode(ResultRelInfo);
+	InitResultRelInfo(apply->target, apply->rel, 1, NULL, 0);
+	apply->estate->es_output_cid = GetCurrentCommandId(true);
+	ExecOpenIndices(apply->target, false);
+	apply->found = table_slot_create(apply->rel, NULL);
+	apply->key = MakeSingleTupleTableSlot(RelationGetDescr(apply->rel),
+										  &TTSOpsVirtual);
+	apply->row = MakeSingleTupleTableSlot(RelationGetDescr(apply->rel),
+										  &TTSOpsVirtual);
+	apply_map_columns(apply);
+}
+
+static void
+apply_close(FaApply *apply)
+{
+	ExecDropSingleTupleTableSlot(apply->found);
+	ExecDropSingleTupleTableSlot(apply->key);
+	ExecDropSingleTupleTableSlot(apply->row);
+	ExecCloseIndices(apply->target);
+	ExecResetTupleTable(apply->estate->es_tupleTable, false);
+	FreeExecutorState(apply->estate);
+	table_close(apply->rel, NoLock);
+	apply->rel = NULL;
+	PopActiveSnapshot();
+}
+
+/*
+ * Reads a row into slot.  Columns sent as unchanged are taken from old.
+ */
+static void
+apply_read_row(FaApply *apply, StringInfo msg, TupleTableSlot *slot,
+			   TupleTableSlot *old)
+{
+	int			n = pq_getmsgint(msg, 2);
+
+	if (n != apply->ncolumns)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("row of %d columns where %d were announced", n,
+						apply->ncolumns)));
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, true,
+		   slot->tts_tupleDescriptor->natts * sizeof(bool));
+	memset(slot->tts_values, 0,
+		   slot->tts_tupleDescriptor->natts * sizeof(Datum));
+	if (old)
+		slot_getallattrs(old);
+	for (int i = 0; i < n; i++)
+	{
+		AttrNumber	a = apply->attno[i];
+		int			kind = pq_getmsgbyte(msg);
+
+		if (kind == 't')
+		{
+			int			len = pq_getmsgint(msg, 4);
+			char	   *text = pnstrdup(pq_getmsgbytes(msg, len), len);
+
+			slot->tts_values[a] = InputFunctionCall(&apply->input[i], text,
+													apply->ioparam[i],
+													TupleDescAttr(slot->tts_tupleDescriptor, a)->atttypmod);
+			slot->tts_isnull[a] = false;
+		}
+		else if (kind == 'u' && old)
+		{
+			slot->tts_values[a] = old->tts_values[a];
+			slot->tts_isnull[a] = old->tts_isnull[a];
+		}
+		else if (kind != 'n' && kind != 'u')
+			ereport(ERROR,
+					(errcode(ERRCODE_PROTOCOL_VIOLATION),
+					 errmsg("invalid kind of value in a row: %d", kind)));
+	}
+	ExecStoreVirtualTuple(slot);
+}
+
+/* Finds the row that has the key in apply->key; into apply->found. */
+static void
+apply_find(FaApply *apply)
+{
+	Oid			index = RelationGetReplicaIndex(apply->rel);
+	bool		found;
+
+	if (!OidIsValid(index) &&
+		apply->rel->rd_rel->relreplident != REPLICA_IDENTITY_FULL)
+		index = fa_relation_primary_key(apply->rel);
+	if (OidIsValid(index))
+		found = RelationFindReplTupleByIndex(apply->rel, index,
+											 LockTupleExclusive,
+											 apply->key, apply->found);
+	else
+		found = RelationFindReplTupleSeq(apply->rel, LockTupleExclusive,
+										 apply->key, apply->found);
+	if (!found)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("row changed at the source is missing in \"%s\"",
+						RelationGetRelationName(apply->rel))));
+}
+
+static void
+apply_update(FaApply *apply, StringInfo msg)
+{
+	StringInfoData peek;
+	EPQState	epqstate;
+
+	if (pq_getmsgbyte(msg) == 'o')
+		apply_read_row(apply, msg, apply->key, NULL);
+	else
+	{
+		/* the key did not change: it is in the new row */
+		peek = *msg;
+		apply_read_row(apply, &peek, apply->key, NULL);
+	}
+	apply_find(apply);
+	apply_read_row(apply, msg, apply->row, apply->found);
+	EvalPlanQualInit(&epqstate, apply->estate, NULL, NIL, -1);
+	ExecSimpleRelationUpdate(apply->target, apply->estate, &epqstate,
+							 apply->found, apply->row);
+	EvalPlanQualEnd(&epqstate);
+}
+
+static void
+apply_delete(FaApply *apply, StringInfo msg)
+{
+	EPQState	epqstate;
+
+	apply_read_row(apply, msg, apply->key, NULL);
+	apply_find(apply);
+	EvalPlanQualInit(&epqstate, apply->estate, NULL, NIL, -1);
+	ExecSimpleRelationDelete(apply->target, apply->estate, &epqstate,
+							 apply->found);
+	EvalPlanQualEnd(&epqstate);
+}
+
+static void
+apply_change(FaApply *apply, int kind, StringInfo msg)
+{
+	apply->estate->es_output_cid = GetCurrentCommandId(true);
+	switch (kind)
+	{
+		case 'I':
+			apply_read_row(apply, msg, apply->row, NULL);
+			ExecSimpleRelationInsert(apply->target, apply->estate, apply->row);
+			break;
+		case 'U':
+			apply_update(apply, msg);
+			break;
+		default:
+			apply_delete(apply, msg);
+			break;
+	}
+	ExecClearTuple(apply->found);
+	ExecClearTuple(apply->key);
+	ExecClearTuple(apply->row);
+	ResetPerTupleExprContext(apply->estate);
+	/* the next change may be to the same row */
+	CommandCounterIncrement();
+	UpdateActiveSnapshotCommandId();
+	apply->count++;
+}
+
+static void
+apply_describe(FaApply *apply, StringInfo msg)
+{
+	MemoryContext old = MemoryContextSwitchTo(apply->context);
+	int			version = pq_getmsgbyte(msg);
+	int			n;
+
+	if (version != FA_CHANGES_VERSION)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("the source sends version %d of the change stream, not %d",
+						version, FA_CHANGES_VERSION)));
+	n = pq_getmsgint(msg, 2);
+	if (n > MaxHeapAttributeNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("the source announces %d columns", n)));
+	apply->column = palloc(sizeof(char *) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+		apply->column[i] = pstrdup(pq_getmsgstring(msg));
+	apply->ncolumns = n;
+	MemoryContextSwitchTo(old);
+	if (apply->rel)
+	{
+		MemoryContextSwitchTo(apply->estate->es_query_cxt);
+		apply_map_columns(apply);
+		MemoryContextSwitchTo(old);
+	}
+}
+
+static void
+apply_begin(FaApply *apply)
+{
+	if (apply->rel != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("transaction inside a transaction in the stream")));
+	StartTransactionCommand();
+	MemoryContextSwitchTo(TopTransactionContext);
+	apply_open(apply);
+}
+
+static void
+apply_commit(FaApply *apply)
+{
+	apply_close(apply);
+	CommitTransactionCommand();
+}
+
+/* Not transactional, but nobody else can see the heap. */
+static void
+apply_truncate(FaApply *apply)
+{
+	LockRelationOid(apply->heap, AccessExclusiveLock);
+	heap_truncate_one_rel(apply->rel);
+	CommandCounterIncrement();
+}
+
+void
+fa_apply_message(FaApply *apply, StringInfo msg)
+{
+	int			kind = pq_getmsgbyte(msg);
+
+	if (kind != 'B' && kind != 'R' && apply->rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("change outside a transaction in the stream")));
+	MemoryContextSwitchTo(apply->row_context);
+	switch (kind)
+	{
+		case 'B':
+			apply_begin(apply);
+			break;
+		case 'R':
+			apply_describe(apply, msg);
+			break;
+		case 'I':
+		case 'U':
+		case 'D':
+			apply_change(apply, kind, msg);
+			break;
+		case 'T':
+			apply_truncate(apply);
+			break;
+		case 'C':
+			apply_commit(apply);
+			break;
+		default:
+			ereport(ERROR,
+					(errcode(ERRCODE_PROTOCOL_VIOLATION),
+					 errmsg("invalid message in the change stream: %d", kind)));
+	}
+	MemoryContextSwitchTo(apply->context);
+	MemoryContextReset(apply->row_context);
+}

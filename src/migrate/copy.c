@@ -1,0 +1,178 @@
+/*
+ * copy.c
+ *	  The rows of a leaf by COPY, under the snapshot of the move's slot.
+ *
+ * COPY's own reader asks for bytes through a callback; they come from libpq
+ * as the source sends them, so memory is bounded by one COPY row.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "commands/copy.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_relation.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/wait_event.h"
+
+#include "core/fa_compat.h"
+#include "migrate/move.h"
+#include "node/node.h"
+
+/* The callback has no argument of its own. */
+static FaMove *copy_move;
+static FaConn *copy_conn;
+static char *copy_data;			/* libpq's buffer, or NULL */
+static int	copy_len;
+static int	copy_used;
+
+/* Waits for the next CopyData; false at the end. */
+static bool
+copy_next_data(void)
+{
+	PGconn	   *pg = copy_conn->pg;
+
+	if (copy_data)
+		PQfreemem(copy_data);
+	copy_data = NULL;
+	for (;;)
+	{
+		copy_len = PQgetCopyData(pg, &copy_data, 1);
+		if (copy_len > 0)
+		{
+			copy_used = 0;
+			copy_move->slot->bytes_done += copy_len;
+			return true;
+		}
+		if (copy_len == -1)
+			return false;
+		if (copy_len < -1)
+			fa_remote_raise(copy_conn, NULL, "COPY");
+		(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE |
+								 WL_EXIT_ON_PM_DEATH,
+								 PQsocket(pg), -1, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (!PQconsumeInput(pg))
+			fa_remote_raise(copy_conn, NULL, "COPY");
+	}
+}
+
+static int
+copy_read(void *out, int minread, int maxread)
+{
+	int			done = 0;
+
+	while (done < minread)
+	{
+		int			n;
+
+		if (copy_data == NULL || copy_used == copy_len)
+		{
+			if (!copy_next_data())
+				break;
+		}
+		n = Min(copy_len - copy_used, maxread - done);
+		memcpy((char *) out + done, copy_data + copy_used, n);
+		copy_used += n;
+		done += n;
+	}
+	return done;
+}
+
+/* Columns that are stored and not computed, quoted, of the new heap. */
+static char *
+copy_columns(Relation rel, List **names_p)
+{
+	StringInfoData buf;
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	initStringInfo(&buf);
+	*names_p = NIL;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped || att->attgenerated)
+			continue;
+		appendStringInfo(&buf, "%s%s", buf.len ? ", " : "",
+						 quote_identifier(NameStr(att->attname)));
+		*names_p = lappend(*names_p, makeString(pstrdup(NameStr(att->attname))));
+	}
+	return buf.data;
+}
+
+/* Opens the COPY at the source; binary where both sides read it alike. */
+static void
+copy_start(FaMove *move, const char *columns, const char *snapshot,
+		   bool binary)
+{
+	char	   *sql;
+	PGresult   *res;
+
+	fa_remote_exec(copy_conn, 0, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
+				   "SET TRANSACTION SNAPSHOT '%s'", snapshot);
+	sql = psprintf("COPY %s (%s) TO STDOUT%s", move->source_leaf_name, columns,
+				   binary ? " (FORMAT binary)" : "");
+	if (!PQsendQuery(copy_conn->pg, sql))
+		fa_remote_raise(copy_conn, NULL, sql);
+	res = fa_remote_get_result(copy_conn, 0);
+	if (PQresultStatus(res) != PGRES_COPY_OUT)
+		fa_remote_raise(copy_conn, res, sql);
+	PQclear(res);
+}
+
+static void
+copy_finish(void)
+{
+	PGresult   *res;
+
+	while ((res = fa_remote_get_result(copy_conn, 0)) != NULL)
+	{
+		if (PQresultStatus(res) != PGRES_COMMAND_OK)
+			fa_remote_raise(copy_conn, res, "COPY");
+		PQclear(res);
+	}
+	fa_remote_close(copy_conn);
+}
+
+void
+fa_move_copy_rows(FaMove *move, const char *snapshot)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Relation	rel;
+	ParseState *pstate;
+	CopyFromState cstate;
+	List	   *names;
+	List	   *options = NIL;
+	char	   *columns;
+	bool		binary;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	copy_move = move;
+	copy_data = NULL;
+	copy_conn = fa_remote_connect(move->fragment.owner, FA_CONNECT_TIMEOUT_MS);
+	binary = PQserverVersion(copy_conn->pg) / 10000 == FA_PG_MAJOR;
+	rel = table_open(move->heap, RowExclusiveLock);
+	columns = copy_columns(rel, &names);
+	copy_start(move, columns, snapshot, binary);
+	if (binary)
+		options = list_make1(makeDefElem("format", (Node *) makeString("binary"), -1));
+	pstate = make_parsestate(NULL);
+	(void) addRangeTableEntryForRelation(pstate, rel, RowExclusiveLock, NULL,
+										 false, false);
+	cstate = BeginCopyFrom(pstate, rel, NULL, NULL, false, copy_read, names,
+						   options);
+	(void) CopyFrom(cstate);
+	EndCopyFrom(cstate);
+	copy_finish();
+	table_close(rel, NoLock);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+}

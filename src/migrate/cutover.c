@@ -1,0 +1,295 @@
+/*
+ * cutover.c
+ *	  Fence and swap: the last step of a move, on both sides.
+ *
+ *	1. gates closed on both sides: statements that begin now wait outside
+ *	2. destination's bucket SHARE, held by the mover's session
+ *	3. source's bucket SHARE, in the transaction of the swap connection: all
+ *	   that was written is committed, nothing more is written
+ *	4. a marker is flushed to the source's WAL; changes before it are applied
+ *	5. destination's, then source's bucket ACCESS EXCLUSIVE
+ *	6. leaves exchanged on both sides; one cluster transaction commits
+ *
+ * The destination always comes first: its clients hold their own bucket's
+ * lock while they wait at the source, so taking the source first would make
+ * a deadlock over two servers.  No lock is waited for longer than
+ * cutover_lock_timeout, less than deadlock_timeout, so in any local deadlock
+ * the mover is who gives up; it lets go of everything and tries again.
+ *
+ * Changes are applied before step 5 in transactions of their own, so a
+ * transaction begun there has an xid that is newer than every row: it becomes
+ * changed_xid, and a snapshot that sees it sees all rows.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/pg_lsn.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "catalog/table_ddl.h"
+#include "core/settings.h"
+#include "core/spi.h"
+#include "migrate/move.h"
+#include "migrate/stream.h"
+#include "node/cluster_xact.h"
+#include "node/node.h"
+
+#define DRAIN_TIMEOUT_MS 1000
+#define REMOTE_TIMEOUT_MS 10000
+
+static void
+cutover_set_lock_timeout(const FaMove *move)
+{
+	(void) fa_spi_exec("SET LOCAL lock_timeout = " INT64_FORMAT,
+					   fa_setting_int("cutover_lock_timeout",
+									  move->fragment.table_id));
+}
+
+static void
+cutover_lock_here(FaMove *move)
+{
+	LockRelId	relid = {move->fragment.bucket, MyDatabaseId};
+
+	StartTransactionCommand();
+	cutover_set_lock_timeout(move);
+	LockRelationIdForSession(&relid, ShareLock);
+	move->locked_here = true;
+	CommitTransactionCommand();
+}
+
+/* Steps 1 to 4; false when the changes did not end in time. */
+static bool
+cutover_fence(FaMove *move, FaStream *stream, int64 lock_timeout)
+{
+	char	   *marker;
+
+	fa_gate_close(move->fragment.slot);
+	fa_remote_exec(move->control, REMOTE_TIMEOUT_MS,
+				   "SELECT fragaffinity.gate_fragment(" INT64_FORMAT ", true)",
+				   move->fragment.fragment);
+	cutover_lock_here(move);
+	fa_stop_point("move_locked_here");
+	fa_remote_exec(move->swap, REMOTE_TIMEOUT_MS,
+				   "BEGIN; SET LOCAL lock_timeout = " INT64_FORMAT "; "
+				   "LOCK TABLE %s IN SHARE MODE", lock_timeout,
+				   move->bucket_name);
+	fa_stop_point("move_fenced");
+	marker = fa_remote_value(move->control, REMOTE_TIMEOUT_MS,
+							 "SELECT pg_logical_emit_message(true, 'fragaffinity', '')");
+	return fa_stream_drain(stream,
+						   DatumGetLSN(DirectFunctionCall1(pg_lsn_in,
+														   CStringGetDatum(marker))),
+						   DRAIN_TIMEOUT_MS);
+}
+
+/*
+ * Exchanges the leaf of a bucket.  old_leaf is detached; new_leaf, which must
+ * be there and standalone, attached with the same bound.
+ */
+static void
+cutover_exchange(Oid bucket, Oid old_leaf, Oid new_leaf)
+{
+	char	   *bound = fa_table_bound(old_leaf);
+
+	(void) fa_spi_exec("ALTER TABLE %s DETACH PARTITION %s",
+					   fa_table_qualified_name(bucket),
+					   fa_table_qualified_name(old_leaf));
+	CommandCounterIncrement();
+	(void) fa_spi_exec("ALTER TABLE %s ATTACH PARTITION %s %s",
+					   fa_table_qualified_name(bucket),
+					   fa_table_qualified_name(new_leaf), bound);
+	CommandCounterIncrement();
+}
+
+static void
+cutover_update_map(int64 fragment, Oid leaf, int owner, int64 version)
+{
+	(void) fa_spi_exec("UPDATE fragaffinity.fragment SET leaf = %u, owner = %d, "
+					   "version = " INT64_FORMAT ", "
+					   "changed_xid = pg_catalog.pg_current_xact_id() "
+					   "WHERE fragment = " INT64_FORMAT,
+					   leaf, owner, version, fragment);
+	fa_map_note_change(GetTopFullTransactionId());
+	fa_map_invalidate(leaf);
+	fa_map_generation_advance();
+}
+
+/* The destination's side of steps 5 and 6, in the cluster transaction. */
+static void
+cutover_swap_here(FaMove *move)
+{
+	FaFragment *f = &move->fragment;
+
+	cutover_exchange(f->bucket, f->leaf, move->heap);
+	(void) fa_spi_exec("DROP FOREIGN TABLE %s",
+					   fa_table_qualified_name(f->leaf));
+	(void) fa_spi_exec("ALTER TABLE %s DROP CONSTRAINT IF EXISTS "
+					   FA_TABLE_BOUND_CHECK,
+					   fa_table_qualified_name(move->heap));
+	cutover_update_map(f->fragment, move->heap, move->self, f->version + 1);
+	(void) fa_spi_exec("DELETE FROM fragaffinity.cleanup WHERE move = " INT64_FORMAT,
+					   move->move);
+	(void) fa_spi_exec("UPDATE fragaffinity.move SET state = 'done', "
+					   "finished = pg_catalog.clock_timestamp(), "
+					   "changed = pg_catalog.clock_timestamp(), "
+					   "bytes = " INT64_FORMAT ", rounds = %d "
+					   "WHERE move = " INT64_FORMAT,
+					   move->slot->bytes_done, move->slot->rounds, move->move);
+}
+
+/* Steps 5 and 6. */
+static void
+cutover_swap(FaMove *move)
+{
+	FaFragment *f = &move->fragment;
+
+	fa_move_set_phase(move, FA_MOVE_SWITCHING);
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	fa_xact_enlist(move->swap);
+	cutover_set_lock_timeout(move);
+	(void) fa_spi_exec("LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE",
+					   fa_table_qualified_name(f->bucket));
+	fa_stop_point("move_exclusive_here");
+	fa_remote_exec(move->swap, REMOTE_TIMEOUT_MS,
+				   "SELECT fragaffinity.swap_out(" INT64_FORMAT ", "
+				   INT64_FORMAT ", %d, " INT64_FORMAT ")",
+				   f->fragment, f->version, move->self, move->move);
+	cutover_swap_here(move);
+	fa_stop_point("move_swapped");
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	fa_map_generation_advance();
+}
+
+/* Lets go of what the fence took; safe at any step. */
+static void
+cutover_release(FaMove *move, bool swapped)
+{
+	if (move->locked_here)
+	{
+		LockRelId	relid = {move->fragment.bucket, MyDatabaseId};
+
+		UnlockRelationIdForSession(&relid, ShareLock);
+		move->locked_here = false;
+	}
+	if (!swapped)
+		(void) fa_remote_try(move->swap, REMOTE_TIMEOUT_MS, NULL, "ROLLBACK");
+	fa_gate_open(move->fragment.slot);
+	(void) fa_remote_try(move->control, REMOTE_TIMEOUT_MS, NULL,
+						 "SELECT fragaffinity.gate_fragment(" INT64_FORMAT ", false)",
+						 move->fragment.fragment);
+}
+
+static bool
+cutover_error_is_transient(int sqlerrcode)
+{
+	return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
+		sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED;
+}
+
+bool
+fa_cutover_try(FaMove *move, FaStream *stream)
+{
+	MemoryContext context = CurrentMemoryContext;
+	TimestampTz begun = GetCurrentTimestamp();
+	volatile bool swapped = false;
+	int64		lock_timeout;
+
+	StartTransactionCommand();
+	lock_timeout = fa_setting_int("cutover_lock_timeout",
+								  move->fragment.table_id);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	fa_move_set_phase(move, FA_MOVE_FENCING);
+	PG_TRY();
+	{
+		if (cutover_fence(move, stream, lock_timeout))
+		{
+			cutover_swap(move);
+			swapped = true;
+		}
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		MemoryContextSwitchTo(context);
+		cutover_release(move, false);
+		if (!cutover_error_is_transient(error->sqlerrcode))
+			ReThrowError(error);
+		ereport(DEBUG1,
+				(errmsg("cut-over of move " INT64_FORMAT " put off: %s",
+						move->move, error->message)));
+		return false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	cutover_release(move, swapped);
+	if (swapped)
+		move->pause_ms = (GetCurrentTimestamp() - begun) / 1000.0;
+	return swapped;
+}
+
+PG_FUNCTION_INFO_V1(fa_sql_swap_out);
+
+/* The owner's fragment, as the mover knows it; raises when it is not so. */
+static FaFragment *
+swap_out_check(int64 fragment, int64 version)
+{
+	FaFragment *f = fa_map_fragment(fragment);
+
+	if (f == NULL || !f->local || f->version != version)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("fragment " INT64_FORMAT " version " INT64_FORMAT
+						" is not owned by this node", fragment, version),
+				 errhint("The mover's map is out of date; it will be refreshed.")));
+	return f;
+}
+
+/*
+ * swap_out(fragment, version, destination, move): the source's side of steps 5
+ * and 6, called by the mover in the transaction that holds SHARE.
+ */
+Datum
+fa_sql_swap_out(PG_FUNCTION_ARGS)
+{
+	int64		fragment = PG_GETARG_INT64(0);
+	int64		version = PG_GETARG_INT64(1);
+	int			destination = PG_GETARG_INT32(2);
+	int64		move = PG_GETARG_INT64(3);
+	FaFragment *f;
+	char	   *old_name = psprintf("fragaffinity_old_" INT64_FORMAT, move);
+	char	   *remote_name;
+	Oid			remote;
+
+	fa_shmem_require();
+	f = swap_out_check(fragment, version);
+	(void) fa_spi_exec("LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE",
+					   fa_table_qualified_name(f->bucket));
+	f = swap_out_check(fragment, version);
+	remote_name = fa_table_remote_name(get_rel_name(f->bucket));
+	remote = fa_table_create_remote(f, remote_name, destination);
+	cutover_exchange(f->bucket, f->leaf, remote);
+	(void) fa_spi_exec("ALTER TABLE %s RENAME TO %s",
+					   fa_table_qualified_name(f->leaf), old_name);
+	(void) fa_spi_exec("INSERT INTO fragaffinity.cleanup (move, relation, kind) "
+					   "VALUES (" INT64_FORMAT ", %s, 'table')", move,
+					   quote_literal_cstr(fa_table_sibling_name(f->bucket, old_name)));
+	cutover_update_map(fragment, remote, destination, version + 1);
+	fa_stop_point("move_swapped_out");
+	PG_RETURN_VOID();
+}

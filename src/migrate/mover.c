@@ -1,0 +1,387 @@
+/*
+ * mover.c
+ *	  The background worker that runs one move; the steps are in move.h.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "common/pg_prng.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/pg_lsn.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "catalog/table_ddl.h"
+#include "core/settings.h"
+#include "core/spi.h"
+#include "migrate/move.h"
+#include "migrate/stream.h"
+#include "node/node.h"
+
+#define CAUGHT_UP_MS 200		/* a round this short leaves little to drain */
+#define MAX_ROUNDS 1000
+#define SLOT_TIMEOUT_MS 600000	/* waits for transactions of the source */
+#define CONTROL_OPTIONS \
+	"SET synchronous_commit = local; SET tcp_keepalives_idle = 10; " \
+	"SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; " \
+	"SET tcp_user_timeout = 30000"
+
+void
+fa_move_set_phase(FaMove *move, FaMovePhase phase)
+{
+	move->slot->phase = phase;
+	pgstat_report_activity(STATE_RUNNING, fa_move_phase_name(phase));
+}
+
+/* Also in the table, where other nodes and the next start see it. */
+static void
+mover_enter(FaMove *move, FaMovePhase phase)
+{
+	fa_move_set_phase(move, phase);
+	StartTransactionCommand();
+	(void) fa_spi_exec("UPDATE fragaffinity.move SET state = %s, "
+					   "started = coalesce(started, pg_catalog.clock_timestamp()), "
+					   "bytes = " INT64_FORMAT ", rounds = %d, "
+					   "changed = pg_catalog.clock_timestamp() "
+					   "WHERE move = " INT64_FORMAT,
+					   quote_literal_cstr(fa_move_phase_name(phase)),
+					   move->slot->bytes_done, move->slot->rounds, move->move);
+	CommitTransactionCommand();
+	fa_stop_point(psprintf("move_%s", fa_move_phase_name(phase)));
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* Row of the move and what it knows of its fragment. */
+static void
+mover_begin(FaMove *move, MemoryContext context)
+{
+	FaMoverSlot *slot = move->slot;
+	FaFragment *f;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	move->self = fa_node_require_cluster();
+	f = fa_map_fragment(slot->fragment);
+	if (f == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("fragment " INT64_FORMAT " does not exist", slot->fragment)));
+	move->fragment = *f;
+	(void) fa_spi_exec("INSERT INTO fragaffinity.move (move, fragment, source, "
+					   "destination, trigger, path, transport, state, reason, "
+					   "expected_benefit) VALUES (" INT64_FORMAT ", " INT64_FORMAT
+					   ", %d, %d, %s, 'logical', 'stream', 'planned', %s, "
+					   "nullif(%g, 'NaN'))",
+					   move->move, slot->fragment, f->owner, move->self,
+					   quote_literal_cstr(slot->trigger),
+					   quote_literal_cstr(slot->reason), slot->expected_benefit);
+	MemoryContextSwitchTo(context);
+	move->bucket_name = pstrdup(fa_table_qualified_name(f->bucket));
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	if (f->local)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("fragment " INT64_FORMAT " is here already",
+						slot->fragment)));
+}
+
+static void
+mover_connect(FaMove *move, MemoryContext context)
+{
+	FaRows	   *rows;
+
+	StartTransactionCommand();
+	MemoryContextSwitchTo(context);
+	move->control = fa_remote_connect(move->fragment.owner, FA_CONNECT_TIMEOUT_MS);
+	fa_remote_exec(move->control, FA_CONNECT_TIMEOUT_MS, CONTROL_OPTIONS);
+	rows = fa_remote_rows(move->control, 0,
+						  "SELECT leaf, leaf_name, bucket_name, bytes "
+						  "FROM fragaffinity.claim_fragment(" INT64_FORMAT ", " INT64_FORMAT ")",
+						  move->fragment.fragment, move->fragment.version);
+	move->source_leaf = atooid(rows->value[0][0]);
+	move->source_leaf_name = rows->value[0][1];
+	if (strcmp(rows->value[0][2], move->bucket_name) != 0)
+		elog(ERROR, "bucket is %s at the source, %s here",
+			 rows->value[0][2], move->bucket_name);
+	move->slot->bytes_total = strtoll(rows->value[0][3], NULL, 10);
+	move->swap = fa_remote_connect(move->fragment.owner, FA_CONNECT_TIMEOUT_MS);
+	fa_remote_exec(move->swap, FA_CONNECT_TIMEOUT_MS, CONTROL_OPTIONS);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+}
+
+/* The new heap, without indexes; its cleanup record is committed before. */
+static void
+mover_create_heap(FaMove *move)
+{
+	char	   *name;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	name = fa_table_heap_name(get_rel_name(move->fragment.bucket));
+	(void) fa_spi_exec("INSERT INTO fragaffinity.cleanup (move, relation, kind) "
+					   "VALUES (" INT64_FORMAT ", %s, 'table')", move->move,
+					   quote_literal_cstr(fa_table_sibling_name(move->fragment.bucket, name)));
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	name = fa_table_heap_name(get_rel_name(move->fragment.bucket));
+	move->heap = fa_table_create_heap(&move->fragment, name, false);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	fa_stop_point("move_heap_created");
+}
+
+static void
+mover_create_indexes(FaMove *move)
+{
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	fa_table_create_indexes(move->heap, &move->fragment);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	(void) fa_spi_exec("ANALYZE %s", fa_table_qualified_name(move->heap));
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	fa_stop_point("move_copied");
+}
+
+/* Rounds until one is short. */
+static void
+mover_catch_up(FaMove *move, FaStream *stream, TimestampTz deadline)
+{
+	int64		copied = move->slot->bytes_done;
+
+	for (;;)
+	{
+		TimestampTz begun = GetCurrentTimestamp();
+		char	   *lsn = fa_remote_value(move->control, 0,
+										  "SELECT pg_current_wal_flush_lsn()");
+		XLogRecPtr	target = DatumGetLSN(DirectFunctionCall1(pg_lsn_in,
+															 CStringGetDatum(lsn)));
+
+		while (!fa_stream_drain(stream, target, 1000))
+		{
+			move->slot->bytes_done = copied + stream->bytes;
+			if (GetCurrentTimestamp() > deadline)
+				ereport(ERROR,
+						(errcode(ERRCODE_QUERY_CANCELED),
+						 errmsg("move did not catch up within \"move_timeout\"")));
+		}
+		move->slot->bytes_done = copied + stream->bytes;
+		move->slot->rounds++;
+		if (GetCurrentTimestamp() - begun < CAUGHT_UP_MS * 1000)
+			return;
+		if (move->slot->rounds > MAX_ROUNDS)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the source writes faster than the destination applies"),
+					 errhint("Try again at a quieter time.")));
+	}
+}
+
+/* Between two tries the stream is read on, with a growing, jittered pause. */
+static void
+mover_back_off(FaMove *move, FaStream *stream, int attempt)
+{
+	int			max_ms = Min(20 << Min(attempt, 5), 500);
+	int			pause_ms = 1 + (int) (pg_prng_double(&pg_global_prng_state) * max_ms);
+
+	/* a target never reached: applies for that long */
+	(void) fa_stream_drain(stream, PG_UINT64_MAX, pause_ms);
+	move->slot->rounds++;
+}
+
+static void
+mover_cut_over(FaMove *move, FaStream *stream, TimestampTz deadline)
+{
+	int64		attempts;
+
+	mover_enter(move, FA_MOVE_FENCING);
+	StartTransactionCommand();
+	attempts = fa_setting_int("cutover_attempts", move->fragment.table_id);
+	CommitTransactionCommand();
+	for (int i = 1; i <= attempts; i++)
+	{
+		if (fa_cutover_try(move, stream))
+		{
+			fa_move_set_phase(move, FA_MOVE_DONE);
+			return;
+		}
+		if (GetCurrentTimestamp() > deadline)
+			break;
+		mover_back_off(move, stream, i);
+		CHECK_FOR_INTERRUPTS();
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 errmsg("no moment to cut over fragment " INT64_FORMAT
+					" was found in " INT64_FORMAT " tries",
+					move->fragment.fragment, attempts),
+			 errhint("Long transactions on the fragment hold its locks; see pg_stat_activity on both nodes.")));
+}
+
+/* After the decision: what others may like to know. */
+static void
+mover_finish(FaMove *move)
+{
+	fa_stop_point("move_decided");
+	fa_remote_close(move->swap);
+	fa_remote_close(move->control);
+	StartTransactionCommand();
+	(void) fa_spi_exec("UPDATE fragaffinity.move SET pause_ms = %g, "
+					   "changed = pg_catalog.clock_timestamp() "
+					   "WHERE move = " INT64_FORMAT, move->pause_ms, move->move);
+	CommitTransactionCommand();
+	fa_move_announce(move);
+	StartTransactionCommand();
+	(void) fa_spi_exec("UPDATE fragaffinity.move SET announced = true "
+					   "WHERE move = " INT64_FORMAT, move->move);
+	CommitTransactionCommand();
+	ereport(LOG,
+			(errmsg("moved fragment " INT64_FORMAT " to this node: "
+					INT64_FORMAT " bytes, pause %.1f ms",
+					move->fragment.fragment, move->slot->bytes_done,
+					move->pause_ms)));
+}
+
+static void
+mover_work(FaMove *move, MemoryContext context)
+{
+	FaStream   *stream;
+	FaConn	   *conn;
+	char	   *snapshot;
+	TimestampTz deadline;
+
+	mover_begin(move, context);
+	StartTransactionCommand();
+	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+										   fa_setting_float("move_timeout",
+															move->fragment.table_id));
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	mover_enter(move, FA_MOVE_COPYING);
+	mover_connect(move, context);
+	mover_create_heap(move);
+	StartTransactionCommand();
+	MemoryContextSwitchTo(context);
+	conn = fa_remote_connect_replication(move->fragment.owner, FA_CONNECT_TIMEOUT_MS);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	stream = fa_stream_create(conn, move->move, SLOT_TIMEOUT_MS, &snapshot);
+	fa_stop_point("move_slot_created");
+	fa_move_copy_rows(move, snapshot);
+	mover_create_indexes(move);
+	MemoryContextSwitchTo(context);
+	mover_enter(move, FA_MOVE_CATCHING_UP);
+	MemoryContextSwitchTo(context);
+	fa_stream_start(stream, move->source_leaf, fa_apply_create(move->heap));
+	mover_catch_up(move, stream, deadline);
+	mover_cut_over(move, stream, deadline);
+	fa_remote_close(conn);
+	mover_finish(move);
+}
+
+/* The move ended by an error: say so and drop what it made. */
+static void
+mover_failed(FaMove *move, ErrorData *error)
+{
+	bool		cancelled = move->slot->cancel;
+
+	StartTransactionCommand();
+	(void) fa_spi_exec("UPDATE fragaffinity.move SET state = '%s', error = %s, "
+					   "bytes = " INT64_FORMAT ", rounds = %d, "
+					   "finished = pg_catalog.clock_timestamp(), "
+					   "changed = pg_catalog.clock_timestamp() "
+					   "WHERE move = " INT64_FORMAT
+					   " AND state NOT IN ('done', 'failed', 'cancelled')",
+					   cancelled ? "cancelled" : "failed",
+					   quote_literal_cstr(error->hint ?
+										  psprintf("%s (%s)", error->message, error->hint) :
+										  error->message),
+					   move->slot->bytes_done, move->slot->rounds, move->move);
+	CommitTransactionCommand();
+}
+
+void
+fa_move_run(int index)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext,
+												  "fragaffinity move",
+												  ALLOCSET_DEFAULT_SIZES);
+	FaMove	   *move = MemoryContextAllocZero(TopMemoryContext, sizeof(FaMove));
+
+	move->slot = fa_mover_slot(index);
+	move->move = move->slot->move;
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		fa_move_cleanup();
+		mover_work(move, context);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(TopMemoryContext);
+		error = CopyErrorData();
+		EmitErrorReport();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		QueryCancelPending = false;
+		MemoryContextDelete(context);	/* closes the connections */
+		if (ProcDiePending)
+			proc_exit(1);
+		mover_failed(move, error);
+	}
+	PG_END_TRY();
+}
+
+static void
+mover_exit(int code, Datum slot)
+{
+	fa_mover_release(DatumGetInt32(slot));
+}
+
+void
+fa_mover_main(Datum arg)
+{
+	int			index = DatumGetInt32(arg);
+	FaMoverSlot *slot = fa_mover_slot(index);
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGINT, StatementCancelHandler);
+	before_shmem_exit(mover_exit, arg);
+	slot->pid = MyProcPid;
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(slot->dbid, InvalidOid, 0);
+	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET,
+					PGC_S_OVERRIDE);
+	SetConfigOption("fragaffinity.maintenance", "on", PGC_SUSET,
+					PGC_S_OVERRIDE);
+	SetConfigOption("fragaffinity.capture", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("synchronous_commit", "on", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("datestyle", "ISO", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("intervalstyle", "postgres", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("statement_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("idle_in_transaction_session_timeout", "0", PGC_SUSET,
+					PGC_S_OVERRIDE);
+	fa_move_run(index);
+	proc_exit(0);
+}

@@ -1,0 +1,140 @@
+/*
+ * source.c
+ *	  What a mover asks of the fragment's owner.
+ *
+ * A claim is a session's advisory lock, so it ends with the mover's
+ * connection however that ends, and two moves of a fragment exclude each
+ * other at its one owner.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "utils/builtins.h"
+
+#include "catalog/map.h"
+#include "catalog/table_ddl.h"
+#include "core/shmem.h"
+#include "core/spi.h"
+#include "node/node.h"
+
+PG_FUNCTION_INFO_V1(fa_sql_claim_fragment);
+PG_FUNCTION_INFO_V1(fa_sql_check_fragment);
+PG_FUNCTION_INFO_V1(fa_sql_gate_fragment);
+
+#define CLAIM_KEY \
+	"'fragaffinity.fragment'::pg_catalog.regclass::pg_catalog.oid::integer, %d"
+
+static FaFragment *
+source_fragment(int64 fragment, int64 version)
+{
+	FaFragment *f;
+
+	fa_shmem_require();
+	(void) fa_node_require_cluster();
+	f = fa_map_fragment(fragment);
+	if (f == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("fragment " INT64_FORMAT " does not exist", fragment)));
+	if (!f->local || f->version != version)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("fragment " INT64_FORMAT " is no longer on node \"%s\"",
+						fragment, fa_node_find(fa_node_self())->name),
+				 errhint("Try again when this node has heard of its last move.")));
+	return f;
+}
+
+static void
+source_claimed(int64 fragment)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg("fragment " INT64_FORMAT " is already moving", fragment),
+			 errhint("Wait for its move, or end it with fragaffinity.cancel_move().")));
+}
+
+/* check_fragment(fragment, version): raises unless it could be claimed */
+Datum
+fa_sql_check_fragment(PG_FUNCTION_ARGS)
+{
+	int64		fragment = PG_GETARG_INT64(0);
+
+	(void) source_fragment(fragment, PG_GETARG_INT64(1));
+	if (fa_spi_value("SELECT 1 FROM pg_catalog.pg_locks WHERE locktype = 'advisory' "
+					 "AND database = (SELECT oid FROM pg_catalog.pg_database "
+					 "                WHERE datname = current_database()) "
+					 "AND classid = 'fragaffinity.fragment'::pg_catalog.regclass "
+					 "AND objid = %d AND objsubid = 2 AND granted",
+					 (int) fragment))
+		source_claimed(fragment);
+	PG_RETURN_VOID();
+}
+
+/*
+ * claim_fragment(fragment, version, OUT leaf, OUT leaf_name, OUT bucket_name,
+ * OUT bytes)
+ */
+Datum
+fa_sql_claim_fragment(PG_FUNCTION_ARGS)
+{
+	int64		fragment = PG_GETARG_INT64(0);
+	FaFragment *f;
+	TupleDesc	desc;
+	Datum		values[4];
+	bool		nulls[4] = {false};
+	char	   *granted;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	(void) source_fragment(fragment, PG_GETARG_INT64(1));
+	granted = fa_spi_value("SELECT pg_catalog.pg_try_advisory_lock(" CLAIM_KEY ")",
+						   (int) fragment);
+	if (granted == NULL || granted[0] != 't')
+		source_claimed(fragment);
+	/* again, as a move may have ended in between */
+	f = source_fragment(fragment, PG_GETARG_INT64(1));
+	values[0] = ObjectIdGetDatum(f->leaf);
+	values[1] = CStringGetTextDatum(fa_table_qualified_name(f->leaf));
+	values[2] = CStringGetTextDatum(fa_table_qualified_name(f->bucket));
+	values[3] = Int64GetDatum(strtoll(fa_spi_value("SELECT pg_catalog.pg_table_size(%u)",
+												   f->leaf), NULL, 10));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
+													  values, nulls)));
+}
+
+static void
+gate_open_at_exit(int code, Datum slot)
+{
+	fa_gate_open(DatumGetInt32(slot));
+}
+
+/*
+ * gate_fragment(fragment, closed): a gate that was closed opens at the latest
+ * when this session ends.
+ */
+Datum
+fa_sql_gate_fragment(PG_FUNCTION_ARGS)
+{
+	static int	registered = -1;
+	int			slot;
+
+	fa_shmem_require();
+	slot = fa_slot_find(PG_GETARG_INT64(0));
+	if (slot < 0)
+		PG_RETURN_VOID();
+	if (PG_GETARG_BOOL(1))
+	{
+		if (registered != slot)
+			before_shmem_exit(gate_open_at_exit, Int32GetDatum(slot));
+		registered = slot;
+		fa_gate_close(slot);
+	}
+	else
+		fa_gate_open(slot);
+	PG_RETURN_VOID();
+}
