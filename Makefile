@@ -57,6 +57,7 @@ OBJS = \
 	src/capture/transitions.o \
 	src/capture/utility.o \
 	src/predict/archive.o \
+	src/predict/chain.o \
 	src/predict/frame.o \
 	src/predict/history.o \
 	src/predict/linear.o \
@@ -68,6 +69,7 @@ OBJS = \
 	src/predict/predictor.o \
 	src/predict/rates.o \
 	src/predict/season.o \
+	src/predict/slots.o \
 	src/predict/state.o \
 	src/report/chart.o \
 	src/report/data.o \

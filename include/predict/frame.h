@@ -24,7 +24,7 @@
 #define FA_MAX_SITE			20	/* site signals of all models */
 #define FA_MAX_LOCAL		20	/* fragment signals of all models */
 #define FA_MAX_SIGNALS		(FA_MAX_SITE + FA_MAX_LOCAL)
-#define FA_MAX_RATES		24	/* rate signals of all models, constant first */
+#define FA_MAX_RATES		32	/* rate signals of all models, constant first */
 
 typedef struct FaFrame FaFrame;
 typedef struct FaPending FaPending;

@@ -32,7 +32,7 @@ hash_cell(uint64_t seed, int fragment, int node)
 static int64_t
 series_steps(const FaFrame *frame)
 {
-	int64_t		n = 4 * (int64_t) frame->config.max_season;
+	int64_t		n = 8 * (int64_t) frame->config.max_season;
 
 	return n < 64 ? 64 : n > MAX_STEPS ? MAX_STEPS : n;
 }

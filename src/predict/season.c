@@ -3,21 +3,22 @@
  *	  Finds the seasons of a set of series.
  *
  * A season is a lag where a series' autocorrelation has a peak well above
- * what chance gives and above the valley before it, the shortest such lag
- * among near equals (a day, not two), and whose slot means foretell values
- * that they were not computed from.  The series vote, the best lag's slot
- * means are taken out of all of them, and the search repeats on what is left:
- * a week is found behind a day.
+ * what chance gives and above the valley before it, and whose slot means
+ * foretell values that they were not computed from.  The series vote, the
+ * shortest lag of weight wins, its slot means are taken out of all series,
+ * and the search repeats on what is left: a week is found behind a day.
  */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "predict/frame.h"
 
 #define UNKNOWN_BELOW	(-1e29f)
-#define MIN_CYCLES		1.75	/* of a season that must have been seen */
-#define SIGMA			5.0		/* above chance; many lags are tried */
-#define NEAR_EQUAL		0.85
+#define MIN_CYCLES		2.5 	/* of a season that must have been seen */
+#define SIGMA			4.5		/* above chance; many lags are tried */
+#define WORTH			0.4		/* of the highest peak, to be a season first */
+#define WORTH_VOTE		0.3
 #define MIN_GAIN		0.02	/* share of a series' variance foretold */
 #define MAX_CANDIDATES	64
 
@@ -155,41 +156,67 @@ is_peak(const double *rho, int lag, int maxlag)
 	return true;
 }
 
-/* The season of one series, 0 when there is none. */
+/* Is it, but for a little, one that was found? */
+static bool
+was_found(int lag, const int *found, int nfound)
+{
+	for (int i = 0; i < nfound; i++)
+	{
+		if (abs(found[i] - lag) <= 1 + lag / 30)
+			return true;
+	}
+	return false;
+}
+
+/* The next season of one series, 0 when there is none. */
 static int
-find_lag(const double *rho, const double *pairs, int maxlag)
+find_lag(const double *rho, const double *pairs, int maxlag, const int *found,
+		 int nfound)
 {
 	double		inflate = 1;
-	double		valley = 1;
 	double		best = 0;
-	int			lag;
 
 	/* slow swings make chance peaks larger */
-	for (lag = 1; lag <= maxlag && rho[lag] > 0; lag++)
+	for (int lag = 1; lag <= maxlag && rho[lag] > 0; lag++)
 		inflate += 2 * rho[lag] * rho[lag];
 	for (int pass = 0; pass < 2; pass++)
 	{
-		valley = 1;
-		for (lag = 1; lag <= maxlag; lag++)
+		double		valley = 1;
+
+		for (int lag = 1; lag <= maxlag; lag++)
 		{
 			double		chance = SIGMA * sqrt(inflate / (pairs[lag] + 1));
 
 			/* the last lags cannot be told from a slope */
 			if (lag >= 2 && lag < maxlag - lag / 20 && rho[lag] > chance &&
-				rho[lag] - valley > chance && is_peak(rho, lag, maxlag))
+				rho[lag] - valley > chance && is_peak(rho, lag, maxlag) &&
+				!was_found(lag, found, nfound))
 			{
 				if (pass == 0 && rho[lag] > best)
 					best = rho[lag];
-				if (pass == 1 && rho[lag] >= NEAR_EQUAL * best)
+				if (pass == 1 && rho[lag] >= WORTH * best)
 					return lag;
 			}
 			if (rho[lag] < valley)
 				valley = rho[lag];
 		}
-		if (best <= 0)
-			return 0;
 	}
 	return 0;
+}
+
+/* A season near a multiple of a shorter one is that multiple. */
+static int
+snap_lag(int lag, const double *rho, int maxlag, const int *found, int nfound)
+{
+	for (int i = 0; i < nfound && lag > 0; i++)
+	{
+		int			m = (lag + found[i] / 2) / found[i] * found[i];
+
+		if (m > found[i] && m <= maxlag && abs(m - lag) <= 1 + lag / 30 &&
+			rho[m] >= 0.9 * rho[lag])
+			return m;
+	}
+	return lag;
 }
 
 /* Share of the variance that slot means without the value itself foretell. */
@@ -268,7 +295,8 @@ fa_predict_find_seasons(FaFrame *frame, float *series, int nseries, int n,
 	while (found < max)
 	{
 		int			lag[MAX_CANDIDATES];
-		double		best_vote = 0;
+		double		votes[MAX_CANDIDATES];
+		double		most = 0;
 		int			best = 0;
 
 		for (int s = 0; s < nseries; s++)
@@ -278,7 +306,8 @@ fa_predict_find_seasons(FaFrame *frame, float *series, int nseries, int n,
 				continue;
 			autocorrelate(series + (size_t) s * n, n, maxlag, re, im, size,
 						  rho, pairs);
-			lag[s] = find_lag(rho, pairs, maxlag);
+			lag[s] = snap_lag(find_lag(rho, pairs, maxlag, seasons, found),
+							  rho, maxlag, seasons, found);
 			if (lag[s] > max_season)
 				lag[s] = 0;
 		}
@@ -301,16 +330,16 @@ fa_predict_find_seasons(FaFrame *frame, float *series, int nseries, int n,
 				if (gain > MIN_GAIN)
 					vote += gain;
 			}
-			if (vote > best_vote)
-			{
-				best_vote = vote;
-				best = lag[s];
-			}
+			votes[s] = vote;
+			if (vote > most)
+				most = vote;
 		}
-		for (int i = 0; i < found; i++)
+		/* the shortest first: what it leaves shows the longer one */
+		for (int s = 0; s < nseries; s++)
 		{
-			if (seasons[i] == best)
-				best = 0;
+			if (votes[s] > 0 && votes[s] >= WORTH_VOTE * most &&
+				(best == 0 || lag[s] < best))
+				best = lag[s];
 		}
 		if (best == 0)
 			break;
