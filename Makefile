@@ -71,6 +71,9 @@ OBJS = \
 	src/predict/season.o \
 	src/predict/slots.o \
 	src/predict/state.o \
+	src/route/ddl_check.o \
+	src/route/ddl_everywhere.o \
+	src/route/ddl_guard.o \
 	src/report/chart.o \
 	src/report/data.o \
 	src/report/forecast.o \

@@ -378,6 +378,11 @@ RETURNS void LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'fa_sql_analyze_leaves';
 REVOKE ALL ON FUNCTION fragaffinity.analyze_leaves FROM PUBLIC;
 
+CREATE FUNCTION fragaffinity.set_rights(root regclass, statements text)
+RETURNS void LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'fa_sql_set_rights';
+REVOKE ALL ON FUNCTION fragaffinity.set_rights FROM PUBLIC;
+
 CREATE FUNCTION fragaffinity.distribute_table(rel regclass, key name,
 	fragments integer DEFAULT NULL, placement text DEFAULT 'balanced',
 	colocate_with regclass DEFAULT NULL)

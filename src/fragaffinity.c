@@ -14,6 +14,7 @@
 #include "migrate/move.h"
 #include "node/cluster_xact.h"
 #include "node/node.h"
+#include "route/ddl_guard.h"
 #include "worker/worker.h"
 
 PG_MODULE_MAGIC;
@@ -40,5 +41,7 @@ _PG_init(void)
 	fa_shmem_install_hooks();
 	fa_map_init();
 	fa_xact_init();
+	fa_guard_init();
+	fa_guard_stop_database = fa_worker_stop_database;
 	fa_worker_register_launcher();
 }

@@ -1,0 +1,458 @@
+/*
+ * ddl_check.c
+ *	  Which statements may touch a distributed table, and how.
+ *
+ *	runs everywhere		on the root: CREATE INDEX (not unique), DROP INDEX,
+ *						CREATE STATISTICS, COMMENT, and of ALTER TABLE
+ *						OWNER TO, SET STATISTICS
+ *	copied afterwards	GRANT, REVOKE
+ *	passes				DML, COPY, TRUNCATE, ANALYZE, VACUUM, LOCK, REINDEX,
+ *						CLUSTER, and all that is not a distributed table's
+ *	refused				the rest
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "catalog/dependency.h"
+#include "catalog/index.h"
+#include "catalog/namespace.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
+#include "commands/extension.h"
+#include "utils/lsyscache.h"
+
+#include "catalog/map.h"
+#include "catalog/table_ddl.h"
+#include "core/settings.h"
+#include "core/spi.h"
+#include "route/ddl_guard.h"
+
+#define HINT_UNDISTRIBUTE \
+	"Use fragaffinity.undistribute_table first, and distribute the table again afterwards."
+
+/* The table that an index or an owned sequence belongs to, or the table. */
+static Oid
+table_of(Oid rel)
+{
+	Oid			table;
+	int32		column;
+
+	switch (get_rel_relkind(rel))
+	{
+		case RELKIND_INDEX:
+		case RELKIND_PARTITIONED_INDEX:
+			table = IndexGetRelation(rel, true);
+			return OidIsValid(table) ? table : rel;
+		case RELKIND_SEQUENCE:
+			if (sequenceIsOwned(rel, DEPENDENCY_AUTO, &table, &column) ||
+				sequenceIsOwned(rel, DEPENDENCY_INTERNAL, &table, &column))
+				return table;
+			return rel;
+		default:
+			return rel;
+	}
+}
+
+/* Of the distributed table that the relation belongs to, or InvalidOid. */
+static Oid
+managed_root(Oid rel)
+{
+	ListCell   *lc;
+	Oid			table;
+
+	if (!OidIsValid(rel) || rel < FirstNormalObjectId)
+		return InvalidOid;
+	table = table_of(rel);
+	if (fa_map_table(table))
+		return table;
+	if (!fa_table_is_managed(table))
+		return InvalidOid;
+	foreach(lc, get_partition_ancestors(table))
+		if (fa_map_table(lfirst_oid(lc)))
+			return lfirst_oid(lc);
+	return table;
+}
+
+static Oid
+managed_root_named(const RangeVar *name)
+{
+	if (name == NULL)
+		return InvalidOid;
+	return managed_root(RangeVarGetRelid(name, NoLock, true));
+}
+
+static void
+refuse(const char *what, Oid root, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("%s is not supported on distributed table \"%s\"", what,
+					get_rel_name(root)),
+			 errhint("%s", hint ? hint : HINT_UNDISTRIBUTE)));
+}
+
+/* Raises if the name is a distributed table's. */
+static void
+refuse_named(const char *what, const RangeVar *name)
+{
+	Oid			root = managed_root_named(name);
+
+	if (OidIsValid(root))
+		refuse(what, root, NULL);
+}
+
+/* A CASCADE may have reached our catalog before. */
+static bool
+catalog_exists(void)
+{
+	static const char *const needed[] = {
+		"distributed_table", "distributed_table_rel_key", "fragment",
+		"fragment_leaf_key", "fragment_bucket_idx", "local_node"
+	};
+	Oid			schema = get_namespace_oid("fragaffinity", true);
+
+	if (!OidIsValid(schema) || !fa_extension_exists())
+		return false;
+	for (int i = 0; i < lengthof(needed); i++)
+		if (!OidIsValid(get_relname_relid(needed[i], schema)))
+			return false;
+	return true;
+}
+
+void
+fa_ddl_check_drop(Oid rel)
+{
+	Oid			root;
+
+	if (creating_extension || !catalog_exists())
+		return;
+	root = managed_root(rel);
+	if (!OidIsValid(root))
+		return;
+	if (rel == root)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot drop distributed table \"%s\"",
+						get_rel_name(rel)),
+				 errhint("Use fragaffinity.undistribute_table first: it leaves a plain table here and none on other nodes.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("cannot drop \"%s\": it belongs to distributed table \"%s\"",
+					get_rel_name(rel), get_rel_name(root)),
+			 errhint(HINT_UNDISTRIBUTE)));
+}
+
+/* Without us tables stay as they are, if the user insists; but not without
+ * postgres_fdw. */
+static void
+check_drop_extension(DropStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->objects)
+	{
+		char	   *name = strVal(lfirst(lc));
+		bool		ours = strcmp(name, "fragaffinity") == 0;
+
+		if ((ours ? stmt->behavior != DROP_CASCADE :
+			 strcmp(name, "postgres_fdw") == 0) &&
+			fa_spi_value("SELECT 1 FROM fragaffinity.distributed_table"))
+			ereport(ERROR,
+					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+					 errmsg("cannot drop extension \"%s\" while tables are distributed",
+							name),
+					 errhint("Use fragaffinity.undistribute_table on each table first.")));
+	}
+}
+
+static FaDdlAction
+check_drop(DropStmt *stmt)
+{
+	ListCell   *lc;
+	Oid			ours = InvalidOid;
+
+	if (stmt->removeType == OBJECT_EXTENSION)
+	{
+		check_drop_extension(stmt);
+		return FA_DDL_PASS;
+	}
+	if (stmt->removeType != OBJECT_TABLE && stmt->removeType != OBJECT_INDEX &&
+		stmt->removeType != OBJECT_FOREIGN_TABLE &&
+		stmt->removeType != OBJECT_SEQUENCE)
+		return FA_DDL_PASS;
+	foreach(lc, stmt->objects)
+	{
+		Oid			rel = RangeVarGetRelid(makeRangeVarFromNameList(lfirst(lc)),
+										   NoLock, true);
+		Oid			root = managed_root(rel);
+
+		if (!OidIsValid(root))
+			continue;
+		ours = root;
+		if (stmt->removeType != OBJECT_INDEX || stmt->concurrent ||
+			list_length(stmt->objects) > 1 || table_of(rel) != root)
+			fa_ddl_check_drop(rel);
+	}
+	return OidIsValid(ours) ? FA_DDL_EVERYWHERE : FA_DDL_PASS;
+}
+
+static FaDdlAction
+check_alter_table(AlterTableStmt *stmt, List **roots_p)
+{
+	Oid			rel = RangeVarGetRelid(stmt->relation, NoLock, true);
+	Oid			root = managed_root(rel);
+	ListCell   *lc;
+
+	/* ATTACH of a managed relation to a stranger cannot be: it has a parent. */
+	if (!OidIsValid(root))
+	{
+		foreach(lc, stmt->cmds)
+		{
+			AlterTableCmd *cmd = lfirst(lc);
+
+			if (cmd->subtype == AT_AddInherit)
+				refuse_named("inheritance", castNode(RangeVar, cmd->def));
+		}
+		return FA_DDL_PASS;
+	}
+	if (rel != root)
+		refuse("ALTER of a part or index", root, NULL);
+	foreach(lc, stmt->cmds)
+	{
+		AlterTableCmd *cmd = lfirst(lc);
+
+		if (cmd->subtype != AT_ChangeOwner && cmd->subtype != AT_SetStatistics)
+			refuse("this form of ALTER TABLE", root, NULL);
+		if (cmd->subtype == AT_ChangeOwner)
+			*roots_p = list_make1_oid(root);
+	}
+	return FA_DDL_EVERYWHERE;
+}
+
+static FaDdlAction
+check_index(IndexStmt *stmt)
+{
+	Oid			rel = RangeVarGetRelid(stmt->relation, NoLock, true);
+	Oid			root = managed_root(rel);
+
+	if (!OidIsValid(root))
+		return FA_DDL_PASS;
+	if (rel != root)
+		refuse("an index on a part", root,
+			   "Create it on the table itself: a part loses it when it moves.");
+	if (stmt->concurrent)
+		refuse("CREATE INDEX CONCURRENTLY", root,
+			   "Create the index without CONCURRENTLY.");
+	if (stmt->unique || stmt->primary || stmt->isconstraint)
+		refuse("a new unique index", root, NULL);
+	return FA_DDL_EVERYWHERE;
+}
+
+static FaDdlAction
+check_statistics(CreateStatsStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->relations)
+	{
+		Oid			rel;
+		Oid			root;
+
+		if (!IsA(lfirst(lc), RangeVar))
+			continue;
+		rel = RangeVarGetRelid(lfirst_node(RangeVar, lc), NoLock, true);
+		root = managed_root(rel);
+		if (!OidIsValid(root))
+			continue;
+		if (rel != root)
+			refuse("CREATE STATISTICS on a part", root, NULL);
+		if (stmt->defnames == NIL)
+			refuse("a statistics object without a name", root,
+				   "Name it, so that it is the same on every node.");
+		return FA_DDL_EVERYWHERE;
+	}
+	return FA_DDL_PASS;
+}
+
+static FaDdlAction
+check_comment(CommentStmt *stmt)
+{
+	List	   *name;
+	Oid			rel;
+
+	switch (stmt->objtype)
+	{
+		case OBJECT_TABLE:
+		case OBJECT_INDEX:
+		case OBJECT_SEQUENCE:
+			name = castNode(List, stmt->object);
+			break;
+		case OBJECT_COLUMN:
+		case OBJECT_TABCONSTRAINT:
+			name = list_copy(castNode(List, stmt->object));
+			name = list_truncate(name, list_length(name) - 1);
+			break;
+		default:
+			return FA_DDL_PASS;
+	}
+	if (name == NIL)
+		return FA_DDL_PASS;
+	rel = RangeVarGetRelid(makeRangeVarFromNameList(name), NoLock, true);
+	if (!OidIsValid(managed_root(rel)))
+		return FA_DDL_PASS;
+	/* Of parts, each node has its own. */
+	return table_of(rel) == managed_root(rel) ? FA_DDL_EVERYWHERE : FA_DDL_PASS;
+}
+
+static FaDdlAction
+check_grant(GrantStmt *stmt, List **roots_p)
+{
+	ListCell   *lc;
+
+	if (stmt->objtype != OBJECT_TABLE)
+		return FA_DDL_PASS;
+	if (stmt->targtype == ACL_TARGET_OBJECT)
+	{
+		foreach(lc, stmt->objects)
+		{
+			Oid			rel = RangeVarGetRelid(lfirst_node(RangeVar, lc),
+											   NoLock, true);
+			Oid			root = managed_root(rel);
+
+			if (!OidIsValid(root) || get_rel_relkind(rel) == RELKIND_SEQUENCE)
+				continue;
+			if (rel != root)
+				refuse("GRANT or REVOKE on a part", root,
+					   "Name the table itself: its parts follow.");
+			*roots_p = list_append_unique_oid(*roots_p, root);
+		}
+	}
+	else if (stmt->targtype == ACL_TARGET_ALL_IN_SCHEMA)
+	{
+		foreach(lc, stmt->objects)
+		{
+			Oid			schema = get_namespace_oid(strVal(lfirst(lc)), true);
+			FaRows	   *rows;
+
+			rows = fa_spi_rows("SELECT t.rel::pg_catalog.oid "
+							   "FROM fragaffinity.distributed_table t "
+							   "JOIN pg_catalog.pg_class c ON c.oid = t.rel "
+							   "WHERE c.relnamespace = %u", schema);
+			for (int i = 0; i < rows->nrows; i++)
+				*roots_p = lappend_oid(*roots_p, atooid(rows->value[i][0]));
+		}
+	}
+	return FA_DDL_PASS;
+}
+
+/* CREATE TABLE under a distributed one. */
+static void
+check_create(CreateStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->inhRelations)
+		refuse_named("a new partition or child", lfirst_node(RangeVar, lc));
+}
+
+static void
+check_rename(RenameStmt *stmt)
+{
+	if (stmt->renameType == OBJECT_SCHEMA)
+	{
+		char	   *table;
+
+		table = fa_spi_value("SELECT t.rel FROM fragaffinity.fragment f "
+							 "JOIN fragaffinity.distributed_table t USING (table_id) "
+							 "JOIN pg_catalog.pg_class c ON c.oid = f.bucket "
+							 "WHERE c.relnamespace = %u LIMIT 1",
+							 get_namespace_oid(stmt->subname, true));
+		if (table)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("schema \"%s\" cannot be renamed: it holds distributed table \"%s\"",
+							stmt->subname, table),
+					 errhint(HINT_UNDISTRIBUTE)));
+	}
+	else if (stmt->relation)
+		refuse_named("RENAME", stmt->relation);
+}
+
+FaDdlAction
+fa_ddl_check(Node *statement, List **roots_p)
+{
+	switch (nodeTag(statement))
+	{
+		case T_AlterTableStmt:
+		case T_RenameStmt:
+		case T_AlterObjectSchemaStmt:
+		case T_IndexStmt:
+		case T_CreateTrigStmt:
+		case T_RuleStmt:
+		case T_CreatePolicyStmt:
+		case T_AlterPolicyStmt:
+		case T_CreateStatsStmt:
+		case T_CreateStmt:
+		case T_CreateForeignTableStmt:
+		case T_DropStmt:
+		case T_GrantStmt:
+		case T_CommentStmt:
+		case T_AlterSeqStmt:
+			break;
+		default:
+			return FA_DDL_PASS;
+	}
+	/* A script of some extension may be our own, half run. */
+	if (creating_extension || !fa_extension_exists())
+		return FA_DDL_PASS;
+	switch (nodeTag(statement))
+	{
+		case T_AlterTableStmt:
+			return check_alter_table((AlterTableStmt *) statement, roots_p);
+		case T_RenameStmt:
+			check_rename((RenameStmt *) statement);
+			break;
+		case T_AlterObjectSchemaStmt:
+			refuse_named("SET SCHEMA",
+						 ((AlterObjectSchemaStmt *) statement)->relation);
+			break;
+		case T_IndexStmt:
+			return check_index((IndexStmt *) statement);
+		case T_CreateTrigStmt:
+			refuse_named("CREATE TRIGGER",
+						 ((CreateTrigStmt *) statement)->relation);
+			break;
+		case T_RuleStmt:
+			refuse_named("CREATE RULE", ((RuleStmt *) statement)->relation);
+			break;
+		case T_CreatePolicyStmt:
+			refuse_named("CREATE POLICY",
+						 ((CreatePolicyStmt *) statement)->table);
+			break;
+		case T_AlterPolicyStmt:
+			refuse_named("ALTER POLICY",
+						 ((AlterPolicyStmt *) statement)->table);
+			break;
+		case T_CreateStatsStmt:
+			return check_statistics((CreateStatsStmt *) statement);
+		case T_CreateStmt:
+			check_create((CreateStmt *) statement);
+			break;
+		case T_CreateForeignTableStmt:
+			check_create(&((CreateForeignTableStmt *) statement)->base);
+			break;
+		case T_DropStmt:
+			return check_drop((DropStmt *) statement);
+		case T_GrantStmt:
+			return check_grant((GrantStmt *) statement, roots_p);
+		case T_CommentStmt:
+			return check_comment((CommentStmt *) statement);
+		case T_AlterSeqStmt:
+			refuse_named("ALTER SEQUENCE",
+						 ((AlterSeqStmt *) statement)->sequence);
+			break;
+		default:
+			break;
+	}
+	return FA_DDL_PASS;
+}

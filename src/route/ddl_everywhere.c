@@ -1,0 +1,184 @@
+/*
+ * ddl_everywhere.c
+ *	  DDL on a distributed table, on all nodes in one cluster transaction.
+ *
+ * The statement has run here, with the user's own rights.  The others get its
+ * text, under the same search_path and role, so that nobody may do there what
+ * he may not do here.
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "catalog/map.h"
+#include "catalog/table_ddl.h"
+#include "catalog/table_text.h"
+#include "core/spi.h"
+#include "node/cluster_xact.h"
+#include "node/node.h"
+#include "route/ddl_guard.h"
+
+PG_FUNCTION_INFO_V1(fa_sql_set_rights);
+
+void
+fa_ddl_everywhere_begin(void)
+{
+	FaDdlState	state;
+
+	fa_ddl_begin(&state);
+	fa_xact_lock_cluster();
+	fa_ddl_end(&state);
+}
+
+/* The schemas that unqualified names are looked up in now. */
+static char *
+current_search_path(void)
+{
+	StringInfoData buf;
+	ListCell   *lc;
+
+	initStringInfo(&buf);
+	foreach(lc, fetch_search_path(false))
+	{
+		char	   *name = get_namespace_name(lfirst_oid(lc));
+
+		if (name)
+			appendStringInfo(&buf, "%s%s", buf.len ? ", " : "",
+							 quote_identifier(name));
+	}
+	if (buf.len == 0)
+		appendStringInfoString(&buf, "pg_catalog");
+	return buf.data;
+}
+
+void
+fa_ddl_everywhere(const char *query_string, PlannedStmt *pstmt)
+{
+	/* -1: unknown; a length of 0: the rest of the string */
+	const char *text = query_string + Max(pstmt->stmt_location, 0);
+	char	   *sql = pnstrdup(text, pstmt->stmt_len > 0 ? pstmt->stmt_len :
+							   strlen(text));
+	char	   *path = current_search_path();
+	const char *role = quote_identifier(GetUserNameFromId(GetUserId(), false));
+	FaDdlState	state;
+
+	fa_ddl_begin(&state);
+	fa_xact_exec_all("SET LOCAL search_path = %s", path);
+	fa_xact_exec_all("SET LOCAL ROLE %s", role);
+	fa_xact_exec_all("%s", sql);
+	fa_xact_exec_all("SET LOCAL ROLE NONE");
+	fa_xact_exec_all("SET LOCAL search_path = pg_catalog");
+	fa_ddl_end(&state);
+}
+
+/* Statements that leave a relation with no grants but its owner's. */
+static List *
+revoke_all(Oid rel, const char *name)
+{
+	List	   *list = NIL;
+	FaRows	   *rows;
+
+	rows = fa_spi_rows("SELECT DISTINCT CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE"
+					   "  pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(x.grantee)) END "
+					   "FROM (SELECT grantee FROM pg_catalog.pg_class c,"
+					   "        pg_catalog.aclexplode(c.relacl) WHERE c.oid = %u"
+					   "      UNION"
+					   "      SELECT grantee FROM pg_catalog.pg_attribute a,"
+					   "        pg_catalog.aclexplode(a.attacl) WHERE a.attrelid = %u) x",
+					   rel, rel);
+	for (int i = 0; i < rows->nrows; i++)
+		list = lappend(list, psprintf("REVOKE ALL ON %s FROM %s CASCADE", name,
+									  rows->value[i][0]));
+	return list;
+}
+
+/*
+ * Makes the grants of a relation on this node those that the statements say;
+ * also called on peers, see fa_sql_set_rights.
+ */
+static void
+set_grants(Oid rel, List *grants)
+{
+	char	   *name = fa_table_qualified_name(rel);
+	ListCell   *lc;
+
+	fa_ddl_run(revoke_all(rel, name));
+	if (grants == NIL)			/* never granted: as the owner has it */
+		fa_spi_exec("GRANT ALL ON %s TO %s", name,
+					fa_spi_value("SELECT pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(relowner)) "
+								 "FROM pg_catalog.pg_class WHERE oid = %u", rel));
+	foreach(lc, grants)
+		fa_spi_exec("%s", (char *) lfirst(lc));
+}
+
+static void
+copy_to_parts(Oid root)
+{
+	FaRows	   *rows;
+
+	rows = fa_spi_rows("SELECT f.bucket::pg_catalog.oid, f.leaf::pg_catalog.oid "
+					   "FROM fragaffinity.fragment f "
+					   "JOIN fragaffinity.distributed_table t USING (table_id) "
+					   "WHERE t.rel = %u", root);
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		Oid			bucket = atooid(rows->value[i][0]);
+		Oid			leaf = atooid(rows->value[i][1]);
+		char	   *name = fa_table_qualified_name(bucket);
+
+		fa_ddl_run(fa_text_owner(root, name));
+		fa_ddl_run(fa_text_owner(root, fa_table_qualified_name(leaf)));
+		set_grants(bucket, fa_text_grants(root, name));
+	}
+}
+
+/* set_rights(root, statements): from the node where they were changed. */
+Datum
+fa_sql_set_rights(PG_FUNCTION_ARGS)
+{
+	Oid			root = PG_GETARG_OID(0);
+	FaDdlState	state;
+	FaRows	   *rows;
+	List	   *grants = NIL;
+
+	if (!superuser() || fa_map_table(root) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be superuser to set the grants of a distributed table")));
+	fa_ddl_begin(&state);
+	rows = fa_spi_rows("SELECT x FROM pg_catalog.jsonb_array_elements_text(%s) x",
+					   quote_literal_cstr(text_to_cstring(PG_GETARG_TEXT_PP(1))));
+	for (int i = 0; i < rows->nrows; i++)
+		grants = lappend(grants, rows->value[i][0]);
+	set_grants(root, grants);
+	copy_to_parts(root);
+	fa_ddl_end(&state);
+	PG_RETURN_VOID();
+}
+
+void
+fa_ddl_copy_rights(Oid root)
+{
+	FaDdlState	state;
+	StringInfoData array;
+	char	   *name;
+	ListCell   *lc;
+
+	fa_ddl_begin(&state);
+	fa_xact_lock_cluster();
+	name = fa_table_qualified_name(root);
+	initStringInfo(&array);
+	foreach(lc, fa_text_grants(root, name))
+		appendStringInfo(&array, "%s%s", array.len ? ", " : "",
+						 quote_literal_cstr(lfirst(lc)));
+	copy_to_parts(root);
+	fa_xact_exec_all("SELECT fragaffinity.set_rights(%s::pg_catalog.regclass,"
+					 " pg_catalog.to_jsonb(ARRAY[%s]::pg_catalog.text[])::pg_catalog.text)",
+					 quote_literal_cstr(name), array.data);
+	fa_ddl_end(&state);
+}

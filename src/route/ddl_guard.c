@@ -1,0 +1,151 @@
+/*
+ * ddl_guard.c
+ *	  Hooks that keep DDL from breaking distributed tables.
+ *
+ * A statement that would leave the nodes with different tables is refused,
+ * or runs on all of them in one cluster transaction; ddl_check.c knows which.
+ * What a CASCADE reaches shows only when it is dropped, so there is a hook
+ * for that too.  Our own DDL runs with fragaffinity.maintenance on, and is let
+ * through.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "tcop/utility.h"
+#include "utils/guc.h"
+
+#include "core/settings.h"
+#include "route/ddl_guard.h"
+
+void		(*fa_guard_stop_database) (Oid dbid) = NULL;
+
+static ProcessUtility_hook_type prev_process_utility = NULL;
+static object_access_hook_type prev_object_access = NULL;
+
+static void
+run_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+			ProcessUtilityContext context, ParamListInfo params,
+			QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+{
+	if (prev_process_utility)
+		prev_process_utility(pstmt, queryString, readOnlyTree, context,
+							 params, queryEnv, dest, qc);
+	else
+		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context,
+								params, queryEnv, dest, qc);
+}
+
+static void
+stop_database(const char *name)
+{
+	Oid			dbid = get_database_oid(name, true);
+
+	if (fa_guard_stop_database && OidIsValid(dbid))
+		fa_guard_stop_database(dbid);
+}
+
+/* Databases that must have no other session: ours leave. */
+static void
+release_database(Node *statement)
+{
+	ListCell   *lc;
+
+	switch (nodeTag(statement))
+	{
+		case T_DropdbStmt:
+			stop_database(castNode(DropdbStmt, statement)->dbname);
+			break;
+		case T_CreatedbStmt:
+			foreach(lc, castNode(CreatedbStmt, statement)->options)
+			{
+				DefElem    *option = lfirst(lc);
+
+				if (strcmp(option->defname, "template") == 0 && option->arg)
+					stop_database(defGetString(option));
+			}
+			break;
+		case T_RenameStmt:
+			if (castNode(RenameStmt, statement)->renameType == OBJECT_DATABASE)
+				stop_database(castNode(RenameStmt, statement)->subname);
+			break;
+		case T_AlterDatabaseStmt:
+			foreach(lc, castNode(AlterDatabaseStmt, statement)->options)
+			{
+				DefElem    *option = lfirst(lc);
+
+				if (strcmp(option->defname, "tablespace") == 0)
+					stop_database(castNode(AlterDatabaseStmt, statement)->dbname);
+			}
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+guard_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+			  ProcessUtilityContext context, ParamListInfo params,
+			  QueryEnvironment *queryEnv, DestReceiver *dest,
+			  QueryCompletion *qc)
+{
+	Node	   *statement = pstmt->utilityStmt;
+	FaDdlAction action = FA_DDL_PASS;
+	List	   *roots = NIL;
+	int			guc_level = 0;
+	ListCell   *lc;
+
+	if (!fa_maintenance && context != PROCESS_UTILITY_SUBCOMMAND)
+	{
+		release_database(statement);
+		if (IsTransactionState())
+			action = fa_ddl_check(statement, &roots);
+	}
+	if (action == FA_DDL_EVERYWHERE)
+	{
+		fa_ddl_everywhere_begin();
+		guc_level = NewGUCNestLevel();
+		(void) set_config_option("fragaffinity.maintenance", "on", PGC_SUSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+								 false);
+	}
+	run_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv,
+				dest, qc);
+	if (action == FA_DDL_EVERYWHERE)
+	{
+		AtEOXact_GUC(true, guc_level);
+		fa_ddl_everywhere(queryString, pstmt);
+	}
+	if (roots)
+		CommandCounterIncrement();
+	foreach(lc, roots)
+		fa_ddl_copy_rights(lfirst_oid(lc));
+}
+
+static void
+guard_object_access(ObjectAccessType access, Oid classId, Oid objectId,
+					int subId, void *arg)
+{
+	if (prev_object_access)
+		prev_object_access(access, classId, objectId, subId, arg);
+	if (access != OAT_DROP || classId != RelationRelationId || subId != 0 ||
+		fa_maintenance)
+		return;
+	/* Transient heaps and the like. */
+	if (((ObjectAccessDrop *) arg)->dropflags & PERFORM_DELETION_INTERNAL)
+		return;
+	fa_ddl_check_drop(objectId);
+}
+
+void
+fa_guard_init(void)
+{
+	prev_process_utility = ProcessUtility_hook;
+	ProcessUtility_hook = guard_utility;
+	prev_object_access = object_access_hook;
+	object_access_hook = guard_object_access;
+}
