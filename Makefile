@@ -91,7 +91,6 @@ OBJS = \
 	src/migrate/apply.o \
 	src/migrate/copy.o \
 	src/migrate/cutover.o \
-	src/migrate/decode.o \
 	src/migrate/move.o \
 	src/migrate/mover.o \
 	src/migrate/mover_slots.o \

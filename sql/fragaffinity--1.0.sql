@@ -108,7 +108,8 @@ CREATE TABLE fragaffinity.cleanup (
 	cleanup		bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	move		bigint NOT NULL,
 	relation	text NOT NULL,		-- qualified, quoted name
-	kind		text NOT NULL CHECK (kind IN ('table', 'foreign table'))
+	kind		text NOT NULL CHECK (kind IN ('table', 'publication')),
+	fragment	bigint				-- of a publication: due when unclaimed
 );
 
 -- History.  Coordinator: all nodes; others: their own until collected.
@@ -596,8 +597,8 @@ CREATE FUNCTION fragaffinity.check_fragment(fragment bigint, version bigint)
 RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_check_fragment' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.claim_fragment(
-	fragment bigint, version bigint, OUT leaf oid, OUT leaf_name text,
-	OUT bucket_name text, OUT bytes bigint)
+	fragment bigint, version bigint, move bigint, OUT leaf_name text,
+	OUT bucket_name text, OUT publication text, OUT bytes bigint)
 AS 'MODULE_PATHNAME', 'fa_sql_claim_fragment' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.gate_fragment(fragment bigint, closed boolean)
 RETURNS void
@@ -622,7 +623,7 @@ REVOKE ALL ON FUNCTION fragaffinity.move_fragment(bigint, name, boolean) FROM PU
 REVOKE ALL ON FUNCTION fragaffinity.cancel_move(bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.request_move(bigint, name, text, text, double precision) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.check_fragment(bigint, bigint) FROM PUBLIC;
-REVOKE ALL ON FUNCTION fragaffinity.claim_fragment(bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.claim_fragment(bigint, bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.gate_fragment(bigint, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.swap_out(bigint, bigint, integer, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.fragment_moved(bigint, integer, bigint, text) FROM PUBLIC;

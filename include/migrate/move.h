@@ -95,8 +95,8 @@ typedef struct FaMove
 	int			self;
 	FaConn	   *control;		/* source: claim, positions */
 	FaConn	   *swap;			/* source: fence and swap */
-	Oid			source_leaf;
 	char	   *source_leaf_name;
+	char	   *publication;	/* of the source's leaf */
 	char	   *bucket_name;	/* qualified, equal on both sides */
 	Oid			heap;			/* new leaf */
 	bool		locked_here;	/* session holds SHARE on our bucket */
@@ -116,6 +116,9 @@ struct FaStream;
  * not to be had in time: nothing has changed, the stream goes on.
  */
 extern bool fa_cutover_try(FaMove *move, struct FaStream *stream);
+
+/* in source.c: the publication of a move ends; in a transaction */
+extern void fa_source_unpublish(int64 move);
 
 /* in announce.c: tells the other nodes; unreachable ones are left out. */
 extern void fa_move_announce(FaMove *move);

@@ -39,8 +39,9 @@ typedef struct FaStream
 extern FaStream *fa_stream_create(FaConn *conn, int64 move, int timeout_ms,
 								  char **snapshot_p);
 
-/* Starts sending changes of the source's leaf. */
-extern void fa_stream_start(FaStream *stream, Oid source_leaf, FaApply *apply);
+/* Starts sending changes of the publication's one table, the leaf. */
+extern void fa_stream_start(FaStream *stream, const char *publication,
+							FaApply *apply);
 
 /*
  * Applies until the source has sent everything up to target; false after

@@ -1,6 +1,18 @@
 /*
  * apply.c
- *	  Applies a leaf's changes (changes.h) to the heap at the destination.
+ *	  Applies a leaf's changes to the heap at the destination.
+ *
+ * The stream is pgoutput's, protocol version 1 (documented in "Logical
+ * Replication Message Formats"), of a publication with one table:
+ *
+ *	B ... begin		C ... commit
+ *	R relation: its columns' names, before the first row and when they change
+ *	I relid 'N' row
+ *	U relid ['K' key | 'O' old row] 'N' row
+ *	D relid 'K' key | 'O' old row
+ *	T truncate
+ *	row: int16 n, then n times 'n' null | 'u' unchanged, stored outside the
+ *	row | 't' int32 length, text
  *
  * The heap has the columns of the source's leaf, perhaps in another order:
  * they are matched by name.  Nobody else writes to it, so a row to update or
@@ -25,7 +37,6 @@
 #include "utils/snapmgr.h"
 
 #include "core/fa_compat.h"
-#include "migrate/changes.h"
 #include "migrate/stream.h"
 
 struct FaApply
@@ -204,18 +215,50 @@ apply_find(FaApply *apply)
 						RelationGetRelationName(apply->rel))));
 }
 
+/*
+ * Completes what to look for.  The stream leaves out generated columns, but a
+ * full replica identity compares all.
+ */
+static void
+apply_complete_key(FaApply *apply)
+{
+	TupleDesc	desc = RelationGetDescr(apply->rel);
+
+	if (desc->constr && desc->constr->has_generated_stored &&
+		apply->rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL)
+		ExecComputeStoredGenerated(apply->target, apply->estate, apply->key,
+								   CMD_INSERT);
+}
+
+/* Old row or key, if the message has one; false when the new row follows. */
+static bool
+apply_read_key(FaApply *apply, StringInfo msg)
+{
+	int			kind = pq_getmsgbyte(msg);
+
+	if (kind == 'N')
+		return false;
+	if (kind != 'K' && kind != 'O')
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("invalid kind of row in the change stream: %d", kind)));
+	apply_read_row(apply, msg, apply->key, NULL);
+	apply_complete_key(apply);
+	return true;
+}
+
 static void
 apply_update(FaApply *apply, StringInfo msg)
 {
-	StringInfoData peek;
 	EPQState	epqstate;
 
-	if (pq_getmsgbyte(msg) == 'o')
-		apply_read_row(apply, msg, apply->key, NULL);
+	if (apply_read_key(apply, msg))
+		(void) pq_getmsgbyte(msg);	/* 'N' */
 	else
 	{
 		/* the key did not change: it is in the new row */
-		peek = *msg;
+		StringInfoData peek = *msg;
+
 		apply_read_row(apply, &peek, apply->key, NULL);
 	}
 	apply_find(apply);
@@ -231,7 +274,7 @@ apply_delete(FaApply *apply, StringInfo msg)
 {
 	EPQState	epqstate;
 
-	apply_read_row(apply, msg, apply->key, NULL);
+	(void) apply_read_key(apply, msg);
 	apply_find(apply);
 	EvalPlanQualInit(&epqstate, apply->estate, NULL, NIL, -1);
 	ExecSimpleRelationDelete(apply->target, apply->estate, &epqstate,
@@ -243,9 +286,11 @@ static void
 apply_change(FaApply *apply, int kind, StringInfo msg)
 {
 	apply->estate->es_output_cid = GetCurrentCommandId(true);
+	(void) pq_getmsgint(msg, 4);	/* relation: there is only one */
 	switch (kind)
 	{
 		case 'I':
+			(void) pq_getmsgbyte(msg);	/* 'N' */
 			apply_read_row(apply, msg, apply->row, NULL);
 			ExecSimpleRelationInsert(apply->target, apply->estate, apply->row);
 			break;
@@ -270,14 +315,12 @@ static void
 apply_describe(FaApply *apply, StringInfo msg)
 {
 	MemoryContext old = MemoryContextSwitchTo(apply->context);
-	int			version = pq_getmsgbyte(msg);
 	int			n;
 
-	if (version != FA_CHANGES_VERSION)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("the source sends version %d of the change stream, not %d",
-						version, FA_CHANGES_VERSION)));
+	(void) pq_getmsgint(msg, 4);	/* relation */
+	(void) pq_getmsgstring(msg);	/* schema */
+	(void) pq_getmsgstring(msg);	/* name */
+	(void) pq_getmsgbyte(msg);	/* replica identity */
 	n = pq_getmsgint(msg, 2);
 	if (n > MaxHeapAttributeNumber)
 		ereport(ERROR,
@@ -285,7 +328,12 @@ apply_describe(FaApply *apply, StringInfo msg)
 				 errmsg("the source announces %d columns", n)));
 	apply->column = palloc(sizeof(char *) * Max(n, 1));
 	for (int i = 0; i < n; i++)
+	{
+		(void) pq_getmsgbyte(msg);	/* part of the key? */
 		apply->column[i] = pstrdup(pq_getmsgstring(msg));
+		(void) pq_getmsgint(msg, 4);	/* type */
+		(void) pq_getmsgint(msg, 4);	/* its modifier */
+	}
 	apply->ncolumns = n;
 	MemoryContextSwitchTo(old);
 	if (apply->rel)
@@ -329,7 +377,7 @@ fa_apply_message(FaApply *apply, StringInfo msg)
 {
 	int			kind = pq_getmsgbyte(msg);
 
-	if (kind != 'B' && kind != 'R' && apply->rel == NULL)
+	if (strchr("IUDTC", kind) && apply->rel == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("change outside a transaction in the stream")));
@@ -352,6 +400,9 @@ fa_apply_message(FaApply *apply, StringInfo msg)
 			break;
 		case 'C':
 			apply_commit(apply);
+			break;
+		case 'Y':				/* a type's name: columns are text */
+		case 'O':				/* where the change came from */
 			break;
 		default:
 			ereport(ERROR,

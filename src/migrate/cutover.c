@@ -281,6 +281,7 @@ fa_sql_swap_out(PG_FUNCTION_ARGS)
 	(void) fa_spi_exec("LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE",
 					   fa_table_qualified_name(f->bucket));
 	f = swap_out_check(fragment, version);
+	fa_source_unpublish(move);
 	remote_name = fa_table_remote_name(get_rel_name(f->bucket));
 	remote = fa_table_create_remote(f, remote_name, destination);
 	cutover_exchange(f->bucket, f->leaf, remote);

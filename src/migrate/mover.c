@@ -81,7 +81,7 @@ mover_begin(FaMove *move, MemoryContext context)
 					   "destination, trigger, path, transport, state, reason, "
 					   "expected_benefit) VALUES (" INT64_FORMAT ", " INT64_FORMAT
 					   ", %d, %d, %s, 'logical', 'stream', 'planned', %s, "
-					   "nullif(%g, 'NaN'))",
+					   "nullif('%g'::pg_catalog.float8, 'NaN'))",
 					   move->move, slot->fragment, f->owner, move->self,
 					   quote_literal_cstr(slot->trigger),
 					   quote_literal_cstr(slot->reason), slot->expected_benefit);
@@ -107,14 +107,16 @@ mover_connect(FaMove *move, MemoryContext context)
 	move->control = fa_remote_connect(move->fragment.owner, FA_CONNECT_TIMEOUT_MS);
 	fa_remote_exec(move->control, FA_CONNECT_TIMEOUT_MS, CONTROL_OPTIONS);
 	rows = fa_remote_rows(move->control, 0,
-						  "SELECT leaf, leaf_name, bucket_name, bytes "
-						  "FROM fragaffinity.claim_fragment(" INT64_FORMAT ", " INT64_FORMAT ")",
-						  move->fragment.fragment, move->fragment.version);
-	move->source_leaf = atooid(rows->value[0][0]);
-	move->source_leaf_name = rows->value[0][1];
-	if (strcmp(rows->value[0][2], move->bucket_name) != 0)
+						  "SELECT leaf_name, bucket_name, publication, bytes "
+						  "FROM fragaffinity.claim_fragment(" INT64_FORMAT ", "
+						  INT64_FORMAT ", " INT64_FORMAT ")",
+						  move->fragment.fragment, move->fragment.version,
+						  move->move);
+	move->source_leaf_name = rows->value[0][0];
+	if (strcmp(rows->value[0][1], move->bucket_name) != 0)
 		elog(ERROR, "bucket is %s at the source, %s here",
-			 rows->value[0][2], move->bucket_name);
+			 rows->value[0][1], move->bucket_name);
+	move->publication = rows->value[0][2];
 	move->slot->bytes_total = strtoll(rows->value[0][3], NULL, 10);
 	move->swap = fa_remote_connect(move->fragment.owner, FA_CONNECT_TIMEOUT_MS);
 	fa_remote_exec(move->swap, FA_CONNECT_TIMEOUT_MS, CONTROL_OPTIONS);
@@ -290,7 +292,7 @@ mover_work(FaMove *move, MemoryContext context)
 	MemoryContextSwitchTo(context);
 	mover_enter(move, FA_MOVE_CATCHING_UP);
 	MemoryContextSwitchTo(context);
-	fa_stream_start(stream, move->source_leaf, fa_apply_create(move->heap));
+	fa_stream_start(stream, move->publication, fa_apply_create(move->heap));
 	mover_catch_up(move, stream, deadline);
 	mover_cut_over(move, stream, deadline);
 	fa_remote_close(conn);

@@ -5,7 +5,8 @@
  * Cleanup records are written before their relation (destination) or with
  * the swap that retires it (source).  One is due when no mover here works
  * on its move: the destination's mover deletes its record when it succeeds,
- * so a record without a mover is garbage on either side.
+ * so a record without a mover is garbage on either side.  A publication at
+ * the source is due when nobody holds the claim on its fragment.
  */
 #include "postgres.h"
 
@@ -55,7 +56,7 @@ cleanup_drop(const char *id, const char *relation, const char *kind)
 					id) == 0)
 		return;
 	(void) fa_spi_exec("DROP %s IF EXISTS %s",
-					   strcmp(kind, "table") == 0 ? "TABLE" : "FOREIGN TABLE",
+					   strcmp(kind, "table") == 0 ? "TABLE" : "PUBLICATION",
 					   relation);
 }
 
@@ -71,7 +72,12 @@ fa_move_cleanup(void)
 	StartTransactionCommand();
 	MemoryContextSwitchTo(context);
 	cleanup_fail_moves();
-	rows = fa_spi_rows("SELECT cleanup, relation, kind, move FROM fragaffinity.cleanup "
+	rows = fa_spi_rows("SELECT cleanup, relation, kind, move FROM fragaffinity.cleanup c "
+					   "WHERE kind = 'table' OR NOT EXISTS ("
+					   " SELECT FROM pg_catalog.pg_locks l "
+					   " WHERE l.locktype = 'advisory' AND l.objsubid = 2 "
+					   " AND l.classid = 'fragaffinity.fragment'::pg_catalog.regclass "
+					   " AND l.objid = c.fragment::integer) "
 					   "ORDER BY cleanup");
 	CommitTransactionCommand();
 	for (int i = 0; i < rows->nrows; i++)

@@ -19,6 +19,7 @@
 #include "catalog/table_ddl.h"
 #include "core/shmem.h"
 #include "core/spi.h"
+#include "migrate/move.h"
 #include "node/node.h"
 
 PG_FUNCTION_INFO_V1(fa_sql_claim_fragment);
@@ -76,8 +77,34 @@ fa_sql_check_fragment(PG_FUNCTION_ARGS)
 }
 
 /*
- * claim_fragment(fragment, version, OUT leaf, OUT leaf_name, OUT bucket_name,
- * OUT bytes)
+ * Publishes the leaf for the mover's slot.  The record goes with it: should
+ * the mover die, the worker finds a record whose claim nobody holds.
+ */
+static char *
+source_publish(const FaFragment *f, int64 move)
+{
+	char	   *name = psprintf("fragaffinity_" INT64_FORMAT, move);
+
+	(void) fa_spi_exec("INSERT INTO fragaffinity.cleanup (move, relation, kind, fragment) "
+					   "VALUES (" INT64_FORMAT ", %s, 'publication', " INT64_FORMAT ")",
+					   move, quote_literal_cstr(name), f->fragment);
+	(void) fa_spi_exec("CREATE PUBLICATION %s FOR TABLE %s", name,
+					   fa_table_qualified_name(f->leaf));
+	return name;
+}
+
+void
+fa_source_unpublish(int64 move)
+{
+	(void) fa_spi_exec("DROP PUBLICATION IF EXISTS fragaffinity_" INT64_FORMAT,
+					   move);
+	(void) fa_spi_exec("DELETE FROM fragaffinity.cleanup WHERE move = " INT64_FORMAT
+					   " AND kind = 'publication'", move);
+}
+
+/*
+ * claim_fragment(fragment, version, move, OUT leaf_name, OUT bucket_name,
+ * OUT publication, OUT bytes)
  */
 Datum
 fa_sql_claim_fragment(PG_FUNCTION_ARGS)
@@ -98,9 +125,9 @@ fa_sql_claim_fragment(PG_FUNCTION_ARGS)
 		source_claimed(fragment);
 	/* again, as a move may have ended in between */
 	f = source_fragment(fragment, PG_GETARG_INT64(1));
-	values[0] = ObjectIdGetDatum(f->leaf);
-	values[1] = CStringGetTextDatum(fa_table_qualified_name(f->leaf));
-	values[2] = CStringGetTextDatum(fa_table_qualified_name(f->bucket));
+	values[0] = CStringGetTextDatum(fa_table_qualified_name(f->leaf));
+	values[1] = CStringGetTextDatum(fa_table_qualified_name(f->bucket));
+	values[2] = CStringGetTextDatum(source_publish(f, PG_GETARG_INT64(2)));
 	values[3] = Int64GetDatum(strtoll(fa_spi_value("SELECT pg_catalog.pg_table_size(%u)",
 												   f->leaf), NULL, 10));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),

@@ -34,7 +34,7 @@ fa_stream_create(FaConn *conn, int64 move, int timeout_ms, char **snapshot_p)
 							MyProcPid);
 	rows = fa_remote_rows(conn, timeout_ms,
 						  "CREATE_REPLICATION_SLOT %s "
-						  "TEMPORARY LOGICAL fragaffinity (SNAPSHOT 'export')",
+						  "TEMPORARY LOGICAL pgoutput (SNAPSHOT 'export')",
 						  stream->slot);
 	if (rows->nrows != 1 || rows->ncols < 3)
 		elog(ERROR, "unexpected answer to CREATE_REPLICATION_SLOT");
@@ -66,12 +66,13 @@ stream_feedback(FaStream *stream, bool ask)
 }
 
 void
-fa_stream_start(FaStream *stream, Oid source_leaf, FaApply *apply)
+fa_stream_start(FaStream *stream, const char *publication, FaApply *apply)
 {
 	PGconn	   *pg = stream->conn->pg;
 	char	   *sql = psprintf("START_REPLICATION SLOT %s LOGICAL %X/%X "
-							   "(relation '%u')", stream->slot,
-							   LSN_FORMAT_ARGS(stream->position), source_leaf);
+							   "(proto_version '1', publication_names '%s')",
+							   stream->slot,
+							   LSN_FORMAT_ARGS(stream->position), publication);
 	PGresult   *res;
 
 	stream->apply = apply;
