@@ -35,6 +35,7 @@
 
 #define RETRY_FIRST_MS 250
 #define RETRY_LAST_MS 5000
+#define SUSPECT_MS 3000			/* silent for so long: counts as down */
 
 typedef enum PeerState
 {
@@ -65,6 +66,7 @@ typedef struct Peer
 	PostgresPollingStatusType poll; /* while connecting */
 	bool		flush;			/* output is left to send */
 	TimestampTz deadline;		/* while connecting or busy */
+	TimestampTz suspect_at;		/* while busy; 0: already suspected */
 	TimestampTz retry_at;		/* while down */
 	int			failures;		/* attempts since the last success */
 	char		address[64];	/* that worked last, for a host name */
@@ -216,6 +218,8 @@ peer_send(Peer *p)
 	int			rc;
 
 	p->state = PEER_BUSY;
+	p->suspect_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												SUSPECT_MS);
 	p->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 											  FA_POOL_QUERY_TIMEOUT_MS);
 	if (!PQsendQuery(p->conn, p->first->sql) ||
@@ -323,6 +327,17 @@ peer_advance(Peer *p, TimestampTz now, TimestampTz next)
 	if ((p->state == PEER_CONNECTING || p->state == PEER_BUSY) &&
 		now >= p->deadline)
 		peer_lost(p);
+	if (p->state == PEER_BUSY && p->suspect_at != 0)
+	{
+		/* others should not wait for it as long as we do */
+		if (now >= p->suspect_at)
+		{
+			fa_node_health_set(p->node, -1);
+			p->suspect_at = 0;
+		}
+		else
+			next = Min(next, p->suspect_at);
+	}
 	if (p->state == PEER_DOWN)
 	{
 		if (now >= p->retry_at)
