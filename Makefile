@@ -22,6 +22,7 @@ OBJS = \
 	src/node/cluster_xact.o \
 	src/node/health.o \
 	src/node/node.o \
+	src/node/peer.o \
 	src/node/peer_pool.o \
 	src/node/remote.o \
 	src/node/resolver.o \
