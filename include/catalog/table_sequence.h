@@ -44,6 +44,12 @@ extern char *fa_sequence_json(List *sequences);
 extern List *fa_sequence_parse(const char *json);
 
 /*
+ * Sequences of a distributed table as they were kept, with the names and
+ * grants of now, and last the largest value that is known to be in use.
+ */
+extern List *fa_sequence_current(Oid rel, const char *json);
+
+/*
  * Statements that make them, before and after CREATE TABLE of "table"
  * (quoted) and before its owner is set.  node 0: as on a table of one node,
  * with the stored increment.

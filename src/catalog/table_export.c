@@ -43,7 +43,7 @@ export_table(FaConn *conn, char **row)
 	int			table_id = atoi(row[0]);
 	Oid			rel = atooid(row[1]);
 	List	   *tree = fa_tree_read(rel);
-	List	   *sequences = fa_sequence_list(rel);
+	List	   *sequences = fa_sequence_current(rel, row[6]);
 	ListCell   *lc;
 
 	fa_refuse_sequences(rel, sequences);
@@ -76,7 +76,7 @@ fa_table_export(int node)
 
 	fa_ddl_begin(&state);
 	rows = fa_spi_rows("SELECT table_id, rel::pg_catalog.oid, key, colocation,"
-					   "  placement, definition "
+					   "  placement, definition, definition->>'sequences' "
 					   "FROM fragaffinity.distributed_table ORDER BY table_id");
 	for (int i = 0; i < rows->nrows; i++)
 	{

@@ -163,6 +163,41 @@ fa_sequence_parse(const char *json)
 	return list;
 }
 
+/*
+ * A sequence that nobody drew from since stays where it was.
+ */
+List *
+fa_sequence_current(Oid rel, const char *json)
+{
+	List	   *now = fa_sequence_list(rel);
+	List	   *sequences = fa_sequence_parse(json);
+	ListCell   *lc;
+
+	foreach(lc, sequences)
+	{
+		FaSequence *s = lfirst(lc);
+		ListCell   *nc;
+
+		foreach(nc, now)
+		{
+			FaSequence *n = lfirst(nc);
+			char	   *last;
+
+			if (strcmp(n->column, s->column) != 0)
+				continue;
+			s->oid = n->oid;
+			s->schema = n->schema;
+			s->name = n->name;
+			s->grants = n->grants;
+			last = fa_spi_value("SELECT pg_catalog.pg_sequence_last_value(%u)",
+								n->oid);
+			if (last)
+				s->last = Max(s->last, to_int64(last));
+		}
+	}
+	return sequences;
+}
+
 /* First value above last for a node; of the table's own step for node 0. */
 static int64
 sequence_start(const FaSequence *s, int node)

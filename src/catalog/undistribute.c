@@ -113,40 +113,6 @@ lock_peers(Gathering *g)
 	}
 }
 
-/*
- * Sequences as they were made, at the largest value that any node has given
- * out.  A sequence that nobody drew from since stays where it was.
- */
-static void
-read_sequences(Gathering *g, const char *stored)
-{
-	List	   *now = fa_sequence_list(g->rel);
-	ListCell   *lc;
-
-	g->sequences = fa_sequence_parse(stored);
-	foreach(lc, g->sequences)
-	{
-		FaSequence *s = lfirst(lc);
-		ListCell   *nc;
-
-		foreach(nc, now)
-		{
-			FaSequence *n = lfirst(nc);
-			char	   *last;
-
-			if (strcmp(n->column, s->column) != 0)
-				continue;
-			s->schema = n->schema;
-			s->name = n->name;
-			s->grants = n->grants;
-			last = fa_spi_value("SELECT pg_catalog.pg_sequence_last_value(%u)",
-								n->oid);
-			if (last)
-				s->last = Max(s->last, strtoi64(last, NULL, 10));
-		}
-	}
-}
-
 static void
 read_table(Gathering *g)
 {
@@ -162,7 +128,7 @@ read_table(Gathering *g)
 	g->unique = rows->value[0][2];
 	g->options = rows->value[0][3];
 	g->qualified = fa_table_qualified_name(g->rel);
-	read_sequences(g, rows->value[0][4]);
+	g->sequences = fa_sequence_current(g->rel, rows->value[0][4]);
 	g->tree = fa_tree_read(g->rel);
 	g->fragments = fa_map_fragments(g->table_id);
 	foreach(lc, g->fragments)
