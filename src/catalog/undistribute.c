@@ -55,12 +55,8 @@ static void
 refuse_moving(int table_id, FaConn *conn)
 {
 	static const char query[] =
-	"SELECT f.fragment FROM fragaffinity.fragment f WHERE f.table_id = %d"
-	" AND (EXISTS (SELECT FROM fragaffinity.outgoing o"
-	"              WHERE o.fragment = f.fragment)"
-	"   OR EXISTS (SELECT FROM fragaffinity.move m"
-	"              WHERE m.fragment = f.fragment"
-	"                AND m.state NOT IN ('done', 'failed', 'cancelled'))) LIMIT 1";
+	"SELECT fragment FROM fragaffinity.fragments "
+	"WHERE table_id = %d AND state = 'moving' LIMIT 1";
 	char	   *sql = psprintf(query, table_id);
 	char	   *moving = conn ? fa_remote_value(conn, 0, "%s", sql) :
 		fa_spi_value("%s", sql);
