@@ -3,7 +3,7 @@
 # server variable, every view.  Run from the top of the tree.
 #
 #   perl test/docs.pl            checks, as TAP
-#   perl test/docs.pl --print    prints the tables of doc/settings.md
+#   perl test/docs.pl --write    renews the tables of doc/settings.md
 use strict;
 use warnings;
 use Test::More;
@@ -56,12 +56,25 @@ sub variables
 
 sub row { my @cells = @_; return "| `$cells[0]` | " . join(' | ', @cells[ 1 .. $#cells ]) . ' |' }
 
-if (@ARGV && $ARGV[0] eq '--print')
+sub table
 {
-	print "| setting | default | per table | meaning |\n| --- | --- | --- | --- |\n";
-	print row(@$_), "\n" for settings();
-	print "\n| variable | default | set at | meaning |\n| --- | --- | --- | --- |\n";
-	print row(@$_), "\n" for variables();
+	my ($head, @rows) = @_;
+	my $rule = join ' | ', map { '---' } split / \| /, $head;
+	return join "\n", "| $head |", "| $rule |", map { row(@$_) } @rows;
+}
+
+if (@ARGV && $ARGV[0] eq '--write')
+{
+	my $page = slurp('doc/settings.md');
+	for my $table (table('setting | default | per table | meaning', settings()),
+		table('variable | default | set at | meaning', variables()))
+	{
+		my ($head) = $table =~ /^(.*)/;
+		$page =~ s/^\Q$head\E(?:\n\|[^\n]*)*/$table/m or die "no table \"$head\"";
+	}
+	open my $fh, '>', 'doc/settings.md' or die "could not write doc/settings.md: $!";
+	print $fh $page;
+	close $fh;
 	exit;
 }
 
@@ -75,7 +88,7 @@ sub check_rows
 	s/ +/ /g for @missing;
 	@missing = grep { index($settings_page, $_) < 0 } @missing;
 	ok(@rows > 0 && !@missing, $name)
-	  or diag("doc/settings.md lacks (perl test/docs.pl --print):\n",
+	  or diag("doc/settings.md lacks (perl test/docs.pl --write):\n",
 		map { "$_\n" } @missing);
 }
 
