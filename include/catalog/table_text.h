@@ -56,6 +56,7 @@ extern List *fa_tree_create(List *tree, List *sequences, int node,
 							const char *key, const char *options);
 extern List *fa_tree_finish(List *tree);
 extern char *fa_tree_options(Oid root);
+extern char *fa_tree_identities(Oid root);
 extern char *fa_tree_move_away(List *tree);
 
 /* in table_text.c */

@@ -89,4 +89,12 @@ fa_pgstat_inserted(Oid relid)
 #define fa_relation_primary_key(rel) RelationGetPrimaryKeyIndex(rel)
 #endif
 
+/* 16 replaced the ownership checks of each kind by one. */
+#if PG_VERSION_NUM >= 160000
+#define fa_owns_relation(rel, role) \
+	object_ownercheck(RelationRelationId, rel, role)
+#else
+#define fa_owns_relation(rel, role) pg_class_ownercheck(rel, role)
+#endif
+
 #endif							/* FA_CORE_FA_COMPAT_H */

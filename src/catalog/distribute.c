@@ -18,6 +18,7 @@
 
 #include "access/relation.h"
 #include "access/xact.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "commands/tablecmds.h"
@@ -36,6 +37,7 @@
 #include "catalog/table_move.h"
 #include "catalog/table_sequence.h"
 #include "catalog/table_text.h"
+#include "core/fa_compat.h"
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "core/spi.h"
@@ -69,7 +71,7 @@ fa_table_check_owner(Oid rel)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", rel)));
-	if (!pg_class_ownercheck(rel, GetUserId()))
+	if (!fa_owns_relation(rel, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER,
 					   get_relkind_objtype(get_rel_relkind(rel)),
 					   get_rel_name(rel));
@@ -251,9 +253,11 @@ distribute(Distribution *d)
 	int			n = 0;
 	ListCell   *lc;
 
-	definition = psprintf("{\"unique\": %s, \"options\": %s, \"sequences\": %s}",
+	definition = psprintf("{\"unique\": %s, \"options\": %s, \"sequences\": %s,"
+						  " \"identities\": %s}",
 						  fa_text_unique(d->rel), fa_tree_options(d->rel),
-						  fa_sequence_json(d->sequences));
+						  fa_sequence_json(d->sequences),
+						  fa_tree_identities(d->rel));
 	schema = make_tables(d);
 	run_everywhere(psprintf("INSERT INTO fragaffinity.distributed_table"
 							"  (table_id, rel, key, colocation, placement, definition) "

@@ -169,6 +169,25 @@ fa_tree_options(Oid root)
 						"FROM o WHERE options <> ''", root, root);
 }
 
+/* Replica identities that are not the default, as statements, as jsonb. */
+char *
+fa_tree_identities(Oid root)
+{
+	return fa_spi_value("SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.format("
+						"    'ALTER TABLE %%I.%%I REPLICA IDENTITY %%s', n.nspname, c.relname,"
+						"    CASE c.relreplident WHEN 'f' THEN 'FULL' WHEN 'n' THEN 'NOTHING'"
+						"      ELSE 'USING INDEX ' || (SELECT pg_catalog.quote_ident(x.relname)"
+						"        FROM pg_catalog.pg_index i"
+						"        JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid"
+						"       WHERE i.indrelid = c.oid AND i.indisreplident) END)), '[]') "
+						"FROM (SELECT relid FROM pg_catalog.pg_partition_tree(%u)"
+						"      UNION SELECT %u) p "
+						"JOIN pg_catalog.pg_class c ON c.oid = p.relid AND c.relkind = 'r'"
+						"  AND c.relreplident IN ('f', 'n', 'i') "
+						"JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace",
+						root, root);
+}
+
 /*
  * Frees the names: tables, their indexes, constraints and sequences go to a
  * schema made for that, whose name is returned.

@@ -48,6 +48,7 @@ typedef struct Gathering
 	List	   *bucket_names;	/* of char *, quoted, as peers have them */
 	char	   *unique;
 	char	   *options;
+	List	   *identities;		/* of char *, statements */
 	List	   *sequences;
 } Gathering;
 
@@ -125,6 +126,11 @@ read_table(Gathering *g)
 	g->options = rows->value[0][3];
 	g->qualified = fa_table_qualified_name(g->rel);
 	g->sequences = fa_sequence_current(g->rel, rows->value[0][4]);
+	rows = fa_spi_rows("SELECT pg_catalog.jsonb_array_elements_text(definition->'identities') "
+					   "FROM fragaffinity.distributed_table WHERE rel = %u",
+					   g->rel);
+	for (int i = 0; i < rows->nrows; i++)
+		g->identities = lappend(g->identities, rows->value[i][0]);
 	g->tree = fa_tree_read(g->rel);
 	g->fragments = fa_map_fragments(g->table_id);
 	foreach(lc, g->fragments)
@@ -175,6 +181,7 @@ gather(Gathering *g)
 	gather_rows(g);
 	plain = fa_table_oid(g->qualified);
 	fa_unique_create(plain, g->unique, NULL);
+	fa_ddl_run(g->identities);
 
 	forget = psprintf("DELETE FROM fragaffinity.fragment WHERE table_id = %d; "
 					  "DELETE FROM fragaffinity.setting WHERE table_id = %d; "
