@@ -571,7 +571,8 @@ CREATE FUNCTION fragaffinity.report(
 	"from" timestamptz DEFAULT pg_catalog.now() - '1 day'::pg_catalog.interval,
 	"to" timestamptz DEFAULT pg_catalog.now()) RETURNS text
 AS 'MODULE_PATHNAME', 'fa_sql_report'
-LANGUAGE C STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+LANGUAGE C STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET extra_float_digits = 1;
 REVOKE ALL ON FUNCTION fragaffinity.report(timestamptz, timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION fragaffinity.report(timestamptz, timestamptz) TO pg_monitor;
 

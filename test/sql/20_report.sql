@@ -92,6 +92,15 @@ SELECT page() ~ '<b>&|west\t|</svg></svg>|<west>' AS unescaped,
 	   page() LIKE '%because &lt;west&gt; &quot;wants&quot; it%' AS reason_escaped;
 SELECT page() ~ '[^\x01-\x7f]' AS beyond_ascii, page() ~* '<script|https?://' AS script_or_link;
 SELECT length(page()) < 200000 AS small;
+-- a client's settings change nothing
+SELECT page() AS usual \gset
+SET extra_float_digits = -15;
+SET datestyle = German;
+SET intervalstyle = sql_standard;
+SELECT page() = :'usual' AS same;
+RESET extra_float_digits;
+RESET datestyle;
+RESET intervalstyle;
 
 -- a coordinator elsewhere is named
 UPDATE fragaffinity.local_node SET coordinator = 2;
