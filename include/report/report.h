@@ -19,6 +19,7 @@
 #define FA_REPORT_MAX_FRAGMENTS 20	/* rows of a heat map */
 #define FA_REPORT_MAX_CELLS 5800	/* of all heat maps together */
 #define FA_REPORT_FORECASTS 6	/* fragments drawn against their forecast */
+#define FA_REPORT_MAX_TABLES 20
 #define FA_REPORT_MAX_TICKS 16
 
 /* Sums over accesses. */
@@ -57,6 +58,13 @@ typedef struct FaReportFragment
 	int		   *owner;			/* [bin]: node id at its end */
 } FaReportFragment;
 
+typedef struct FaReportTable
+{
+	char	   *name;
+	int			fragments;
+	FaReportSums total;
+} FaReportTable;
+
 typedef struct FaReport
 {
 	StringInfo	out;
@@ -86,6 +94,8 @@ typedef struct FaReport
 
 	FaReportFragment *fragments;	/* busiest, most accesses first */
 	int			nfragments;
+	FaReportTable *tables;		/* busiest, most accesses first */
+	int			ntables;
 	int			fragments_known;	/* in the catalog */
 	int			fragments_used; /* with accesses in the range */
 	double		forecast_ahead; /* seconds; 0: no forecasts kept */

@@ -259,6 +259,16 @@ add_fragment(FaReport *report, char **value)
 }
 
 static void
+add_table(FaReport *report, char **value)
+{
+	FaReportTable *table = &report->tables[report->ntables++];
+
+	table->fragments = atoi(value[2]);
+	table->name = value[8];
+	read_sums(&table->total, value + 3);
+}
+
+static void
 add_bin(FaReport *report, char **value)
 {
 	FaReportNode *node = fa_report_node(report, atoi(value[2]));
@@ -329,12 +339,22 @@ load_totals(FaReport *report)
 					   " unmoved_calls, t.rel::text "
 					   "FROM busiest b LEFT JOIN place p USING (fragment) "
 					   "LEFT JOIN fragaffinity.distributed_table t "
-					   "USING (table_id) ORDER BY 1, 4 DESC, 2",
+					   "USING (table_id) "
+					   "UNION ALL (SELECT 'd', table_id, count(*)::int,"
+					   " sum(calls), sum(remote_calls), sum(elapsed_ms),"
+					   " sum(remote_elapsed_ms), sum(unmoved_calls), t.rel::text "
+					   "FROM place p JOIN fragaffinity.distributed_table t "
+					   "USING (table_id) LEFT JOIN (SELECT * FROM agg "
+					   "WHERE by_fragment = 1) a USING (fragment) "
+					   "GROUP BY table_id, t.rel HAVING sum(calls) > 0 "
+					   "ORDER BY 4 DESC, 2 LIMIT %d) ORDER BY 1, 4 DESC, 2",
 					   start, fa_report_bin_sql(report, "step"),
-					   report->range_sql, FA_REPORT_MAX_FRAGMENTS);
+					   report->range_sql, FA_REPORT_MAX_FRAGMENTS,
+					   FA_REPORT_MAX_TABLES);
 
 	report->fragments = palloc0(sizeof(FaReportFragment) *
 								FA_REPORT_MAX_FRAGMENTS);
+	report->tables = palloc0(sizeof(FaReportTable) * FA_REPORT_MAX_TABLES);
 	for (int i = 0; i < rows->nrows; i++)
 	{
 		char	  **value = rows->value[i];
@@ -343,6 +363,8 @@ load_totals(FaReport *report)
 			add_bin(report, value);
 		else if (value[0][0] == 'f')
 			add_fragment(report, value);
+		else if (value[0][0] == 'd')
+			add_table(report, value);
 		else
 		{
 			report->fragments_used = atoi(value[1]);

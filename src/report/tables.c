@@ -124,6 +124,34 @@ write_share_bar(FaReport *report, const FaReportFragment *fragment)
 }
 
 static void
+write_tables(FaReport *report)
+{
+	static const char *const heads[] = {
+		"Table", "Fragments", "Accesses", "Local share", "Without moves",
+		"Local access", "Remote access"
+	};
+	StringInfo	out = report->out;
+
+	fa_report_section(report, "tables", "Tables", NULL);
+	fa_html_table_begin(out, NULL, heads, lengthof(heads), 1);
+	for (int i = 0; i < report->ntables; i++)
+	{
+		appendStringInfoString(out, "<tr>");
+		fa_html_cell_text(out, report->tables[i].name);
+		cell_begin(out);
+		fa_html_exact(out, report->tables[i].fragments);
+		cell_end(out);
+		cell_sums(out, &report->tables[i].total);
+		appendStringInfoString(out, "</tr>\n");
+	}
+	fa_html_table_end(out);
+	if (report->ntables == FA_REPORT_MAX_TABLES)
+		appendStringInfo(out, "<p class=\"note\">The busiest %d.</p>\n",
+						 FA_REPORT_MAX_TABLES);
+	fa_report_section_end(report);
+}
+
+static void
 write_fragments(FaReport *report)
 {
 	static const char *const heads[] = {
@@ -257,7 +285,9 @@ write_settings(FaReport *report)
 void
 fa_report_tables(FaReport *report)
 {
-	if (!report->empty)
+	if (report->ntables > 0)
+		write_tables(report);
+	if (report->nfragments > 0)
 		write_fragments(report);
 	write_recommendations(report);
 	write_nodes(report);
