@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_authid.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -163,7 +164,13 @@ cluster_prepare(void)
 {
 	ListCell   *lc;
 	char	   *gid;
+	Oid			user;
+	int			sec_context;
 
+	/* Whoever commits: he need not have rights on our catalog. */
+	GetUserIdAndSecContext(&user, &sec_context);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
+						   sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	gid = psprintf("%s" UINT64_FORMAT, fa_xact_gid_prefix(),
 				   U64FromFullTransactionId(GetTopFullTransactionId()));
@@ -172,6 +179,7 @@ cluster_prepare(void)
 					   "VALUES (%s, '{%s}')",
 					   quote_literal_cstr(gid), cluster_nodes_array());
 	PopActiveSnapshot();
+	SetUserIdAndSecContext(user, sec_context);
 	foreach(lc, parts)
 	{
 		RemotePart *part = lfirst(lc);

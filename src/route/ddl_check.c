@@ -23,12 +23,29 @@
 
 #include "catalog/map.h"
 #include "catalog/table_ddl.h"
+#include "catalog/table_text.h"
 #include "core/settings.h"
 #include "core/spi.h"
 #include "route/ddl_guard.h"
 
 #define HINT_UNDISTRIBUTE \
 	"Use fragaffinity.undistribute_table first, and distribute the table again afterwards."
+
+/* First column; read with our rights, whoever asks. */
+static List *
+catalog_values(const char *sql)
+{
+	List	   *list = NIL;
+	FaDdlState	state;
+	FaRows	   *rows;
+
+	fa_ddl_begin(&state);
+	rows = fa_spi_rows("%s", sql);
+	fa_ddl_end(&state);
+	for (int i = 0; i < rows->nrows; i++)
+		list = lappend(list, rows->value[i][0]);
+	return list;
+}
 
 /* The table that an index or an owned sequence belongs to, or the table. */
 static Oid
@@ -156,7 +173,7 @@ check_drop_extension(DropStmt *stmt)
 
 		if ((ours ? stmt->behavior != DROP_CASCADE :
 			 strcmp(name, "postgres_fdw") == 0) &&
-			fa_spi_value("SELECT 1 FROM fragaffinity.distributed_table"))
+			catalog_values("SELECT '' FROM fragaffinity.distributed_table LIMIT 1"))
 			ereport(ERROR,
 					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 					 errmsg("cannot drop extension \"%s\" while tables are distributed",
@@ -332,14 +349,13 @@ check_grant(GrantStmt *stmt, List **roots_p)
 		foreach(lc, stmt->objects)
 		{
 			Oid			schema = get_namespace_oid(strVal(lfirst(lc)), true);
-			FaRows	   *rows;
+			ListCell   *rc;
 
-			rows = fa_spi_rows("SELECT t.rel::pg_catalog.oid "
-							   "FROM fragaffinity.distributed_table t "
-							   "JOIN pg_catalog.pg_class c ON c.oid = t.rel "
-							   "WHERE c.relnamespace = %u", schema);
-			for (int i = 0; i < rows->nrows; i++)
-				*roots_p = lappend_oid(*roots_p, atooid(rows->value[i][0]));
+			foreach(rc, catalog_values(psprintf("SELECT t.rel::pg_catalog.oid "
+												"FROM fragaffinity.distributed_table t "
+												"JOIN pg_catalog.pg_class c ON c.oid = t.rel "
+												"WHERE c.relnamespace = %u", schema)))
+				*roots_p = lappend_oid(*roots_p, atooid(lfirst(rc)));
 		}
 	}
 	return FA_DDL_PASS;
@@ -360,18 +376,18 @@ check_rename(RenameStmt *stmt)
 {
 	if (stmt->renameType == OBJECT_SCHEMA)
 	{
-		char	   *table;
+		List	   *tables;
 
-		table = fa_spi_value("SELECT t.rel FROM fragaffinity.fragment f "
-							 "JOIN fragaffinity.distributed_table t USING (table_id) "
-							 "JOIN pg_catalog.pg_class c ON c.oid = f.bucket "
-							 "WHERE c.relnamespace = %u LIMIT 1",
-							 get_namespace_oid(stmt->subname, true));
-		if (table)
+		tables = catalog_values(psprintf("SELECT t.rel FROM fragaffinity.fragment f "
+										 "JOIN fragaffinity.distributed_table t USING (table_id) "
+										 "JOIN pg_catalog.pg_class c ON c.oid = f.bucket "
+										 "WHERE c.relnamespace = %u LIMIT 1",
+										 get_namespace_oid(stmt->subname, true)));
+		if (tables)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("schema \"%s\" cannot be renamed: it holds distributed table \"%s\"",
-							stmt->subname, table),
+							stmt->subname, (char *) linitial(tables)),
 					 errhint(HINT_UNDISTRIBUTE)));
 	}
 	else if (stmt->relation)
