@@ -98,6 +98,8 @@ OBJS = \
 	src/migrate/recover.o \
 	src/migrate/source.o \
 	src/migrate/stream.o \
+	src/route/gate.o \
+	src/route/snapshot_guard.o \
 	src/worker/database.o \
 	src/worker/launcher.o \
 	src/fragaffinity.o

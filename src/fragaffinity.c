@@ -15,6 +15,7 @@
 #include "node/cluster_xact.h"
 #include "node/node.h"
 #include "route/ddl_guard.h"
+#include "route/gate.h"
 #include "worker/worker.h"
 
 PG_MODULE_MAGIC;
@@ -42,6 +43,8 @@ _PG_init(void)
 	fa_map_init();
 	fa_xact_init();
 	fa_guard_init();
+	fa_gate_init();
+	fa_snapshot_guard_init();
 	fa_guard_stop_database = fa_worker_stop_database;
 	fa_worker_register_launcher();
 }

@@ -11,7 +11,7 @@
 #include "access/heapam.h"
 #include "executor/executor.h"
 #include "pgstat.h"
-#include "storage/backendid.h"
+#include "storage/lock.h"
 #include "storage/proc.h"
 
 #if PG_VERSION_NUM < 150000
@@ -66,12 +66,21 @@ fa_pgstat_inserted(Oid relid)
 #endif
 }
 
-/* 17 dropped ReorderBufferTupleBuf: changes hold the tuple itself. */
+/* 17 lets LockHeldByMe look for any mode at once. */
+static inline bool
+fa_lock_held_by_me(const LOCKTAG *tag)
+{
 #if PG_VERSION_NUM >= 170000
-#define fa_change_tuple(buf) (buf)
+	return LockHeldByMe(tag, AccessShareLock, true);
 #else
-#define fa_change_tuple(buf) ((buf) ? &(buf)->tuple : NULL)
+	for (LOCKMODE mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)
+	{
+		if (LockHeldByMe(tag, mode))
+			return true;
+	}
+	return false;
 #endif
+}
 
 /* 16 moved permissions out of the range table. */
 #if PG_VERSION_NUM >= 160000
