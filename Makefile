@@ -99,6 +99,7 @@ OBJS = \
 	src/migrate/source.o \
 	src/migrate/stream.o \
 	src/route/gate.o \
+	src/route/isolation.o \
 	src/route/snapshot_guard.o \
 	src/worker/database.o \
 	src/worker/launcher.o \

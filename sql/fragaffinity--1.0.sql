@@ -601,6 +601,9 @@ CREATE FUNCTION fragaffinity.claim_fragment(
 	fragment bigint, version bigint, move bigint, OUT leaf_name text,
 	OUT bucket_name text, OUT publication text, OUT bytes bigint)
 AS 'MODULE_PATHNAME', 'fa_sql_claim_fragment' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.release_fragment(fragment bigint, move bigint)
+RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_release_fragment' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.gate_fragment(fragment bigint, closed boolean)
 RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_gate_fragment' LANGUAGE C STRICT VOLATILE;
@@ -625,6 +628,7 @@ REVOKE ALL ON FUNCTION fragaffinity.cancel_move(bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.request_move(bigint, name, text, text, double precision) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.check_fragment(bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.claim_fragment(bigint, bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.release_fragment(bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.gate_fragment(bigint, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.swap_out(bigint, bigint, integer, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.fragment_moved(bigint, integer, bigint, text) FROM PUBLIC;

@@ -45,6 +45,7 @@ _PG_init(void)
 	fa_guard_init();
 	fa_gate_init();
 	fa_snapshot_guard_init();
+	fa_isolation_init();
 	fa_guard_stop_database = fa_worker_stop_database;
 	fa_worker_register_launcher();
 }

@@ -58,5 +58,7 @@ extern bool fa_gate_wait(int slot, int timeout_ms);
 
 /* Tests halt a process here: fragaffinity.stop_point = name. */
 extern void fa_stop_point(const char *name);
+/* Then time limits of short steps do not hold. */
+extern bool fa_stop_point_is_set(void);
 
 #endif							/* FA_CORE_SHMEM_H */

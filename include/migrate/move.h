@@ -117,9 +117,6 @@ struct FaStream;
  */
 extern bool fa_cutover_try(FaMove *move, struct FaStream *stream);
 
-/* in source.c: the publication of a move ends; in a transaction */
-extern void fa_source_unpublish(int64 move);
-
 /* in announce.c: tells the other nodes; unreachable ones are left out. */
 extern void fa_move_announce(FaMove *move);
 /* Changes of the map on this node since the server started. */

@@ -50,4 +50,7 @@ extern void fa_stream_start(FaStream *stream, const char *publication,
 extern bool fa_stream_drain(FaStream *stream, XLogRecPtr target,
 							int timeout_ms);
 
+/* Ends the stream and its connection; never raises. */
+extern void fa_stream_finish(FaStream *stream);
+
 #endif							/* FA_MIGRATE_STREAM_H */

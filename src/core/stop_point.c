@@ -16,6 +16,12 @@
 #include "core/settings.h"
 #include "core/shmem.h"
 
+bool
+fa_stop_point_is_set(void)
+{
+	return fa_stop_point_name != NULL && fa_stop_point_name[0] != '\0';
+}
+
 void
 fa_stop_point(const char *name)
 {

@@ -225,7 +225,7 @@ fa_move_announce(FaMove *move)
 /* Generation of each peer's map at the time of its last answer. */
 static uint64 peer_generation[MAX_PEERS];
 static uint64 peer_wanted[MAX_PEERS];
-static TimestampTz peer_asked[MAX_PEERS];
+static TimestampTz peer_asked[MAX_PEERS];	/* 0: no question under way */
 
 static void
 refresh_owned(int node, PGresult *res, void *arg)
@@ -247,13 +247,15 @@ static void
 refresh_pong(int node, PGresult *res, void *arg)
 {
 	uint64		generation;
+	TimestampTz asked = peer_asked[node];
 
+	peer_asked[node] = 0;
 	if (res == NULL || PQresultStatus(res) != PGRES_TUPLES_OK)
 	{
 		fa_node_health_set(node, -1);
 		return;
 	}
-	fa_node_health_set(node, (GetCurrentTimestamp() - peer_asked[node]) / 1000.0);
+	fa_node_health_set(node, (GetCurrentTimestamp() - asked) / 1000.0);
 	generation = strtou64(PQgetvalue(res, 0, 0), NULL, 10);
 	if (generation == peer_generation[node])
 		return;
@@ -276,7 +278,7 @@ fa_map_refresh(void)
 	n = fa_pool_peers(nodes, MAX_PEERS);
 	for (int i = 0; i < n; i++)
 	{
-		if (fa_pool_pending(nodes[i]) > 0)
+		if (peer_asked[nodes[i]] != 0)
 			continue;
 		peer_asked[nodes[i]] = GetCurrentTimestamp();
 		fa_pool_submit(nodes[i], "SELECT fragaffinity.map_generation()",

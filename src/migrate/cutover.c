@@ -42,7 +42,8 @@
 #include "node/cluster_xact.h"
 #include "node/node.h"
 
-#define DRAIN_TIMEOUT_MS 1000
+#define DRAIN_TIMEOUT_MS 300
+#define FENCE_MS 400			/* all of 3 to 6; well below deadlock_timeout */
 #define REMOTE_TIMEOUT_MS 10000
 
 static void
@@ -69,6 +70,7 @@ cutover_lock_here(FaMove *move)
 static bool
 cutover_fence(FaMove *move, FaStream *stream, int64 lock_timeout)
 {
+	TimestampTz fenced;
 	char	   *marker;
 
 	fa_gate_close(move->fragment.slot);
@@ -81,13 +83,23 @@ cutover_fence(FaMove *move, FaStream *stream, int64 lock_timeout)
 				   "BEGIN; SET LOCAL lock_timeout = " INT64_FORMAT "; "
 				   "LOCK TABLE %s IN SHARE MODE", lock_timeout,
 				   move->bucket_name);
+	fenced = GetCurrentTimestamp();
 	fa_stop_point("move_fenced");
 	marker = fa_remote_value(move->control, REMOTE_TIMEOUT_MS,
 							 "SELECT pg_logical_emit_message(true, 'fragaffinity', '')");
-	return fa_stream_drain(stream,
-						   DatumGetLSN(DirectFunctionCall1(pg_lsn_in,
-														   CStringGetDatum(marker))),
-						   DRAIN_TIMEOUT_MS);
+	if (!fa_stream_drain(stream,
+						 DatumGetLSN(DirectFunctionCall1(pg_lsn_in,
+														 CStringGetDatum(marker))),
+						 DRAIN_TIMEOUT_MS))
+		return false;
+
+	/*
+	 * A client that holds a weak lock and waits for a stronger one looks for
+	 * a deadlock after deadlock_timeout; we must not be waiting for its lock
+	 * by then, or it would be the victim.
+	 */
+	return fa_stop_point_is_set() ||
+		GetCurrentTimestamp() - fenced < FENCE_MS * 1000;
 }
 
 /*
@@ -181,7 +193,8 @@ cutover_release(FaMove *move, bool swapped)
 		UnlockRelationIdForSession(&relid, ShareLock);
 		move->locked_here = false;
 	}
-	if (!swapped)
+	if (!swapped && move->swap->pg &&
+		PQtransactionStatus(move->swap->pg) != PQTRANS_IDLE)
 		(void) fa_remote_try(move->swap, REMOTE_TIMEOUT_MS, NULL, "ROLLBACK");
 	fa_gate_open(move->fragment.slot);
 	(void) fa_remote_try(move->control, REMOTE_TIMEOUT_MS, NULL,
@@ -225,6 +238,9 @@ fa_cutover_try(FaMove *move, FaStream *stream)
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
+		/* an abort takes the session's locks with it */
+		if (IsTransactionState() || IsAbortedTransactionBlockState())
+			move->locked_here = false;
 		AbortOutOfAnyTransaction();
 		MemoryContextSwitchTo(context);
 		cutover_release(move, false);
@@ -281,7 +297,6 @@ fa_sql_swap_out(PG_FUNCTION_ARGS)
 	(void) fa_spi_exec("LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE",
 					   fa_table_qualified_name(f->bucket));
 	f = swap_out_check(fragment, version);
-	fa_source_unpublish(move);
 	remote_name = fa_table_remote_name(get_rel_name(f->bucket));
 	remote = fa_table_create_remote(f, remote_name, destination);
 	cutover_exchange(f->bucket, f->leaf, remote);

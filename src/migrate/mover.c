@@ -243,6 +243,9 @@ static void
 mover_finish(FaMove *move)
 {
 	fa_stop_point("move_decided");
+	(void) fa_remote_try(move->control, FA_CONNECT_TIMEOUT_MS, NULL,
+						 "SELECT fragaffinity.release_fragment(" INT64_FORMAT ", " INT64_FORMAT ")",
+						 move->fragment.fragment, move->move);
 	fa_remote_close(move->swap);
 	fa_remote_close(move->control);
 	StartTransactionCommand();
@@ -295,7 +298,7 @@ mover_work(FaMove *move, MemoryContext context)
 	fa_stream_start(stream, move->publication, fa_apply_create(move->heap));
 	mover_catch_up(move, stream, deadline);
 	mover_cut_over(move, stream, deadline);
-	fa_remote_close(conn);
+	fa_stream_finish(stream);
 	mover_finish(move);
 }
 

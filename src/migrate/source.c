@@ -24,6 +24,7 @@
 
 PG_FUNCTION_INFO_V1(fa_sql_claim_fragment);
 PG_FUNCTION_INFO_V1(fa_sql_check_fragment);
+PG_FUNCTION_INFO_V1(fa_sql_release_fragment);
 PG_FUNCTION_INFO_V1(fa_sql_gate_fragment);
 
 #define CLAIM_KEY \
@@ -93,13 +94,20 @@ source_publish(const FaFragment *f, int64 move)
 	return name;
 }
 
-void
-fa_source_unpublish(int64 move)
+/* release_fragment(fragment, move): the claim and what came with it end */
+Datum
+fa_sql_release_fragment(PG_FUNCTION_ARGS)
 {
+	int64		move = PG_GETARG_INT64(1);
+
+	fa_shmem_require();
 	(void) fa_spi_exec("DROP PUBLICATION IF EXISTS fragaffinity_" INT64_FORMAT,
 					   move);
 	(void) fa_spi_exec("DELETE FROM fragaffinity.cleanup WHERE move = " INT64_FORMAT
 					   " AND kind = 'publication'", move);
+	(void) fa_spi_value("SELECT pg_catalog.pg_advisory_unlock(" CLAIM_KEY ")",
+						(int) PG_GETARG_INT64(0));
+	PG_RETURN_VOID();
 }
 
 /*

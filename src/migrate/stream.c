@@ -23,6 +23,7 @@
 #include "migrate/stream.h"
 
 #define ASK_AGAIN_MS 10
+#define FINISH_MS 1000
 
 FaStream *
 fa_stream_create(FaConn *conn, int64 move, int timeout_ms, char **snapshot_p)
@@ -176,4 +177,33 @@ fa_stream_drain(FaStream *stream, XLogRecPtr target, int timeout_ms)
 		CHECK_FOR_INTERRUPTS();
 	}
 	return true;
+}
+
+void
+fa_stream_finish(FaStream *stream)
+{
+	PGconn	   *pg = stream->conn->pg;
+
+	/* a walsender that is told to end logs nothing; one cut off does */
+	if (pg && PQputCopyEnd(pg, NULL) > 0 && PQflush(pg) == 0)
+	{
+		TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+														   FINISH_MS);
+
+		while (GetCurrentTimestamp() < deadline)
+		{
+			char	   *data;
+			int			len = PQgetCopyData(pg, &data, 1);
+
+			if (len > 0)
+				PQfreemem(data);
+			else if (len < 0 || !PQconsumeInput(pg))
+				break;
+			else
+				(void) WaitLatchOrSocket(NULL, WL_SOCKET_READABLE | WL_TIMEOUT |
+										 WL_EXIT_ON_PM_DEATH, PQsocket(pg), 10,
+										 PG_WAIT_EXTENSION);
+		}
+	}
+	fa_remote_close(stream->conn);
 }
