@@ -18,6 +18,8 @@ typedef struct FaApply FaApply;
  */
 extern FaApply *fa_apply_create(Oid heap);
 extern void fa_apply_message(FaApply *apply, StringInfo message);
+/* Between a begin and its commit?  Then a local transaction is open. */
+extern bool fa_apply_in_transaction(const FaApply *apply);
 extern int64 fa_apply_count(const FaApply *apply);	/* rows */
 
 /* in stream.c */
@@ -45,7 +47,7 @@ extern void fa_stream_start(FaStream *stream, const char *publication,
 
 /*
  * Applies until the source has sent everything up to target; false after
- * timeout_ms.
+ * timeout_ms.  Ends between transactions.
  */
 extern bool fa_stream_drain(FaStream *stream, XLogRecPtr target,
 							int timeout_ms);

@@ -454,7 +454,8 @@ membership_clear(int id)
 				   "DELETE FROM fragaffinity.fragment; "
 				   "DELETE FROM fragaffinity.distributed_table; "
 				   "DELETE FROM fragaffinity.node; "
-				   "DELETE FROM fragaffinity.setting");
+				   "DELETE FROM fragaffinity.setting; "
+				   "DELETE FROM fragaffinity.decision");
 }
 
 /*

@@ -73,6 +73,12 @@ fa_apply_create(Oid heap)
 	return apply;
 }
 
+bool
+fa_apply_in_transaction(const FaApply *apply)
+{
+	return apply->rel != NULL;
+}
+
 int64
 fa_apply_count(const FaApply *apply)
 {

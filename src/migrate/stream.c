@@ -123,7 +123,7 @@ stream_message(FaStream *stream, char *data, int len)
 	}
 }
 
-/* Applies what has arrived; false when nothing had. */
+/* Applies one message; false when none has arrived. */
 static bool
 stream_receive(FaStream *stream)
 {
@@ -134,7 +134,7 @@ stream_receive(FaStream *stream)
 
 	if (!PQconsumeInput(pg))
 		fa_remote_raise(stream->conn, NULL, NULL);
-	while ((len = PQgetCopyData(pg, &data, 1)) > 0)
+	if ((len = PQgetCopyData(pg, &data, 1)) > 0)
 	{
 		char	   *copy = palloc(len + 1);
 
@@ -162,12 +162,15 @@ fa_stream_drain(FaStream *stream, XLogRecPtr target, int timeout_ms)
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													   timeout_ms);
 
-	while (stream->position < target)
+	/* a transaction that has begun to arrive is applied to its end */
+	while (stream->position < target ||
+		   fa_apply_in_transaction(stream->apply))
 	{
+		if (GetCurrentTimestamp() > deadline &&
+			!fa_apply_in_transaction(stream->apply))
+			return false;
 		if (stream_receive(stream))
 			continue;
-		if (GetCurrentTimestamp() > deadline)
-			return false;
 		stream_feedback(stream, true);
 		(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE |
 								 WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
