@@ -141,6 +141,10 @@ struct FaFrame
 
 	/* for the coming target of each horizon */
 	double	   *site[FA_PREDICT_MAX_HORIZONS];	/* nnodes x nsite */
+	double	   *site_part[FA_PREDICT_MAX_HORIZONS]; /* FA_NMODELS x nnodes:
+													 * what each model adds to
+													 * the mixture's log odds,
+													 * and the sum */
 	FaPending  *pending[FA_PREDICT_MAX_HORIZONS];
 	FaPool	   *pool[FA_PREDICT_MAX_HORIZONS];
 	FaRates    *rates[FA_PREDICT_MAX_HORIZONS];

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "predict/frame.h"
+#include "predict/pool.h"
 
 #define MAX_SIGNAL		20.0
 
@@ -158,6 +158,31 @@ tame(double *signal, size_t n)
 	}
 }
 
+/* The mixture's weights on the site signals, summed by model. */
+static void
+weigh_site(FaFrame *frame, int h)
+{
+	const double *w = frame->pool[h]->now.w[FA_MODEL_MIXTURE];
+	double	   *all = frame->site_part[h] +
+		(size_t) FA_MODEL_MIXTURE * frame->nnodes;
+
+	memset(all, 0, sizeof(double) * frame->nnodes);
+	for (int m = 0; m < FA_MODEL_MIXTURE; m++)
+	{
+		double	   *part = frame->site_part[h] + (size_t) m * frame->nnodes;
+
+		for (int n = 0; n < frame->nnodes; n++)
+		{
+			const double *v = frame->site[h] + (size_t) n * frame->nsite;
+
+			part[n] = 0;
+			for (int k = 0; k < fa_predict_models[m]->nsite; k++)
+				part[n] += w[frame->site_at[m] + k] * v[frame->site_at[m] + k];
+			all[n] += part[n];
+		}
+	}
+}
+
 /* Site signals of every horizon's coming target. */
 void
 fa_predict_site(FaFrame *frame)
@@ -174,6 +199,7 @@ fa_predict_site(FaFrame *frame)
 									   frame->site[h] + frame->site_at[m]);
 		}
 		tame(frame->site[h], (size_t) frame->nnodes * frame->nsite);
+		weigh_site(frame, h);
 	}
 }
 

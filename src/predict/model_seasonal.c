@@ -20,7 +20,7 @@
 #define NRATES			(FA_MAX_STAGES + 2)
 #define SITE_LEVEL_CONCENTRATION 20.0
 #define LEVEL_CONCENTRATION 3.0
-#define FIRST_SEARCH	32
+#define FIRST_SEARCH	48
 
 static const double half_life[NLEVELS] = {24, 3};
 static const double site_start[NSITE] = {1, 1, 1, 0.3, 0.1};

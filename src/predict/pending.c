@@ -15,6 +15,8 @@
 
 #define MAX_SETS		512
 #define TINY			1e-12
+#define SALT			0x5afe	/* sampling to learn is not sampling to keep */
+#define LEARN_FROM		1000	/* fragments a step; all are scored */
 
 typedef struct Entry
 {
@@ -217,12 +219,11 @@ score_shares(const FaFrame *frame, FaScore *s, const double *p,
 
 static void
 settle_shares(FaFrame *frame, int h, const Set *set, const FaFragment *fr,
-			  const double *local, int ncells)
+			  const double *local, int ncells, bool learn, const double *factors)
 {
 	FaPool	   *pool = frame->pool[h];
 	double	   *p = frame->dense;
 	double	   *y = frame->dense + frame->nnodes;
-	double	   *factor = frame->dense + 2 * (size_t) frame->nnodes;
 
 	memset(y, 0, sizeof(double) * frame->nnodes);
 	for (int c = 0; c < fr->ncells; c++)
@@ -234,18 +235,20 @@ settle_shares(FaFrame *frame, int h, const Set *set, const FaFragment *fr,
 
 		for (int pass = 0; pass < 2; pass++)
 		{
-			fa_predict_pool_site(frame, w, frame->site_scratch, factor);
+			const double *factor = factors +
+				(size_t) (2 * head + pass) * frame->nnodes;
+
 			fa_predict_pool_local(frame, w, local, ncells, frame->view_scratch);
 			fa_predict_pool_spread(frame, factor, frame->view_scratch, fr->node,
 								   ncells, frame->known, p);
 			if (pass == 0)
 				score_shares(frame, &frame->score[h][head], p, y, fr->total);
 			/* learning is about the weights of today, not of the forecast */
-			if (memcmp(w, now, sizeof(set->pool.w[head])) == 0)
+			if (!learn || memcmp(w, now, sizeof(set->pool.w[head])) == 0)
 				break;
 			w = now;
 		}
-		if (head != FA_MODEL_STATIC)
+		if (learn && head != FA_MODEL_STATIC)
 			fa_predict_pool_learn(frame, pool, head, frame->site_scratch, local,
 								  fr->node, ncells, p, y, fr->total);
 	}
@@ -253,7 +256,7 @@ settle_shares(FaFrame *frame, int h, const Set *set, const FaFragment *fr,
 
 static void
 settle_rates(FaFrame *frame, int h, const Set *set, const Entry *e,
-			 const FaFragment *fr)
+			 const FaFragment *fr, bool learn)
 {
 	for (int c = 0; c < e->ncells; c++)
 	{
@@ -275,7 +278,9 @@ settle_rates(FaFrame *frame, int h, const Set *set, const Entry *e,
 			s->rate_n += 1;
 			s->rate_msle += d * d;
 		}
-		fa_predict_rates_learn(frame, frame->rates[h], rate, fr->y[c], typical);
+		if (learn)
+			fa_predict_rates_learn(frame, frame->rates[h], rate, fr->y[c],
+								   typical);
 	}
 }
 
@@ -286,6 +291,9 @@ fa_predict_pending_settle(FaFrame *frame, int h)
 	FaPending  *pd = frame->pending[h];
 	Set		   *set;
 	double	   *local = frame->view_local;
+	double	   *factors;
+	double		touched = 0;
+	double		part;
 
 	while (pd->first != NULL && pd->first->target < frame->step)
 		free_first(frame, pd);	/* its step was never seen */
@@ -295,17 +303,28 @@ fa_predict_pending_settle(FaFrame *frame, int h)
 	for (size_t k = 0; k < (size_t) frame->nnodes * frame->nsite; k++)
 		frame->site_scratch[k] = set->site[k];
 	for (int i = 0; i < set->nentries; i++)
+		touched += frame->fragment[set->entry[i].fragment].total > 0;
+	part = LEARN_FROM / (touched + 1);
+	factors = fa_predict_alloc(frame, (size_t) 2 * FA_HEADS * frame->nnodes,
+							   sizeof(double));
+	for (int i = 0; i < 2 * FA_HEADS; i++)
+		fa_predict_pool_site(frame, i % 2 == 0 ? set->pool.w[i / 2] :
+							 frame->pool[h]->now.w[i / 2], frame->site_scratch,
+							 factors + (size_t) i * frame->nnodes);
+	for (int i = 0; i < set->nentries; i++)
 	{
 		const Entry *e = &set->entry[i];
 		const FaFragment *fr = &frame->fragment[e->fragment];
+		double		u = chance(frame, e->fragment, frame->step ^ SALT);
 
 		if (fr->total > 0)
 		{
 			for (size_t k = 0; k < (size_t) (e->ncells + 1) * frame->nlocal; k++)
 				local[k] = set->local[e->local + k];
-			settle_shares(frame, h, set, fr, local, e->ncells);
+			settle_shares(frame, h, set, fr, local, e->ncells, u < part,
+						  factors);
 		}
-		settle_rates(frame, h, set, e, fr);
+		settle_rates(frame, h, set, e, fr, u * set->nentries < LEARN_FROM);
 	}
 	/* fragments that did not live yet had the prior as their forecast */
 	for (int i = frame->nactive - 1; i >= 0; i--)
@@ -316,8 +335,9 @@ fa_predict_pending_settle(FaFrame *frame, int h)
 			break;
 		memset(local, 0, sizeof(double) * frame->nlocal);
 		if (fr->total > 0)
-			settle_shares(frame, h, set, fr, local, 0);
+			settle_shares(frame, h, set, fr, local, 0, true, factors);
 	}
+	fa_predict_free(frame, factors);
 	fa_predict_pool_step(frame, frame->pool[h]);
 	fa_predict_rates_step(frame, frame->rates[h]);
 	free_first(frame, pd);

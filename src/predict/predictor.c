@@ -117,6 +117,8 @@ fa_predictor_create(const FaPredictorConfig *config, int nnodes,
 	{
 		frame->site[h] = fa_predict_alloc(frame, (size_t) frame->nnodes *
 										  frame->nsite, sizeof(double));
+		frame->site_part[h] = fa_predict_alloc(frame, (size_t) frame->nnodes *
+											   FA_NMODELS, sizeof(double));
 		frame->pool[h] = fa_predict_pool_create(frame);
 		frame->rates[h] = fa_predict_rates_create(frame);
 		frame->pending[h] = fa_predict_pending_create(frame, h);
@@ -162,10 +164,16 @@ fa_predictor_resize(FaPredictor *p, int nnodes, int nfragments)
 		frame->prior = fa_predict_grow(frame, frame->prior, old_n, nnodes,
 									   sizeof(double));
 		for (int h = 0; h < frame->config.nhorizons; h++)
+		{
 			frame->site[h] = fa_predict_grow(frame, frame->site[h],
 											 (size_t) old_n * frame->nsite,
 											 (size_t) nnodes * frame->nsite,
 											 sizeof(double));
+			frame->site_part[h] = fa_predict_grow(frame, frame->site_part[h],
+												  (size_t) old_n * FA_NMODELS,
+												  (size_t) nnodes * FA_NMODELS,
+												  sizeof(double));
+		}
 	}
 	frame->nnodes = nnodes;
 	frame->nfragments = nfragments;
@@ -285,28 +293,25 @@ share_weights(FaFrame *frame, const FaView *view, const double *p,
 	for (int m = 0; m < FA_MODEL_MIXTURE; m++)
 	{
 		const FaModelOps *ops = fa_predict_models[m];
+		const double *part = frame->site_part[view->h] +
+			(size_t) m * frame->nnodes;
 		double		mean = 0;
-		double		rest = 0;
 
-		for (int k = 0; k < ops->nlocal; k++)
-			rest += w[frame->nsite + frame->local_at[m] + k] *
-				view->local[(size_t) view->ncells * frame->nlocal +
-							frame->local_at[m] + k];
-		for (int n = 0; n < frame->nnodes; n++)
+		for (int i = view->ncells; i >= 0; i--)
 		{
-			logit[n] = rest;
-			for (int k = 0; k < ops->nsite; k++)
-				logit[n] += w[frame->site_at[m] + k] *
-					frame->site[view->h][(size_t) n * frame->nsite +
-										 frame->site_at[m] + k];
-		}
-		for (int i = 0; i < view->ncells; i++)
-		{
+			const double *x = view->local + (size_t) i * frame->nlocal +
+				frame->local_at[m];
+			double		v = 0;
+
 			for (int k = 0; k < ops->nlocal; k++)
-				logit[fr->node[i]] += w[frame->nsite + frame->local_at[m] + k] *
-					view->local[(size_t) i * frame->nlocal +
-								frame->local_at[m] + k];
-			logit[fr->node[i]] -= rest;
+				v += w[frame->nsite + frame->local_at[m] + k] * x[k];
+			if (i < view->ncells)
+				logit[fr->node[i]] = v + part[fr->node[i]];
+			else
+			{
+				for (int n = 0; n < frame->nnodes; n++)
+					logit[n] = v + part[n];
+			}
 		}
 		for (int n = 0; n < frame->nnodes; n++)
 			mean += p[n] * logit[n];
@@ -365,7 +370,6 @@ fa_predictor_forecast(FaPredictor *p, int fragment, int h, FaForecast *out)
 	FaFrame    *frame = &p->frame;
 	const FaFragment *fr;
 	FaView		view;
-	double	   *site = frame->dense;
 	double	   *local = frame->view_scratch;
 	const double *w;
 
@@ -392,9 +396,9 @@ fa_predictor_forecast(FaPredictor *p, int fragment, int h, FaForecast *out)
 	fr = &frame->fragment[fragment];
 	fa_predict_view(frame, fragment, h, &view);
 	w = frame->pool[h]->now.w[FA_MODEL_MIXTURE];
-	fa_predict_pool_site(frame, w, frame->site[h], site);
 	fa_predict_pool_local(frame, w, view.local, fr->ncells, local);
-	fa_predict_pool_spread(frame, site, local, fr->node, fr->ncells, NULL,
+	fa_predict_pool_spread(frame, frame->site_part[h] +
+						   (size_t) FA_MODEL_MIXTURE * frame->nnodes, local, fr->node, fr->ncells, NULL,
 						   out->affinity);
 	share_weights(frame, &view, out->affinity, out->weight);
 	forecast_rates(frame, &view, out);

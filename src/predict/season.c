@@ -17,6 +17,8 @@
 #define UNKNOWN_BELOW	(-1e29f)
 #define MIN_CYCLES		2.5 	/* of a season that must have been seen */
 #define SIGMA			4.5		/* above chance; many lags are tried */
+#define PLAIN			0.5		/* a peak that needs no proof by numbers */
+#define PLAIN_RISE		0.8
 #define WORTH			0.4		/* of the highest peak, to be a season first */
 #define WORTH_VOTE		0.3
 #define MIN_GAIN		0.02	/* share of a series' variance foretold */
@@ -188,9 +190,10 @@ find_lag(const double *rho, const double *pairs, int maxlag, const int *found,
 			double		chance = SIGMA * sqrt(inflate / (pairs[lag] + 1));
 
 			/* the last lags cannot be told from a slope */
-			if (lag >= 2 && lag < maxlag - lag / 20 && rho[lag] > chance &&
-				rho[lag] - valley > chance && is_peak(rho, lag, maxlag) &&
-				!was_found(lag, found, nfound))
+			if (lag >= 2 && lag < maxlag - lag / 20 &&
+				rho[lag] > fmin(chance, PLAIN) &&
+				rho[lag] - valley > fmin(chance, PLAIN_RISE) &&
+				is_peak(rho, lag, maxlag) && !was_found(lag, found, nfound))
 			{
 				if (pass == 0 && rho[lag] > best)
 					best = rho[lag];
