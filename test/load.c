@@ -211,7 +211,9 @@ judge(PGresult *res)
 		return UNKNOWN;
 	}
 	note_error(state, PQresultErrorMessage(res));
-	if (strcmp(state, "40003") == 0 || strcmp(state, "08007") == 0)
+	/* A node lost its peer, or the server goes down: either may have happened. */
+	if (strncmp(state, "08", 2) == 0 || strncmp(state, "57P0", 4) == 0 ||
+		strcmp(state, "40003") == 0)
 		return UNKNOWN;
 	return REFUSED;
 }

@@ -568,10 +568,11 @@ sub check_load
 
 =pod
 
-=item $c->hold(I, NAME), $c->release(I)
+=item $c->hold(I, NAME), $c->release(I), $c->wait_held(I, NAME, [PATTERN])
 
-Sets fragaffinity.stop_point on node I, so that the process that gets there
-waits; lets it go on.
+Sets fragaffinity.stop_point on node I, so that whoever gets there waits; lets
+it go on (the server may be down, too); waits until a process has stopped
+there since hold, whose line in the log has PATTERN.
 
 =back
 
@@ -580,17 +581,44 @@ waits; lets it go on.
 sub hold
 {
 	my ($self, $i, $point) = @_;
+
+	$self->{log_start}[$i] = -s $self->node($i)->logfile;
 	$self->sql($i, "ALTER SYSTEM SET fragaffinity.stop_point = '$point'");
 	$self->sql($i, 'SELECT pg_reload_conf()');
+	# New processes inherit it from the postmaster.
+	$self->poll($i, 'SHOW fragaffinity.stop_point', $point) or die 'not set';
 	return;
 }
 
 sub release
 {
 	my ($self, $i) = @_;
+
+	if (!defined $self->node($i)->{_pid})
+	{
+		my $file = $self->node($i)->data_dir . '/postgresql.auto.conf';
+		open my $fh, '>', $file or die "$file: $!";
+		close $fh;
+		return;
+	}
 	$self->sql($i, 'ALTER SYSTEM RESET fragaffinity.stop_point');
 	$self->sql($i, 'SELECT pg_reload_conf()');
 	return;
+}
+
+sub wait_held
+{
+	my ($self, $i, $point, $pattern) = @_;
+	my $end = time() + $PostgreSQL::Test::Utils::timeout_default;
+
+	$pattern //= qr//;
+	while (time() < $end)
+	{
+		my $log = slurp_file($self->node($i)->logfile, $self->{log_start}[$i]);
+		return 1 if grep { /stopped at "\Q$point\E"/ && /$pattern/ } split /\n/, $log;
+		usleep(10_000);
+	}
+	return 0;
 }
 
 # Sessions and proxies end with the test, however it ends; servers are
