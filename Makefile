@@ -75,6 +75,7 @@ OBJS = \
 	src/route/ddl_check.o \
 	src/route/ddl_everywhere.o \
 	src/route/ddl_guard.o \
+	src/route/ddl_roles.o \
 	src/report/chart.o \
 	src/report/data.o \
 	src/report/forecast.o \

@@ -34,6 +34,10 @@ extern FaDdlAction fa_ddl_check(Node *statement, List **roots_p);
 /* Raises when a relation that is about to be dropped is ours. */
 extern void fa_ddl_check_drop(Oid rel);
 
+/* in ddl_roles.c: around statements on roles */
+extern void fa_ddl_roles_before(Node *statement);
+extern void fa_ddl_roles_after(Node *statement);
+
 /* in ddl_everywhere.c */
 extern void fa_ddl_everywhere_begin(void);
 /* The text of this one statement, on all other nodes, as the current user. */

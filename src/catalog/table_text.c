@@ -160,7 +160,9 @@ fa_text_comments(Oid from, const char *to)
 
 /*
  * What CREATE TABLE cannot say of columns.  Storage and compression pass on
- * to partitions made later, the rest has to be said of each leaf.
+ * to partitions made later, the rest has to be said of each leaf.  Newer
+ * servers keep something of their own in attoptions (pg_attver), which is not
+ * ours to copy.
  */
 List *
 fa_text_column_options(Oid from, const char *to, bool storage)
@@ -178,7 +180,9 @@ fa_text_column_options(Oid from, const char *to, bool storage)
 								  "       'SET COMPRESSION pglz' WHEN 'l' THEN 'SET COMPRESSION lz4' END END),"
 								  "    (CASE WHEN a.attstattarget >= 0 THEN"
 								  "       'SET STATISTICS ' || a.attstattarget END),"
-								  "    ('SET (' || pg_catalog.array_to_string(a.attoptions, ', ') || ')')"
+								  "    ('SET (' || (SELECT pg_catalog.string_agg(x, ', ')"
+								  "       FROM pg_catalog.unnest(a.attoptions) x"
+								  "      WHERE x NOT LIKE 'pg\\_%%') || ')')"
 								  "  ) o(what) "
 								  "WHERE a.attrelid = %u AND a.attnum > 0"
 								  "  AND NOT a.attisdropped AND o.what IS NOT NULL "

@@ -103,7 +103,10 @@ guard_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	{
 		release_database(statement);
 		if (IsTransactionState())
+		{
 			action = fa_ddl_check(statement, &roots);
+			fa_ddl_roles_before(statement);
+		}
 	}
 	if (action == FA_DDL_EVERYWHERE)
 	{
@@ -120,6 +123,8 @@ guard_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		AtEOXact_GUC(true, guc_level);
 		fa_ddl_everywhere(queryString, pstmt);
 	}
+	if (IsTransactionState())
+		fa_ddl_roles_after(statement);
 	if (roots)
 		CommandCounterIncrement();
 	foreach(lc, roots)

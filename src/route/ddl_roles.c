@@ -1,0 +1,102 @@
+/*
+ * ddl_roles.c
+ *	  Roles come and go together with their mappings on our servers.
+ *
+ * Every role that may log in needs a user mapping for each peer, and may not
+ * be dropped while it has one.  Roles belong to the whole server; in other
+ * databases the worker adds mappings, and DROP ROLE names what is in the way.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "commands/extension.h"
+#include "nodes/parsenodes.h"
+#include "utils/builtins.h"
+
+#include "catalog/table_text.h"
+#include "core/settings.h"
+#include "core/spi.h"
+#include "node/node.h"
+#include "route/ddl_guard.h"
+
+/* Runs statements that a query on servers (s) and roles (r) makes. */
+static void
+run_for_servers(const char *statement, const char *condition, const char *role)
+{
+	FaRows	   *rows;
+
+	rows = fa_spi_rows("SELECT pg_catalog.format(%s, r.rolname, s.srvname) "
+					   "FROM pg_catalog.pg_foreign_server s"
+					   " CROSS JOIN pg_catalog.pg_roles r "
+					   "LEFT JOIN pg_catalog.pg_user_mapping m"
+					   "  ON m.umserver = s.oid AND m.umuser = r.oid "
+					   "WHERE s.srvname IN (SELECT 'fragaffinity_' || node"
+					   "                    FROM fragaffinity.node)"
+					   "  AND r.rolname = %s AND %s",
+					   quote_literal_cstr(statement), quote_literal_cstr(role),
+					   condition);
+	for (int i = 0; i < rows->nrows; i++)
+		fa_spi_exec("%s", rows->value[i][0]);
+}
+
+static bool
+concerned(void)
+{
+	return !creating_extension && fa_extension_exists() && fa_node_self() != 0;
+}
+
+void
+fa_ddl_roles_before(Node *statement)
+{
+	FaDdlState	state;
+	ListCell   *lc;
+
+	if (!IsA(statement, DropRoleStmt) || !concerned())
+		return;
+	fa_ddl_begin(&state);
+	foreach(lc, castNode(DropRoleStmt, statement)->roles)
+	{
+		RoleSpec   *role = lfirst_node(RoleSpec, lc);
+
+		if (role->roletype == ROLESPEC_CSTRING)
+			run_for_servers("DROP USER MAPPING FOR %I SERVER %I",
+							"m.oid IS NOT NULL", role->rolename);
+	}
+	fa_ddl_end(&state);
+}
+
+void
+fa_ddl_roles_after(Node *statement)
+{
+	FaDdlState	state;
+	const char *name = NULL;
+	bool		renamed = false;
+
+	if (IsA(statement, CreateRoleStmt))
+		name = castNode(CreateRoleStmt, statement)->role;
+	else if (IsA(statement, AlterRoleStmt))
+	{
+		RoleSpec   *role = castNode(AlterRoleStmt, statement)->role;
+
+		if (role->roletype == ROLESPEC_CSTRING)
+			name = role->rolename;
+	}
+	else if (IsA(statement, RenameStmt) &&
+			 castNode(RenameStmt, statement)->renameType == OBJECT_ROLE)
+	{
+		name = castNode(RenameStmt, statement)->newname;
+		renamed = true;
+	}
+	if (name == NULL || !concerned())
+		return;
+	CommandCounterIncrement();
+	fa_ddl_begin(&state);
+	if (renamed)
+		run_for_servers("ALTER USER MAPPING FOR %1$I SERVER %2$I OPTIONS (SET user %1$L)",
+						"m.oid IS NOT NULL", name);
+	else
+		run_for_servers("CREATE USER MAPPING FOR %1$I SERVER %2$I"
+						" OPTIONS (user %1$L, password_required 'false')",
+						"m.oid IS NULL AND r.rolcanlogin", name);
+	fa_ddl_end(&state);
+}

@@ -1,0 +1,134 @@
+# DDL on a distributed table is refused, or runs on every node.
+use strict;
+use warnings;
+use FragAffinity;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $c = FragAffinity->new(nodes => 3);
+
+$c->sql($_, 'CREATE ROLE joe LOGIN; CREATE ROLE ann LOGIN; GRANT CREATE ON SCHEMA public TO joe') for 1 .. 3;
+$c->sql(1, q{
+	CREATE TABLE t (id serial PRIMARY KEY, v int, s text);
+	INSERT INTO t (v, s) SELECT i, 's' || i FROM generate_series(1, 100) i;
+	CREATE INDEX t_s ON t (s);
+	CREATE TABLE plain (id int PRIMARY KEY, v int);
+	CREATE TABLE p (k int NOT NULL, c text) PARTITION BY LIST (c);
+	CREATE TABLE p_a PARTITION OF p FOR VALUES IN ('a');
+	SELECT fragaffinity.distribute_table('t', 'id', 6);
+	SELECT fragaffinity.distribute_table('p', 'k', 3);
+});
+
+# The whole catalog's opinion of the tables, on every node.
+sub state_of_tables
+{
+	return join "\n", map {
+		$c->sql($_, q{SELECT string_agg(x, E'\n' ORDER BY x) FROM (
+			SELECT concat_ws(' ', oid::regclass, relkind, relowner::regrole, relacl, relnamespace::regnamespace)
+			FROM pg_class WHERE relnamespace = 'public'::regnamespace
+			UNION ALL
+			SELECT concat_ws(' ', attrelid::regclass, attname, attstattarget, attacl)
+			FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid
+			WHERE relnamespace = 'public'::regnamespace AND attnum > 0) y(x)})
+	} 1 .. 3;
+}
+
+my $before = state_of_tables();
+for my $sql (
+	'DROP TABLE t', 'DROP TABLE plain, t CASCADE', 'DROP TABLE t_b0', 'DROP TABLE p_a',
+	'DROP TABLE IF EXISTS t_b0_h CASCADE', 'DROP FOREIGN TABLE t_b1_r', 'DROP INDEX t_b0_h_pkey',
+	'DROP INDEX CONCURRENTLY t_s', 'DROP SEQUENCE t_id_seq CASCADE',
+	'DROP SERVER fragaffinity_2 CASCADE', 'DROP SCHEMA public CASCADE',
+	'DROP EXTENSION fragaffinity', 'DROP EXTENSION postgres_fdw CASCADE',
+	'ALTER TABLE t ADD COLUMN x int', 'ALTER TABLE t DROP COLUMN s', 'ALTER TABLE t_b0 ADD COLUMN x int',
+	'ALTER TABLE t_b0_h SET (fillfactor = 50)', 'ALTER TABLE p_a ADD CHECK (k > 0)',
+	'ALTER TABLE t DETACH PARTITION t_b0', 'ALTER TABLE t_b0 DETACH PARTITION t_b0_h',
+	'ALTER TABLE t ENABLE ROW LEVEL SECURITY', 'ALTER TABLE t ADD UNIQUE (id)',
+	'ALTER TABLE t RENAME TO u', 'ALTER TABLE t RENAME COLUMN v TO w', 'ALTER TABLE t_b0 RENAME TO u',
+	'ALTER INDEX t_s RENAME TO u', 'ALTER INDEX t_s SET (fillfactor = 50)',
+	'ALTER TABLE t SET SCHEMA fragaffinity', 'ALTER SCHEMA public RENAME TO other',
+	'ALTER SEQUENCE t_id_seq INCREMENT BY 1',
+	'CREATE UNIQUE INDEX ON t (id)', 'CREATE INDEX CONCURRENTLY ON t (v)', 'CREATE INDEX ON t_b0 (v)',
+	'CREATE TRIGGER x BEFORE INSERT ON t EXECUTE FUNCTION suppress_redundant_updates_trigger()',
+	'CREATE RULE r AS ON INSERT TO t DO NOTHING', 'CREATE POLICY p ON t',
+	"CREATE TABLE p_b PARTITION OF p FOR VALUES IN ('b')",
+	'CREATE TABLE c () INHERITS (t_b0_h)', 'GRANT SELECT ON t_b0 TO joe',
+	'CREATE STATISTICS st ON v, s FROM t_b0')
+{
+	my ($code, $message) = $c->fails(1, $sql);
+	like($code, qr/^(0A000|2BP01|42809)$/, "refused: $sql") or diag($message);
+	like($message, qr/HINT: /, 'with a hint');
+}
+is(state_of_tables(), $before, 'nothing has changed');
+
+# As a superuser's slip inside a block: nothing half done.
+my ($code) = $c->fails(1, q{BEGIN; CREATE INDEX t_v ON t (v); DROP TABLE t; COMMIT});
+is($code, '2BP01', 'refused inside a transaction block');
+is($c->sql($_, q{SELECT to_regclass('t_v') IS NULL}), 't', "rolled back on node $_") for 1 .. 3;
+
+# What runs everywhere.
+$c->sql(2, q{SET search_path = public; CREATE INDEX t_v ON t (v) WHERE v > 0; SELECT 1});
+$c->sql(3, q{COMMENT ON TABLE t IS 'tee'; COMMENT ON COLUMN t.v IS 'vee'; COMMENT ON INDEX t_v IS 'idx'});
+$c->sql(1, q{CREATE STATISTICS t_st ON v, s FROM t; ALTER TABLE t ALTER v SET STATISTICS 77});
+$c->sql(1, q{ALTER TABLE t OWNER TO joe});
+$c->sql(2, q{GRANT SELECT ON t TO ann; GRANT UPDATE (v) ON t TO ann});
+for my $i (1 .. 3)
+{
+	is($c->sql($i, q{SELECT count(*) FROM pg_index WHERE indrelid IN (SELECT leaf FROM fragaffinity.fragments
+			WHERE local AND table_name = 't'::regclass) AND pg_get_indexdef(indexrelid) LIKE '%(v) WHERE (v > 0)'}),
+		'2', "index on the leaves of node $i");
+	is($c->sql($i, q{SELECT concat_ws(' ', obj_description('t'::regclass), col_description('t'::regclass, 2),
+			obj_description('t_v'::regclass))}), 'tee vee idx', "comments on node $i");
+	is($c->sql($i, q{SELECT count(*) FROM pg_statistic_ext WHERE stxname = 't_st'}), '1', "statistics on node $i");
+	is($c->sql($i, q{SELECT DISTINCT attstattarget FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
+			WHERE (relname = 't' OR relname LIKE 't\_b%') AND relkind IN ('p', 'r', 'f') AND attname = 'v'}),
+		'77', "statistics target on node $i");
+	is($c->sql($i, q{SELECT DISTINCT relowner::regrole FROM pg_class WHERE (relname = 't' OR relname LIKE 't\_b%')
+			AND relkind IN ('p', 'r', 'f')}), 'joe', "owner on node $i");
+	is($c->sql($i, q{SET SESSION AUTHORIZATION ann; SELECT count(*) FROM t}), '100', "ann reads through node $i");
+	is($c->sql($i, q{SET SESSION AUTHORIZATION ann; UPDATE t SET v = v WHERE id < 50 RETURNING 1}) =~ tr/1//, 49,
+		"and updates the column through node $i");
+	($code) = $c->fails($i, q{SET SESSION AUTHORIZATION ann; UPDATE t SET s = s});
+	is($code, '42501', "no other through node $i");
+}
+$c->sql(3, q{SET SESSION AUTHORIZATION joe; REVOKE ALL ON t FROM ann; REVOKE ALL (v) ON t FROM ann});
+for my $i (1 .. 3)
+{
+	($code) = $c->fails($i, q{SET SESSION AUTHORIZATION ann; SELECT count(*) FROM t});
+	is($code, '42501', "revoked on node $i");
+}
+($code) = $c->fails(1, q{SET SESSION AUTHORIZATION ann; CREATE INDEX t_no ON t (v)});
+is($code, '42501', 'rights are those of the user');
+$c->sql(1, q{SET SESSION AUTHORIZATION joe; CREATE INDEX t_joe ON t (v, s); DROP INDEX t_v});
+is($c->sql($_, q{SELECT to_regclass('t_v') IS NULL AND to_regclass('t_joe') IS NOT NULL}), 't',
+	"the owner's indexes on node $_") for 1 .. 3;
+$c->sql(2, 'CREATE SCHEMA more; CREATE TABLE more.x (id int)');
+$c->sql(1, q{GRANT SELECT ON ALL TABLES IN SCHEMA public TO ann});
+is($c->sql($_, q{SET SESSION AUTHORIZATION ann; SELECT count(*) FROM t}), '100',
+	"GRANT ON ALL TABLES reaches node $_") for 1 .. 3;
+
+# What passes.
+$c->sql(1, $_) for 'ANALYZE t', 'VACUUM t', 'VACUUM FULL t_b0_h', 'CLUSTER t_b0_h USING t_b0_h_pkey',
+  'REINDEX TABLE t', 'BEGIN; LOCK TABLE t; COMMIT', 'DROP TABLE plain', 'CREATE TABLE likes (LIKE t)',
+  'CREATE VIEW view_t AS SELECT * FROM t', 'COMMENT ON TABLE likes IS $$x$$', 'TRUNCATE t RESTART IDENTITY';
+is($c->sql(3, 'SELECT count(*) FROM t'), '0', 'TRUNCATE reached all');
+$c->sql($_, 'INSERT INTO t (v) SELECT 1 FROM generate_series(1, 20)') for 1 .. 3;
+is($c->sql(1, 'SELECT count(DISTINCT id) FROM t'), '60', 'identities stay unique after RESTART IDENTITY');
+
+# A database with our worker in it can be copied, renamed and dropped.
+$c->sql(1, 'CREATE DATABASE other');
+$c->node(1)->safe_psql('other', 'CREATE EXTENSION fragaffinity CASCADE');
+$c->sql(1, 'CREATE DATABASE third TEMPLATE other');
+$c->sql(1, 'ALTER DATABASE other RENAME TO fourth');
+$c->sql(1, "DROP DATABASE $_") for qw(third fourth);
+pass('databases come and go');
+
+# A standby of the extension's absence: DROP with CASCADE, when told so.
+($code) = $c->fails(1, 'DROP VIEW view_t; DROP EXTENSION fragaffinity');
+is($code, '2BP01', 'the extension stays while there are tables');
+$c->sql(1, "SELECT fragaffinity.undistribute_table('$_')") for qw(t p);
+$c->sql(1, 'DROP TABLE t, p');
+$c->sql(1, 'DROP EXTENSION postgres_fdw CASCADE');
+is($c->sql(1, q{SELECT count(*) FROM pg_extension WHERE extname IN ('fragaffinity', 'postgres_fdw')}), '0',
+	'and goes without');
+done_testing();
