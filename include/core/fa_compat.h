@@ -82,13 +82,40 @@ fa_lock_held_by_me(const LOCKTAG *tag)
 #endif
 }
 
-/* 16 moved permissions out of the range table. */
-#if PG_VERSION_NUM >= 160000
+/* 16 moved permissions out of the range table; 18 tells what is not pruned. */
+#if PG_VERSION_NUM >= 180000
+#define fa_exec_init_range_table(estate, rtes) \
+	ExecInitRangeTable(estate, rtes, NIL, bms_make_singleton(1))
+#elif PG_VERSION_NUM >= 160000
 #define fa_exec_init_range_table(estate, rtes) \
 	ExecInitRangeTable(estate, rtes, NIL)
 #else
 #define fa_exec_init_range_table(estate, rtes) \
 	ExecInitRangeTable(estate, rtes)
+#endif
+
+/* 16 wants the result relations of a foreign join's recheck. */
+#if PG_VERSION_NUM >= 160000
+#define fa_eval_plan_qual_init(epq, estate) \
+	EvalPlanQualInit(epq, estate, NULL, NIL, -1, NIL)
+#else
+#define fa_eval_plan_qual_init(epq, estate) \
+	EvalPlanQualInit(epq, estate, NULL, NIL, -1)
+#endif
+
+/* 18 made noreturn a prefix. */
+#if PG_VERSION_NUM >= 180000
+#define FA_NORETURN pg_noreturn
+#else
+#define FA_NORETURN pg_attribute_noreturn()
+#endif
+
+/* 17 ties a wait event set to a resource owner. */
+#if PG_VERSION_NUM >= 170000
+#define fa_create_wait_event_set(nevents) CreateWaitEventSet(NULL, nevents)
+#else
+#define fa_create_wait_event_set(nevents) \
+	CreateWaitEventSet(CurrentMemoryContext, nevents)
 #endif
 
 /* 18 asks whether a deferrable primary key will do. */

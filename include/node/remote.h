@@ -9,6 +9,7 @@
 #ifndef FA_NODE_REMOTE_H
 #define FA_NODE_REMOTE_H
 
+#include "core/fa_compat.h"
 #include "core/spi.h"
 #include "libpq-fe.h"
 
@@ -63,7 +64,7 @@ extern bool fa_remote_try(FaConn *conn, int timeout_ms, char **error_p,
 extern PGresult *fa_remote_get_result(FaConn *conn, int timeout_ms);
 
 /* Raises what a failed result says; clears it.  sql may be NULL. */
-extern void fa_remote_raise(FaConn *conn, PGresult *res, const char *sql)
-			pg_attribute_noreturn();
+FA_NORETURN extern void fa_remote_raise(FaConn *conn, PGresult *res,
+										const char *sql);
 
 #endif							/* FA_NODE_REMOTE_H */

@@ -269,7 +269,7 @@ apply_update(FaApply *apply, StringInfo msg)
 	}
 	apply_find(apply);
 	apply_read_row(apply, msg, apply->row, apply->found);
-	EvalPlanQualInit(&epqstate, apply->estate, NULL, NIL, -1);
+	fa_eval_plan_qual_init(&epqstate, apply->estate);
 	ExecSimpleRelationUpdate(apply->target, apply->estate, &epqstate,
 							 apply->found, apply->row);
 	EvalPlanQualEnd(&epqstate);
@@ -282,7 +282,7 @@ apply_delete(FaApply *apply, StringInfo msg)
 
 	(void) apply_read_key(apply, msg);
 	apply_find(apply);
-	EvalPlanQualInit(&epqstate, apply->estate, NULL, NIL, -1);
+	fa_eval_plan_qual_init(&epqstate, apply->estate);
 	ExecSimpleRelationDelete(apply->target, apply->estate, &epqstate,
 							 apply->found);
 	EvalPlanQualEnd(&epqstate);

@@ -14,6 +14,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "core/fa_compat.h"
 #include "node/node.h"
 #include "node/peer.h"
 
@@ -47,7 +48,7 @@ pool_wait(long timeout_ms, bool with_latch)
 
 	for (FaPeer *p = peers; p; p = p->next)
 		npeers++;
-	set = CreateWaitEventSet(CurrentMemoryContext, npeers + 2);
+	set = fa_create_wait_event_set(npeers + 2);
 	events = palloc(sizeof(WaitEvent) * (npeers + 2));
 	if (with_latch)
 		AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
