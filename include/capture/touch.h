@@ -27,7 +27,7 @@ typedef struct FaTouchList
 	FaTouch    *touch;
 	int			n;
 	int			size;
-	bool		any_remote;
+	FaTouch		first;			/* most plans have one */
 	bool		modifies;		/* has a ModifyTable: rows may be routed */
 	List	   *sources;		/* of PlanState: give rows to INSERTs inside the
 								 * statement that route them */
@@ -44,7 +44,8 @@ extern bool fa_touch_collect(QueryDesc *query, FaTouchList *list);
 
 /*
  * What was really touched, one entry a fragment.  processed: rows of the
- * statement; elapsed_ns: its time.
+ * statement; elapsed_ns: its time.  *access_p has room for one entry, and is
+ * replaced by a longer array if needed.
  */
 extern int	fa_touch_result(QueryDesc *query, FaTouchList *list,
 							uint64 processed, int64 elapsed_ns,

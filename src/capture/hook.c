@@ -18,6 +18,7 @@
 
 #include "access/parallel.h"
 #include "access/xact.h"
+#include "catalog/pg_class.h"
 #include "executor/executor.h"
 #include "executor/instrument.h"
 #include "miscadmin.h"
@@ -44,6 +45,7 @@ typedef struct Execution
 	uint64		processed;		/* rows, over all runs (a cursor has several) */
 	int64		elapsed_ns;
 	int64		nested_ns;		/* of that, in statements counted by themselves */
+	int64		last_ns;		/* when it ran last */
 	MemoryContextCallback forget;
 } Execution;
 
@@ -86,6 +88,19 @@ hook_plan_is_managed(PlannedStmt *plan)
 
 		/* the table comes before its parts, so that one look-up is enough */
 		if (rte->rtekind == RTE_RELATION && fa_map_is_managed(rte->relid))
+			return true;
+	}
+	return false;
+}
+
+static bool
+hook_plan_has_foreign(PlannedStmt *plan)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan->rtable)
+	{
+		if (((RangeTblEntry *) lfirst(lc))->relkind == RELKIND_FOREIGN_TABLE)
 			return true;
 	}
 	return false;
@@ -141,7 +156,7 @@ execution_begin(QueryDesc *query, int64 started_ns)
 	{
 		ex->query = query;
 		/* connecting to the owner is part of what it costs to be elsewhere */
-		if (ex->touches.any_remote)
+		if (started_ns != 0)
 			ex->elapsed_ns = fa_clock_ns() - started_ns;
 		ex->forget.func = execution_forget;
 		ex->forget.arg = ex;
@@ -157,8 +172,10 @@ execution_begin(QueryDesc *query, int64 started_ns)
 static void
 execution_took(Execution *ex, Execution *outer, int64 started_ns)
 {
-	int64		took = fa_clock_ns() - started_ns;
+	int64		took;
 
+	ex->last_ns = fa_clock_ns();
+	took = ex->last_ns - started_ns;
 	ex->elapsed_ns += took;
 	if (outer)
 		outer->nested_ns += took;
@@ -179,14 +196,15 @@ fa_capture_record(const FaAccess *access, int n, TimestampTz when)
 static void
 execution_count(Execution *ex)
 {
-	FaAccess   *access;
-	int			n;
+	FaAccess	one;
+	FaAccess   *access = &one;
 	MemoryContext old = MemoryContextSwitchTo(ex->query->estate->es_query_cxt);
+	int			n = fa_touch_result(ex->query, &ex->touches, ex->processed,
+									Max(ex->elapsed_ns - ex->nested_ns, 0),
+									&access);
 
-	n = fa_touch_result(ex->query, &ex->touches, ex->processed,
-						Max(ex->elapsed_ns - ex->nested_ns, 0), &access);
 	if (n > 0)
-		fa_capture_record(access, n, fa_clock_timestamp(fa_clock_ns()));
+		fa_capture_record(access, n, fa_clock_timestamp(ex->last_ns));
 	MemoryContextSwitchTo(old);
 }
 
@@ -197,7 +215,10 @@ hook_executor_start(QueryDesc *queryDesc, int eflags)
 		fa_capture_counts() &&
 		hook_plan_is_managed(queryDesc->plannedstmt) &&
 		!hook_is_internal(eflags);
-	int64		started_ns = wanted ? fa_clock_ns() : 0;
+	int64		started_ns = 0;
+
+	if (wanted && hook_plan_has_foreign(queryDesc->plannedstmt))
+		started_ns = fa_clock_ns();
 
 	/* parallel workers report what their nodes did only if told from the start */
 	if (wanted && queryDesc->plannedstmt->parallelModeNeeded)

@@ -55,12 +55,18 @@ touch_add(FaTouchList *list, PlanState *node, Oid relid)
 
 	if (f == NULL || f->slot < 0)
 		return NULL;
-	if (list->n == list->size)
+	if (list->n == 0)
 	{
-		list->size = list->size ? list->size * 2 : 4;
-		list->touch = list->touch ?
-			repalloc(list->touch, sizeof(FaTouch) * list->size) :
-			palloc(sizeof(FaTouch) * list->size);
+		list->touch = &list->first;
+		list->size = 1;
+	}
+	else if (list->n == list->size)
+	{
+		FaTouch    *more = palloc(sizeof(FaTouch) * list->size * 8);
+
+		memcpy(more, list->touch, sizeof(FaTouch) * list->n);
+		list->touch = more;
+		list->size *= 8;
 	}
 	t = &list->touch[list->n++];
 	memset(t, 0, sizeof(*t));
@@ -68,7 +74,6 @@ touch_add(FaTouchList *list, PlanState *node, Oid relid)
 	t->slot = f->slot;
 	t->remote = !f->local;
 	t->sharing = 1;
-	list->any_remote |= t->remote;
 	return t;
 }
 
@@ -447,7 +452,7 @@ fa_touch_result(QueryDesc *query, FaTouchList *list, uint64 processed,
 				int64 elapsed_ns, FaAccess **access_p)
 {
 	FaTouch    *t = list->touch;
-	FaAccess   *access;
+	FaAccess   *access = *access_p;
 
 	if (!list->simple || list->n != 1 ||
 		query->estate->es_tuple_routing_result_relations != NIL)
@@ -455,13 +460,11 @@ fa_touch_result(QueryDesc *query, FaTouchList *list, uint64 processed,
 									access_p);
 	if (!t->inserted && !touch_scan_ran(t->node))
 		return 0;
-	access = palloc0(sizeof(FaAccess));
 	access->slot = t->slot;
 	access->remote = t->remote;
 	access->written = t->written || t->inserted;
 	access->rows_read = t->inserted ? 0 : processed;
 	access->rows_written = access->written ? processed : 0;
 	access->elapsed_ns = elapsed_ns;
-	*access_p = access;
 	return 1;
 }

@@ -53,6 +53,13 @@ typedef struct MapEntry
 
 static HTAB *map_hash = NULL;
 
+/*
+ * The entries that were asked for last, by the low bits of their OIDs: every
+ * statement asks for each of its relations.  Entries are never freed.
+ */
+#define NRECENT 256
+static MapEntry *recent[NRECENT];
+
 static void
 map_relcache_callback(Datum arg, Oid relid)
 {
@@ -188,11 +195,17 @@ map_lookup(Oid relid)
 	MapEntry	fresh = {0};
 	FaFragment	bucket;
 
+	entry = recent[relid % NRECENT];
+	if (entry && entry->relid == relid && entry->valid)
+		return entry;
 	if (map_hash == NULL)
 		map_hash_create();
 	entry = hash_search(map_hash, &relid, HASH_FIND, NULL);
 	if (entry && entry->valid)
+	{
+		recent[relid % NRECENT] = entry;
 		return entry;
+	}
 
 	/*
 	 * Reading the catalog can process invalidations, so the entry is filled
