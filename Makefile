@@ -68,6 +68,7 @@ OBJS = \
 	src/predict/pending.o \
 	src/predict/pool.o \
 	src/predict/predictor.o \
+	src/predict/profile.o \
 	src/predict/rates.o \
 	src/predict/season.o \
 	src/predict/slots.o \
@@ -76,6 +77,18 @@ OBJS = \
 	src/route/ddl_everywhere.o \
 	src/route/ddl_guard.o \
 	src/route/ddl_roles.o \
+	src/placement/admit.o \
+	src/placement/controller.o \
+	src/placement/cost.o \
+	src/placement/decide.o \
+	src/placement/drain.o \
+	src/placement/forecast.o \
+	src/placement/forecast_state.o \
+	src/placement/gather.o \
+	src/placement/outcome.o \
+	src/placement/placement.o \
+	src/placement/publish.o \
+	src/placement/request.o \
 	src/report/chart.o \
 	src/report/data.o \
 	src/report/forecast.o \

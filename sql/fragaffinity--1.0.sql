@@ -202,7 +202,7 @@ CREATE UNLOGGED TABLE fragaffinity.prediction (
 	weights		jsonb NOT NULL,			-- model: weight
 	made_at		timestamptz NOT NULL,
 	PRIMARY KEY (fragment, node, horizon)
-);
+) WITH (fillfactor = 45);
 
 CREATE TABLE fragaffinity.prediction_score (
 	scored_at	timestamptz NOT NULL,
@@ -233,11 +233,14 @@ CREATE TABLE fragaffinity.prediction_history (
 	PRIMARY KEY (step, fragment, node)
 );
 
--- Predictor's saved state; survives a restart.
+-- Predictor's saved state; survives a restart.  An empty one: learn from
+-- history after last_step.
 CREATE TABLE fragaffinity.predictor_state (
 	one			boolean PRIMARY KEY DEFAULT true CHECK (one),
 	saved		timestamptz NOT NULL,
 	last_step	timestamptz NOT NULL,
+	width		interval NOT NULL,		-- of a step
+	horizons	integer[] NOT NULL,
 	nodes		integer[] NOT NULL,		-- dense index -> id
 	fragments	bigint[] NOT NULL,
 	state		bytea NOT NULL
@@ -657,6 +660,145 @@ SELECT p.pid, p.move, p.fragment, s.name AS source, p.phase,
   LEFT JOIN fragaffinity.node s ON s.node = m.source;
 
 GRANT SELECT ON fragaffinity.moves, fragaffinity.stat_progress_move TO pg_monitor;
+
+-- ---------------------------------------------------------------------
+-- Predictions and placement
+-- ---------------------------------------------------------------------
+
+-- Of the coordinator.  Fragments without evidence, and the nodes that have
+-- no row, share equally what is left.
+CREATE VIEW fragaffinity.predictions AS
+WITH horizons AS (
+	SELECT h.h::integer AS horizon
+	  FROM fragaffinity.settings s
+	 CROSS JOIN LATERAL pg_catalog.string_to_table(s.value, ',') h(h)
+	 WHERE s.name = 'prediction_horizons' AND s.table_name IS NULL
+), stored AS (
+	SELECT p.fragment, p.horizon, pg_catalog.sum(p.affinity) AS affinity,
+		   pg_catalog.count(*) AS nodes, pg_catalog.max(p.evidence) AS evidence,
+		   pg_catalog.max(p.made_at) AS made_at,
+		   (pg_catalog.array_agg(p.weights))[1] AS weights
+	  FROM fragaffinity.prediction p
+	  JOIN fragaffinity.node n ON n.node = p.node
+	 GROUP BY p.fragment, p.horizon
+), total AS (
+	SELECT pg_catalog.count(*) AS nodes FROM fragaffinity.node
+)
+SELECT f.fragment, t.rel AS table_name, n.name AS node, h.horizon,
+	   h.horizon * i.value::interval AS ahead,
+	   COALESCE(p.affinity,
+				(1 - COALESCE(s.affinity, 0)) / (c.nodes - COALESCE(s.nodes, 0)))
+		   AS affinity,
+	   COALESCE(p.access_probability, 0) AS access_probability,
+	   COALESCE(p.expected_rate, 0) AS expected_rate,
+	   COALESCE(s.evidence, 0) AS evidence, s.weights, s.made_at
+  FROM fragaffinity.fragment f
+  JOIN fragaffinity.distributed_table t ON t.table_id = f.table_id
+  JOIN fragaffinity.local_node l ON l.node = l.coordinator
+ CROSS JOIN horizons h
+ CROSS JOIN fragaffinity.node n
+ CROSS JOIN total c
+  JOIN fragaffinity.settings i
+	ON i.name = 'history_interval' AND i.table_name IS NULL
+  LEFT JOIN stored s ON s.fragment = f.fragment AND s.horizon = h.horizon
+  LEFT JOIN fragaffinity.prediction p
+	ON p.fragment = f.fragment AND p.horizon = h.horizon AND p.node = n.node;
+
+-- Calibration error of a set of scores: distance between predicted and
+-- observed in each tenth of probability, weighted.
+CREATE FUNCTION fragaffinity.calibration_error(bins jsonb[])
+RETURNS double precision
+LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT sum(abs(p - hit)) / NULLIF(sum(n), 0)
+	  FROM (SELECT ordinality, sum((bin->>'n')::float8) AS n,
+				   sum((bin->>'p')::float8) AS p,
+				   sum((bin->>'hit')::float8) AS hit
+			  FROM unnest(bins) AS one(array_of_bins)
+			 CROSS JOIN LATERAL jsonb_array_elements(array_of_bins)
+				   WITH ORDINALITY AS b(bin, ordinality)
+			 GROUP BY ordinality) AS merged
+$$;
+
+CREATE VIEW fragaffinity.prediction_quality AS
+WITH scored AS (
+	SELECT w.name AS "window", s.horizon, s.model,
+		   pg_catalog.count(*) AS steps, pg_catalog.sum(s.accesses) AS accesses,
+		   pg_catalog.sum(s.log_loss * s.accesses) / pg_catalog.sum(s.accesses) AS log_loss,
+		   pg_catalog.sum(s.brier * s.accesses) / pg_catalog.sum(s.accesses) AS brier,
+		   pg_catalog.sum(s.top1 * s.accesses) / pg_catalog.sum(s.accesses) AS top1,
+		   pg_catalog.avg(s.rate_msle) AS rate_msle,
+		   pg_catalog.array_agg(s.bins) AS bins
+	  FROM fragaffinity.prediction_score s
+	  JOIN (VALUES ('hour', interval '1 hour'), ('day', '1 day'),
+				   ('week', '7 days'), ('all', '1000 years')) w(name, width)
+		ON s.scored_at > pg_catalog.now() - w.width
+	 WHERE s.accesses > 0
+	 GROUP BY w.name, s.horizon, s.model
+)
+SELECT s."window", s.horizon, s.model, s.steps, s.accesses, s.log_loss,
+	   b.log_loss - s.log_loss AS gain_on_static, s.brier, s.top1,
+	   fragaffinity.calibration_error(s.bins) AS ece, s.rate_msle
+  FROM scored s
+  LEFT JOIN scored b
+	ON b."window" = s."window" AND b.horizon = s.horizon AND b.model = 'static';
+
+CREATE VIEW fragaffinity.recommendations AS
+SELECT r.fragment, t.rel AS table_name, s.name AS source,
+	   d.name AS destination, r.trigger, r.affinity, r.expected_benefit,
+	   r.cost, r.verdict, r.reason, r.made_at
+  FROM fragaffinity.recommendation r
+  JOIN fragaffinity.fragment f ON f.fragment = r.fragment
+  JOIN fragaffinity.distributed_table t ON t.table_id = f.table_id
+  JOIN fragaffinity.node s ON s.node = r.source
+  JOIN fragaffinity.node d ON d.node = r.destination;
+
+-- Nodes that are being emptied, and how far that is.
+CREATE VIEW fragaffinity.stat_progress_drain AS
+SELECT n.name AS node,
+	   (SELECT pg_catalog.count(*) FROM fragaffinity.fragment f
+		 WHERE f.owner = n.node) AS fragments_left,
+	   (SELECT pg_catalog.count(*) FROM fragaffinity.move m
+		 WHERE m.source = n.node
+		   AND m.state NOT IN ('done', 'failed', 'cancelled')) AS moving,
+	   (SELECT pg_catalog.count(*) FROM fragaffinity.move m
+		 WHERE m.source = n.node AND m.trigger = 'drain'
+		   AND m.state = 'done') AS moved,
+	   (SELECT m.error FROM fragaffinity.move m
+		 WHERE m.source = n.node AND m.error IS NOT NULL
+		 ORDER BY m.changed DESC LIMIT 1) AS last_error
+  FROM fragaffinity.node n
+ WHERE n.state = 'draining';
+
+GRANT SELECT ON fragaffinity.predictions, fragaffinity.prediction_quality,
+	fragaffinity.recommendations, fragaffinity.stat_progress_drain TO pg_monitor;
+
+-- Forgets what the predictor has learned and learns anew from recorded
+-- history, all of it or what came after a time.
+CREATE FUNCTION fragaffinity.reset_predictions(
+	since timestamptz DEFAULT '-infinity') RETURNS void
+LANGUAGE c SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'fa_sql_reset_predictions';
+
+-- Has every fragment moved off a node; with wait, returns when it is empty.
+CREATE FUNCTION fragaffinity.drain_node(name name, wait boolean DEFAULT true)
+RETURNS bigint
+LANGUAGE c SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'fa_sql_drain_node';
+
+CREATE FUNCTION fragaffinity.mark_node(name name, state text) RETURNS void
+LANGUAGE c STRICT SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'fa_sql_mark_node';
+
+-- Ends a drain: the node takes fragments again.
+CREATE FUNCTION fragaffinity.resume_node(name name) RETURNS void
+LANGUAGE sql STRICT SET search_path = pg_catalog, pg_temp
+AS $$ SELECT fragaffinity.mark_node(name, 'active') $$;
+
+REVOKE ALL ON FUNCTION fragaffinity.reset_predictions(timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.drain_node(name, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.mark_node(name, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.resume_node(name) FROM PUBLIC;
 
 -- Keep this statement last.
 SELECT fragaffinity.start_worker();

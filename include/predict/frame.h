@@ -150,6 +150,13 @@ struct FaFrame
 	FaRates    *rates[FA_PREDICT_MAX_HORIZONS];
 	FaScore		score[FA_PREDICT_MAX_HORIZONS][FA_NMODELS];
 
+	/* weighed site signals of the steps last asked of fa_predictor_profile() */
+	double	   *profile_site;	/* profile_n x nnodes */
+	int		   *profile_ahead;
+	int			profile_n;
+	int			profile_nnodes; /* they were made for */
+	int64_t		profile_step;	/* last_step then */
+
 	/* scratch, sized for a fragment that every node has touched */
 	double	   *view_local;
 	double	   *view_rate;
@@ -175,7 +182,11 @@ extern bool fa_predict_model_on(const FaFrame *frame, int model);
 extern int	fa_predict_find_cell(const FaFragment *fr, int node);
 extern int	fa_predict_add_cell(FaFrame *frame, int fragment, int node);
 extern void fa_predict_site(FaFrame *frame);
+extern void fa_predict_site_at(FaFrame *frame, int h, int64_t target,
+							   double *site);
 extern void fa_predict_view(FaFrame *frame, int fragment, int h, FaView *view);
+extern void fa_predict_view_at(FaFrame *frame, int fragment, int h,
+							   int64_t target, FaView *view);
 
 static inline double *
 fa_predict_cell(const FaFrame *frame, const FaFragment *fr, int pos, int model)

@@ -117,6 +117,15 @@ extern bool fa_predictor_observe(FaPredictor *p, int64_t step,
 extern void fa_predictor_forecast(FaPredictor *p, int fragment, int h,
 								  FaForecast *out);
 
+/*
+ * Accesses expected of one fragment in each of the steps (last observed +
+ * ahead[i]), ascending: a plan over time needs more steps than the horizons.
+ * A step is weighed as the nearest horizon is.  rate_p: n x nnodes.  Returns
+ * the evidence.  Cheapest when all fragments are asked for the same steps.
+ */
+extern double fa_predictor_profile(FaPredictor *p, int fragment,
+								   const int *ahead, int n, double *rate_p);
+
 /* Adds what has been scored since the last call into *out and resets it. */
 extern void fa_predictor_take_score(FaPredictor *p, int h, FaModel model,
 									FaScore *out);

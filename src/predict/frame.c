@@ -191,16 +191,23 @@ fa_predict_site(FaFrame *frame)
 	{
 		int64_t		target = frame->last_step + frame->config.horizons[h];
 
-		for (int m = 0; m < FA_MODEL_MIXTURE; m++)
-		{
-			if (m != FA_MODEL_STATIC && !fa_predict_model_on(frame, m))
-				continue;
-			fa_predict_models[m]->site(frame, frame->model[m], h, target,
-									   frame->site[h] + frame->site_at[m]);
-		}
-		tame(frame->site[h], (size_t) frame->nnodes * frame->nsite);
+		fa_predict_site_at(frame, h, target, frame->site[h]);
 		weigh_site(frame, h);
 	}
+}
+
+/* Site signals of any target step, seen as from horizon h. */
+void
+fa_predict_site_at(FaFrame *frame, int h, int64_t target, double *site)
+{
+	for (int m = 0; m < FA_MODEL_MIXTURE; m++)
+	{
+		if (m != FA_MODEL_STATIC && !fa_predict_model_on(frame, m))
+			continue;
+		fa_predict_models[m]->site(frame, frame->model[m], h, target,
+								   site + frame->site_at[m]);
+	}
+	tame(site, (size_t) frame->nnodes * frame->nsite);
 }
 
 /*
@@ -210,10 +217,19 @@ fa_predict_site(FaFrame *frame)
 void
 fa_predict_view(FaFrame *frame, int fragment, int h, FaView *view)
 {
+	fa_predict_view_at(frame, fragment, h,
+					   frame->last_step + frame->config.horizons[h], view);
+}
+
+/* The same for another target step, seen as from horizon h. */
+void
+fa_predict_view_at(FaFrame *frame, int fragment, int h, int64_t target,
+				   FaView *view)
+{
 	const FaFragment *fr = &frame->fragment[fragment];
 
 	view->h = h;
-	view->target = frame->last_step + frame->config.horizons[h];
+	view->target = target;
 	view->fragment = fragment;
 	view->ncells = fr->ncells;
 	view->local = frame->view_local;

@@ -29,6 +29,7 @@
 #include "migrate/move.h"
 #include "node/cluster_xact.h"
 #include "node/peer_pool.h"
+#include "placement/placement.h"
 #include "worker/worker.h"
 
 typedef struct Task
@@ -67,8 +68,10 @@ static Task tasks[] = {
 	{"count accesses", fa_capture_drain, 1000, 0, fa_capture_tick_ms},
 	{"sample metrics", fa_capture_sample, 1000},
 	{"connect to peers", fa_pool_sync_nodes, 1000},
-	{"collect history", fa_capture_collect, 1000, 0, fa_capture_tick_ms},
+	/* before larger questions, or they would count as distance */
 	{"ask peers", fa_map_refresh, 1000},
+	{"collect history", fa_capture_collect, 1000, 0, fa_capture_tick_ms},
+	{"place fragments", fa_placement_step, 1000, 0, fa_capture_tick_ms},
 	{"resolve transactions", task_resolve, 2000},
 	{"clean up after moves", fa_move_cleanup, 2000},
 	{"map roles", task_mappings, 10000},

@@ -1,0 +1,90 @@
+/*
+ * controller.h
+ *	  Decisions about all fragments, and what became of them.
+ */
+#ifndef FA_PLACEMENT_CONTROLLER_H
+#define FA_PLACEMENT_CONTROLLER_H
+
+#include "nodes/pg_list.h"
+
+#include "placement/decide.h"
+#include "placement/forecast.h"
+
+/* A node of the catalog beside its place in FaPlaceCluster. */
+typedef struct FaPlaceName
+{
+	int			id;
+	char	   *name;
+} FaPlaceName;
+
+/* What is the same for all fragments of a table. */
+typedef struct FaTablePolicy
+{
+	int			table_id;
+	FaPlacePolicy policy;
+	bool		decide;			/* advise or auto */
+	bool		act;			/* auto */
+	double		cost_fixed_ms;
+	double		cost_factor;	/* of a move's time that clients feel */
+	double		unknown_bytes;
+} FaTablePolicy;
+
+/* One fragment as the controller sees it now. */
+typedef struct FaPlaceRow
+{
+	int64		fragment;
+	int			table_id;
+	int			owner;			/* place in the cluster; -1: gone */
+	int			previous_owner; /* before the last move */
+	double		bytes;
+	double		since_move_ms;
+	bool		moving;
+	double	   *recent;			/* [step][node], newest first, or NULL */
+} FaPlaceRow;
+
+typedef struct FaPlaceInput
+{
+	FaPlaceCluster cluster;
+	FaPlaceName *name;			/* by place */
+	int16		place[FA_MAX_NODE_ID + 1];	/* by node id; -1: none */
+	double		bytes_per_ms;
+	int			inflight;
+	int			nrecent;
+	int			nrows;
+	FaPlaceRow *row;			/* by fragment, ascending */
+	List	   *policies;		/* of FaTablePolicy */
+} FaPlaceInput;
+
+/* in gather.c; in a transaction, palloc'd */
+
+/* f may be NULL: no forecasts, hence no look at the recent past. */
+extern FaPlaceInput *fa_controller_gather(FaForecaster *f);
+extern FaTablePolicy *fa_controller_policy(FaPlaceInput *input, int table_id);
+
+/* in controller.c */
+
+/*
+ * In a transaction: decides about every fragment, or (f NULL) only about
+ * those that must leave their node, writes recommendations and queues
+ * requests.
+ */
+extern void fa_controller_decide(FaForecaster *f);
+
+/* in request.c */
+
+/* Remembers a wanted move, to be asked for by fa_request_send(). */
+extern void fa_request_queue(int64 fragment, int source, int destination,
+							 const char *destination_name,
+							 const FaDecision *decision, const char *reason);
+/* Outside a transaction: asks the destinations. */
+extern void fa_request_send(void);
+/* Moves asked for that the catalog does not show yet, or refused lately. */
+extern bool fa_request_pending(int64 fragment);
+extern void fa_request_seen(int64 fragment);	/* the catalog shows it */
+extern void fa_request_count(const FaPlaceInput *input,
+							 FaPlaceCluster *cluster, int *inflight);
+
+/* in outcome.c; in a transaction */
+extern void fa_outcome_judge(FaForecaster *f);
+
+#endif							/* FA_PLACEMENT_CONTROLLER_H */

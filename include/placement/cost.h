@@ -1,0 +1,22 @@
+/*
+ * cost.h
+ *	  Measured costs that decisions rest on.  All in a transaction, in the
+ *	  coordinator's worker.
+ */
+#ifndef FA_PLACEMENT_COST_H
+#define FA_PLACEMENT_COST_H
+
+/* Asks every node how far its peers are when it is time. */
+extern void fa_cost_refresh(void);
+
+/*
+ * ms that an access of node i's clients costs more when node j owns, [i *
+ * nnodes + j]; palloc'd.
+ */
+extern double *fa_cost_extra_ms(const int *nodes, int nnodes);
+
+/* Speed of the last moves; and how long one will take. */
+extern double fa_cost_bytes_per_ms(void);
+extern double fa_cost_move_ms(double bytes, double bytes_per_ms);
+
+#endif							/* FA_PLACEMENT_COST_H */

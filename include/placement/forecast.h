@@ -1,0 +1,78 @@
+/*
+ * forecast.h
+ *	  The predictor in the coordinator's worker, fed from history.
+ */
+#ifndef FA_PLACEMENT_FORECAST_H
+#define FA_PLACEMENT_FORECAST_H
+
+#include "datatype/timestamp.h"
+#include "utils/hsearch.h"
+
+#include "predict/predict.h"
+
+#define FA_MAX_NODE_ID 1023
+
+/*
+ * The predictor numbers nodes and fragments from 0 in the order in which they
+ * were first seen, and steps by their start: step * width.  One a process.
+ */
+typedef struct FaForecaster
+{
+	MemoryContext context;		/* of all below; deleted to start anew */
+	FaPredictor *predictor;		/* NULL: not started */
+	bool		busy;			/* inside the predictor: an error spoils it */
+	int64		width_us;		/* length of a step */
+	int			nhorizons;
+	int			horizons[FA_PREDICT_MAX_HORIZONS];
+	int			nnodes;
+	int		   *node;			/* ids */
+	int16		node_index[FA_MAX_NODE_ID + 1]; /* -1: none */
+	int			nfragments;
+	int64	   *fragment;
+	int			fragments_allocated;
+	HTAB	   *fragment_index;
+	bool		started;		/* last_step is set */
+	int64		last_step;		/* taken */
+	int64		learn_from;		/* no step before this one */
+	int64		saved_step;		/* in the saved state */
+	TimestampTz saved;			/* the saved state that this one continues */
+} FaForecaster;
+
+/* in forecast.c */
+
+/* The forecaster, or NULL when there is none (yet). */
+extern FaForecaster *fa_forecast_get(void);
+
+/*
+ * In a transaction.  Takes the steps that are due; true when the newest one
+ * was taken now, so that forecasts are new.
+ */
+extern bool fa_forecast_take_steps(void);
+
+/* Forgets everything in memory; the next call begins from the saved state. */
+extern void fa_forecast_drop(void);
+
+/* After an error: drops a predictor that was interrupted at work. */
+extern void fa_forecast_recover(void);
+
+extern int	fa_forecast_node_index(FaForecaster *f, int node);
+/* Index of a fragment, or -1. */
+extern int	fa_forecast_fragment_index(const FaForecaster *f, int64 fragment);
+extern int	fa_forecast_add_fragment(FaForecaster *f, int64 fragment);
+
+/* Start of a step. */
+extern TimestampTz fa_forecast_step_start(const FaForecaster *f, int64 step);
+
+/* in forecast_state.c; in a transaction */
+extern void fa_forecast_save(FaForecaster *f);
+/* Fills an empty forecaster; false when there is no state that fits. */
+extern bool fa_forecast_restore(FaForecaster *f, const FaAllocator *allocator);
+/* When the state in the catalog was saved; 0: there is none. */
+extern TimestampTz fa_forecast_state_time(void);
+
+/* in publish.c; in a transaction */
+
+/* Replaces predictions, adds scores and what the report draws. */
+extern void fa_forecast_publish(FaForecaster *f);
+
+#endif							/* FA_PLACEMENT_FORECAST_H */

@@ -1,0 +1,442 @@
+/*
+ * forecast.c
+ *	  The predictor's life in the coordinator's worker.
+ *
+ * Steps of history_interval are taken in order.  The newest one is taken when
+ * every node that answers has delivered it, or after a grace time; what is
+ * missing then is unknown, not zero.  After a start the predictor is restored
+ * from the catalog and catches up from history, some tenths of a second a
+ * call, so that the worker's other duties go on; forecasts are published when
+ * it is up to date.
+ *
+ * The predictor's memory is its own context.  An error raised inside it (out
+ * of memory, a cancelled query) leaves it unusable: it is then dropped and
+ * comes back from the saved state and history.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "core/settings.h"
+#include "core/spi.h"
+#include "node/node.h"
+#include "placement/forecast.h"
+
+#define BATCH_STEPS 64			/* read from history at once */
+#define CATCH_UP_MS 300			/* of each call */
+#define GRACE_LEAST_MS 1000
+#define GRACE_MOST_MS 10000
+#define SEASON_MOST_STEPS 10080 /* a week of minutes */
+
+typedef struct FragmentEntry
+{
+	int64		fragment;		/* key */
+	int			index;
+} FragmentEntry;
+
+/* Steps as read from history. */
+typedef struct Batch
+{
+	int			ncells;
+	int64	   *cell_step;		/* ascends */
+	FaCell	   *cells;
+	int			nknown;
+	int64	   *known_step;		/* ascends */
+	int		   *known_node;		/* index */
+} Batch;
+
+static FaForecaster *forecaster = NULL;
+
+FaForecaster *
+fa_forecast_get(void)
+{
+	return forecaster;
+}
+
+static void *
+predictor_alloc(void *arg, size_t size)
+{
+	return MemoryContextAllocExtended((MemoryContext) arg, size ? size : 1,
+									  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+}
+
+static void
+predictor_release(void *arg, void *ptr)
+{
+	if (ptr)
+		pfree(ptr);
+}
+
+void
+fa_forecast_drop(void)
+{
+	if (forecaster == NULL)
+		return;
+	MemoryContextDelete(forecaster->context);
+	forecaster = NULL;
+}
+
+void
+fa_forecast_recover(void)
+{
+	if (forecaster && forecaster->busy)
+		fa_forecast_drop();
+}
+
+TimestampTz
+fa_forecast_step_start(const FaForecaster *f, int64 step)
+{
+	return step * f->width_us;
+}
+
+/* Floor, also before 2000. */
+static int64
+step_of(const FaForecaster *f, TimestampTz t)
+{
+	int64		step = t / f->width_us;
+
+	return t < 0 && t % f->width_us != 0 ? step - 1 : step;
+}
+
+int
+fa_forecast_node_index(FaForecaster *f, int node)
+{
+	if (node < 1 || node > FA_MAX_NODE_ID)
+		return -1;
+	if (f->node_index[node] < 0)
+	{
+		f->node = repalloc(f->node, sizeof(int) * (f->nnodes + 1));
+		f->node[f->nnodes] = node;
+		f->node_index[node] = f->nnodes++;
+	}
+	return f->node_index[node];
+}
+
+int
+fa_forecast_fragment_index(const FaForecaster *f, int64 fragment)
+{
+	FragmentEntry *entry = hash_search(f->fragment_index, &fragment,
+									   HASH_FIND, NULL);
+
+	return entry ? entry->index : -1;
+}
+
+int
+fa_forecast_add_fragment(FaForecaster *f, int64 fragment)
+{
+	bool		found;
+	FragmentEntry *entry = hash_search(f->fragment_index, &fragment,
+									   HASH_ENTER, &found);
+
+	if (found)
+		return entry->index;
+	entry->index = f->nfragments;
+	if (f->nfragments == f->fragments_allocated)
+	{
+		f->fragments_allocated *= 2;
+		f->fragment = repalloc_huge(f->fragment, sizeof(int64) *
+									f->fragments_allocated);
+	}
+	f->fragment[f->nfragments++] = fragment;
+	return entry->index;
+}
+
+/* Horizons as set; returns their number. */
+static int
+read_horizons(int *horizons)
+{
+	char	   *text = fa_setting_text("prediction_horizons", 0);
+	int			n = 0;
+
+	while (*text && n < FA_PREDICT_MAX_HORIZONS)
+	{
+		char	   *end;
+		long		h = strtol(text, &end, 10);
+
+		if (end == text)
+			break;
+		horizons[n++] = (int) h;
+		text = end + strspn(end, ", ");
+	}
+	return n;
+}
+
+static FaForecaster *
+make_forecaster(void)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext,
+												  "fragaffinity predictor",
+												  ALLOCSET_DEFAULT_SIZES);
+	FaForecaster *f = MemoryContextAllocZero(context, sizeof(FaForecaster));
+	HASHCTL		ctl;
+
+	f->context = context;
+	f->node = MemoryContextAlloc(context, sizeof(int));
+	f->fragments_allocated = 64;
+	f->fragment = MemoryContextAlloc(context, sizeof(int64) * 64);
+	memset(f->node_index, 0xff, sizeof(f->node_index));
+	ctl.keysize = sizeof(int64);
+	ctl.entrysize = sizeof(FragmentEntry);
+	ctl.hcxt = context;
+	f->fragment_index = hash_create("fragaffinity predictor's fragments", 256,
+									&ctl, HASH_ELEM | HASH_BLOBS |
+									HASH_CONTEXT);
+	f->learn_from = PG_INT64_MIN;
+	return f;
+}
+
+static void
+create_predictor(FaForecaster *f, const FaAllocator *allocator)
+{
+	FaPredictorConfig config = {0};
+
+	config.nhorizons = f->nhorizons;
+	memcpy(config.horizons, f->horizons, sizeof(config.horizons));
+	config.max_season = Min(7 * USECS_PER_DAY / f->width_us,
+							SEASON_MOST_STEPS);
+	f->predictor = fa_predictor_create(&config, f->nnodes,
+									   Max(f->nfragments, 1), allocator);
+}
+
+/*
+ * The forecaster that fits the settings and the saved state: the one in
+ * memory, or else a new one.
+ */
+static FaForecaster *
+open_forecaster(void)
+{
+	int64		width_us = fa_setting_int("history_interval", 0) * 1000;
+	int			horizons[FA_PREDICT_MAX_HORIZONS] = {0};
+	int			nhorizons = read_horizons(horizons);
+	TimestampTz saved = fa_forecast_state_time();
+	FaForecaster *f = forecaster;
+	FaAllocator allocator;
+	ListCell   *lc;
+
+	if (f && f->width_us == width_us && f->nhorizons == nhorizons &&
+		memcmp(f->horizons, horizons, sizeof(horizons)) == 0 &&
+		f->saved == saved)
+		return f;
+
+	fa_forecast_drop();
+	forecaster = f = make_forecaster();
+	f->busy = true;				/* until it is whole */
+	f->width_us = width_us;
+	f->nhorizons = nhorizons;
+	memcpy(f->horizons, horizons, sizeof(horizons));
+	f->saved = saved;
+	allocator.alloc = predictor_alloc;
+	allocator.release = predictor_release;
+	allocator.arg = f->context;
+	if (saved == 0 || !fa_forecast_restore(f, &allocator))
+	{
+		foreach(lc, fa_node_list())
+			(void) fa_forecast_node_index(f, ((FaNode *) lfirst(lc))->id);
+		create_predictor(f, &allocator);
+	}
+	f->busy = false;
+	return f;
+}
+
+static SPITupleTable *
+select_between(const char *sql, int64 from_us, int64 to_us, int64 width_us)
+{
+	Oid			types[3] = {TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID};
+	Interval	width = {.time = width_us};
+	Datum		values[3];
+
+	values[0] = TimestampTzGetDatum(from_us);
+	values[1] = TimestampTzGetDatum(to_us);
+	values[2] = IntervalPGetDatum(&width);
+	if (SPI_execute_with_args(sql, 3, types, values, NULL, true, 0) !=
+		SPI_OK_SELECT)
+		elog(ERROR, "could not read history");
+	return SPI_tuptable;
+}
+
+/* Reads steps [from, to); new nodes and fragments get their numbers. */
+static void
+read_batch(FaForecaster *f, int64 from, int64 to, Batch *batch)
+{
+	MemoryContext outer = CurrentMemoryContext;
+	SPITupleTable *table;
+	bool		isnull;
+
+	SPI_connect();
+	table = select_between("SELECT step, node, fragment, calls::float8"
+						   " FROM fragaffinity.history"
+						   " WHERE step >= $1 AND step < $2 AND width <= $3"
+						   " ORDER BY step",
+						   fa_forecast_step_start(f, from),
+						   fa_forecast_step_start(f, to), f->width_us);
+	batch->ncells = (int) table->numvals;
+	batch->cells = MemoryContextAllocHuge(outer, sizeof(FaCell) *
+										  (batch->ncells + 1));
+	batch->cell_step = MemoryContextAllocHuge(outer, sizeof(int64) *
+											  (batch->ncells + 1));
+	for (int i = 0; i < batch->ncells; i++)
+	{
+		HeapTuple	row = table->vals[i];
+		TupleDesc	desc = table->tupdesc;
+		int			node;
+		int64		fragment;
+
+		batch->cell_step[i] = step_of(f, DatumGetTimestampTz(SPI_getbinval(row, desc, 1, &isnull)));
+		node = DatumGetInt32(SPI_getbinval(row, desc, 2, &isnull));
+		fragment = DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull));
+		batch->cells[i].node = fa_forecast_node_index(f, node);
+		batch->cells[i].fragment = fa_forecast_add_fragment(f, fragment);
+		batch->cells[i].count = DatumGetFloat8(SPI_getbinval(row, desc, 4, &isnull));
+	}
+	table = select_between("SELECT step, node FROM fragaffinity.history_step"
+						   " WHERE step >= $1 AND step < $2 AND $3 IS NOT NULL"
+						   " ORDER BY step",
+						   fa_forecast_step_start(f, from),
+						   fa_forecast_step_start(f, to), f->width_us);
+	batch->nknown = (int) table->numvals;
+	batch->known_node = MemoryContextAllocHuge(outer, sizeof(int) *
+											   (batch->nknown + 1));
+	batch->known_step = MemoryContextAllocHuge(outer, sizeof(int64) *
+											   (batch->nknown + 1));
+	for (int i = 0; i < batch->nknown; i++)
+	{
+		HeapTuple	row = table->vals[i];
+		TupleDesc	desc = table->tupdesc;
+
+		batch->known_step[i] = step_of(f, DatumGetTimestampTz(SPI_getbinval(row, desc, 1, &isnull)));
+		batch->known_node[i] = fa_forecast_node_index(f,
+													  DatumGetInt32(SPI_getbinval(row, desc, 2, &isnull)));
+	}
+	SPI_finish();
+}
+
+/* Steps of which nothing is known are passed over, but for the last. */
+static void
+feed_batch(FaForecaster *f, int64 from, int64 to, const Batch *batch)
+{
+	bool	   *known = palloc(sizeof(bool) * f->nnodes);
+	int			c = 0;
+	int			k = 0;
+
+	f->busy = true;
+	fa_predictor_resize(f->predictor, f->nnodes, Max(f->nfragments, 1));
+	for (int64 step = from; step < to; step++)
+	{
+		int			first = c;
+		bool		any = false;
+
+		CHECK_FOR_INTERRUPTS();
+		memset(known, 0, sizeof(bool) * f->nnodes);
+		for (; k < batch->nknown && batch->known_step[k] <= step; k++)
+		{
+			if (batch->known_node[k] >= 0)
+				any = known[batch->known_node[k]] = true;
+		}
+		while (c < batch->ncells && batch->cell_step[c] <= step)
+			c++;
+		if (any || step == to - 1)
+			(void) fa_predictor_observe(f->predictor, step,
+										batch->cells + first, c - first,
+										known);
+	}
+	f->busy = false;
+	f->last_step = to - 1;
+	f->started = true;
+	pfree(known);
+}
+
+/* Has every node that answers delivered this step? */
+static bool
+step_is_complete(const FaForecaster *f, int64 step)
+{
+	FaRows	   *rows = fa_spi_rows("SELECT node FROM fragaffinity.node n"
+								   " WHERE NOT EXISTS (SELECT FROM fragaffinity.history_step h"
+								   "  WHERE h.node OPERATOR(pg_catalog.=) n.node"
+								   "  AND h.step OPERATOR(pg_catalog.=) '%s')",
+								   timestamptz_to_str(fa_forecast_step_start(f, step)));
+
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		int			node = atoi(rows->value[i][0]);
+		FaNodeHealth health;
+
+		if (node == fa_node_self() || !fa_node_health(node, &health) ||
+			!health.known || health.alive)
+			return false;
+	}
+	return true;
+}
+
+/* The newest step that should be taken by now. */
+static int64
+newest_due_step(const FaForecaster *f)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		step = step_of(f, now) - 1;
+	int64		grace_us = f->width_us / 4;
+
+	grace_us = Min(Max(grace_us, GRACE_LEAST_MS * 1000L), GRACE_MOST_MS * 1000L);
+	while (now < fa_forecast_step_start(f, step + 1) + grace_us &&
+		   (!f->started || step > f->last_step) &&
+		   !step_is_complete(f, step))
+		step--;
+	return step;
+}
+
+/* First step in history; false when there is none. */
+static bool
+find_first_step(FaForecaster *f, int64 *step_p)
+{
+	char	   *first = fa_spi_value("SELECT extract(epoch FROM min(step))"
+									 " FROM fragaffinity.history_step");
+	TimestampTz t;
+
+	if (first == NULL)
+		return false;
+	t = (TimestampTz) (atof(first) * USECS_PER_SEC) -
+		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+	*step_p = Max(step_of(f, t), f->learn_from);
+	return true;
+}
+
+bool
+fa_forecast_take_steps(void)
+{
+	FaForecaster *f = open_forecaster();
+	TimestampTz began = GetCurrentTimestamp();
+	int64		due = newest_due_step(f);
+	int64		next;
+
+	if (f->started)
+		next = f->last_step + 1;
+	else if (!find_first_step(f, &next))
+		return false;
+	if (next > due)
+		return false;
+	while (next <= due)
+	{
+		Batch		batch;
+		int64		to = Min(next + BATCH_STEPS, due + 1);
+		MemoryContext temp = AllocSetContextCreate(CurrentMemoryContext,
+												   "fragaffinity history",
+												   ALLOCSET_DEFAULT_SIZES);
+		MemoryContext old = MemoryContextSwitchTo(temp);
+
+		read_batch(f, next, to, &batch);
+		feed_batch(f, next, to, &batch);
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(temp);
+		next = to;
+		if (next <= due &&
+			TimestampDifferenceExceeds(began, GetCurrentTimestamp(),
+									   CATCH_UP_MS))
+			return false;
+	}
+	return true;
+}

@@ -1,0 +1,111 @@
+/*
+ * placement.c
+ *	  The coordinator's periodic work: forecast, decide, ask, judge.
+ *
+ * Each part is a transaction of its own, so an error in one (the worker logs
+ * it) does not undo the others; what it left is done at the next step.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "core/settings.h"
+#include "core/spi.h"
+#include "node/node.h"
+#include "placement/controller.h"
+#include "placement/forecast.h"
+#include "placement/placement.h"
+
+#define LOOK_MS 1000			/* between looks at drains and requests */
+#define SAVE_MS (5 * 60 * 1000)
+#define TIDY_MS (10 * 60 * 1000)
+#define KEPT_WITHOUT_SETTING_MS (30 * 86400.0 * 1000)
+
+static void
+begin(void)
+{
+	/* else now() stands still in a background worker */
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+static void
+end(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+static bool
+passed(TimestampTz *last, int ms)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (*last != 0 && *last <= now && !TimestampDifferenceExceeds(*last, now, ms))
+		return false;
+	*last = now;
+	return true;
+}
+
+/* Old scores and forecasts go with the history. */
+static void
+tidy(void)
+{
+	double		kept = fa_setting_find("history_retention") ?
+		fa_setting_float("history_retention", 0) : KEPT_WITHOUT_SETTING_MS;
+
+	(void) fa_spi_exec("DELETE FROM fragaffinity.prediction_score"
+					   " WHERE scored_at < now() - interval '%.0f ms'", kept);
+	(void) fa_spi_exec("DELETE FROM fragaffinity.prediction_history"
+					   " WHERE step < now() - interval '%.0f ms'", kept);
+}
+
+void
+fa_placement_step(void)
+{
+	static TimestampTz looked = 0;
+	static TimestampTz saved = 0;
+	static TimestampTz tidied = 0;
+	bool		fresh;
+	int			self;
+
+	fa_forecast_recover();
+	begin();
+	self = fa_node_self();
+	if (self == 0 || self != fa_node_coordinator())
+	{
+		fa_forecast_drop();
+		end();
+		return;
+	}
+	fresh = fa_forecast_take_steps();
+	if (fresh)
+		fa_forecast_publish(fa_forecast_get());
+	end();
+
+	if (passed(&looked, LOOK_MS) || fresh)
+	{
+		begin();
+		fa_controller_decide(fresh ? fa_forecast_get() : NULL);
+		end();
+		fa_request_send();
+	}
+	if (!fresh)
+		return;
+
+	begin();
+	fa_outcome_judge(fa_forecast_get());
+	if (passed(&tidied, TIDY_MS))
+		tidy();
+	end();
+	if (passed(&saved, SAVE_MS))
+	{
+		begin();
+		fa_forecast_save(fa_forecast_get());
+		end();
+	}
+}

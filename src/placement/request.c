@@ -1,0 +1,283 @@
+/*
+ * request.c
+ *	  Asks destinations to fetch fragments.
+ *
+ * The request is SQL, run on the destination, which then makes the move by
+ * itself.  It goes over the worker's pool of connections and its answer comes
+ * back whenever it does.  Then the destination is asked each second whether
+ * it is still at it: moves under way are in its catalog only.  Until the move
+ * has ended, or for a while after a refusal, the fragment counts as moving,
+ * so that nobody asks twice.  All this is forgotten at a restart; the
+ * destination and the source refuse a second move of a fragment.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "core/spi.h"
+#include "node/node.h"
+#include "node/peer_pool.h"
+#include "placement/controller.h"
+
+#define SILENT_MS 60000			/* until a silent destination is forgotten */
+#define REFUSED_MS 10000		/* until a refused one may be repeated */
+#define BEGIN_MS 3000			/* until an accepted one must be visible */
+#define ENDED_MS 2000			/* until its end has been collected */
+
+typedef struct Request
+{
+	struct Request *next;
+	int64		fragment;
+	int			source;			/* node ids */
+	int			destination;
+	bool		sent;
+	bool		refused;
+	bool		ended;
+	TimestampTz accepted;		/* 0: not yet */
+	TimestampTz until;			/* then it is forgotten */
+	char		sql[FLEXIBLE_ARRAY_MEMBER];
+} Request;
+
+static Request *requests = NULL;
+
+static void
+set_deadline(Request *r, int ms)
+{
+	r->until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+}
+
+static Request *
+find_request(int64 fragment)
+{
+	for (Request *r = requests; r; r = r->next)
+	{
+		if (r->fragment == fragment)
+			return r;
+	}
+	return NULL;
+}
+
+static void
+forget_old(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	Request   **link = &requests;
+
+	while (*link)
+	{
+		Request    *r = *link;
+
+		if (r->sent && r->until < now)
+		{
+			*link = r->next;
+			pfree(r);
+		}
+		else
+			link = &r->next;
+	}
+}
+
+void
+fa_request_queue(int64 fragment, int source, int destination,
+				 const char *destination_name, const FaDecision *decision,
+				 const char *reason)
+{
+	char	   *sql;
+	Request    *r;
+
+	if (find_request(fragment))
+		return;
+	sql = psprintf("SELECT fragaffinity.request_move(" INT64_FORMAT
+				   ", %s, %s, %s, %.6g)", fragment,
+				   quote_literal_cstr(destination_name),
+				   quote_literal_cstr(fa_trigger_name(decision->trigger)),
+				   quote_literal_cstr(reason), decision->benefit_ms);
+	r = MemoryContextAllocZero(TopMemoryContext,
+							   offsetof(Request, sql) + strlen(sql) + 1);
+	strcpy(r->sql, sql);
+	r->fragment = fragment;
+	r->source = source;
+	r->destination = destination;
+	r->next = requests;
+	requests = r;
+}
+
+bool
+fa_request_pending(int64 fragment)
+{
+	forget_old();
+	return find_request(fragment) != NULL;
+}
+
+void
+fa_request_seen(int64 fragment)
+{
+	Request   **link = &requests;
+
+	while (*link && (*link)->fragment != fragment)
+		link = &(*link)->next;
+	if (*link)
+	{
+		Request    *gone = *link;
+
+		*link = gone->next;
+		pfree(gone);
+	}
+}
+
+void
+fa_request_count(const FaPlaceInput *input, FaPlaceCluster *cluster,
+				 int *inflight)
+{
+	for (Request *r = requests; r; r = r->next)
+	{
+		int			from = input->place[r->source];
+		int			to = input->place[r->destination];
+
+		if (r->refused || r->ended)
+			continue;
+		if (from >= 0)
+			cluster->node[from].outgoing++;
+		if (to >= 0)
+			cluster->node[to].incoming++;
+		(*inflight)++;
+	}
+}
+
+static void
+note_answer(Request *r, const char *error)
+{
+	if (error == NULL)
+	{
+		r->accepted = GetCurrentTimestamp();
+		set_deadline(r, SILENT_MS);
+		return;
+	}
+	r->refused = true;
+	set_deadline(r, REFUSED_MS);
+	ereport(LOG,
+			(errmsg("node %d refused to fetch fragment %lld: %s",
+					r->destination, (long long) r->fragment, error)));
+}
+
+static void
+destination_answered(int node, PGresult *res, void *arg)
+{
+	int64		fragment = *(int64 *) arg;
+	Request    *r = find_request(fragment);
+
+	pfree(arg);
+	if (r == NULL || r->destination != node)
+		return;
+	if (res == NULL)
+		note_answer(r, "no answer");
+	else if (PQresultStatus(res) != PGRES_TUPLES_OK)
+		note_answer(r, PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
+	else
+		note_answer(r, NULL);
+}
+
+/* Fragments that a destination is still fetching. */
+static void
+destination_moves(int node, PGresult *res, void *arg)
+{
+	if (res == NULL || PQresultStatus(res) != PGRES_TUPLES_OK)
+		return;
+	for (Request *r = requests; r; r = r->next)
+	{
+		bool		active = false;
+
+		if (r->destination != node || r->accepted == 0 || r->ended)
+			continue;
+		for (int i = 0; i < PQntuples(res); i++)
+			active |= strtoll(PQgetvalue(res, i, 0), NULL, 10) == r->fragment;
+		r->ended = !active &&
+			TimestampDifferenceExceeds(r->accepted, GetCurrentTimestamp(),
+									   BEGIN_MS);
+		set_deadline(r, r->ended ? ENDED_MS : SILENT_MS);
+	}
+}
+
+/* Asks each destination once what it is at. */
+static void
+follow_moves(int self)
+{
+	for (Request *r = requests; r; r = r->next)
+	{
+		bool		asked = false;
+
+		if (r->accepted == 0 || r->ended || r->destination == self)
+			continue;
+		for (Request *e = requests; e != r; e = e->next)
+			asked |= e->destination == r->destination && e->accepted != 0 &&
+				!e->ended;
+		if (!asked)
+			fa_pool_submit(r->destination,
+						   "SELECT fragment FROM fragaffinity.move"
+						   " WHERE state NOT IN ('done', 'failed', 'cancelled')",
+						   destination_moves, NULL);
+	}
+}
+
+static void
+ask_here(Request *r)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		(void) fa_spi_value("%s", r->sql);
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		note_answer(r, NULL);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		MemoryContextSwitchTo(context);
+		note_answer(r, error->message);
+	}
+	PG_END_TRY();
+}
+
+void
+fa_request_send(void)
+{
+	int			self;
+
+	if (requests == NULL)
+		return;
+	StartTransactionCommand();
+	self = fa_node_self();
+	CommitTransactionCommand();
+	follow_moves(self);
+	for (Request *r = requests; r; r = r->next)
+	{
+		if (r->sent)
+			continue;
+		r->sent = true;
+		set_deadline(r, SILENT_MS);
+		if (r->destination == self)
+			ask_here(r);
+		else
+		{
+			int64	   *arg = MemoryContextAlloc(TopMemoryContext,
+												 sizeof(int64));
+
+			*arg = r->fragment;
+			fa_pool_submit(r->destination, r->sql, destination_answered, arg);
+		}
+	}
+}

@@ -1,0 +1,107 @@
+/*
+ * profile.c
+ *	  The course of a fragment's accesses over the coming steps.
+ *
+ * Models forecast any step; weights are learned for the horizons only, so a
+ * step in between borrows those of the nearest one.  A node's rate is its
+ * share of the fragment's: the shares are the better forecast of the two.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "predict/pool.h"
+
+static int
+nearest_horizon(const FaFrame *frame, int ahead)
+{
+	int			best = 0;
+
+	for (int h = 1; h < frame->config.nhorizons; h++)
+	{
+		if (abs(frame->config.horizons[h] - ahead) <
+			abs(frame->config.horizons[best] - ahead))
+			best = h;
+	}
+	return best;
+}
+
+/* Site signals are the same for every fragment: made once for all. */
+static void
+prepare(FaFrame *frame, const int *ahead, int n)
+{
+	if (frame->profile_n == n && frame->profile_nnodes == frame->nnodes &&
+		frame->profile_step == frame->last_step &&
+		memcmp(frame->profile_ahead, ahead, sizeof(int) * n) == 0)
+		return;
+	frame->profile_n = 0;
+	fa_predict_free(frame, frame->profile_site);
+	frame->profile_site = NULL;
+	fa_predict_free(frame, frame->profile_ahead);
+	frame->profile_ahead = NULL;
+	frame->profile_site = fa_predict_alloc(frame, (size_t) frame->nnodes * n,
+										   sizeof(double));
+	frame->profile_ahead = fa_predict_alloc(frame, n, sizeof(int));
+	memcpy(frame->profile_ahead, ahead, sizeof(int) * n);
+	for (int i = 0; i < n; i++)
+	{
+		int			h = nearest_horizon(frame, ahead[i]);
+
+		fa_predict_site_at(frame, h, frame->last_step + ahead[i],
+						   frame->site_scratch);
+		fa_predict_pool_site(frame, frame->pool[h]->now.w[FA_MODEL_MIXTURE],
+							 frame->site_scratch,
+							 frame->profile_site + (size_t) frame->nnodes * i);
+	}
+	frame->profile_n = n;
+	frame->profile_nnodes = frame->nnodes;
+	frame->profile_step = frame->last_step;
+}
+
+double
+fa_predictor_profile(FaPredictor *p, int fragment, const int *ahead, int n,
+					 double *rate_p)
+{
+	FaFrame    *frame = &p->frame;
+	const FaFragment *fr;
+
+	if (!frame->started || fragment < 0 || fragment >= frame->nfragments ||
+		n < 1 || frame->fragment[fragment].ncells == 0)
+	{
+		for (int i = 0; i < n * frame->nnodes; i++)
+			rate_p[i] = 0;
+		return 0;
+	}
+	prepare(frame, ahead, n);
+	fr = &frame->fragment[fragment];
+	for (int i = 0; i < n; i++)
+	{
+		int			h = nearest_horizon(frame, ahead[i]);
+		double	   *rate = rate_p + (size_t) i * frame->nnodes;
+		double	   *local = frame->view_scratch;
+		const double *w = frame->pool[h]->now.w[FA_MODEL_MIXTURE];
+		FaRates    *rates = frame->rates[h];
+		double		sum = 0;
+		FaView		view;
+
+		fa_predict_view_at(frame, fragment, h, frame->last_step + ahead[i],
+						   &view);
+		for (int c = 0; c < fr->ncells; c++)
+		{
+			double		expected;
+			double		probability;
+			double		typical;
+
+			typical = fa_predict_rates_typical(frame, rates->now.w[FA_MODEL_MIXTURE],
+											   view.rate + (size_t) c * frame->nrate);
+			fa_predict_rates_expand(rates, typical, &expected, &probability);
+			sum += expected;
+		}
+		fa_predict_pool_local(frame, w, view.local, fr->ncells, local);
+		fa_predict_pool_spread(frame, frame->profile_site +
+							   (size_t) frame->nnodes * i, local, fr->node,
+							   fr->ncells, NULL, rate);
+		for (int k = 0; k < frame->nnodes; k++)
+			rate[k] *= sum;
+	}
+	return fa_predict_recent_evidence(frame, frame->model[FA_MODEL_RECENT], fr);
+}
