@@ -30,8 +30,8 @@
 
 #define BATCH_STEPS 64			/* read from history at once */
 #define CATCH_UP_MS 300			/* of each call */
-#define GRACE_LEAST_MS 1000
-#define GRACE_MOST_MS 10000
+#define GRACE_LEAST_MS 5000
+#define GRACE_MOST_MS 15000
 #define SEASON_MOST_STEPS 10080 /* a week of minutes */
 
 typedef struct FragmentEntry
