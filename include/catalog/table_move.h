@@ -10,6 +10,8 @@
 
 /* in refuse.c: raise what cannot be kept, changing nothing */
 extern void fa_refuse_table(Oid rel);
+/* The same for the way back; on a peer, or here when conn is NULL. */
+extern void fa_refuse_back(const char *root, FaConn *conn);
 extern void fa_refuse_key(Oid rel, const char *key);
 extern void fa_refuse_keyless(Oid rel, const char *key);
 /* in refuse_peers.c */

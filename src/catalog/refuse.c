@@ -32,9 +32,17 @@ typedef struct Refusal
 	int			sqlstate;
 	const char *message;		/* %s: first column of the first row */
 	const char *hint;
+	bool		back;			/* also stands in the way of undistribute_table */
 } Refusal;
 
 #define CLASS(name) "'pg_catalog." name "'::pg_catalog.regclass"
+
+/* Whatever depends by row d of pg_depend; of a view's rule, the view. */
+#define DEPENDENT \
+	"coalesce((SELECT pg_catalog.pg_describe_object(" CLASS("pg_class") \
+	", w.ev_class, 0) FROM pg_catalog.pg_rewrite w" \
+	" WHERE w.oid = d.objid AND d.classid = " CLASS("pg_rewrite") ")," \
+	" pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid))"
 
 static const Refusal refusals[] = {
 	{"SELECT relname FROM r WHERE relpersistence <> 'p'",
@@ -87,13 +95,14 @@ static const Refusal refusals[] = {
 		" JOIN pg_catalog.pg_publication p ON p.oid = x.prpubid",
 		ERRCODE_FEATURE_NOT_SUPPORTED,
 		"the table is part of publication \"%s\"",
-	"Drop the table from the publication first: its rows will be on several nodes."},
+		"Drop the table from the publication first.",
+	true},
 	{"SELECT r.relname FROM r JOIN pg_catalog.pg_subscription_rel s"
 		" ON s.srrelid = r.oid",
 		ERRCODE_FEATURE_NOT_SUPPORTED,
 		"table \"%s\" is fed by a subscription",
 	"Drop the table from the subscription first."},
-	{"SELECT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid)"
+	{"SELECT " DEPENDENT
 		" FROM r JOIN pg_catalog.pg_depend d"
 		" ON d.deptype = 'n'"
 		" AND (d.refclassid = " CLASS("pg_class") " AND d.refobjid = r.oid"
@@ -110,8 +119,9 @@ static const Refusal refusals[] = {
 		"   AND d.objid IN (SELECT oid FROM r))",
 		ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
 		"%s depends on the table",
-	"Drop it, and create it again after the table is distributed."},
-	{"SELECT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid)"
+		"Drop it, and create it again afterwards.",
+	true},
+	{"SELECT " DEPENDENT
 		" FROM r JOIN pg_catalog.pg_depend s ON s.refobjid = r.oid"
 		"   AND s.refclassid = " CLASS("pg_class") " AND s.deptype IN ('a', 'i')"
 		"   AND s.classid = " CLASS("pg_class")
@@ -122,7 +132,8 @@ static const Refusal refusals[] = {
 		"   WHERE a.oid = d.objid AND a.adrelid IN (SELECT oid FROM r))",
 		ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
 		"%s depends on a sequence of the table",
-	"Give it a sequence of its own."},
+		"Give it a sequence of its own.",
+	true},
 	{"SELECT c.relname FROM r JOIN pg_catalog.pg_index i ON i.indrelid = r.oid"
 		" JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
 		" WHERE NOT i.indisvalid",
@@ -167,21 +178,34 @@ static const Refusal refusals[] = {
 	{NULL}
 };
 
+/* %s: the root, as something that is cast to regclass */
 #define TREE_CTE \
 	"WITH r AS (SELECT c.* FROM pg_catalog.pg_class c WHERE c.oid IN (" \
-	"SELECT relid FROM pg_catalog.pg_partition_tree(%u) UNION SELECT %u)) "
+	"SELECT relid FROM pg_catalog.pg_partition_tree(%s::pg_catalog.regclass) " \
+	"UNION SELECT %s::pg_catalog.regclass)) "
 
 static void
-refuse_listed(Oid rel, const Refusal *refusal)
+refuse_listed(const Refusal *refusal, const char *root, FaConn *conn)
 {
-	char	   *found;
+	char	   *sql = psprintf(TREE_CTE "%s LIMIT 1", root, root,
+							   refusal->query);
+	char	   *found = conn ? fa_remote_value(conn, 0, "%s", sql) :
+		fa_spi_value("%s", sql);
 
-	found = fa_spi_value(TREE_CTE "%s LIMIT 1", rel, rel, refusal->query);
 	if (found)
 		ereport(ERROR,
 				(errcode(refusal->sqlstate),
 				 errmsg_internal(refusal->message, found),
+				 conn ? errdetail("This is so on node \"%s\".", conn->name) : 0,
 				 refusal->hint ? errhint("%s", refusal->hint) : 0));
+}
+
+void
+fa_refuse_back(const char *root, FaConn *conn)
+{
+	for (const Refusal *r = refusals; r->query; r++)
+		if (r->back)
+			refuse_listed(r, quote_literal_cstr(root), conn);
 }
 
 /* The relation itself: is it a table that a user may hand over? */
@@ -229,7 +253,7 @@ fa_refuse_table(Oid rel)
 {
 	refuse_relation(rel);
 	for (const Refusal *r = refusals; r->query; r++)
-		refuse_listed(rel, r);
+		refuse_listed(r, psprintf("%u", rel), NULL);
 }
 
 /* First type within a type whose values differ from node to node, or NULL. */

@@ -90,6 +90,7 @@ lock_peers(Gathering *g)
 					   g->qualified);
 		fa_remote_exec(conn, 0, "SET LOCAL lock_timeout = 0");
 		refuse_moving(g->table_id, conn);
+		fa_refuse_back(g->qualified, conn);
 		/* A row read through a node that is behind would wait for ourselves. */
 		if (strcmp(fa_remote_value(conn, 0, OWNERS_DIGEST, g->table_id), digest) != 0)
 			ereport(ERROR,
@@ -225,6 +226,7 @@ fa_sql_undistribute_table(PG_FUNCTION_ARGS)
 	fa_table_lock(g.rel);
 	refuse_moving(fa_map_table(g.rel)->table_id, NULL);
 	read_table(&g);
+	fa_refuse_back(g.qualified, NULL);
 	lock_peers(&g);
 	gather(&g);
 	fa_ddl_end(&state);

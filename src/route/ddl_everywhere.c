@@ -4,7 +4,8 @@
  *
  * The statement has run here, with the user's own rights.  The others get its
  * text, under the same search_path and role, so that nobody may do there what
- * he may not do here.
+ * he may not do here.  A lock_timeout is in force: clients' transactions may
+ * wait for us on one node while we wait for them on another.
  */
 #include "postgres.h"
 
@@ -12,6 +13,7 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -68,11 +70,13 @@ fa_ddl_everywhere(const char *query_string, PlannedStmt *pstmt)
 	FaDdlState	state;
 
 	fa_ddl_begin(&state);
+	fa_xact_exec_all("SET LOCAL lock_timeout = %d", LockTimeout);
 	fa_xact_exec_all("SET LOCAL search_path = %s", path);
 	fa_xact_exec_all("SET LOCAL ROLE %s", role);
 	fa_xact_exec_all("%s", sql);
 	fa_xact_exec_all("SET LOCAL ROLE NONE");
 	fa_xact_exec_all("SET LOCAL search_path = pg_catalog");
+	fa_xact_exec_all("SET LOCAL lock_timeout = 0");
 	fa_ddl_end(&state);
 }
 

@@ -16,11 +16,15 @@
 #include "catalog/pg_class.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "storage/proc.h"
 #include "tcop/utility.h"
 #include "utils/guc.h"
 
 #include "core/settings.h"
 #include "route/ddl_guard.h"
+
+/* Of a statement that runs on all nodes, unless the user has set his own. */
+#define LOCK_TIMEOUT "30s"
 
 void		(*fa_guard_stop_database) (Oid dbid) = NULL;
 
@@ -115,13 +119,17 @@ guard_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		(void) set_config_option("fragaffinity.maintenance", "on", PGC_SUSET,
 								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
 								 false);
+		if (LockTimeout == 0)
+			(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_SUSET,
+									 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+									 false);
 	}
 	run_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv,
 				dest, qc);
 	if (action == FA_DDL_EVERYWHERE)
 	{
-		AtEOXact_GUC(true, guc_level);
 		fa_ddl_everywhere(queryString, pstmt);
+		AtEOXact_GUC(true, guc_level);
 	}
 	if (IsTransactionState())
 		fa_ddl_roles_after(statement);
