@@ -586,10 +586,10 @@ GRANT EXECUTE ON FUNCTION fragaffinity.report(timestamptz, timestamptz) TO pg_mo
 CREATE FUNCTION fragaffinity.move_fragment(
 	fragment bigint, destination name, wait boolean DEFAULT true)
 RETURNS bigint
-AS 'MODULE_PATHNAME', 'fa_sql_move_fragment' LANGUAGE C STRICT VOLATILE;
+AS 'MODULE_PATHNAME', 'fa_sql_move_fragment' LANGUAGE C VOLATILE;
 
 CREATE FUNCTION fragaffinity.cancel_move(move bigint) RETURNS void
-AS 'MODULE_PATHNAME', 'fa_sql_cancel_move' LANGUAGE C STRICT VOLATILE;
+AS 'MODULE_PATHNAME', 'fa_sql_cancel_move' LANGUAGE C VOLATILE;
 
 CREATE FUNCTION fragaffinity.request_move(
 	fragment bigint, destination name, trigger text, reason text,
@@ -799,6 +799,16 @@ REVOKE ALL ON FUNCTION fragaffinity.reset_predictions(timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.drain_node(name, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.mark_node(name, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.resume_node(name) FROM PUBLIC;
+-- What pg_dump must carry to restore a node
+-- ---------------------------------------------------------------------
+
+SELECT pg_catalog.pg_extension_config_dump('fragaffinity.node', '');
+SELECT pg_catalog.pg_extension_config_dump('fragaffinity.local_node', '');
+SELECT pg_catalog.pg_extension_config_dump('fragaffinity.distributed_table', '');
+SELECT pg_catalog.pg_extension_config_dump('fragaffinity.fragment', '');
+SELECT pg_catalog.pg_extension_config_dump('fragaffinity.setting', '');
+SELECT pg_catalog.pg_extension_config_dump('fragaffinity.move', '');
+SELECT pg_catalog.pg_extension_config_dump('fragaffinity.move_id_seq', '');
 
 -- Keep this statement last.
 SELECT fragaffinity.start_worker();

@@ -11,6 +11,7 @@
 #include "utils/lsyscache.h"
 
 #include "catalog/map.h"
+#include "core/args.h"
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "core/spi.h"
@@ -56,10 +57,7 @@ fa_sql_configure(PG_FUNCTION_ARGS)
 	char	   *sql;
 
 	fa_shmem_require();
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("setting must not be null")));
+	fa_require_argument(fcinfo, 0, "setting");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	def = fa_setting_find(name);
 	if (def == NULL)

@@ -130,22 +130,19 @@ map_fragment_from_tuple(FaFragment *f, HeapTuple tuple, TupleDesc desc,
 }
 
 /*
- * Scans one of fragment's indexes for an OID; fills *f with the first row.
+ * Scans one of fragment's indexes for a key; fills *f with the first row.
+ * Not SPI: it runs for any client, who has no rights on the catalog.
  */
 static bool
-map_scan_fragment(const char *index, AttrNumber attno, Oid value,
-				  FaFragment *f)
+map_scan_fragment(const char *index, ScanKey key, FaFragment *f)
 {
 	Relation	rel = table_open(fa_catalog_relid("fragment"), AccessShareLock);
-	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	bool		found = false;
 
-	ScanKeyInit(&key, attno, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(value));
 	scan = systable_beginscan(rel, fa_catalog_relid(index), true, NULL, 1,
-							  &key);
+							  key);
 	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		map_fragment_from_tuple(f, tuple, RelationGetDescr(rel),
@@ -158,33 +155,51 @@ map_scan_fragment(const char *index, AttrNumber attno, Oid value,
 }
 
 static bool
-map_scan_table(Oid relid, FaTable *t)
+map_scan_fragment_by_oid(const char *index, AttrNumber attno, Oid value,
+						 FaFragment *f)
+{
+	ScanKeyData key;
+
+	ScanKeyInit(&key, attno, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(value));
+	return map_scan_fragment(index, &key, f);
+}
+
+static bool
+map_scan_table(const char *index, ScanKey key, FaTable *t)
 {
 	Relation	rel = table_open(fa_catalog_relid("distributed_table"),
 								 AccessShareLock);
-	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	bool		found = false;
 
-	ScanKeyInit(&key, 2, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(relid));
-	scan = systable_beginscan(rel, fa_catalog_relid("distributed_table_rel_key"),
-							  true, NULL, 1, &key);
+	scan = systable_beginscan(rel, fa_catalog_relid(index), true, NULL, 1,
+							  key);
 	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		TupleDesc	desc = RelationGetDescr(rel);
 		bool		isnull;
 
 		t->table_id = DatumGetInt32(heap_getattr(tuple, 1, desc, &isnull));
-		t->rel = relid;
-		t->key = get_attnum(relid, NameStr(*DatumGetName(heap_getattr(tuple, 3, desc, &isnull))));
+		t->rel = DatumGetObjectId(heap_getattr(tuple, 2, desc, &isnull));
+		t->key = get_attnum(t->rel, NameStr(*DatumGetName(heap_getattr(tuple, 3, desc, &isnull))));
 		t->colocation = DatumGetInt32(heap_getattr(tuple, 4, desc, &isnull));
 		found = true;
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return found;
+}
+
+static bool
+map_scan_table_by_rel(Oid relid, FaTable *t)
+{
+	ScanKeyData key;
+
+	ScanKeyInit(&key, 2, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	return map_scan_table("distributed_table_rel_key", &key, t);
 }
 
 static MapEntry *
@@ -217,11 +232,11 @@ map_lookup(Oid relid)
 	fresh.valid = true;
 	if (fa_extension_exists())
 	{
-		fresh.is_leaf = map_scan_fragment("fragment_leaf_key", COL_LEAF, relid,
-										  &fresh.fragment);
-		fresh.is_bucket = map_scan_fragment("fragment_bucket_idx", COL_BUCKET,
-											relid, &bucket);
-		fresh.is_table = map_scan_table(relid, &fresh.table);
+		fresh.is_leaf = map_scan_fragment_by_oid("fragment_leaf_key", COL_LEAF,
+												 relid, &fresh.fragment);
+		fresh.is_bucket = map_scan_fragment_by_oid("fragment_bucket_idx",
+												   COL_BUCKET, relid, &bucket);
+		fresh.is_table = map_scan_table_by_rel(relid, &fresh.table);
 	}
 	entry = hash_search(map_hash, &relid, HASH_ENTER, &found);
 	*entry = fresh;
@@ -293,9 +308,12 @@ map_query(const char *condition)
 FaFragment *
 fa_map_fragment(int64 fragment)
 {
-	List	   *list = map_query(psprintf("fragment = " INT64_FORMAT, fragment));
+	FaFragment *f = palloc0(sizeof(FaFragment));
+	ScanKeyData key;
 
-	return list ? linitial(list) : NULL;
+	ScanKeyInit(&key, COL_FRAGMENT, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(fragment));
+	return map_scan_fragment("fragment_pkey", &key, f) ? f : NULL;
 }
 
 List *
@@ -307,14 +325,12 @@ fa_map_fragments(int table_id)
 FaTable *
 fa_map_table_by_id(int table_id)
 {
-	char	   *rel = fa_spi_value("SELECT rel::oid FROM fragaffinity.distributed_table "
-								   "WHERE table_id = %d", table_id);
-	FaTable    *table;
+	FaTable    *table = palloc0(sizeof(FaTable));
+	ScanKeyData key;
 
-	if (rel == NULL)
-		return NULL;
-	table = palloc0(sizeof(FaTable));
-	return map_scan_table(atooid(rel), table) ? table : NULL;
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(table_id));
+	return map_scan_table("distributed_table_pkey", &key, table) ? table : NULL;
 }
 
 typedef struct FaMapShared

@@ -23,6 +23,7 @@
 
 #include "catalog/membership.h"
 #include "catalog/table_ddl.h"
+#include "core/args.h"
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "core/spi.h"
@@ -306,14 +307,6 @@ membership_check_arguments(const char *name, const char *host, int port,
 				 errhint("Capacity is in bytes; null means no limit.")));
 }
 
-static void
-membership_null_argument(const char *what)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-			 errmsg("%s must not be null", what)));
-}
-
 /*
  * add_node(name, host, port, dbname, region, capacity) returns the node's id
  */
@@ -330,8 +323,8 @@ fa_sql_add_node(PG_FUNCTION_ARGS)
 	FaConn	   *conn;
 	int			id;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		membership_null_argument(PG_ARGISNULL(0) ? "name" : "host");
+	fa_require_argument(fcinfo, 0, "name");
+	fa_require_argument(fcinfo, 1, "host");
 	name = pstrdup(NameStr(*PG_GETARG_NAME(0)));
 	host = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	port = PG_ARGISNULL(2) ? 5432 : PG_GETARG_INT32(2);
@@ -396,8 +389,7 @@ fa_sql_set_node(PG_FUNCTION_ARGS)
 	char	   *update;
 	char	   *relink;
 
-	if (PG_ARGISNULL(0))
-		membership_null_argument("name");
+	fa_require_argument(fcinfo, 0, "name");
 	membership_require_coordinator();
 	fa_node_require_cluster();
 	node = fa_node_by_name(NameStr(*PG_GETARG_NAME(0)));
@@ -470,8 +462,7 @@ fa_sql_remove_node(PG_FUNCTION_ARGS)
 	ListCell   *lc;
 	int			self;
 
-	if (PG_ARGISNULL(0))
-		membership_null_argument("name");
+	fa_require_argument(fcinfo, 0, "name");
 	membership_require_coordinator();
 	self = fa_node_require_cluster();
 	node = fa_node_by_name(NameStr(*PG_GETARG_NAME(0)));

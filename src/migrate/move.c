@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "core/args.h"
 #include "core/settings.h"
 #include "core/spi.h"
 #include "migrate/move.h"
@@ -213,6 +214,9 @@ fa_sql_move_fragment(PG_FUNCTION_ARGS)
 	int64		move;
 
 	fa_shmem_require();
+	fa_require_argument(fcinfo, 0, "fragment");
+	fa_require_argument(fcinfo, 1, "destination");
+	fa_require_argument(fcinfo, 2, "wait");
 	move = request_move(PG_GETARG_INT64(0), NameStr(*PG_GETARG_NAME(1)),
 						"manual", "asked for by hand", NAN, &node);
 	if (PG_GETARG_BOOL(2))
@@ -253,10 +257,13 @@ cancel_remote(int64 move, int node)
 Datum
 fa_sql_cancel_move(PG_FUNCTION_ARGS)
 {
-	int64		move = PG_GETARG_INT64(0);
-	int			destination = (int) (move % MOVE_ID_NODES);
+	int64		move;
+	int			destination;
 
 	fa_shmem_require();
+	fa_require_argument(fcinfo, 0, "move");
+	move = PG_GETARG_INT64(0);
+	destination = (int) (move % MOVE_ID_NODES);
 	if (destination != fa_node_require_cluster() && fa_node_find(destination))
 	{
 		cancel_remote(move, destination);

@@ -77,7 +77,17 @@ static Task tasks[] = {
 	{"map roles", task_mappings, 10000},
 };
 
-/* False when the task failed. */
+static bool
+worker_extension_exists(void)
+{
+	bool		exists;
+
+	StartTransactionCommand();
+	exists = fa_extension_exists();
+	CommitTransactionCommand();
+	return exists;
+}
+
 static void
 worker_run_task(Task *task, MemoryContext context)
 {
@@ -89,29 +99,26 @@ worker_run_task(Task *task, MemoryContext context)
 	}
 	PG_CATCH();
 	{
+		ErrorData  *error;
+
 		MemoryContextSwitchTo(context);
 		HOLD_INTERRUPTS();
-		EmitErrorReport();
-		AbortOutOfAnyTransaction();
+		error = CopyErrorData();
 		FlushErrorState();
+		AbortOutOfAnyTransaction();
 		RESUME_INTERRUPTS();
+		/* not worth a word while the extension is being dropped */
+		if (worker_extension_exists())
+		{
+			error->elevel = LOG;
+			ThrowErrorData(error);
+		}
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	MemoryContextReset(context);
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
-}
-
-static bool
-worker_extension_exists(void)
-{
-	bool		exists;
-
-	StartTransactionCommand();
-	exists = fa_extension_exists();
-	CommitTransactionCommand();
-	return exists;
 }
 
 /* ms until the next task is due. */
