@@ -162,7 +162,8 @@ is($c->sql(1, q{SELECT count(*) FROM fragaffinity.access_stats a
 
 # Sequences: who came from where.
 $c->sql(1, 'DELETE FROM fragaffinity.transition');
-$c->sql(1, q{CREATE ROLE teller LOGIN; GRANT SELECT ON t TO teller});
+$c->sql($_, 'CREATE ROLE teller LOGIN') for 1, 2;
+$c->sql(1, 'GRANT SELECT ON t TO teller');
 $c->poll(1, q{SELECT count(*) FROM pg_user_mappings WHERE usename = 'teller'}, 1, 'role is mapped');
 $c->sql(1, qq{SET application_name = 'till'; SET SESSION AUTHORIZATION teller;
 	SELECT * FROM t WHERE id = $k1; SELECT * FROM t WHERE id = $k1; SELECT * FROM t WHERE id = $k3;
@@ -172,6 +173,29 @@ is($c->sql(1, q{SELECT string_agg(format('%s>%s=%s', coalesce(from_fragment::tex
 		' ' ORDER BY from_fragment NULLS FIRST, to_fragment)
 	FROM fragaffinity.transitions WHERE role = 'teller' AND application = 'till' AND node = 'n1'}),
 	'>1=1 1>1=1 1>3=1 3>1=1', 'transitions of a session');
+
+# Many sessions at once: every statement is counted once, in the sums and in
+# the sequences (a session's statements are its transitions).
+my $dir = PostgreSQL::Test::Utils::tempdir();
+append_to_file("$dir/read.sql", "\\set k random(1, 400)\nSELECT v FROM t WHERE id = :k;\n");
+my $before = $c->sql(1, 'SELECT fragaffinity.flush_stats(); SELECT sum(calls) FROM fragaffinity.access_stats');
+local $ENV{PGAPPNAME} = 'pgbench';
+for my $mode (qw(simple extended prepared))
+{
+	$c->node(1)->command_ok([ 'pgbench', '-n', '-M', $mode, '-c', 6, '-t', 200, '-f', "$dir/read.sql",
+		'-h', $c->node(1)->host, '-p', $c->node(1)->port, 'postgres' ], "pgbench $mode");
+}
+my $after = $c->sql(1, 'SELECT fragaffinity.flush_stats(); SELECT sum(calls) FROM fragaffinity.access_stats');
+s/\s//g for $before, $after;
+is($after - $before, 3600, 'concurrent sessions: every call once');
+is($c->sql(1, q{SELECT sum(h) = sum(t) FROM (SELECT (SELECT sum(calls) FROM fragaffinity.history h
+		WHERE (h.node, h.fragment) = (t.node, t.fragment)) AS h, calls AS t
+	FROM fragaffinity.access_total t) x}), 't', 'also in history');
+is($c->sql(1, q{SELECT lost FROM fragaffinity.event_stats()}), '0', 'no event lost');
+cmp_ok($c->sql(1, q{SELECT round(sum(weight)) FROM fragaffinity.transitions WHERE application = 'pgbench'}),
+	'>=', 3580, 'every call is a transition');
+is($c->sql(1, q{SELECT round(sum(weight)) FROM fragaffinity.transitions
+	WHERE application = 'pgbench' AND from_fragment IS NULL}), '18', 'every session arrives once');
 
 # Rights.
 my ($code) = $c->fails(1, 'SET SESSION AUTHORIZATION teller; SELECT * FROM fragaffinity.access_stats');
