@@ -61,7 +61,9 @@ extern void fa_predict_pool_spread(const FaFrame *frame,
 								   const double *site_factor,
 								   const double *local_factor,
 								   const int32_t *node, int ncells,
-								   const bool *known, double *p_p);
+								   const bool *known, const double *prior,
+								   double *p_p);
+extern double fa_predict_pool_shrink(double accesses);
 extern void fa_predict_pool_learn(FaFrame *frame, FaPool *pool, int head,
 								  const double *site, const double *local,
 								  const int32_t *node, int ncells,

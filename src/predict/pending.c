@@ -24,6 +24,7 @@ typedef struct Entry
 	int32_t		ncells;
 	size_t		local;			/* index of the first local signal */
 	size_t		rate;
+	float		accesses;		/* the fragment had had */
 } Entry;
 
 typedef struct Set
@@ -39,6 +40,7 @@ typedef struct Set
 	FaRateWeights rates;
 	Entry	   *entry;
 	float	   *site;			/* nnodes x nsite */
+	float	   *prior;
 	float	   *local;
 	float	   *rate;
 } Set;
@@ -77,6 +79,7 @@ free_first(FaFrame *frame, FaPending *pd)
 	pd->nsets--;
 	fa_predict_free(frame, set->entry);
 	fa_predict_free(frame, set->site);
+	fa_predict_free(frame, set->prior);
 	fa_predict_free(frame, set->local);
 	fa_predict_free(frame, set->rate);
 	fa_predict_free(frame, set);
@@ -95,6 +98,7 @@ alloc_set(FaFrame *frame, Set *set)
 	set->entry = fa_predict_alloc(frame, set->nentries, sizeof(Entry));
 	set->site = fa_predict_alloc(frame, (size_t) frame->nnodes * frame->nsite,
 								 sizeof(float));
+	set->prior = fa_predict_alloc(frame, frame->nnodes, sizeof(float));
 	set->local = fa_predict_alloc(frame, set->nlocal, sizeof(float));
 	set->rate = fa_predict_alloc(frame, set->nrate, sizeof(float));
 }
@@ -173,7 +177,8 @@ fa_predict_pending_keep(FaFrame *frame, int h)
 				for (size_t k = 0; k < nr; k++)
 					set->rate[set->nrate + k] = (float) view.rate[k];
 				set->entry[set->nentries] = (Entry) {
-					f, nc, set->nlocal, set->nrate
+					f, nc, set->nlocal, set->nrate,
+					(float) frame->fragment[f].accesses
 				};
 			}
 			set->nentries++;
@@ -183,6 +188,8 @@ fa_predict_pending_keep(FaFrame *frame, int h)
 	}
 	for (size_t k = 0; k < (size_t) frame->nnodes * frame->nsite; k++)
 		set->site[k] = (float) frame->site[h][k];
+	for (int n = 0; n < frame->nnodes; n++)
+		set->prior[n] = (float) frame->prior[n];
 	set->pool = frame->pool[h]->now;
 	set->rates = frame->rates[h]->now;
 	append_set(pd, set);
@@ -217,38 +224,59 @@ score_shares(const FaFrame *frame, FaScore *s, const double *p,
 	s->top1 += y[top];
 }
 
-static void
-settle_shares(FaFrame *frame, int h, const Set *set, const FaFragment *fr,
-			  const double *local, int ncells, bool learn, const double *factors)
+/* What a set's fragments share while it is settled. */
+typedef struct Settling
 {
-	FaPool	   *pool = frame->pool[h];
+	const Set  *set;
+	int			h;
+	double	   *prior;			/* nnodes */
+	double	   *factor;			/* 2 x FA_HEADS x nnodes: weights of then, now */
+} Settling;
+
+/* local has ncells + 1 rows; accesses: what the fragment had had. */
+static void
+settle_shares(FaFrame *frame, const Settling *st, const FaFragment *fr,
+			  const double *local, int ncells, double accesses, bool learn)
+{
+	FaPool	   *pool = frame->pool[st->h];
 	double	   *p = frame->dense;
 	double	   *y = frame->dense + frame->nnodes;
+	double	   *flat = frame->dense + 2 * (size_t) frame->nnodes;
+	double	   *mixed = frame->dense + 3 * (size_t) frame->nnodes;
+	double		shrink = fa_predict_pool_shrink(accesses);
 
 	memset(y, 0, sizeof(double) * frame->nnodes);
 	for (int c = 0; c < fr->ncells; c++)
 		y[fr->node[c]] = fr->y[c];
 	for (int head = 0; head < FA_HEADS; head++)
 	{
-		const double *w = set->pool.w[head];
+		const double *w = st->set->pool.w[head];
 		const double *now = pool->now.w[head];
+		FaScore    *score = &frame->score[st->h][head];
 
 		for (int pass = 0; pass < 2; pass++)
 		{
-			const double *factor = factors +
-				(size_t) (2 * head + pass) * frame->nnodes;
-
 			fa_predict_pool_local(frame, w, local, ncells, frame->view_scratch);
-			fa_predict_pool_spread(frame, factor, frame->view_scratch, fr->node,
-								   ncells, frame->known, p);
-			if (pass == 0)
-				score_shares(frame, &frame->score[h][head], p, y, fr->total);
+			fa_predict_pool_spread(frame, st->factor + (size_t)
+								   (2 * head + pass) * frame->nnodes,
+								   frame->view_scratch, fr->node, ncells,
+								   frame->known, st->prior, p);
+			if (pass == 0 && head == FA_MODEL_MIXTURE && shrink > 0)
+			{
+				for (int n = 0; n < frame->nnodes; n++)
+					mixed[n] = p[n] + shrink * (flat[n] - p[n]);
+				score_shares(frame, score, mixed, y, fr->total);
+			}
+			else if (pass == 0)
+				score_shares(frame, score, p, y, fr->total);
 			/* learning is about the weights of today, not of the forecast */
-			if (!learn || memcmp(w, now, sizeof(set->pool.w[head])) == 0)
+			if (!learn || memcmp(w, now, sizeof(st->set->pool.w[head])) == 0)
 				break;
 			w = now;
 		}
-		if (learn && head != FA_MODEL_STATIC)
+		if (head == FA_MODEL_STATIC)
+			memcpy(flat, p, sizeof(double) * frame->nnodes);
+		else if (learn)
 			fa_predict_pool_learn(frame, pool, head, frame->site_scratch, local,
 								  fr->node, ncells, p, y, fr->total);
 	}
@@ -284,6 +312,24 @@ settle_rates(FaFrame *frame, int h, const Set *set, const Entry *e,
 	}
 }
 
+static void
+start_settling(FaFrame *frame, int h, const Set *set, Settling *st)
+{
+	st->set = set;
+	st->h = h;
+	for (size_t k = 0; k < (size_t) frame->nnodes * frame->nsite; k++)
+		frame->site_scratch[k] = set->site[k];
+	st->prior = fa_predict_alloc(frame, frame->nnodes, sizeof(double));
+	for (int n = 0; n < frame->nnodes; n++)
+		st->prior[n] = set->prior[n];
+	st->factor = fa_predict_alloc(frame, (size_t) 2 * FA_HEADS * frame->nnodes,
+								  sizeof(double));
+	for (int i = 0; i < 2 * FA_HEADS; i++)
+		fa_predict_pool_site(frame, i % 2 == 0 ? set->pool.w[i / 2] :
+							 frame->pool[h]->now.w[i / 2], frame->site_scratch,
+							 st->factor + (size_t) i * frame->nnodes);
+}
+
 /* Scores and learns from the forecasts made for the frame's current step. */
 void
 fa_predict_pending_settle(FaFrame *frame, int h)
@@ -291,7 +337,7 @@ fa_predict_pending_settle(FaFrame *frame, int h)
 	FaPending  *pd = frame->pending[h];
 	Set		   *set;
 	double	   *local = frame->view_local;
-	double	   *factors;
+	Settling	st;
 	double		touched = 0;
 	double		part;
 
@@ -300,17 +346,10 @@ fa_predict_pending_settle(FaFrame *frame, int h)
 	set = pd->first;
 	if (set == NULL || set->target != frame->step)
 		return;
-	for (size_t k = 0; k < (size_t) frame->nnodes * frame->nsite; k++)
-		frame->site_scratch[k] = set->site[k];
 	for (int i = 0; i < set->nentries; i++)
 		touched += frame->fragment[set->entry[i].fragment].total > 0;
 	part = LEARN_FROM / (touched + 1);
-	factors = fa_predict_alloc(frame, (size_t) 2 * FA_HEADS * frame->nnodes,
-							   sizeof(double));
-	for (int i = 0; i < 2 * FA_HEADS; i++)
-		fa_predict_pool_site(frame, i % 2 == 0 ? set->pool.w[i / 2] :
-							 frame->pool[h]->now.w[i / 2], frame->site_scratch,
-							 factors + (size_t) i * frame->nnodes);
+	start_settling(frame, h, set, &st);
 	for (int i = 0; i < set->nentries; i++)
 	{
 		const Entry *e = &set->entry[i];
@@ -321,8 +360,7 @@ fa_predict_pending_settle(FaFrame *frame, int h)
 		{
 			for (size_t k = 0; k < (size_t) (e->ncells + 1) * frame->nlocal; k++)
 				local[k] = set->local[e->local + k];
-			settle_shares(frame, h, set, fr, local, e->ncells, u < part,
-						  factors);
+			settle_shares(frame, &st, fr, local, e->ncells, e->accesses, u < part);
 		}
 		settle_rates(frame, h, set, e, fr, u * set->nentries < LEARN_FROM);
 	}
@@ -335,9 +373,10 @@ fa_predict_pending_settle(FaFrame *frame, int h)
 			break;
 		memset(local, 0, sizeof(double) * frame->nlocal);
 		if (fr->total > 0)
-			settle_shares(frame, h, set, fr, local, 0, true, factors);
+			settle_shares(frame, &st, fr, local, 0, 0, true);
 	}
-	fa_predict_free(frame, factors);
+	fa_predict_free(frame, st.factor);
+	fa_predict_free(frame, st.prior);
 	fa_predict_pool_step(frame, frame->pool[h]);
 	fa_predict_rates_step(frame, frame->rates[h]);
 	free_first(frame, pd);
@@ -376,8 +415,9 @@ archive_set(FaFrame *frame, Set *set, FaArchive *ar)
 
 			fa_predict_ar_i32(ar, &e.fragment);
 			fa_predict_ar_i32(ar, &e.ncells);
+			fa_predict_ar_floats(ar, &e.accesses, 1);
 			if (e.fragment < 0 || e.fragment >= frame->nfragments ||
-				e.ncells < 0 ||
+				e.ncells < 0 || e.accesses < 0 ||
 				e.ncells > frame->fragment[e.fragment].ncells)
 			{
 				ar->failed = true;
@@ -398,6 +438,7 @@ archive_set(FaFrame *frame, Set *set, FaArchive *ar)
 	if (ar->failed)
 		return;
 	fa_predict_ar_floats(ar, set->site, (size_t) frame->nnodes * frame->nsite);
+	fa_predict_ar_floats(ar, set->prior, frame->nnodes);
 	fa_predict_ar_floats(ar, set->local, set->nlocal);
 	fa_predict_ar_floats(ar, set->rate, set->nrate);
 }

@@ -17,6 +17,7 @@
 #define SATURATION		64.0	/* accesses of a fragment and step that count */
 #define MAX_WEIGHT		6.0
 #define MIXTURE_START	0.6		/* models share what each would have alone */
+#define SHRINK			4.0		/* accesses against which evidence counts */
 #define FLOOR			1e-4	/* of every distribution, spread as the prior */
 
 FaPool *
@@ -90,15 +91,19 @@ fa_predict_pool_local(const FaFrame *frame, const double *w,
 	}
 }
 
-/* The distribution over the known nodes (NULL: all); unknown ones get 0. */
+/*
+ * The distribution over the known nodes (NULL: all); unknown ones get 0.
+ * prior is the nodes' overall shares, of which every forecast has a trace.
+ */
 void
 fa_predict_pool_spread(const FaFrame *frame, const double *site_factor,
 					   const double *local_factor, const int32_t *node,
-					   int ncells, const bool *known, double *p_p)
+					   int ncells, const bool *known, const double *prior,
+					   double *p_p)
 {
 	double		top = -HUGE_VAL;
 	double		sum = 0;
-	double		prior = 0;
+	double		all = 0;
 
 	for (int n = 0; n < frame->nnodes; n++)
 		p_p[n] = site_factor[n] + local_factor[ncells];
@@ -115,13 +120,25 @@ fa_predict_pool_spread(const FaFrame *frame, const double *site_factor,
 
 		p_p[n] = in ? exp(p_p[n] - top) : 0;
 		sum += p_p[n];
-		prior += in ? frame->prior[n] : 0;
+		all += in ? prior[n] : 0;
 	}
 	for (int n = 0; n < frame->nnodes; n++)
 	{
 		if (known == NULL || known[n])
-			p_p[n] = (1 - FLOOR) * p_p[n] / sum + FLOOR * frame->prior[n] / prior;
+			p_p[n] = (1 - FLOOR) * p_p[n] / sum + FLOOR * (all > 0 ? prior[n] / all : 0);
 	}
+}
+
+/*
+ * How much of the mixture's forecast is the long-run shares, as little is
+ * known of the fragment: all of it before its first access.
+ */
+double
+fa_predict_pool_shrink(double accesses)
+{
+	double		part = SHRINK / (SHRINK + accesses);
+
+	return part < 1e-3 ? 0 : part;
 }
 
 /*

@@ -22,7 +22,7 @@
 #define WORTH			0.4		/* of the highest peak, to be a season first */
 #define WORTH_VOTE		0.3
 #define MIN_GAIN		0.02	/* share of a series' variance foretold */
-#define MAX_CANDIDATES	64
+#define MAX_SERIES		64
 
 static const double two_pi = 6.283185307179586476925;
 
@@ -263,6 +263,132 @@ remove_slots(float *x, int n, int period, double *sum, double *count)
 	}
 }
 
+typedef struct Search
+{
+	float	   *series;			/* nseries x n */
+	int			nseries;
+	int			n;
+	int			maxlag;
+	int			max_season;
+	size_t		size;			/* of re and im, a power of two */
+	double	   *re;
+	double	   *im;
+	double	   *rho;
+	double	   *pairs;
+	double		var[MAX_SERIES];	/* before anything was taken out */
+	int			lag[MAX_SERIES];	/* each series' candidate */
+	double		vote[MAX_SERIES];
+	int			nfound;
+	int		   *found;
+} Search;
+
+/* What share of a series' first variance the slots of a lag foretell. */
+static double
+gain_of(const Search *s, int o, int lag)
+{
+	const float *x = s->series + (size_t) o * s->n;
+	double		v = 0;
+
+	for (int t = 0; t < s->n; t++)
+		v += x[t] < UNKNOWN_BELOW ? 0 : (double) x[t] * x[t] / s->n;
+	return slot_gain(x, s->n, lag, s->re, s->im) * v / s->var[o];
+}
+
+static void
+find_candidates(Search *s)
+{
+	for (int o = 0; o < s->nseries; o++)
+	{
+		s->lag[o] = 0;
+		if (s->var[o] <= 0)
+			continue;
+		autocorrelate(s->series + (size_t) o * s->n, s->n, s->maxlag, s->re,
+					  s->im, s->size, s->rho, s->pairs);
+		s->lag[o] = snap_lag(find_lag(s->rho, s->pairs, s->maxlag, s->found,
+									  s->nfound),
+							 s->rho, s->maxlag, s->found, s->nfound);
+		if (s->lag[o] > s->max_season)
+			s->lag[o] = 0;
+	}
+	for (int o = 0; o < s->nseries; o++)
+	{
+		s->vote[o] = 0;
+		for (int q = 0; q < s->nseries && s->lag[o] > 0; q++)
+		{
+			double		gain;
+
+			if (s->lag[q] != s->lag[o])
+				continue;
+			gain = gain_of(s, q, s->lag[o]);
+			if (gain > MIN_GAIN)
+				s->vote[o] += gain;
+		}
+	}
+}
+
+/*
+ * A broad peak's top is vague; many returns tell the period better.  A lag
+ * that was made a multiple of a shorter season stays one.
+ */
+static int
+sharpen(const Search *s, int o)
+{
+	int			lag = s->lag[o];
+	int			reach = lag / 10 < 1 ? 1 : lag / 10;
+	int			best = lag;
+	double		most;
+
+	for (int i = 0; i < s->nfound; i++)
+	{
+		if (lag % s->found[i] == 0)
+			return lag;
+	}
+	most = gain_of(s, o, lag) + 1e-3;
+	for (int q = lag - reach; q <= lag + reach; q++)
+	{
+		double		gain;
+
+		if (q < 2 || q > s->max_season || was_found(q, s->found, s->nfound))
+			continue;
+		gain = gain_of(s, o, q);
+		if (gain > most)
+		{
+			most = gain;
+			best = q;
+		}
+	}
+	return best;
+}
+
+/* The next season, 0 when there is none. */
+static int
+next_season(Search *s)
+{
+	double		most = 0;
+	int			best = -1;
+
+	find_candidates(s);
+	for (int o = 0; o < s->nseries; o++)
+	{
+		if (s->vote[o] > most)
+			most = s->vote[o];
+	}
+	/* the shortest first: what it leaves shows the longer one */
+	for (int o = 0; o < s->nseries; o++)
+	{
+		if (s->vote[o] > 0 && s->vote[o] >= WORTH_VOTE * most &&
+			(best < 0 || s->lag[o] < s->lag[best]))
+			best = o;
+	}
+	return best < 0 ? 0 : sharpen(s, best);
+}
+
+static int
+compare_ints(const void *a, const void *b)
+{
+	return *(const int *) a - *(const int *) b;
+}
+
 /*
  * Seasons of nseries series of n values each (below UNKNOWN_BELOW: unknown),
  * shortest first.  The series are used up.
@@ -271,98 +397,37 @@ int
 fa_predict_find_seasons(FaFrame *frame, float *series, int nseries, int n,
 						int max_season, int *seasons, int max)
 {
-	size_t		size = 2;
-	double	   *re,
-			   *im,
-			   *rho,
-			   *pairs;
-	double		var[MAX_CANDIDATES];
-	int			maxlag = (int) (n / MIN_CYCLES);
-	int			found = 0;
+	Search		s = {.series = series,.n = n,.max_season = max_season,
+		.found = seasons,.size = 2};
 
-	if (maxlag > max_season + max_season / 10 + 1)
-		maxlag = max_season + max_season / 10 + 1;
-	if (maxlag < 3)
+	s.nseries = nseries > MAX_SERIES ? MAX_SERIES : nseries;
+	s.maxlag = (int) (n / MIN_CYCLES);
+	if (s.maxlag > max_season + max_season / 10 + 1)
+		s.maxlag = max_season + max_season / 10 + 1;
+	if (s.maxlag < 3)
 		return 0;
-	if (nseries > MAX_CANDIDATES)
-		nseries = MAX_CANDIDATES;
-	while (size < (size_t) n + maxlag + 1)
-		size *= 2;
-	re = fa_predict_alloc(frame, size, sizeof(double));
-	im = fa_predict_alloc(frame, size, sizeof(double));
-	rho = fa_predict_alloc(frame, maxlag + 1, sizeof(double));
-	pairs = fa_predict_alloc(frame, maxlag + 1, sizeof(double));
-	for (int s = 0; s < nseries; s++)
-		var[s] = detrend(series + (size_t) s * n, n);
-
-	while (found < max)
+	while (s.size < (size_t) n + s.maxlag + 1)
+		s.size *= 2;
+	s.re = fa_predict_alloc(frame, s.size, sizeof(double));
+	s.im = fa_predict_alloc(frame, s.size, sizeof(double));
+	s.rho = fa_predict_alloc(frame, s.maxlag + 1, sizeof(double));
+	s.pairs = fa_predict_alloc(frame, s.maxlag + 1, sizeof(double));
+	for (int o = 0; o < s.nseries; o++)
+		s.var[o] = detrend(series + (size_t) o * n, n);
+	while (s.nfound < max)
 	{
-		int			lag[MAX_CANDIDATES];
-		double		votes[MAX_CANDIDATES];
-		double		most = 0;
-		int			best = 0;
+		int			lag = next_season(&s);
 
-		for (int s = 0; s < nseries; s++)
-		{
-			lag[s] = 0;
-			if (var[s] <= 0)
-				continue;
-			autocorrelate(series + (size_t) s * n, n, maxlag, re, im, size,
-						  rho, pairs);
-			lag[s] = snap_lag(find_lag(rho, pairs, maxlag, seasons, found),
-							  rho, maxlag, seasons, found);
-			if (lag[s] > max_season)
-				lag[s] = 0;
-		}
-		for (int s = 0; s < nseries; s++)
-		{
-			double		vote = 0;
-
-			for (int o = 0; o < nseries && lag[s] > 0; o++)
-			{
-				const float *x = series + (size_t) o * n;
-				double		v = 0;
-				double		gain;
-
-				if (lag[o] != lag[s])
-					continue;
-				gain = slot_gain(x, n, lag[s], re, im);
-				for (int t = 0; t < n; t++)
-					v += x[t] < UNKNOWN_BELOW ? 0 : (double) x[t] * x[t] / n;
-				gain *= v / var[o];
-				if (gain > MIN_GAIN)
-					vote += gain;
-			}
-			votes[s] = vote;
-			if (vote > most)
-				most = vote;
-		}
-		/* the shortest first: what it leaves shows the longer one */
-		for (int s = 0; s < nseries; s++)
-		{
-			if (votes[s] > 0 && votes[s] >= WORTH_VOTE * most &&
-				(best == 0 || lag[s] < best))
-				best = lag[s];
-		}
-		if (best == 0)
+		if (lag == 0)
 			break;
-		seasons[found++] = best;
-		for (int s = 0; s < nseries; s++)
-			remove_slots(series + (size_t) s * n, n, best, re, im);
+		seasons[s.nfound++] = lag;
+		for (int o = 0; o < s.nseries; o++)
+			remove_slots(series + (size_t) o * n, n, lag, s.re, s.im);
 	}
-	fa_predict_free(frame, re);
-	fa_predict_free(frame, im);
-	fa_predict_free(frame, rho);
-	fa_predict_free(frame, pairs);
-	for (int i = 1; i < found; i++)
-	{
-		for (int j = i; j > 0 && seasons[j] < seasons[j - 1]; j--)
-		{
-			int			t = seasons[j];
-
-			seasons[j] = seasons[j - 1];
-			seasons[j - 1] = t;
-		}
-	}
-	return found;
+	fa_predict_free(frame, s.re);
+	fa_predict_free(frame, s.im);
+	fa_predict_free(frame, s.rho);
+	fa_predict_free(frame, s.pairs);
+	qsort(seasons, s.nfound, sizeof(int), compare_ints);
+	return s.nfound;
 }
