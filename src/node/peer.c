@@ -57,7 +57,8 @@ peer_answer(FaPeer *p, PGresult *res)
 	p->npending--;
 	PG_TRY();
 	{
-		r->callback(p->node, res, r->arg);
+		if (r->callback)
+			r->callback(p->node, res, r->arg);
 	}
 	PG_FINALLY();
 	{
