@@ -98,7 +98,8 @@ write_log_loss(FaReport *report, Models *models)
 		for (int bin = 0; bin < report->nbins; bin++)
 			if (models->series[i][bin] > chart.y_max)
 				chart.y_max = models->series[i][bin];
-	chart.y_max = fa_chart_round_up(chart.y_max);
+	/* near nothing, differences are noise */
+	chart.y_max = fa_chart_round_up(Max(chart.y_max, 0.1));
 
 	appendStringInfoString(report->out, "<figure><figcaption>Log loss "
 						   "<span>of each access's node; less is better"
@@ -217,7 +218,8 @@ write_scores(FaReport *report)
 					   "WHERE %s AND accesses > 0 GROUP BY 1, 2) "
 					   "SELECT s.horizon, s.model, s.n, "
 					   "to_char(s.log_loss, 'FM990.000'), "
-					   "1 - s.log_loss / nullif(f.log_loss, 0), "
+					   "CASE WHEN f.log_loss > 0.001 "
+					   "THEN 1 - s.log_loss / f.log_loss END, "
 					   "to_char(s.brier, 'FM990.000'), s.top1 "
 					   "FROM s LEFT JOIN s f ON f.horizon = s.horizon "
 					   "AND f.model = 'static' ORDER BY 1, "

@@ -52,7 +52,7 @@ write_nodes(FaReport *report)
 {
 	static const char *const heads[] = {
 		"Node", "Address", "Region", "State", "Fragments", "Accesses",
-		"Local share", "Without moves", "Local access", "Remote access"
+		"Local share", "Without moves", "Local time", "Remote time"
 	};
 	StringInfo	out = report->out;
 
@@ -128,7 +128,7 @@ write_tables(FaReport *report)
 {
 	static const char *const heads[] = {
 		"Table", "Fragments", "Accesses", "Local share", "Without moves",
-		"Local access", "Remote access"
+		"Local time", "Remote time"
 	};
 	StringInfo	out = report->out;
 
@@ -156,7 +156,7 @@ write_fragments(FaReport *report)
 {
 	static const char *const heads[] = {
 		"Fragment", "Owner at the end", "Accesses by node", "Accesses",
-		"Local share", "Without moves", "Local access", "Remote access"
+		"Local share", "Without moves", "Local time", "Remote time"
 	};
 	StringInfo	out = report->out;
 
