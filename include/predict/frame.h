@@ -20,6 +20,8 @@
 
 #include "predict/predict.h"
 
+/* target steps in view at once: of the horizons, then of a profile */
+#define FA_MAX_VIEWS		(FA_PREDICT_MAX_HORIZONS + FA_PREDICT_MAX_PROFILE)
 #define FA_HEADS			FA_NMODELS	/* one per model, then the mixture */
 #define FA_MAX_SITE			20	/* site signals of all models */
 #define FA_MAX_LOCAL		20	/* fragment signals of all models */
@@ -50,7 +52,7 @@ typedef struct FaFragment
  */
 typedef struct FaView
 {
-	int			h;				/* horizon index */
+	int			h;				/* horizon index, or beyond: of a profile */
 	int64_t		target;
 	int			fragment;
 	int			ncells;
@@ -140,7 +142,7 @@ struct FaFrame
 	void	   *model[FA_NMODELS];
 
 	/* for the coming target of each horizon */
-	double	   *site[FA_PREDICT_MAX_HORIZONS];	/* nnodes x nsite */
+	double	   *site[FA_MAX_VIEWS];	/* nnodes x nsite */
 	double	   *site_part[FA_PREDICT_MAX_HORIZONS]; /* FA_NMODELS x nnodes:
 													 * what each model adds to
 													 * the mixture's log odds,
@@ -150,12 +152,12 @@ struct FaFrame
 	FaRates    *rates[FA_PREDICT_MAX_HORIZONS];
 	FaScore		score[FA_PREDICT_MAX_HORIZONS][FA_NMODELS];
 
-	/* weighed site signals of the steps last asked of fa_predictor_profile() */
-	double	   *profile_site;	/* profile_n x nnodes */
-	int		   *profile_ahead;
+	/* the steps last asked of fa_predictor_profile() */
+	double	   *profile_site;	/* their weighed site signals: n x nnodes */
+	int			profile_ahead[FA_PREDICT_MAX_PROFILE];
 	int			profile_n;
-	int			profile_nnodes; /* they were made for */
-	int64_t		profile_step;	/* last_step then */
+	int			profile_nnodes; /* for so many nodes */
+	int64_t		profile_step;	/* and seen from this step */
 
 	/* scratch, sized for a fragment that every node has touched */
 	double	   *view_local;
@@ -182,8 +184,7 @@ extern bool fa_predict_model_on(const FaFrame *frame, int model);
 extern int	fa_predict_find_cell(const FaFragment *fr, int node);
 extern int	fa_predict_add_cell(FaFrame *frame, int fragment, int node);
 extern void fa_predict_site(FaFrame *frame);
-extern void fa_predict_site_at(FaFrame *frame, int h, int64_t target,
-							   double *site);
+extern void fa_predict_site_at(FaFrame *frame, int h, int64_t target);
 extern void fa_predict_view(FaFrame *frame, int fragment, int h, FaView *view);
 extern void fa_predict_view_at(FaFrame *frame, int fragment, int h,
 							   int64_t target, FaView *view);

@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #define FA_PREDICT_MAX_HORIZONS 4
+#define FA_PREDICT_MAX_PROFILE 32
 #define FA_PREDICT_CALIBRATION_BINS 10
 
 /* One entry a model; the mixture comes last.  New models go before it. */
@@ -119,9 +120,10 @@ extern void fa_predictor_forecast(FaPredictor *p, int fragment, int h,
 
 /*
  * Accesses expected of one fragment in each of the steps (last observed +
- * ahead[i]), ascending: a plan over time needs more steps than the horizons.
- * A step is weighed as the nearest horizon is.  rate_p: n x nnodes.  Returns
- * the evidence.  Cheapest when all fragments are asked for the same steps.
+ * ahead[i]), ascending, n <= FA_PREDICT_MAX_PROFILE: a plan over time needs
+ * more steps than the horizons.  A step is weighed as the nearest horizon is.
+ * rate_p: n x nnodes.  Returns the evidence.  Cheapest when all fragments are
+ * asked for the same steps.
  */
 extern double fa_predictor_profile(FaPredictor *p, int fragment,
 								   const int *ahead, int n, double *rate_p);

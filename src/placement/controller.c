@@ -25,7 +25,7 @@
 #include "placement/controller.h"
 #include "placement/cost.h"
 
-#define PROFILE_STEPS 32		/* points of a forecast in time */
+#define PROFILE_STEPS FA_PREDICT_MAX_PROFILE	/* points of a plan in time */
 #define RECOMMENDATIONS 1000	/* kept at most */
 
 typedef struct Work

@@ -414,6 +414,26 @@ name_nearest(const Plan *plan, const FaPlaceCluster *cluster,
 	}
 }
 
+/* Is there a time when another node would be a better owner? */
+static bool
+owner_is_beaten(const Plan *plan)
+{
+	int			k,
+				c;
+
+	for (k = 0; k < plan->ncells; k++)
+	{
+		double		own = plan->loss[k + 1][0] - plan->loss[k][0];
+
+		for (c = 1; c < plan->ncand; c++)
+		{
+			if (plan->loss[k + 1][c] - plan->loss[k][c] < own - EPSILON)
+				return true;
+		}
+	}
+	return false;
+}
+
 static void
 decide_by_forecast(Plan *plan, const FaPlaceCluster *cluster,
 				   const FaPlacePolicy *policy, const FaPlaceItem *item,
@@ -433,6 +453,11 @@ decide_by_forecast(Plan *plan, const FaPlaceCluster *cluster,
 	make_grid(plan, item->horizons[item->nhorizons - 1]);
 	choose_candidates(plan, cluster, item);
 	integrate(plan, cluster, item);
+	if (!owner_is_beaten(plan))
+	{
+		name_unable(cluster, policy, item, out);
+		return;
+	}
 	walk_back(plan);
 
 	/* now, best destination first, if the limits let it */

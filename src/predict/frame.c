@@ -191,15 +191,17 @@ fa_predict_site(FaFrame *frame)
 	{
 		int64_t		target = frame->last_step + frame->config.horizons[h];
 
-		fa_predict_site_at(frame, h, target, frame->site[h]);
+		fa_predict_site_at(frame, h, target);
 		weigh_site(frame, h);
 	}
 }
 
-/* Site signals of any target step, seen as from horizon h. */
+/* Site signals of any target step, as view h. */
 void
-fa_predict_site_at(FaFrame *frame, int h, int64_t target, double *site)
+fa_predict_site_at(FaFrame *frame, int h, int64_t target)
 {
+	double	   *site = frame->site[h];
+
 	for (int m = 0; m < FA_MODEL_MIXTURE; m++)
 	{
 		if (m != FA_MODEL_STATIC && !fa_predict_model_on(frame, m))
@@ -221,7 +223,7 @@ fa_predict_view(FaFrame *frame, int fragment, int h, FaView *view)
 					   frame->last_step + frame->config.horizons[h], view);
 }
 
-/* The same for another target step, seen as from horizon h. */
+/* The same for any target step, after fa_predict_site_at() for that view. */
 void
 fa_predict_view_at(FaFrame *frame, int fragment, int h, int64_t target,
 				   FaView *view)

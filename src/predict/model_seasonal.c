@@ -32,7 +32,7 @@ typedef struct Seasonal
 	FaSeasons	seasons;
 	double		keep[NLEVELS];
 	double	   *level;			/* nnodes x NLEVELS x {accesses, expected} */
-	FaPlan		plan[FA_PREDICT_MAX_HORIZONS];
+	FaPlan		plan[FA_MAX_VIEWS];	/* a profile's made when first needed */
 	FaPlan		current;		/* of the step being learned */
 	FaHistory	history;
 	int64_t		next_search;	/* steps observed */
@@ -46,8 +46,11 @@ alloc_nodes(FaFrame *frame, Seasonal *s, int old_n)
 
 	s->level = fa_predict_grow(frame, s->level, (size_t) old_n * NLEVELS * 2,
 							   n * NLEVELS * 2, sizeof(double));
-	for (int h = 0; h < frame->config.nhorizons; h++)
-		fa_predict_plan_alloc(frame, &s->plan[h]);
+	for (int h = 0; h < FA_MAX_VIEWS; h++)
+	{
+		if (h < frame->config.nhorizons || s->plan[h].tilt != NULL)
+			fa_predict_plan_alloc(frame, &s->plan[h]);
+	}
 	fa_predict_plan_alloc(frame, &s->current);
 }
 
@@ -202,6 +205,8 @@ seasonal_site(FaFrame *frame, void *model, int h, int64_t target,
 
 	if (frame->nsteps >= s->next_search && frame->config.max_season >= 2)
 		search_seasons(frame, s);
+	if (s->plan[h].tilt == NULL)
+		fa_predict_plan_alloc(frame, &s->plan[h]);
 	fa_predict_plan_make(frame, &s->seasons, target, &s->plan[h]);
 	for (int n = 0; n < frame->nnodes; n++)
 	{

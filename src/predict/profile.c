@@ -29,29 +29,50 @@ nearest_horizon(const FaFrame *frame, int ahead)
 static void
 prepare(FaFrame *frame, const int *ahead, int n)
 {
-	if (frame->profile_n == n && frame->profile_nnodes == frame->nnodes &&
+	bool		same_nodes = frame->profile_nnodes == frame->nnodes;
+
+	if (frame->profile_n == n && same_nodes &&
 		frame->profile_step == frame->last_step &&
 		memcmp(frame->profile_ahead, ahead, sizeof(int) * n) == 0)
 		return;
+	if (!same_nodes)
+	{
+		double	   *old = frame->profile_site;
+
+		frame->profile_site = NULL;
+		fa_predict_free(frame, old);
+		frame->profile_site = fa_predict_alloc(frame, (size_t) frame->nnodes *
+											   FA_PREDICT_MAX_PROFILE,
+											   sizeof(double));
+	}
 	frame->profile_n = 0;
-	fa_predict_free(frame, frame->profile_site);
-	frame->profile_site = NULL;
-	fa_predict_free(frame, frame->profile_ahead);
-	frame->profile_ahead = NULL;
-	frame->profile_site = fa_predict_alloc(frame, (size_t) frame->nnodes * n,
-										   sizeof(double));
-	frame->profile_ahead = fa_predict_alloc(frame, n, sizeof(int));
-	memcpy(frame->profile_ahead, ahead, sizeof(int) * n);
 	for (int i = 0; i < n; i++)
 	{
+		int			v = FA_PREDICT_MAX_HORIZONS + i;
 		int			h = nearest_horizon(frame, ahead[i]);
 
-		fa_predict_site_at(frame, h, frame->last_step + ahead[i],
-						   frame->site_scratch);
+		if (!same_nodes || frame->site[v] == NULL)
+		{
+			double	   *old = frame->site[v];
+
+			frame->site[v] = NULL;
+			fa_predict_free(frame, old);
+			frame->site[v] = fa_predict_alloc(frame, (size_t) frame->nnodes *
+											  frame->nsite, sizeof(double));
+		}
+		fa_predict_site_at(frame, v, frame->last_step + ahead[i]);
 		fa_predict_pool_site(frame, frame->pool[h]->now.w[FA_MODEL_MIXTURE],
-							 frame->site_scratch,
+							 frame->site[v],
 							 frame->profile_site + (size_t) frame->nnodes * i);
 	}
+	for (int i = n; !same_nodes && i < FA_PREDICT_MAX_PROFILE; i++)
+	{
+		double	   *old = frame->site[FA_PREDICT_MAX_HORIZONS + i];
+
+		frame->site[FA_PREDICT_MAX_HORIZONS + i] = NULL;
+		fa_predict_free(frame, old);
+	}
+	memcpy(frame->profile_ahead, ahead, sizeof(int) * n);
 	frame->profile_n = n;
 	frame->profile_nnodes = frame->nnodes;
 	frame->profile_step = frame->last_step;
@@ -65,7 +86,8 @@ fa_predictor_profile(FaPredictor *p, int fragment, const int *ahead, int n,
 	const FaFragment *fr;
 
 	if (!frame->started || fragment < 0 || fragment >= frame->nfragments ||
-		n < 1 || frame->fragment[fragment].ncells == 0)
+		n < 1 || n > FA_PREDICT_MAX_PROFILE ||
+		frame->fragment[fragment].ncells == 0)
 	{
 		for (int i = 0; i < n * frame->nnodes; i++)
 			rate_p[i] = 0;
@@ -83,8 +105,8 @@ fa_predictor_profile(FaPredictor *p, int fragment, const int *ahead, int n,
 		double		sum = 0;
 		FaView		view;
 
-		fa_predict_view_at(frame, fragment, h, frame->last_step + ahead[i],
-						   &view);
+		fa_predict_view_at(frame, fragment, FA_PREDICT_MAX_HORIZONS + i,
+						   frame->last_step + ahead[i], &view);
 		for (int c = 0; c < fr->ncells; c++)
 		{
 			double		expected;

@@ -25,7 +25,7 @@
 
 #define MAX_NAMES 4096
 #define WEEK 168
-#define MAX_AHEAD 64
+#define MAX_AHEAD FA_PREDICT_MAX_PROFILE
 
 typedef struct Trace
 {
