@@ -121,7 +121,7 @@ fa_predictor_profile(FaPredictor *p, int fragment, const int *ahead, int n,
 		fa_predict_pool_local(frame, w, view.local, fr->ncells, local);
 		fa_predict_pool_spread(frame, frame->profile_site +
 							   (size_t) frame->nnodes * i, local, fr->node,
-							   fr->ncells, NULL, rate);
+							   fr->ncells, NULL, frame->prior, rate);
 		for (int k = 0; k < frame->nnodes; k++)
 			rate[k] *= sum;
 	}
