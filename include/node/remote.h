@@ -53,6 +53,10 @@ extern void fa_remote_exec(FaConn *conn, int timeout_ms,
 extern char *fa_remote_value(FaConn *conn, int timeout_ms,
 							 const char *fmt,...) pg_attribute_printf(3, 4);
 
+/* fa_remote_exec in two halves, with other work between them. */
+extern void fa_remote_send(FaConn *conn, const char *sql);
+extern void fa_remote_receive(FaConn *conn, int timeout_ms);
+
 /*
  * As fa_remote_exec but never raises: false on any failure (the connection
  * may then be unusable), the message in *error_p (palloc'd) if wanted.

@@ -42,8 +42,7 @@
 #include "node/cluster_xact.h"
 #include "node/node.h"
 
-#define DRAIN_TIMEOUT_MS 300
-#define FENCE_MS 400			/* all of 3 to 6; well below deadlock_timeout */
+#define FENCE_MS 400			/* 3 and 4, and three round trips */
 #define REMOTE_TIMEOUT_MS 10000
 
 static void
@@ -66,40 +65,66 @@ cutover_lock_here(FaMove *move)
 	CommitTransactionCommand();
 }
 
+/*
+ * How long writers may wait for steps 3 and 4.  A client that holds a weak
+ * lock and waits for a stronger one looks for a deadlock after
+ * deadlock_timeout; we must not be waiting for its lock by then, or it would
+ * be the victim.
+ */
+static int
+cutover_fence_ms(const FaMove *move)
+{
+	FaNodeHealth health;
+
+	if (fa_stop_point_is_set())
+		return 600000;
+	(void) fa_node_health(move->fragment.owner, &health);
+	return FENCE_MS + (int) (3 * health.round_trip_ms);
+}
+
+static XLogRecPtr
+cutover_parse_lsn(const char *text)
+{
+	return DatumGetLSN(DirectFunctionCall1(pg_lsn_in, CStringGetDatum(text)));
+}
+
+/*
+ * Step 3 and 4.  Once SHARE is held, the source's insert position is behind
+ * all commits there were; a record after it, committed by another session, is
+ * what makes the walsender see them flushed.
+ */
+static bool
+cutover_fence_source(FaMove *move, FaStream *stream, int64 lock_timeout)
+{
+	TimestampTz begun = GetCurrentTimestamp();
+	int			limit_ms = cutover_fence_ms(move);
+	XLogRecPtr	target;
+	bool		drained;
+
+	target = cutover_parse_lsn(fa_remote_value(move->swap, REMOTE_TIMEOUT_MS,
+											   "BEGIN; SET LOCAL lock_timeout = " INT64_FORMAT "; "
+											   "LOCK TABLE %s IN SHARE MODE; "
+											   "SELECT pg_current_wal_insert_lsn()",
+											   lock_timeout, move->bucket_name));
+	fa_stop_point("move_fenced");
+	fa_remote_send(move->control,
+				   "SELECT pg_logical_emit_message(true, 'fragaffinity', '')");
+	drained = fa_stream_drain(stream, target, limit_ms);
+	fa_remote_receive(move->control, REMOTE_TIMEOUT_MS);
+	return drained && GetCurrentTimestamp() - begun < limit_ms * INT64CONST(1000);
+}
+
 /* Steps 1 to 4; false when the changes did not end in time. */
 static bool
 cutover_fence(FaMove *move, FaStream *stream, int64 lock_timeout)
 {
-	TimestampTz fenced;
-	char	   *marker;
-
 	fa_gate_close(move->fragment.slot);
 	fa_remote_exec(move->control, REMOTE_TIMEOUT_MS,
 				   "SELECT fragaffinity.gate_fragment(" INT64_FORMAT ", true)",
 				   move->fragment.fragment);
 	cutover_lock_here(move);
 	fa_stop_point("move_locked_here");
-	fa_remote_exec(move->swap, REMOTE_TIMEOUT_MS,
-				   "BEGIN; SET LOCAL lock_timeout = " INT64_FORMAT "; "
-				   "LOCK TABLE %s IN SHARE MODE", lock_timeout,
-				   move->bucket_name);
-	fenced = GetCurrentTimestamp();
-	fa_stop_point("move_fenced");
-	marker = fa_remote_value(move->control, REMOTE_TIMEOUT_MS,
-							 "SELECT pg_logical_emit_message(true, 'fragaffinity', '')");
-	if (!fa_stream_drain(stream,
-						 DatumGetLSN(DirectFunctionCall1(pg_lsn_in,
-														 CStringGetDatum(marker))),
-						 DRAIN_TIMEOUT_MS))
-		return false;
-
-	/*
-	 * A client that holds a weak lock and waits for a stronger one looks for
-	 * a deadlock after deadlock_timeout; we must not be waiting for its lock
-	 * by then, or it would be the victim.
-	 */
-	return fa_stop_point_is_set() ||
-		GetCurrentTimestamp() - fenced < FENCE_MS * 1000;
+	return cutover_fence_source(move, stream, lock_timeout);
 }
 
 /*

@@ -328,16 +328,21 @@ remote_copy_rows(PGresult *res)
 	return rows;
 }
 
-/* Runs sql; the rows of its last result. */
+void
+fa_remote_send(FaConn *conn, const char *sql)
+{
+	if (conn->pg == NULL || !PQsendQuery(conn->pg, sql))
+		fa_remote_raise(conn, NULL, sql);
+}
+
+/* The rows of the last result; sql is for messages. */
 static FaRows *
-remote_run(FaConn *conn, int timeout_ms, const char *sql)
+remote_collect(FaConn *conn, int timeout_ms, const char *sql)
 {
 	FaRows	   *rows = NULL;
 	PGresult   *failed = NULL;
 	PGresult   *res;
 
-	if (conn->pg == NULL || !PQsendQuery(conn->pg, sql))
-		fa_remote_raise(conn, NULL, sql);
 	while ((res = fa_remote_get_result(conn, timeout_ms)) != NULL)
 	{
 		ExecStatusType status = PQresultStatus(res);
@@ -361,6 +366,19 @@ remote_run(FaConn *conn, int timeout_ms, const char *sql)
 	if (failed)
 		fa_remote_raise(conn, failed, sql);
 	return rows;
+}
+
+void
+fa_remote_receive(FaConn *conn, int timeout_ms)
+{
+	(void) remote_collect(conn, timeout_ms, NULL);
+}
+
+static FaRows *
+remote_run(FaConn *conn, int timeout_ms, const char *sql)
+{
+	fa_remote_send(conn, sql);
+	return remote_collect(conn, timeout_ms, sql);
 }
 
 FaRows *
