@@ -90,7 +90,11 @@ rollup_delete(void)
 				fa_setting_float("metric_retention", 0));
 	fa_spi_exec("DELETE FROM fragaffinity.access_total t WHERE NOT EXISTS "
 				"(SELECT FROM fragaffinity.fragment f "
-				" WHERE f.fragment = t.fragment)");
+				" WHERE f.fragment = t.fragment) "
+				"OR NOT EXISTS (SELECT FROM fragaffinity.node n "
+				" WHERE n.node = t.node)");
+	fa_spi_exec("DELETE FROM fragaffinity.transition t WHERE NOT EXISTS "
+				"(SELECT FROM fragaffinity.node n WHERE n.node = t.node)");
 	fa_spi_exec("DELETE FROM fragaffinity.fragment_size s WHERE NOT EXISTS "
 				"(SELECT FROM fragaffinity.fragment f "
 				" WHERE f.fragment = s.fragment)");

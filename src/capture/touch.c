@@ -125,8 +125,14 @@ touch_walker(PlanState *node, CollectContext *cx)
 			{
 				ForeignScan *scan = (ForeignScan *) node->plan;
 
+				FaTouch    *t;
+
 				if (scan->scan.scanrelid > 0)
-					(void) touch_add_scan(cx, node, scan->scan.scanrelid);
+				{
+					t = touch_add_scan(cx, node, scan->scan.scanrelid);
+					if (t && scan->operation != CMD_SELECT)
+						t->written = true;
+				}
 				else
 					touch_add_relids(cx, node, scan->fs_relids);
 				break;
