@@ -13,6 +13,7 @@ EXTENSION = fragaffinity
 MODULE_big = fragaffinity
 
 OBJS = \
+	src/core/background.o \
 	src/core/guc.o \
 	src/core/settings.o \
 	src/core/shmem.o \

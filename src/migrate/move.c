@@ -13,8 +13,6 @@
 #include "access/xact.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "postmaster/bgworker.h"
-#include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
@@ -22,6 +20,7 @@
 #include "utils/wait_event.h"
 
 #include "core/args.h"
+#include "core/background.h"
 #include "core/settings.h"
 #include "core/spi.h"
 #include "migrate/move.h"
@@ -43,22 +42,14 @@ request_next_id(int self)
 static void
 request_start_mover(int index, FaMoverSlot *wanted)
 {
-	BackgroundWorker worker = {0};
+	BackgroundWorker worker;
 	BackgroundWorkerHandle *handle;
-	pid_t		pid;
 
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
-		BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_main_arg = Int32GetDatum(index);
-	worker.bgw_notify_pid = MyProcPid;
-	strlcpy(worker.bgw_library_name, "fragaffinity", sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "fa_mover_main", sizeof(worker.bgw_function_name));
+	fa_background_describe(&worker, "fa_mover_main", "fragaffinity mover",
+						   Int32GetDatum(index));
 	snprintf(worker.bgw_name, BGW_MAXLEN, "fragaffinity mover " INT64_FORMAT,
 			 wanted->move);
-	strlcpy(worker.bgw_type, "fragaffinity mover", sizeof(worker.bgw_type));
-	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+	if (!fa_background_start(&worker, &handle))
 	{
 		fa_mover_release(index);
 		ereport(ERROR,
@@ -66,8 +57,6 @@ request_start_mover(int index, FaMoverSlot *wanted)
 				 errmsg("no worker process left for a move"),
 				 errhint("Increase max_worker_processes.")));
 	}
-	if (WaitForBackgroundWorkerStartup(handle, &pid) == BGWH_POSTMASTER_DIED)
-		proc_exit(1);
 }
 
 /* The checks that need the source: raises when it could not be claimed. */

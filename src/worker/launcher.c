@@ -16,7 +16,6 @@
 #include "access/xact.h"
 #include "catalog/pg_database.h"
 #include "miscadmin.h"
-#include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -29,6 +28,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "core/background.h"
 #include "core/shmem.h"
 #include "worker/worker.h"
 
@@ -204,16 +204,11 @@ fa_worker_stop_database(Oid dbid)
 void
 fa_worker_register_launcher(void)
 {
-	BackgroundWorker worker = {0};
+	BackgroundWorker worker;
 
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
-		BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	fa_background_describe(&worker, "fa_launcher_main", "fragaffinity launcher",
+						   (Datum) 0);
 	worker.bgw_restart_time = 5;
-	strlcpy(worker.bgw_library_name, "fragaffinity", sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "fa_launcher_main", sizeof(worker.bgw_function_name));
-	strlcpy(worker.bgw_name, "fragaffinity launcher", sizeof(worker.bgw_name));
-	strlcpy(worker.bgw_type, "fragaffinity launcher", sizeof(worker.bgw_type));
 	RegisterBackgroundWorker(&worker);
 }
 
@@ -221,21 +216,14 @@ fa_worker_register_launcher(void)
 static void
 launcher_start(Oid dbid, const char *dbname)
 {
-	BackgroundWorker worker = {0};
+	BackgroundWorker worker;
 	BackgroundWorkerHandle *handle;
 	pid_t		pid;
 
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
-		BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_main_arg = ObjectIdGetDatum(dbid);
-	worker.bgw_notify_pid = MyProcPid;
-	strlcpy(worker.bgw_library_name, "fragaffinity", sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "fa_database_main", sizeof(worker.bgw_function_name));
+	fa_background_describe(&worker, "fa_database_main", "fragaffinity worker",
+						   ObjectIdGetDatum(dbid));
 	snprintf(worker.bgw_name, BGW_MAXLEN, "fragaffinity worker for %s", dbname);
-	strlcpy(worker.bgw_type, "fragaffinity worker", sizeof(worker.bgw_type));
-	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+	if (!fa_background_start(&worker, &handle))
 	{
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -243,7 +231,7 @@ launcher_start(Oid dbid, const char *dbname)
 				 errhint("Increase max_worker_processes.")));
 		return;
 	}
-	while (WaitForBackgroundWorkerStartup(handle, &pid) == BGWH_STARTED)
+	while (GetBackgroundWorkerPid(handle, &pid) == BGWH_STARTED)
 	{
 		WorkerEntry *e;
 		bool		attached;

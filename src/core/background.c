@@ -1,0 +1,42 @@
+/*
+ * background.c
+ *	  Starting our background workers; see background.h.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+
+#include "core/background.h"
+
+void
+fa_background_describe(BackgroundWorker *worker, const char *function,
+					   const char *type, Datum arg)
+{
+	memset(worker, 0, sizeof(*worker));
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS |
+		BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker->bgw_restart_time = BGW_NEVER_RESTART;
+	worker->bgw_main_arg = arg;
+	strlcpy(worker->bgw_library_name, "fragaffinity",
+			sizeof(worker->bgw_library_name));
+	strlcpy(worker->bgw_function_name, function,
+			sizeof(worker->bgw_function_name));
+	strlcpy(worker->bgw_name, type, sizeof(worker->bgw_name));
+	strlcpy(worker->bgw_type, type, sizeof(worker->bgw_type));
+}
+
+bool
+fa_background_start(BackgroundWorker *worker,
+					BackgroundWorkerHandle **handle_p)
+{
+	pid_t		pid;
+
+	worker->bgw_notify_pid = MyProcPid;
+	if (!RegisterDynamicBackgroundWorker(worker, handle_p))
+		return false;
+	if (WaitForBackgroundWorkerStartup(*handle_p, &pid) == BGWH_POSTMASTER_DIED)
+		proc_exit(1);
+	return true;
+}
