@@ -64,6 +64,8 @@ extern void fa_predict_pool_spread(const FaFrame *frame,
 								   const bool *known, const double *prior,
 								   double *p_p);
 extern double fa_predict_pool_shrink(double accesses);
+extern double fa_predict_pool_mix(FaFrame *frame, const FaView *view,
+								  const double *site_factor, double *p_p);
 extern void fa_predict_pool_learn(FaFrame *frame, FaPool *pool, int head,
 								  const double *site, const double *local,
 								  const int32_t *node, int ncells,

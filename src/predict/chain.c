@@ -43,7 +43,7 @@ fa_predict_plan_alloc(FaFrame *frame, FaPlan *plan)
 	fa_predict_free(frame, plan->rate);
 	plan->rate = NULL;
 	plan->rate = fa_predict_alloc(frame, frame->nnodes, sizeof(double));
-	plan->nstages = 0;
+	plan->nstages = -1;			/* not made yet */
 }
 
 /* The nodes' totals along the seasons, and what each season changes. */

@@ -142,6 +142,39 @@ fa_predict_pool_shrink(double accesses)
 }
 
 /*
+ * The published shares of a fragment: the mixture, over the weighed site
+ * signals given, and as much of the long-run shares as little is known of it,
+ * which is returned.
+ */
+double
+fa_predict_pool_mix(FaFrame *frame, const FaView *view,
+					const double *site_factor, double *p_p)
+{
+	const FaFragment *fr = &frame->fragment[view->fragment];
+	const FaPoolWeights *now = &frame->pool[view->h]->now;
+	double	   *local = frame->view_scratch;
+	double	   *flat = frame->dense;
+	double	   *prior = frame->dense + frame->nnodes;
+	double		shrink = fa_predict_pool_shrink(fr->accesses);
+
+	fa_predict_pool_local(frame, now->w[FA_MODEL_MIXTURE], view->local,
+						  fr->ncells, local);
+	fa_predict_pool_spread(frame, site_factor, local, fr->node, fr->ncells,
+						   NULL, frame->prior, p_p);
+	if (shrink == 0)
+		return 0;
+	for (int n = 0; n < frame->nnodes; n++)
+		prior[n] = log(frame->prior[n]);
+	fa_predict_pool_local(frame, now->w[FA_MODEL_STATIC], view->local,
+						  fr->ncells, local);
+	fa_predict_pool_spread(frame, prior, local, fr->node, fr->ncells, NULL,
+						   frame->prior, flat);
+	for (int n = 0; n < frame->nnodes; n++)
+		p_p[n] += shrink * (flat[n] - p_p[n]);
+	return shrink;
+}
+
+/*
  * Adds a fragment's step to the head's sums.  y and p are by node (0 for
  * unknown ones), total is the sum of y.
  */

@@ -364,44 +364,13 @@ forecast_rates(FaFrame *frame, const FaView *view, FaForecast *out)
 	}
 }
 
-/* The mixture, and as much of the long-run shares as little is known. */
-static void
-publish(FaFrame *frame, const FaView *view, FaForecast *out)
-{
-	const FaFragment *fr = &frame->fragment[view->fragment];
-	const FaPoolWeights *now = &frame->pool[view->h]->now;
-	const double *parts = frame->site_part[view->h];
-	double	   *local = frame->view_scratch;
-	double	   *p = frame->dense;
-	double		shrink = fa_predict_pool_shrink(fr->accesses);
-
-	fa_predict_pool_local(frame, now->w[FA_MODEL_MIXTURE], view->local,
-						  fr->ncells, local);
-	fa_predict_pool_spread(frame, parts +
-						   (size_t) FA_MODEL_MIXTURE * frame->nnodes, local,
-						   fr->node, fr->ncells, NULL, frame->prior,
-						   out->affinity);
-	share_weights(frame, view, out->affinity, out->weight);
-	if (shrink == 0)
-		return;
-	fa_predict_pool_local(frame, now->w[FA_MODEL_STATIC], view->local,
-						  fr->ncells, local);
-	fa_predict_pool_site(frame, now->w[FA_MODEL_STATIC], frame->site[view->h],
-						 frame->dense + frame->nnodes);
-	fa_predict_pool_spread(frame, frame->dense + frame->nnodes, local, fr->node,
-						   fr->ncells, NULL, frame->prior, p);
-	for (int n = 0; n < frame->nnodes; n++)
-		out->affinity[n] += shrink * (p[n] - out->affinity[n]);
-	for (int m = 0; m < FA_MODEL_MIXTURE; m++)
-		out->weight[m] += shrink * ((m == FA_MODEL_STATIC) - out->weight[m]);
-}
-
 void
 fa_predictor_forecast(FaPredictor *p, int fragment, int h, FaForecast *out)
 {
 	FaFrame    *frame = &p->frame;
 	const FaFragment *fr;
 	FaView		view;
+	double		shrink;
 
 	if (h < 0)
 		h = 0;
@@ -425,7 +394,12 @@ fa_predictor_forecast(FaPredictor *p, int fragment, int h, FaForecast *out)
 	}
 	fr = &frame->fragment[fragment];
 	fa_predict_view(frame, fragment, h, &view);
-	publish(frame, &view, out);
+	shrink = fa_predict_pool_mix(frame, &view, frame->site_part[h] +
+								 (size_t) FA_MODEL_MIXTURE * frame->nnodes,
+								 out->affinity);
+	share_weights(frame, &view, out->affinity, out->weight);
+	for (int m = 0; m < FA_MODEL_MIXTURE; m++)
+		out->weight[m] += shrink * ((m == FA_MODEL_STATIC) - out->weight[m]);
 	forecast_rates(frame, &view, out);
 	out->evidence = fa_predict_recent_evidence(frame,
 											   frame->model[FA_MODEL_RECENT], fr);

@@ -99,8 +99,6 @@ fa_predictor_profile(FaPredictor *p, int fragment, const int *ahead, int n,
 	{
 		int			h = nearest_horizon(frame, ahead[i]);
 		double	   *rate = rate_p + (size_t) i * frame->nnodes;
-		double	   *local = frame->view_scratch;
-		const double *w = frame->pool[h]->now.w[FA_MODEL_MIXTURE];
 		FaRates    *rates = frame->rates[h];
 		double		sum = 0;
 		FaView		view;
@@ -118,10 +116,9 @@ fa_predictor_profile(FaPredictor *p, int fragment, const int *ahead, int n,
 			fa_predict_rates_expand(rates, typical, &expected, &probability);
 			sum += expected;
 		}
-		fa_predict_pool_local(frame, w, view.local, fr->ncells, local);
-		fa_predict_pool_spread(frame, frame->profile_site +
-							   (size_t) frame->nnodes * i, local, fr->node,
-							   fr->ncells, NULL, frame->prior, rate);
+		view.h = h;				/* whose weights */
+		fa_predict_pool_mix(frame, &view, frame->profile_site +
+							(size_t) frame->nnodes * i, rate);
 		for (int k = 0; k < frame->nnodes; k++)
 			rate[k] *= sum;
 	}

@@ -433,6 +433,49 @@ grows(void **state)
 	fa_predictor_destroy(p);
 }
 
+/* A profile is the forecast at a horizon, swings between, changes nothing. */
+static void
+profile_follows_the_season(void **state)
+{
+	FaPredictor *p = unit_create(NODES, FRAGMENTS, 2, horizons, 40);
+	FaForecast	before,
+				after;
+	int			ahead[12];
+	double		rate[12 * NODES];
+	double		sum = 0;
+
+	(void) state;
+	unit_feed(p, 0, 480, swings, NULL);
+	before = unit_forecast(p, NODES, 3, 1);
+	for (int i = 0; i < 12; i++)
+		ahead[i] = i + 1;
+	assert_true(fa_predictor_profile(p, 3, ahead, 12, rate) > 0);
+	for (int n = 0; n < NODES; n++)
+		sum += rate[5 * NODES + n];
+	for (int n = 0; n < NODES; n++)
+		assert_true(fabs(rate[5 * NODES + n] / sum - before.affinity[n]) < 1e-9);
+
+	/* step 479 + a is busiest at node i where (step - 3 i - 3) % 12 is 0 */
+	for (int i = 0; i < NODES; i++)
+	{
+		int			top = 0;
+
+		for (int a = 0; a < 12; a++)
+		{
+			if (rate[a * NODES + i] > rate[top * NODES + i])
+				top = a;
+		}
+		assert_int_equal(abs((479 + ahead[top] - 3 * i - 3 + 18) % 12 - 6) <= 1, 1);
+	}
+	after = unit_forecast(p, NODES, 3, 1);
+	assert_memory_equal(before.affinity, after.affinity, sizeof(double) * NODES);
+	assert_memory_equal(before.typical_rate, after.typical_rate,
+						sizeof(double) * NODES);
+	unit_free_forecast(&before);
+	unit_free_forecast(&after);
+	fa_predictor_destroy(p);
+}
+
 int
 main(void)
 {
@@ -450,6 +493,7 @@ main(void)
 		cmocka_unit_test(clock_jumps),
 		cmocka_unit_test(strange_arguments),
 		cmocka_unit_test(grows),
+		cmocka_unit_test(profile_follows_the_season),
 	};
 
 	return cmocka_run_group_tests_name("forecast", tests, NULL, NULL);
