@@ -12,7 +12,7 @@
 
 #include "predict/pool.h"
 
-#define RIDGE			30.0	/* accesses' worth of belief in the start */
+#define RIDGE			200.0	/* accesses' worth of belief in the start */
 #define KEEP			0.999	/* of what was learned, per step learned */
 #define SATURATION		64.0	/* accesses of a fragment and step that count */
 #define MAX_WEIGHT		6.0
