@@ -74,6 +74,7 @@ OBJS = \
 	src/predict/season.o \
 	src/predict/slots.o \
 	src/predict/state.o \
+	src/route/ddl_alter.o \
 	src/route/ddl_check.o \
 	src/route/ddl_everywhere.o \
 	src/route/ddl_guard.o \

@@ -46,6 +46,9 @@ extern void fa_table_check_owner(Oid rel);
 /* Locks the table with all below it against everyone. */
 extern void fa_table_lock(Oid rel);
 
+/* in undistribute.c: raises while a fragment moves, as a peer or we know */
+extern void fa_refuse_moving(int table_id, FaConn *conn);
+
 /* in copy_rows.c */
 
 /* Rows of old into partition, wherever its fragments are. */

@@ -12,7 +12,8 @@
 typedef enum FaDdlAction
 {
 	FA_DDL_PASS,				/* none of our business */
-	FA_DDL_EVERYWHERE			/* run it here and, as text, on every node */
+	FA_DDL_EVERYWHERE,			/* run it here and, as text, on every node */
+	FA_DDL_RESHAPE				/* so, too; not while a fragment moves */
 } FaDdlAction;
 
 /* in ddl_guard.c */
@@ -26,13 +27,25 @@ extern void (*fa_guard_stop_database) (Oid dbid);
 
 /* in ddl_check.c */
 
-/*
- * Raises for a statement that would break a distributed table.  *roots_p:
- * tables whose owner or grants must go to their parts and all nodes after it.
- */
-extern FaDdlAction fa_ddl_check(Node *statement, List **roots_p);
+typedef struct FaDdlPlan
+{
+	FaDdlAction action;
+	Oid			reshaped;		/* root that FA_DDL_RESHAPE is about */
+	List	   *rights;			/* roots whose owner or grants must go to their
+								 * parts and to all nodes afterwards */
+} FaDdlPlan;
+
+/* Raises for a statement that would break a distributed table. */
+extern void fa_ddl_check(Node *statement, FaDdlPlan *plan);
+extern void fa_ddl_refuse(const char *what, Oid root, const char *hint);
+/* First column of a query on our catalog, read with our rights. */
+extern List *fa_ddl_catalog_values(const char *sql);
 /* Raises when a relation that is about to be dropped is ours. */
 extern void fa_ddl_check_drop(Oid rel);
+
+/* in ddl_alter.c: of one command of ALTER TABLE root, and of RENAME COLUMN */
+extern FaDdlAction fa_ddl_check_alter(AlterTableCmd *cmd, Oid root);
+extern FaDdlAction fa_ddl_check_rename_column(RenameStmt *stmt, Oid root);
 
 /* in ddl_roles.c: around statements on roles */
 extern void fa_ddl_roles_before(Node *statement);
@@ -40,6 +53,11 @@ extern void fa_ddl_roles_after(Node *statement);
 
 /* in ddl_everywhere.c */
 extern void fa_ddl_everywhere_begin(void);
+/*
+ * After FA_DDL_RESHAPE here: raises when a fragment moves, or when a default
+ * draws from a sequence that would not be unique in the cluster.
+ */
+extern void fa_ddl_check_reshaped(Oid root);
 /* The text of this one statement, on all other nodes, as the current user. */
 extern void fa_ddl_everywhere(const char *query_string, PlannedStmt *pstmt);
 /* Owner and grants of a root to its parts, and to all other nodes. */

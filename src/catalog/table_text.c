@@ -254,7 +254,7 @@ fa_text_missing_indexes(Oid parent, Oid heap)
 /*
  * Unique indexes and constraints as jsonb: name, whether a constraint and
  * the primary key, its definition, comment, whether it is the replica
- * identity.
+ * identity, and the columns that it names anywhere.
  */
 char *
 fa_text_unique(Oid rel)
@@ -264,6 +264,13 @@ fa_text_unique(Oid rel)
 						"    'name', c.relname, 'constraint', k.oid IS NOT NULL,"
 						"    'primary', i.indisprimary,"
 						"    'replica_identity', i.indisreplident,"
+						"    'columns', (SELECT pg_catalog.jsonb_agg(DISTINCT a.attname)"
+						"       FROM pg_catalog.pg_attribute a"
+						"      WHERE a.attrelid = i.indrelid AND (a.attnum = ANY (i.indkey)"
+						"         OR EXISTS (SELECT FROM pg_catalog.pg_depend d"
+						"           WHERE d.objid IN (c.oid, k.oid) AND d.refobjid = a.attrelid"
+						"             AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+						"             AND d.refobjsubid = a.attnum))),"
 						"    'definition', CASE WHEN k.oid IS NULL THEN " INDEX_TAIL
 						"      ELSE pg_catalog.pg_get_constraintdef(k.oid) END,"
 						"    'comment', pg_catalog.obj_description(coalesce(k.oid, c.oid),"

@@ -52,8 +52,8 @@ typedef struct Gathering
 	List	   *sequences;
 } Gathering;
 
-static void
-refuse_moving(int table_id, FaConn *conn)
+void
+fa_refuse_moving(int table_id, FaConn *conn)
 {
 	static const char query[] =
 	"SELECT fragment FROM fragaffinity.fragments "
@@ -89,7 +89,7 @@ lock_peers(Gathering *g)
 		fa_remote_exec(conn, 0, "LOCK TABLE %s IN ACCESS EXCLUSIVE MODE",
 					   g->qualified);
 		fa_remote_exec(conn, 0, "SET LOCAL lock_timeout = 0");
-		refuse_moving(g->table_id, conn);
+		fa_refuse_moving(g->table_id, conn);
 		fa_refuse_back(g->qualified, conn);
 		/* A row read through a node that is behind would wait for ourselves. */
 		if (strcmp(fa_remote_value(conn, 0, OWNERS_DIGEST, g->table_id), digest) != 0)
@@ -224,7 +224,7 @@ fa_sql_undistribute_table(PG_FUNCTION_ARGS)
 	fa_ddl_begin(&state);
 	fa_xact_lock_cluster();
 	fa_table_lock(g.rel);
-	refuse_moving(fa_map_table(g.rel)->table_id, NULL);
+	fa_refuse_moving(fa_map_table(g.rel)->table_id, NULL);
 	read_table(&g);
 	fa_refuse_back(g.qualified, NULL);
 	lock_peers(&g);

@@ -3,8 +3,8 @@
  *	  Which statements may touch a distributed table, and how.
  *
  *	runs everywhere		on the root: CREATE INDEX (not unique), DROP INDEX,
- *						CREATE STATISTICS, COMMENT, and of ALTER TABLE
- *						OWNER TO, SET STATISTICS
+ *						CREATE STATISTICS, COMMENT, what ddl_alter.c allows
+ *						of ALTER TABLE
  *	copied afterwards	GRANT, REVOKE
  *	passes				DML, COPY, TRUNCATE, ANALYZE, VACUUM, LOCK, REINDEX,
  *						CLUSTER, and all that is not a distributed table's
@@ -32,8 +32,8 @@
 	"Use fragaffinity.undistribute_table first, and distribute the table again afterwards."
 
 /* First column; read with our rights, whoever asks. */
-static List *
-catalog_values(const char *sql)
+List *
+fa_ddl_catalog_values(const char *sql)
 {
 	List	   *list = NIL;
 	FaDdlState	state;
@@ -98,8 +98,8 @@ managed_root_named(const RangeVar *name)
 	return managed_root(RangeVarGetRelid(name, NoLock, true));
 }
 
-static void
-refuse(const char *what, Oid root, const char *hint)
+void
+fa_ddl_refuse(const char *what, Oid root, const char *hint)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -115,7 +115,7 @@ refuse_named(const char *what, const RangeVar *name)
 	Oid			root = managed_root_named(name);
 
 	if (OidIsValid(root))
-		refuse(what, root, NULL);
+		fa_ddl_refuse(what, root, NULL);
 }
 
 /* A CASCADE may have reached our catalog before. */
@@ -173,7 +173,7 @@ check_drop_extension(DropStmt *stmt)
 
 		if ((ours ? stmt->behavior != DROP_CASCADE :
 			 strcmp(name, "postgres_fdw") == 0) &&
-			catalog_values("SELECT '' FROM fragaffinity.distributed_table LIMIT 1"))
+			fa_ddl_catalog_values("SELECT '' FROM fragaffinity.distributed_table LIMIT 1"))
 			ereport(ERROR,
 					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 					 errmsg("cannot drop extension \"%s\" while tables are distributed",
@@ -214,10 +214,11 @@ check_drop(DropStmt *stmt)
 }
 
 static FaDdlAction
-check_alter_table(AlterTableStmt *stmt, List **roots_p)
+check_alter_table(AlterTableStmt *stmt, FaDdlPlan *plan)
 {
 	Oid			rel = RangeVarGetRelid(stmt->relation, NoLock, true);
 	Oid			root = managed_root(rel);
+	FaDdlAction action = FA_DDL_EVERYWHERE;
 	ListCell   *lc;
 
 	/* ATTACH of a managed relation to a stranger cannot be: it has a parent. */
@@ -233,17 +234,19 @@ check_alter_table(AlterTableStmt *stmt, List **roots_p)
 		return FA_DDL_PASS;
 	}
 	if (rel != root)
-		refuse("ALTER of a part or index", root, NULL);
+		fa_ddl_refuse("ALTER of a part or index", root, NULL);
+	if (!stmt->relation->inh)
+		fa_ddl_refuse("ALTER TABLE ONLY", root, "Leave out ONLY.");
 	foreach(lc, stmt->cmds)
 	{
 		AlterTableCmd *cmd = lfirst(lc);
 
-		if (cmd->subtype != AT_ChangeOwner && cmd->subtype != AT_SetStatistics)
-			refuse("this form of ALTER TABLE", root, NULL);
+		action = Max(action, fa_ddl_check_alter(cmd, root));
 		if (cmd->subtype == AT_ChangeOwner)
-			*roots_p = list_make1_oid(root);
+			plan->rights = list_make1_oid(root);
 	}
-	return FA_DDL_EVERYWHERE;
+	plan->reshaped = root;
+	return action;
 }
 
 static FaDdlAction
@@ -255,13 +258,13 @@ check_index(IndexStmt *stmt)
 	if (!OidIsValid(root))
 		return FA_DDL_PASS;
 	if (rel != root)
-		refuse("an index on a part", root,
+		fa_ddl_refuse("an index on a part", root,
 			   "Create it on the table itself: a part loses it when it moves.");
 	if (stmt->concurrent)
-		refuse("CREATE INDEX CONCURRENTLY", root,
+		fa_ddl_refuse("CREATE INDEX CONCURRENTLY", root,
 			   "Create the index without CONCURRENTLY.");
 	if (stmt->unique || stmt->primary || stmt->isconstraint)
-		refuse("a new unique index", root, NULL);
+		fa_ddl_refuse("a new unique index", root, NULL);
 	return FA_DDL_EVERYWHERE;
 }
 
@@ -282,9 +285,9 @@ check_statistics(CreateStatsStmt *stmt)
 		if (!OidIsValid(root))
 			continue;
 		if (rel != root)
-			refuse("CREATE STATISTICS on a part", root, NULL);
+			fa_ddl_refuse("CREATE STATISTICS on a part", root, NULL);
 		if (stmt->defnames == NIL)
-			refuse("a statistics object without a name", root,
+			fa_ddl_refuse("a statistics object without a name", root,
 				   "Name it, so that it is the same on every node.");
 		return FA_DDL_EVERYWHERE;
 	}
@@ -322,7 +325,7 @@ check_comment(CommentStmt *stmt)
 }
 
 static FaDdlAction
-check_grant(GrantStmt *stmt, List **roots_p)
+check_grant(GrantStmt *stmt, FaDdlPlan *plan)
 {
 	ListCell   *lc;
 
@@ -339,9 +342,9 @@ check_grant(GrantStmt *stmt, List **roots_p)
 			if (!OidIsValid(root) || get_rel_relkind(rel) == RELKIND_SEQUENCE)
 				continue;
 			if (rel != root)
-				refuse("GRANT or REVOKE on a part", root,
+				fa_ddl_refuse("GRANT or REVOKE on a part", root,
 					   "Name the table itself: its parts follow.");
-			*roots_p = list_append_unique_oid(*roots_p, root);
+			plan->rights = list_append_unique_oid(plan->rights, root);
 		}
 	}
 	else if (stmt->targtype == ACL_TARGET_ALL_IN_SCHEMA)
@@ -351,11 +354,12 @@ check_grant(GrantStmt *stmt, List **roots_p)
 			Oid			schema = get_namespace_oid(strVal(lfirst(lc)), true);
 			ListCell   *rc;
 
-			foreach(rc, catalog_values(psprintf("SELECT t.rel::pg_catalog.oid "
+			foreach(rc, fa_ddl_catalog_values(psprintf("SELECT t.rel::pg_catalog.oid "
 												"FROM fragaffinity.distributed_table t "
 												"JOIN pg_catalog.pg_class c ON c.oid = t.rel "
 												"WHERE c.relnamespace = %u", schema)))
-				*roots_p = lappend_oid(*roots_p, atooid(lfirst(rc)));
+				plan->rights = lappend_oid(plan->rights,
+										   atooid(lfirst(rc)));
 		}
 	}
 	return FA_DDL_PASS;
@@ -371,14 +375,23 @@ check_create(CreateStmt *stmt)
 		refuse_named("a new partition or child", lfirst_node(RangeVar, lc));
 }
 
-static void
-check_rename(RenameStmt *stmt)
+static FaDdlAction
+check_rename(RenameStmt *stmt, FaDdlPlan *plan)
 {
+	Oid			rel = stmt->relation ?
+		RangeVarGetRelid(stmt->relation, NoLock, true) : InvalidOid;
+
+	if (stmt->renameType == OBJECT_COLUMN && OidIsValid(rel) &&
+		fa_map_table(rel))
+	{
+		plan->reshaped = rel;
+		return fa_ddl_check_rename_column(stmt, rel);
+	}
 	if (stmt->renameType == OBJECT_SCHEMA)
 	{
 		List	   *tables;
 
-		tables = catalog_values(psprintf("SELECT t.rel FROM fragaffinity.fragment f "
+		tables = fa_ddl_catalog_values(psprintf("SELECT t.rel FROM fragaffinity.fragment f "
 										 "JOIN fragaffinity.distributed_table t USING (table_id) "
 										 "JOIN pg_catalog.pg_class c ON c.oid = f.bucket "
 										 "WHERE c.relnamespace = %u LIMIT 1",
@@ -392,42 +405,18 @@ check_rename(RenameStmt *stmt)
 	}
 	else if (stmt->relation)
 		refuse_named("RENAME", stmt->relation);
+	return FA_DDL_PASS;
 }
 
-FaDdlAction
-fa_ddl_check(Node *statement, List **roots_p)
+static FaDdlAction
+check_statement(Node *statement, FaDdlPlan *plan)
 {
 	switch (nodeTag(statement))
 	{
 		case T_AlterTableStmt:
+			return check_alter_table((AlterTableStmt *) statement, plan);
 		case T_RenameStmt:
-		case T_AlterObjectSchemaStmt:
-		case T_IndexStmt:
-		case T_CreateTrigStmt:
-		case T_RuleStmt:
-		case T_CreatePolicyStmt:
-		case T_AlterPolicyStmt:
-		case T_CreateStatsStmt:
-		case T_CreateStmt:
-		case T_CreateForeignTableStmt:
-		case T_DropStmt:
-		case T_GrantStmt:
-		case T_CommentStmt:
-		case T_AlterSeqStmt:
-			break;
-		default:
-			return FA_DDL_PASS;
-	}
-	/* A script of some extension may be our own, half run. */
-	if (creating_extension || !fa_extension_exists())
-		return FA_DDL_PASS;
-	switch (nodeTag(statement))
-	{
-		case T_AlterTableStmt:
-			return check_alter_table((AlterTableStmt *) statement, roots_p);
-		case T_RenameStmt:
-			check_rename((RenameStmt *) statement);
-			break;
+			return check_rename((RenameStmt *) statement, plan);
 		case T_AlterObjectSchemaStmt:
 			refuse_named("SET SCHEMA",
 						 ((AlterObjectSchemaStmt *) statement)->relation);
@@ -460,7 +449,7 @@ fa_ddl_check(Node *statement, List **roots_p)
 		case T_DropStmt:
 			return check_drop((DropStmt *) statement);
 		case T_GrantStmt:
-			return check_grant((GrantStmt *) statement, roots_p);
+			return check_grant((GrantStmt *) statement, plan);
 		case T_CommentStmt:
 			return check_comment((CommentStmt *) statement);
 		case T_AlterSeqStmt:
@@ -471,4 +460,34 @@ fa_ddl_check(Node *statement, List **roots_p)
 			break;
 	}
 	return FA_DDL_PASS;
+}
+
+void
+fa_ddl_check(Node *statement, FaDdlPlan *plan)
+{
+	switch (nodeTag(statement))
+	{
+		case T_AlterTableStmt:
+		case T_RenameStmt:
+		case T_AlterObjectSchemaStmt:
+		case T_IndexStmt:
+		case T_CreateTrigStmt:
+		case T_RuleStmt:
+		case T_CreatePolicyStmt:
+		case T_AlterPolicyStmt:
+		case T_CreateStatsStmt:
+		case T_CreateStmt:
+		case T_CreateForeignTableStmt:
+		case T_DropStmt:
+		case T_GrantStmt:
+		case T_CommentStmt:
+		case T_AlterSeqStmt:
+			break;
+		default:
+			return;
+	}
+	/* A script of some extension may be our own, half run. */
+	if (creating_extension || !fa_extension_exists())
+		return;
+	plan->action = check_statement(statement, plan);
 }

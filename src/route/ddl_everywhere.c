@@ -19,6 +19,7 @@
 
 #include "catalog/map.h"
 #include "catalog/table_ddl.h"
+#include "catalog/table_move.h"
 #include "catalog/table_text.h"
 #include "core/spi.h"
 #include "node/cluster_xact.h"
@@ -56,6 +57,26 @@ current_search_path(void)
 	if (buf.len == 0)
 		appendStringInfoString(&buf, "pg_catalog");
 	return buf.data;
+}
+
+void
+fa_ddl_check_reshaped(Oid root)
+{
+	int			table_id = fa_map_table(root)->table_id;
+	FaDdlState	state;
+	ListCell   *lc;
+
+	fa_ddl_begin(&state);
+	fa_refuse_moving(table_id, NULL);
+	foreach(lc, fa_node_list())
+	{
+		FaNode	   *node = lfirst(lc);
+
+		if (node->id != fa_node_self())
+			fa_refuse_moving(table_id, fa_xact_conn(node->id));
+	}
+	fa_refuse_sequences(root, NIL);
+	fa_ddl_end(&state);
 }
 
 void

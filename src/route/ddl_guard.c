@@ -98,8 +98,7 @@ guard_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 			  QueryCompletion *qc)
 {
 	Node	   *statement = pstmt->utilityStmt;
-	FaDdlAction action = FA_DDL_PASS;
-	List	   *roots = NIL;
+	FaDdlPlan	plan = {FA_DDL_PASS, InvalidOid, NIL};
 	int			guc_level = 0;
 	ListCell   *lc;
 
@@ -108,11 +107,11 @@ guard_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		release_database(statement);
 		if (IsTransactionState())
 		{
-			action = fa_ddl_check(statement, &roots);
+			fa_ddl_check(statement, &plan);
 			fa_ddl_roles_before(statement);
 		}
 	}
-	if (action == FA_DDL_EVERYWHERE)
+	if (plan.action != FA_DDL_PASS)
 	{
 		fa_ddl_everywhere_begin();
 		guc_level = NewGUCNestLevel();
@@ -126,16 +125,19 @@ guard_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	}
 	run_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv,
 				dest, qc);
-	if (action == FA_DDL_EVERYWHERE)
+	if (plan.action != FA_DDL_PASS)
 	{
+		CommandCounterIncrement();
+		if (plan.action == FA_DDL_RESHAPE)
+			fa_ddl_check_reshaped(plan.reshaped);
 		fa_ddl_everywhere(queryString, pstmt);
 		AtEOXact_GUC(true, guc_level);
 	}
 	if (IsTransactionState())
 		fa_ddl_roles_after(statement);
-	if (roots)
+	if (plan.rights)
 		CommandCounterIncrement();
-	foreach(lc, roots)
+	foreach(lc, plan.rights)
 		fa_ddl_copy_rights(lfirst_oid(lc));
 }
 

@@ -13,6 +13,7 @@ $c->sql(1, q{
 	INSERT INTO t (v, s) SELECT i, 's' || i FROM generate_series(1, 100) i;
 	CREATE INDEX t_s ON t (s);
 	CREATE TABLE plain (id int PRIMARY KEY, v int);
+	CREATE SEQUENCE loose;
 	CREATE TABLE p (k int NOT NULL, c text) PARTITION BY LIST (c);
 	CREATE TABLE p_a PARTITION OF p FOR VALUES IN ('a');
 	SELECT fragaffinity.distribute_table('t', 'id', 6);
@@ -40,11 +41,17 @@ for my $sql (
 	'DROP INDEX CONCURRENTLY t_s', 'DROP SEQUENCE t_id_seq CASCADE',
 	'DROP SERVER fragaffinity_2 CASCADE', 'DROP SCHEMA public CASCADE',
 	'DROP EXTENSION fragaffinity', 'DROP EXTENSION postgres_fdw CASCADE',
-	'ALTER TABLE t ADD COLUMN x int', 'ALTER TABLE t DROP COLUMN s', 'ALTER TABLE t_b0 ADD COLUMN x int',
+	'ALTER TABLE t_b0 ADD COLUMN x int', 'ALTER TABLE ONLY t ADD COLUMN x int',
+	'ALTER TABLE t ADD COLUMN x serial', 'ALTER TABLE t ADD COLUMN x int GENERATED ALWAYS AS IDENTITY',
+	'ALTER TABLE t ADD COLUMN x int UNIQUE', 'ALTER TABLE t ADD COLUMN x int REFERENCES plain',
+	"ALTER TABLE t ADD COLUMN x int DEFAULT nextval('loose')", 'ALTER TABLE t ADD CHECK (v > 0) NOT VALID',
+	'ALTER TABLE t DROP COLUMN id', 'ALTER TABLE t ALTER id TYPE bigint', 'ALTER TABLE t ALTER id DROP NOT NULL',
+	'ALTER TABLE t ALTER id DROP DEFAULT', 'ALTER TABLE t RENAME COLUMN id TO x',
+	'ALTER TABLE t DROP COLUMN v CASCADE', 'ALTER TABLE p ALTER k DROP NOT NULL',
 	'ALTER TABLE t_b0_h SET (fillfactor = 50)', 'ALTER TABLE p_a ADD CHECK (k > 0)',
 	'ALTER TABLE t DETACH PARTITION t_b0', 'ALTER TABLE t_b0 DETACH PARTITION t_b0_h',
 	'ALTER TABLE t ENABLE ROW LEVEL SECURITY', 'ALTER TABLE t ADD UNIQUE (id)',
-	'ALTER TABLE t RENAME TO u', 'ALTER TABLE t RENAME COLUMN v TO w', 'ALTER TABLE t_b0 RENAME TO u',
+	'ALTER TABLE t RENAME TO u', 'ALTER TABLE t_b0 RENAME TO u',
 	'ALTER INDEX t_s RENAME TO u', 'ALTER INDEX t_s SET (fillfactor = 50)',
 	'ALTER TABLE t SET SCHEMA fragaffinity', 'ALTER SCHEMA public RENAME TO other',
 	'ALTER SEQUENCE t_id_seq INCREMENT BY 1',
@@ -106,6 +113,34 @@ $c->sql(2, 'CREATE SCHEMA more; CREATE TABLE more.x (id int)');
 $c->sql(1, q{GRANT SELECT ON ALL TABLES IN SCHEMA public TO ann});
 is($c->sql($_, q{SET SESSION AUTHORIZATION ann; SELECT count(*) FROM t}), '100',
 	"GRANT ON ALL TABLES reaches node $_") for 1 .. 3;
+
+# Columns and constraints.
+$c->sql(2, q{ALTER TABLE t ADD COLUMN a int NOT NULL DEFAULT 5 CHECK (a > 0), ADD g int GENERATED ALWAYS AS (v + 1) STORED,
+	ADD COLUMN drop_me text DEFAULT clock_timestamp()});
+$c->sql(3, q{ALTER TABLE t ALTER v TYPE bigint, ALTER s SET DEFAULT 'dflt', ALTER s SET NOT NULL})
+  if $c->sql(1, q{ALTER TABLE t DROP COLUMN g}) eq '';
+$c->sql(1, q{ALTER TABLE t RENAME COLUMN a TO b; ALTER TABLE t DROP COLUMN drop_me; ALTER TABLE p ADD COLUMN n int DEFAULT 3});
+$c->sql(1, q{ALTER TABLE t ADD CONSTRAINT s_short CHECK (length(s) < 10)});
+$c->sql($_, 'INSERT INTO t (v) VALUES (1::bigint << 40)') for 1 .. 3;
+is($c->sql($_, q{SELECT count(*) || ' ' || sum(b) || ' ' || count(*) FILTER (WHERE s = 'dflt') FROM t}), '103 515 3',
+	"columns on node $_") for 1 .. 3;
+for my $i (1 .. 3)
+{
+	($code) = $c->fails($i, 'INSERT INTO t (b) VALUES (-1)');
+	is($code, '23514', "the new column's CHECK through node $i");
+	($code) = $c->fails($i, q{UPDATE t SET s = 'much too long' WHERE v = 3});
+	is($code, '23514', "the new CHECK through node $i");
+	($code) = $c->fails($i, q{UPDATE t SET s = NULL});
+	is($code, '23502', "the new NOT NULL through node $i");
+}
+$c->sql(2, 'ALTER TABLE t DROP CONSTRAINT s_short');
+is($c->sql(3, q{UPDATE t SET s = 'much too long' WHERE v = 3 RETURNING 1}), '1', 'and without it');
+# What moves gets the columns too.
+$c->move($c->fragment('t', $_), 'n2') for 2, 3;
+is($c->sql(1, q{SELECT count(*) || ' ' || sum(b) FROM t}), '103 515', 'fragments move with their new columns');
+($code) = $c->fails(3, q{ALTER TABLE t ALTER s SET NOT NULL, ADD CONSTRAINT no CHECK (v < 50)});
+is($code, '23514', 'a CHECK that rows of another node break');
+is($c->sql($_, q{SELECT count(*) FROM pg_constraint WHERE conname = 'no'}), '0', "is nowhere on node $_") for 1 .. 3;
 
 # What passes.
 $c->sql(1, $_) for 'ANALYZE t', 'VACUUM t', 'VACUUM FULL t_b0_h', 'CLUSTER t_b0_h USING t_b0_h_pkey',
