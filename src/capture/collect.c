@@ -55,8 +55,14 @@ static const Kind kinds[] = {
 		"FROM fragaffinity.history_step WHERE node = %d "
 		"AND step < clock_timestamp() + interval '1 hour'",
 
-		"WITH s AS (SELECT step FROM fragaffinity.history_step "
-		" WHERE node = %1$d AND step > '%2$s' ORDER BY step LIMIT 500), "
+		/* whole steps, but not too many rows for one answer */
+		"WITH n AS (SELECT s.step, (SELECT count(*) FROM fragaffinity.history h "
+		"  WHERE h.step = s.step AND h.node = %1$d) AS n "
+		" FROM fragaffinity.history_step s "
+		" WHERE s.node = %1$d AND s.step > '%2$s' ORDER BY s.step LIMIT 500), "
+		"s AS (SELECT step FROM (SELECT step, sum(n) OVER w AS rows, "
+		"  row_number() OVER w AS nth FROM n WINDOW w AS (ORDER BY step)) c "
+		" WHERE rows <= 20000 OR nth = 1), "
 		"h AS (SELECT h.* FROM fragaffinity.history h JOIN s USING (step) "
 		" WHERE h.node = %1$d) "
 		"SELECT (SELECT array_agg(step) FROM s), array_agg(step), "
