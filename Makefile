@@ -135,7 +135,11 @@ REGRESS = \
 
 # test/specs/NAME.spec -> expected/NAME.out; not PGXS's ISOLATION, as a bare
 # server (make installcheck) lacks the second node that the specs move to.
-ISOLATION_SPECS =
+ISOLATION_SPECS = \
+	move_locks \
+	move_snapshots \
+	move_twice \
+
 
 REGRESS_OPTS = --inputdir=test
 
@@ -182,7 +186,7 @@ tmp_install:
 SUITES = rooms unit regress isolation tap
 test-run: tmp_install
 	@SUITES='$(SUITES)' REGRESS='$(REGRESS)' ISOLATION='$(ISOLATION_SPECS)' TESTS='$(TESTS)' \
-		PG_CONFIG='$(PG_CONFIG)' MAKE='$(MAKE)' test/run
+		PG_CONFIG='$(PG_CONFIG)' FA_CFLAGS='$(FA_CFLAGS)' MAKE='$(MAKE)' test/run
 
 # pg_config may be there only after deps, hence the second make.
 test: deps

@@ -92,7 +92,9 @@ static const Refusal refusals[] = {
 	"Drop its policies and use ALTER TABLE ... DISABLE ROW LEVEL SECURITY first."},
 	{"SELECT p.pubname FROM r"
 		" JOIN pg_catalog.pg_publication_rel x ON x.prrelid = r.oid"
-		" JOIN pg_catalog.pg_publication p ON p.oid = x.prpubid",
+		" JOIN pg_catalog.pg_publication p ON p.oid = x.prpubid"
+		/* a move's own goes by itself */
+		" AND p.pubname !~ '^fragaffinity_[0-9]+$'",
 		ERRCODE_FEATURE_NOT_SUPPORTED,
 		"the table is part of publication \"%s\"",
 		"Drop the table from the publication first.",
