@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 
 import psycopg2
 import psycopg2.extensions
@@ -18,7 +19,12 @@ CLIENT_ROLE = "rider"
 
 # What history_interval is set to is the speed of the replay; the rest is
 # explained in README.md.
-SETTINGS = {}
+SETTINGS = {
+    "prediction_horizons": "1,3,6,12",
+    "min_residency": "2s",
+    "max_concurrent_moves": "8",
+    "max_moves_per_node": "4",
+}
 
 TABLE = """
 CREATE TABLE ride (
@@ -92,7 +98,6 @@ class Cluster:
                  "repeat(md5(r::text), 4) FROM unnest(%s) s, "
                  "generate_series(1, %s) r", (w.keys, RIDES))
         self.sql(0, "GRANT SELECT, INSERT, UPDATE ON ride TO " + CLIENT_ROLE)
-        for label in w.labels: self.sql(0, "GRANT SELECT, INSERT, UPDATE ON ride_%s TO %s" % (label, CLIENT_ROLE)) # XXX
         self.sql(0, "SELECT fragaffinity.distribute_table('ride', 'station', "
                  "fragments => 1, placement => 'balanced')")
         for node, (name, _, _) in enumerate(NODES):
@@ -113,6 +118,16 @@ class Cluster:
         for name, value in sorted(settings.items()):
             self.sql(0, "SELECT fragaffinity.configure(%s, %s)",
                      (name, value))
+
+    def end_moves(self):
+        """No new moves; waits until those under way have ended."""
+        self.sql(0, "SELECT fragaffinity.configure('mode', 'observe')")
+        for _ in range(100):
+            if not self.value(0, "SELECT count(*) FROM fragaffinity.moves "
+                              "WHERE finished IS NULL"):
+                return
+            time.sleep(0.2)
+        raise RuntimeError("a move does not end")
 
     def stage_history(self):
         """History of the weeks before, by hours before the replay."""

@@ -22,8 +22,8 @@ from view import View
 from workload import NODES, Workload
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-START = "2014-09-15T03"     # a Monday, ten weeks into the trace
-CLIENTS = 20                # of each node
+START = "2014-09-14T20"     # a Sunday, ten weeks into the trace
+CLIENTS = 16                # of each node
 
 
 class Failed(Exception):
@@ -52,6 +52,7 @@ class Run:
         try:
             self._prepare()
             self._replay()
+            self.cluster.end_moves()
             # Before the check, which reads through every node.
             self._summarise()
             self._check()
@@ -214,7 +215,7 @@ def right(result):
 def parse_options():
     parser = argparse.ArgumentParser(
         prog="test/demo/run", description=__doc__.splitlines()[0])
-    parser.add_argument("--hours", type=int, default=128,
+    parser.add_argument("--hours", type=int, default=134,
                         help="hours of the trace to replay")
     parser.add_argument("--speed", type=float, default=0.5,
                         help="seconds that an hour takes")

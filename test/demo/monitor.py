@@ -105,13 +105,17 @@ class Monitor:
 
 
 def log_loss(cluster, start):
-    """Mean over accesses of the shortest horizon, by model."""
+    """Mean over accesses of the shortest horizon, by model.
+
+    The first scores are those of the history that was loaded.
+    """
     return dict(cluster.sql(
         0, "SELECT model, sum(log_loss * accesses) / sum(accesses) "
         "FROM fragaffinity.prediction_score WHERE accesses > 0 "
-        "AND scored_at >= to_timestamp(%s) AND horizon = "
-        "(SELECT min(horizon) FROM fragaffinity.prediction_score) "
-        "GROUP BY model", (start,)))
+        "AND scored_at > to_timestamp(%s) AND scored_at > "
+        "(SELECT min(scored_at) FROM fragaffinity.prediction_score) "
+        "AND horizon = (SELECT min(horizon) FROM "
+        "fragaffinity.prediction_score) GROUP BY model", (start,)))
 
 
 def wait_for_counts(cluster, start, statements):
