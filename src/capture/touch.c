@@ -13,8 +13,9 @@
  *	  rows evenly among its fragments
  *	- rows written by UPDATE and DELETE: in proportion to the rows that the
  *	  scans gave; by INSERT through the table: evenly over the leaves used
- *	- time: that of a foreign scan is its own; the rest of the statement's is
- *	  shared evenly by the other fragments
+ *	- time: that of a foreign scan is its own, unless it is asynchronous; the
+ *	  rest of the statement's is shared evenly by the other fragments, by the
+ *	  remote ones if there are any (local ones then get a guess)
  */
 #include "postgres.h"
 
@@ -28,6 +29,9 @@
 #include "capture/touch.h"
 #include "catalog/map.h"
 #include "core/fa_compat.h"
+
+#define LOCAL_SCAN_NS 20000.0
+#define LOCAL_ROW_NS 500.0
 
 typedef struct CollectContext
 {
@@ -387,26 +391,44 @@ touch_scale_written(Sum *sums, int n, uint64 processed)
 		sums[i].rows_written *= processed / total;
 }
 
+/* What a local fragment will have taken, if nothing measured it. */
+static double
+touch_local_guess(const Sum *sum)
+{
+	return LOCAL_SCAN_NS + LOCAL_ROW_NS * (sum->rows_read + sum->rows_written);
+}
+
 /* Shares out the statement's time. */
 static void
 touch_share_time(Sum *sums, int n, double elapsed_ns)
 {
-	double		timed = 0;
-	int			untimed = 0;
+	double		rest = elapsed_ns;
+	int			nlocal = 0;
+	int			nremote = 0;	/* neither of them timed */
 
 	for (int i = 0; i < n; i++)
 	{
 		if (sums[i].timed)
-			timed += sums[i].ns;
+			rest = Max(rest - sums[i].ns, 0);
+		else if (sums[i].remote)
+			nremote++;
 		else
-			untimed++;
+			nlocal++;
+	}
+	/* waiting for peers is not to be taken for the time of local fragments */
+	for (int i = 0; i < n && nremote > 0; i++)
+	{
+		if (sums[i].timed || sums[i].remote)
+			continue;
+		sums[i].ns = Min(touch_local_guess(&sums[i]), rest / (nremote + 1));
+		rest -= sums[i].ns;
 	}
 	for (int i = 0; i < n; i++)
 	{
-		if (untimed == 0)
-			sums[i].ns += Max(elapsed_ns - timed, 0) / n;
-		else if (!sums[i].timed)
-			sums[i].ns = Max(elapsed_ns - timed, 0) / untimed;
+		if (nremote + nlocal == 0)
+			sums[i].ns += rest / n;
+		else if (!sums[i].timed && (sums[i].remote || nremote == 0))
+			sums[i].ns = rest / (nremote > 0 ? nremote : nlocal);
 	}
 }
 
