@@ -26,6 +26,7 @@
 #ifndef FA_MIGRATE_MOVE_H
 #define FA_MIGRATE_MOVE_H
 
+#include "datatype/timestamp.h"
 #include "storage/lwlock.h"
 #include "storage/spin.h"
 
@@ -95,10 +96,13 @@ typedef struct FaMove
 	int			self;
 	FaConn	   *control;		/* source: claim, positions */
 	FaConn	   *swap;			/* source: fence and swap */
+	FaConn	   *changes;		/* source: replication */
 	char	   *source_leaf_name;
 	char	   *publication;	/* of the source's leaf */
 	char	   *bucket_name;	/* qualified, equal on both sides */
 	Oid			heap;			/* new leaf */
+	TimestampTz fenced;			/* when the last fence began */
+	int			tries;			/* of the swap */
 	bool		locked_here;	/* session holds SHARE on our bucket */
 	double		pause_ms;
 } FaMove;
@@ -128,5 +132,7 @@ extern const FaShmemPart fa_announce_part;
 
 /* in recover.c: worker's task; drops what dead moves left. */
 extern void fa_move_cleanup(void);
+/* The same for a mover that has failed: its own records too. */
+extern void fa_move_cleanup_with(int64 failed);
 
 #endif							/* FA_MIGRATE_MOVE_H */

@@ -12,9 +12,15 @@
  *
  * The destination always comes first: its clients hold their own bucket's
  * lock while they wait at the source, so taking the source first would make
- * a deadlock over two servers.  No lock is waited for longer than
- * cutover_lock_timeout, less than deadlock_timeout, so in any local deadlock
- * the mover is who gives up; it lets go of everything and tries again.
+ * a deadlock over two servers.
+ *
+ * A client that has read in its transaction and then writes waits for SHARE
+ * while ACCESS EXCLUSIVE has to wait for it.  So that it is never the victim
+ * of such a deadlock, step 5 does not wait in the lock's queue, where a
+ * deadlock check would find it; it asks again and again for a short time and
+ * then lets go of everything.  Readers in an endless row could keep it from
+ * ever getting in: every QUEUE_EVERY'th try queues, if the fence is so young
+ * that no client's deadlock_timeout can have passed.
  *
  * Changes are applied before step 5 in transactions of their own, so a
  * transaction begun there has an xid that is newer than every row: it becomes
@@ -26,6 +32,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -33,6 +40,7 @@
 #include "utils/pg_lsn.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "utils/wait_event.h"
 
 #include "catalog/table_ddl.h"
 #include "core/settings.h"
@@ -44,22 +52,56 @@
 
 #define FENCE_MS 400			/* 3 and 4, and three round trips */
 #define REMOTE_TIMEOUT_MS 10000
+#define LOCK_POLL_MS 2
+#define QUEUE_EVERY 8
+#define QUEUE_FENCE_MS 200
 
 static void
-cutover_set_lock_timeout(const FaMove *move)
+cutover_set_lock_timeout(int64 lock_timeout)
 {
-	(void) fa_spi_exec("SET LOCAL lock_timeout = " INT64_FORMAT,
-					   fa_setting_int("cutover_lock_timeout",
-									  move->fragment.table_id));
+	(void) fa_spi_exec("SET LOCAL lock_timeout = " INT64_FORMAT, lock_timeout);
+}
+
+/* Without a place in the queue; raises LOCK_NOT_AVAILABLE after timeout. */
+static void
+cutover_poll_lock(Oid relid, int64 timeout_ms)
+{
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													   timeout_ms);
+
+	while (!ConditionalLockRelationOid(relid, AccessExclusiveLock))
+	{
+		if (GetCurrentTimestamp() > deadline)
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("could not lock relation \"%s\" for a cut-over",
+							get_rel_name(relid))));
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 LOCK_POLL_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* ACCESS EXCLUSIVE on a bucket and its leaf; queue: see above. */
+static void
+cutover_lock_exclusive(Oid bucket, Oid leaf, int64 lock_timeout, bool queue)
+{
+	cutover_set_lock_timeout(lock_timeout);
+	if (queue)
+		LockRelationOid(bucket, AccessExclusiveLock);
+	else
+		cutover_poll_lock(bucket, lock_timeout);
+	cutover_poll_lock(leaf, lock_timeout);
 }
 
 static void
-cutover_lock_here(FaMove *move)
+cutover_lock_here(FaMove *move, int64 lock_timeout)
 {
 	LockRelId	relid = {move->fragment.bucket, MyDatabaseId};
 
 	StartTransactionCommand();
-	cutover_set_lock_timeout(move);
+	cutover_set_lock_timeout(lock_timeout);
 	LockRelationIdForSession(&relid, ShareLock);
 	move->locked_here = true;
 	CommitTransactionCommand();
@@ -122,7 +164,8 @@ cutover_fence(FaMove *move, FaStream *stream, int64 lock_timeout)
 	fa_remote_exec(move->control, REMOTE_TIMEOUT_MS,
 				   "SELECT fragaffinity.gate_fragment(" INT64_FORMAT ", true)",
 				   move->fragment.fragment);
-	cutover_lock_here(move);
+	move->fenced = GetCurrentTimestamp();
+	cutover_lock_here(move, lock_timeout);
 	fa_stop_point("move_locked_here");
 	return cutover_fence_source(move, stream, lock_timeout);
 }
@@ -184,22 +227,25 @@ cutover_swap_here(FaMove *move)
 
 /* Steps 5 and 6. */
 static void
-cutover_swap(FaMove *move)
+cutover_swap(FaMove *move, int64 lock_timeout)
 {
 	FaFragment *f = &move->fragment;
+	bool		queue;
 
 	fa_move_set_phase(move, FA_MOVE_SWITCHING);
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	fa_xact_enlist(move->swap);
-	cutover_set_lock_timeout(move);
-	(void) fa_spi_exec("LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE",
-					   fa_table_qualified_name(f->bucket));
+	queue = ++move->tries % QUEUE_EVERY == 0 &&
+		GetCurrentTimestamp() - move->fenced < QUEUE_FENCE_MS * 1000;
+	cutover_lock_exclusive(f->bucket, f->leaf, lock_timeout, queue);
 	fa_stop_point("move_exclusive_here");
+	queue = queue && GetCurrentTimestamp() - move->fenced < QUEUE_FENCE_MS * 1000;
 	fa_remote_exec(move->swap, REMOTE_TIMEOUT_MS,
 				   "SELECT fragaffinity.swap_out(" INT64_FORMAT ", "
-				   INT64_FORMAT ", %d, " INT64_FORMAT ")",
-				   f->fragment, f->version, move->self, move->move);
+				   INT64_FORMAT ", %d, " INT64_FORMAT ", " INT64_FORMAT ", %s)",
+				   f->fragment, f->version, move->self, move->move,
+				   lock_timeout, queue ? "true" : "false");
 	cutover_swap_here(move);
 	fa_stop_point("move_swapped");
 	PopActiveSnapshot();
@@ -252,7 +298,7 @@ fa_cutover_try(FaMove *move, FaStream *stream)
 	{
 		if (cutover_fence(move, stream, lock_timeout))
 		{
-			cutover_swap(move);
+			cutover_swap(move, lock_timeout);
 			swapped = true;
 		}
 	}
@@ -302,8 +348,9 @@ swap_out_check(int64 fragment, int64 version)
 }
 
 /*
- * swap_out(fragment, version, destination, move): the source's side of steps 5
- * and 6, called by the mover in the transaction that holds SHARE.
+ * swap_out(fragment, version, destination, move, lock_timeout, queue): the
+ * source's side of steps 5 and 6, called by the mover in the transaction that
+ * holds SHARE.
  */
 Datum
 fa_sql_swap_out(PG_FUNCTION_ARGS)
@@ -319,8 +366,8 @@ fa_sql_swap_out(PG_FUNCTION_ARGS)
 
 	fa_shmem_require();
 	f = swap_out_check(fragment, version);
-	(void) fa_spi_exec("LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE",
-					   fa_table_qualified_name(f->bucket));
+	cutover_lock_exclusive(f->bucket, f->leaf, PG_GETARG_INT64(4),
+						   PG_GETARG_BOOL(5));
 	f = swap_out_check(fragment, version);
 	remote_name = fa_table_remote_name(get_rel_name(f->bucket));
 	remote = fa_table_create_remote(f, remote_name, destination);

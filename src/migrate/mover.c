@@ -238,15 +238,29 @@ mover_cut_over(FaMove *move, FaStream *stream, TimestampTz deadline)
 			 errhint("Long transactions on the fragment hold its locks; see pg_stat_activity on both nodes.")));
 }
 
+/* Before the move counts as ended, nothing of it is left at the source. */
+static void
+mover_release(FaMove *move)
+{
+	/* first who reads the publication, then the publication */
+	if (move->changes)
+		fa_remote_close(move->changes);
+	if (move->swap)
+		fa_remote_close(move->swap);
+	if (move->control && move->control->pg &&
+		PQtransactionStatus(move->control->pg) == PQTRANS_IDLE)
+		(void) fa_remote_try(move->control, FA_CONNECT_TIMEOUT_MS, NULL,
+							 "SET lock_timeout = 1000; "
+							 "SELECT fragaffinity.release_fragment(" INT64_FORMAT ", " INT64_FORMAT ")",
+							 move->fragment.fragment, move->move);
+}
+
 /* After the decision: what others may like to know. */
 static void
 mover_finish(FaMove *move)
 {
 	fa_stop_point("move_decided");
-	(void) fa_remote_try(move->control, FA_CONNECT_TIMEOUT_MS, NULL,
-						 "SELECT fragaffinity.release_fragment(" INT64_FORMAT ", " INT64_FORMAT ")",
-						 move->fragment.fragment, move->move);
-	fa_remote_close(move->swap);
+	mover_release(move);
 	fa_remote_close(move->control);
 	StartTransactionCommand();
 	(void) fa_spi_exec("UPDATE fragaffinity.move SET pause_ms = %g, "
@@ -269,7 +283,6 @@ static void
 mover_work(FaMove *move, MemoryContext context)
 {
 	FaStream   *stream;
-	FaConn	   *conn;
 	char	   *snapshot;
 	TimestampTz deadline;
 
@@ -285,10 +298,10 @@ mover_work(FaMove *move, MemoryContext context)
 	mover_create_heap(move);
 	StartTransactionCommand();
 	MemoryContextSwitchTo(context);
-	conn = fa_remote_connect_replication(move->fragment.owner, FA_CONNECT_TIMEOUT_MS);
+	move->changes = fa_remote_connect_replication(move->fragment.owner, FA_CONNECT_TIMEOUT_MS);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
-	stream = fa_stream_create(conn, move->move, SLOT_TIMEOUT_MS, &snapshot);
+	stream = fa_stream_create(move->changes, move->move, SLOT_TIMEOUT_MS, &snapshot);
 	fa_stop_point("move_slot_created");
 	fa_move_copy_rows(move, snapshot);
 	mover_create_indexes(move);
@@ -349,9 +362,11 @@ fa_move_run(int index)
 		FlushErrorState();
 		AbortOutOfAnyTransaction();
 		QueryCancelPending = false;
+		mover_release(move);
 		MemoryContextDelete(context);	/* closes the connections */
 		if (ProcDiePending)
 			proc_exit(1);
+		fa_move_cleanup_with(move->move);
 		mover_failed(move, error);
 	}
 	PG_END_TRY();

@@ -60,8 +60,9 @@ cleanup_drop(const char *id, const char *relation, const char *kind)
 					   relation);
 }
 
+/* Worker's task, and a mover's with the number of its own failed move. */
 void
-fa_move_cleanup(void)
+fa_move_cleanup_with(int64 failed)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "fragaffinity cleanup",
@@ -84,7 +85,9 @@ fa_move_cleanup(void)
 	{
 		char	  **v = rows->value[i];
 
-		if (fa_mover_alive(strtoll(v[3], NULL, 10)))
+		int64		move = strtoll(v[3], NULL, 10);
+
+		if (move != failed && fa_mover_alive(move))
 			continue;
 		CHECK_FOR_INTERRUPTS();
 		StartTransactionCommand();
@@ -93,4 +96,10 @@ fa_move_cleanup(void)
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
+}
+
+void
+fa_move_cleanup(void)
+{
+	fa_move_cleanup_with(0);
 }
