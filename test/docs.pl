@@ -101,6 +101,10 @@ my ($ours) = $settings_page =~ /\A(.*?)^\| parameter \|/ms;
 my @stale = grep { !$known{$_} } $ours =~ /^\| `([\w.]+)`/mg;
 ok(!@stale, 'no setting is documented that does not exist') or diag("@stale");
 
+my $readme = slurp('README.md');
+my @wrong = grep { $readme =~ /^\| `$_->[0]` \| `([^`]*)`/m && $1 ne $_->[1] } settings();
+ok(!@wrong, 'defaults in the README are right') or diag(map { "$_->[0]\n" } @wrong);
+
 my $script = slurp('sql/fragaffinity--1.0.sql');
 my $monitoring = slurp('doc/monitoring.md');
 my @views = $script =~ /^CREATE VIEW fragaffinity\.(\w+)/mg;
