@@ -133,4 +133,11 @@ fa_lock_held_by_me(const LOCKTAG *tag)
 #define fa_owns_relation(rel, role) pg_class_ownercheck(rel, role)
 #endif
 
+/* 17 lets partitions have the identity columns of their table. */
+#if PG_VERSION_NUM >= 170000
+#define FA_PARTITIONS_HAVE_IDENTITY true
+#else
+#define FA_PARTITIONS_HAVE_IDENTITY false
+#endif
+
 #endif							/* FA_CORE_FA_COMPAT_H */

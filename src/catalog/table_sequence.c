@@ -8,6 +8,10 @@
  * distributed.  A node that joins later starts above what the coordinator's
  * sequence has reached: only so that its values are not the oldest; they
  * could not clash.
+ *
+ * Where partitions have their table's identity, GENERATED ALWAYS would refuse
+ * the rows that peers insert into our buckets, whose values they have drawn;
+ * there such a column is BY DEFAULT as long as the table is distributed.
  */
 #include "postgres.h"
 
@@ -18,6 +22,7 @@
 
 #include "catalog/table_sequence.h"
 #include "catalog/table_text.h"
+#include "core/fa_compat.h"
 #include "core/spi.h"
 
 static int64
@@ -273,7 +278,8 @@ fa_sequence_after(List *sequences, const char *table, int node)
 			list = lappend(list, psprintf("ALTER TABLE %s ALTER COLUMN %s ADD GENERATED %s"
 										  " AS IDENTITY (SEQUENCE NAME %s %s)",
 										  table, quote_identifier(s->column),
-										  s->kind == 'a' ? "ALWAYS" : "BY DEFAULT",
+										  s->kind == 'a' && (node == 0 || !FA_PARTITIONS_HAVE_IDENTITY) ?
+										  "ALWAYS" : "BY DEFAULT",
 										  name, sequence_options(s, node)));
 		if (node == 0 && s->last != s->start - s->increment)
 			list = lappend(list, psprintf("ALTER SEQUENCE %s RESTART WITH " INT64_FORMAT,
