@@ -357,7 +357,8 @@ fa_report_moves(FaReport *report)
 	fa_report_section(report, "moves", "Moves",
 					  "Each arrow is a fragment that changed its owner, from the "
 					  "lane of the old to the lane of the new. Lead is how long "
-					  "before the demand the data was there.");
+					  "before the demand the data was there; below zero, "
+					  "it came after.");
 	if (total == 0)
 		appendStringInfoString(report->out,
 							   "<p>Nothing moved in this range.</p>\n");
