@@ -101,7 +101,11 @@ fa_clock_ns(void)
 	return (int64) ts.tv_sec * INT64CONST(1000000000) + ts.tv_nsec;
 }
 
-/* The time of day of a monotonic time that was read just now. */
+/*
+ * The time of day of a monotonic time that was read just now.  When the clock
+ * is set, it is noticed within FA_CLOCK_CHECK_US.
+ */
+#define FA_CLOCK_CHECK_US INT64CONST(1000000)
 extern TimestampTz fa_clock_timestamp(int64 clock_ns);
 
 /* in events.c */

@@ -5,8 +5,6 @@
 #ifndef FA_NODE_PEER_H
 #define FA_NODE_PEER_H
 
-#include "datatype/timestamp.h"
-
 #include "node/peer_pool.h"
 #include "node/remote.h"
 
@@ -38,9 +36,9 @@ typedef struct FaPeer
 	PGconn	   *conn;
 	PostgresPollingStatusType poll; /* while connecting */
 	bool		flush;			/* output is left to send */
-	TimestampTz deadline;		/* while connecting or busy */
-	TimestampTz suspect_at;		/* while busy; 0: already suspected */
-	TimestampTz retry_at;		/* while down */
+	int64		deadline;		/* while connecting or busy */
+	int64		suspect_at;		/* while busy; 0: already suspected */
+	int64		retry_at;		/* while down */
 	int			failures;		/* attempts since the last success */
 	char		address[64];	/* that worked last, for a host name */
 	FaPeerRequest *first;		/* the one that is out, if busy */
@@ -50,11 +48,15 @@ typedef struct FaPeer
 	bool		wanted;			/* scratch of fa_pool_sync_nodes */
 } FaPeer;
 
+/* in peer_pool.c */
+
+/* All times of the pool: not the time of day, which can be set. */
+extern int64 fa_pool_clock_ms(void);
+
 /* in peer.c */
 
 /* Does what is due without waiting; the sooner of next and its next step. */
-extern TimestampTz fa_peer_advance(FaPeer *p, TimestampTz now,
-								   TimestampTz next);
+extern int64 fa_peer_advance(FaPeer *p, int64 now, int64 next);
 /* What to wait for at the peer's socket, and what to do when it is there. */
 extern uint32 fa_peer_events(FaPeer *p);
 extern void fa_peer_ready(FaPeer *p);

@@ -133,7 +133,7 @@ fa_clock_timestamp(int64 clock_ns)
 	static int64 offset_us = 0;
 
 	/* once a second is enough for clocks that drift apart */
-	if (compared_ns == 0 || clock_ns - compared_ns > INT64CONST(1000000000))
+	if (compared_ns == 0 || clock_ns - compared_ns > FA_CLOCK_CHECK_US * 1000)
 	{
 		compared_ns = fa_clock_ns();
 		offset_us = GetCurrentTimestamp() - compared_ns / 1000;

@@ -19,7 +19,8 @@
  * After the start of the server, a worker that came too late, a change of
  * history_interval and a jump of the clock, watching starts anew with the
  * next step; what was counted in between goes to the running step.  Counts
- * that come for a step after it was marked go to the next one.
+ * that come for a step after it was marked go to the next one; while a clock
+ * that was set back a little catches up, that one is not marked either.
  */
 #include "postgres.h"
 
@@ -107,12 +108,16 @@ fa_capture_tick_ms(void)
 	return Max(Min(pg_atomic_read_u64(&db->interval_us) / 1000, 1000), 50);
 }
 
-/* Watching starts anew: the running step is not known from its start. */
+/*
+ * Watching starts anew: the running step is not known from its start, nor,
+ * when the clock jumped, is what backends count that did not notice yet.
+ */
 static void
-drain_restart(Drain *d)
+drain_restart(Drain *d, bool jumped)
 {
 	d->db->last_complete = d->step - 1;
-	d->db->observed_from = d->step + 1;
+	d->db->observed_from =
+		(d->now + (jumped ? FA_CLOCK_CHECK_US : 0)) / d->interval_us + 1;
 }
 
 /* Looks at the clock and at the interval. */
@@ -125,11 +130,15 @@ drain_set_time(Drain *d)
 	d->now = GetCurrentTimestamp();
 	d->step = d->now / d->interval_us;
 	pg_atomic_write_u64(&db->interval_us, d->interval_us);
-	if (db->last_step == 0 || changed ||
-		d->step - db->last_step > FA_BANKS - 2 ||
-		(d->step < db->last_step - 1 &&
-		 (db->last_step - d->step) * d->interval_us > SMALL_JUMP_US))
-		drain_restart(d);
+	if (db->last_step == 0 || changed)
+		drain_restart(d, changed);
+	else if (d->step - db->last_step > FA_BANKS - 2 ||
+			 (d->step < db->last_step - 1 &&
+			  (db->last_step - d->step) * d->interval_us > SMALL_JUMP_US))
+		drain_restart(d, true);
+	/* set back a little: what comes until it has caught up has one step */
+	if (d->step <= db->last_complete)
+		db->observed_from = Max(db->observed_from, db->last_complete + 2);
 	d->complete = (d->now - GRACE_US) / d->interval_us - 1;
 }
 

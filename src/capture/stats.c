@@ -108,7 +108,7 @@ Datum
 fa_sql_flush_stats(PG_FUNCTION_ARGS)
 {
 	FaCaptureDatabase *db;
-	TimestampTz deadline;
+	int64		deadline_ns;
 	uint64		request;
 
 	fa_shmem_require();
@@ -119,14 +119,13 @@ fa_sql_flush_stats(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("too many databases of this server use fragaffinity")));
 	request = pg_atomic_fetch_add_u64(&db->flush_requested, 1) + 1;
-	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-										   FLUSH_TIMEOUT_MS);
+	deadline_ns = fa_clock_ns() + FLUSH_TIMEOUT_MS * INT64CONST(1000000);
 	ConditionVariablePrepareToSleep(&db->flushed);
 	while (pg_atomic_read_u64(&db->flush_served) < request)
 	{
 		bool		worker = fa_capture_wake_worker(db);
 
-		if (GetCurrentTimestamp() >= deadline)
+		if (fa_clock_ns() >= deadline_ns)
 		{
 			ConditionVariableCancelSleep();
 			ereport(ERROR,

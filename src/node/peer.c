@@ -21,7 +21,6 @@
 
 #include "storage/fd.h"
 #include "storage/latch.h"
-#include "utils/timestamp.h"
 
 #include "node/node.h"
 #include "node/peer.h"
@@ -87,8 +86,7 @@ peer_lost(FaPeer *p)
 	int			delay = RETRY_FIRST_MS << Min(p->failures, 6);
 
 	fa_peer_disconnect(p);
-	p->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-											  Min(delay, RETRY_LAST_MS));
+	p->retry_at = fa_pool_clock_ms() + Min(delay, RETRY_LAST_MS);
 	p->failures++;
 	if (state == FA_PEER_BUSY)
 	{
@@ -111,8 +109,7 @@ peer_connect(FaPeer *p)
 	if (!AcquireExternalFD())
 	{
 		p->failures++;
-		p->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												  RETRY_LAST_MS);
+		p->retry_at = fa_pool_clock_ms() + RETRY_LAST_MS;
 		fa_peer_fail_all(p);
 		return;
 	}
@@ -136,8 +133,7 @@ peer_connect(FaPeer *p)
 	p->state = FA_PEER_CONNECTING;
 	p->poll = PGRES_POLLING_WRITING;
 	p->flush = false;
-	p->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-											  FA_POOL_CONNECT_TIMEOUT_MS);
+	p->deadline = fa_pool_clock_ms() + FA_POOL_CONNECT_TIMEOUT_MS;
 	p->conn = PQconnectStartParams(keywords, values, false);
 	if (p->conn == NULL)
 	{
@@ -155,10 +151,8 @@ peer_send(FaPeer *p)
 	int			rc;
 
 	p->state = FA_PEER_BUSY;
-	p->suspect_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												SUSPECT_MS);
-	p->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-											  FA_POOL_QUERY_TIMEOUT_MS);
+	p->suspect_at = fa_pool_clock_ms() + SUSPECT_MS;
+	p->deadline = fa_pool_clock_ms() + FA_POOL_QUERY_TIMEOUT_MS;
 	if (!PQsendQuery(p->conn, p->first->sql) ||
 		(rc = PQflush(p->conn)) < 0)
 		peer_lost(p);
@@ -256,8 +250,8 @@ fa_peer_ready(FaPeer *p)
 	}
 }
 
-TimestampTz
-fa_peer_advance(FaPeer *p, TimestampTz now, TimestampTz next)
+int64
+fa_peer_advance(FaPeer *p, int64 now, int64 next)
 {
 	if ((p->state == FA_PEER_CONNECTING || p->state == FA_PEER_BUSY) &&
 		now >= p->deadline)

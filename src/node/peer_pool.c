@@ -5,13 +5,14 @@
  */
 #include "postgres.h"
 
+#include <time.h>
+
 #include "access/xact.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
-#include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
 #include "core/fa_compat.h"
@@ -20,6 +21,15 @@
 
 static FaPeer *peers = NULL;
 static bool running = false;
+
+int64
+fa_pool_clock_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
 
 static FaPeer *
 pool_find(int node)
@@ -76,14 +86,13 @@ pool_wait(long timeout_ms, bool with_latch)
 static void
 pool_run(int timeout_ms, bool until_done)
 {
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												  timeout_ms);
+	int64		end = fa_pool_clock_ms() + timeout_ms;
 	bool		waited = false;
 
 	for (;;)
 	{
-		TimestampTz now = GetCurrentTimestamp();
-		TimestampTz next = end;
+		int64		now = fa_pool_clock_ms();
+		int64		next = end;
 
 		CHECK_FOR_INTERRUPTS();
 		for (FaPeer *p = peers; p; p = p->next)
@@ -92,9 +101,7 @@ pool_run(int timeout_ms, bool until_done)
 			return;
 		if (waited && now >= end)
 			return;
-		/* a clock that was set back must not make us sleep on */
-		if (!pool_wait(Min(TimestampDifferenceMilliseconds(now, next),
-						   timeout_ms), true))
+		if (!pool_wait(Max(next - now, 0), true))
 		{
 			/* a latch that is set each time must not starve the peers */
 			(void) pool_wait(0, false);
