@@ -80,6 +80,7 @@ typedef struct FaReport
 	TimestampTz first;			/* first and last moment of what is on record */
 	TimestampTz last;
 	double		bin_seconds;
+	double		step_seconds;	/* of history, where it is coarsest */
 	int			nbins;
 	char	   *range_sql;		/* "step" lies in what is drawn */
 	FaTick		ticks[FA_REPORT_MAX_TICKS];
@@ -112,7 +113,10 @@ extern void fa_report_load_series(FaReport *report);
 extern char *fa_report_bin_sql(const FaReport *report, const char *column);
 extern char *fa_report_time_sql(TimestampTz time);
 
-/* Seconds of a bin that are on record; less than the bin at both ends. */
+/*
+ * Seconds of a bin that are on record: at both ends less than the bin, but
+ * never less than a step, which counts where it starts.
+ */
 extern double fa_report_bin_seconds(const FaReport *report, int bin);
 extern FaReportNode *fa_report_node(const FaReport *report, int id);
 

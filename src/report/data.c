@@ -137,7 +137,7 @@ fa_report_bin_seconds(const FaReport *report, int bin)
 	TimestampTz start = report->start + bin * width;
 
 	return Max((Min(start + width, report->last) -
-				Max(start, report->first)) / 1e6, 0);
+				Max(start, report->first)) / 1e6, report->step_seconds);
 }
 
 /* Cuts the range into bins of a round width, on round local times. */
@@ -162,6 +162,7 @@ choose_bins(FaReport *report, double first, double last, double width)
 			(last - first) / widths[i] > FA_REPORT_MAX_BINS - 1))
 		i++;
 	report->bin_seconds = widths[i];
+	report->step_seconds = width;
 	/* beyond the longest round width */
 	while ((last - first) / report->bin_seconds > FA_REPORT_MAX_BINS - 1)
 		report->bin_seconds *= 2;

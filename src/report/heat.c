@@ -185,9 +185,13 @@ write_heat_legend(FaReport *report, double max)
 	appendStringInfoString(out, ", up to:</span>");
 	for (int i = 1; i <= FA_CHART_HEAT_LEVELS; i++)
 	{
-		appendStringInfo(out, "<span><i class=\"key h h%d\"></i>", i);
-		fa_html_count(out, ceil(bound));
-		appendStringInfoString(out, "</span> ");
+		/* accesses are whole: a level without one is never drawn */
+		if (floor(bound) > floor(bound / 2))
+		{
+			appendStringInfo(out, "<span><i class=\"key h h%d\"></i>", i);
+			fa_html_count(out, floor(bound));
+			appendStringInfoString(out, "</span> ");
+		}
 		bound *= 2;
 	}
 	appendStringInfoString(out, "<span><i class=\"key ko\"></i>the node owned "
