@@ -101,11 +101,14 @@ gather_fragments(FaPlaceInput *input)
 {
 	FaRows	   *rows;
 
-	/* only owners know sizes: here from the catalog, elsewhere collected */
+	/*
+	 * Only owners know sizes: here from the catalog, elsewhere collected.  A
+	 * new fragment is taken to be as large as others of its table.
+	 */
 	rows = fa_spi_rows("SELECT f.fragment, f.table_id, f.owner,"
 					   " CASE WHEN f.owner = l.node"
 					   "  THEN pg_catalog.pg_total_relation_size(f.leaf)"
-					   "  ELSE s.bytes END"
+					   "  ELSE COALESCE(s.bytes, avg(s.bytes) OVER (PARTITION BY f.table_id)) END"
 					   " FROM fragaffinity.local_node l"
 					   " CROSS JOIN fragaffinity.fragment f"
 					   " LEFT JOIN fragaffinity.fragment_size s"
