@@ -241,11 +241,12 @@ fa_decide_reason(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
 		return snprintf(buf, size, d->trigger == FA_TRIGGER_DRAIN ?
 						"no node has room for it" : "%s is the best place",
 						owner);
-	if (d->verdict == FA_VERDICT_DOWN || d->verdict == FA_VERDICT_DRAINING)
-		return snprintf(buf, size, "node %s expects %.2f of the accesses, "
-						"but %s", destination, d->affinity,
-						d->verdict == FA_VERDICT_DOWN ?
-						"does not answer" : "is being drained");
+	if (d->benefit_ms == 0 && d->trigger == FA_TRIGGER_PREDICTIVE)
+		return snprintf(buf, size, "node %s expects %.2f of the accesses%s",
+						destination, d->affinity,
+						d->verdict == FA_VERDICT_DOWN ? "; does not answer" :
+						d->verdict == FA_VERDICT_DRAINING ?
+						"; is being drained" : limit);
 	if (d->trigger == FA_TRIGGER_DRAIN)
 		return snprintf(buf, size, "node %s is being drained; %s expects "
 						"%.2f of the accesses%s", owner, destination,

@@ -96,9 +96,16 @@ rate_at(const FaPlaceItem *item, int rank, double t)
 }
 
 static bool
-may_receive(const FaPlaceCluster *cluster, int node)
+has_room(const FaPlaceNode *node, const FaPlaceItem *item)
 {
-	return cluster->node[node].alive && !cluster->node[node].draining;
+	return node->capacity <= 0 || node->used + item->bytes <= node->capacity;
+}
+
+static bool
+may_receive(const FaPlaceCluster *cluster, const FaPlaceItem *item, int node)
+{
+	return cluster->node[node].alive && !cluster->node[node].draining &&
+		has_room(&cluster->node[node], item);
 }
 
 static double
@@ -128,7 +135,7 @@ choose_candidates(Plan *plan, const FaPlaceCluster *cluster,
 			plan->rank[0] = i;
 			continue;
 		}
-		if (!may_receive(cluster, item->active[i]))
+		if (!may_receive(cluster, item, item->active[i]))
 			continue;
 		for (j = 0; j < item->nhorizons; j++)
 			w += item->rate[j * item->nactive + i];
@@ -217,6 +224,18 @@ loss_between(const Plan *plan, int c, double from, double to)
 		integral_at(plan, plan->loss, c, from);
 }
 
+static double
+total_at(const Plan *plan, double t)
+{
+	int			k = cell_from(plan, t);
+	double		w;
+
+	if (k == 0 || t >= plan->start[k])
+		return plan->total[k];
+	w = (t - plan->start[k - 1]) / (plan->start[k] - plan->start[k - 1]);
+	return plan->total[k - 1] + w * (plan->total[k] - plan->total[k - 1]);
+}
+
 /* Cell from which a move begun at cell k lets the fragment move again. */
 static int
 cell_free(const Plan *plan, int k)
@@ -229,15 +248,19 @@ cell_free(const Plan *plan, int k)
 
 /*
  * Share of the accesses that d makes in the time that a move at cell k binds
- * the fragment to it.
+ * the fragment to it, a step at least, counted from its arrival.
  */
 static double
 share_of(const Plan *plan, int k, int d)
 {
-	int			e = cell_free(plan, k);
-	double		total = plan->total[e] - plan->total[k];
+	double		from = fmin(plan->start[k] + plan->move_steps,
+							plan->start[plan->ncells]);
+	int			e = cell_from(plan, fmax(plan->start[k] + plan->bind_steps,
+										 from + 1));
+	double		total = plan->total[e] - total_at(plan, from);
 
-	return total > 0 ? (plan->access[e][d] - plan->access[k][d]) / total : 0;
+	return total > 0 ? (plan->access[e][d] -
+						integral_at(plan, plan->access, d, from)) / total : 0;
 }
 
 /*
@@ -328,10 +351,9 @@ describe(const Plan *plan, const FaPlaceCluster *cluster, int k, int d,
 
 /* A table's limits; MOVE when none holds the move back. */
 static FaVerdict
-check_limits(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
-			 const FaPlaceItem *item, double threshold, FaDecision *out)
+check_limits(const FaPlacePolicy *policy, const FaPlaceItem *item,
+			 double threshold, FaDecision *out)
 {
-	const FaPlaceNode *node = &cluster->node[out->destination];
 	double		margin = policy->hysteresis;
 
 	if (out->destination == item->previous_owner)
@@ -351,11 +373,6 @@ check_limits(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
 		out->limit = policy->min_residency_ms;
 		return FA_VERDICT_RESIDENCY;
 	}
-	if (node->capacity > 0 && node->used + item->bytes > node->capacity)
-	{
-		out->limit = node->capacity;
-		return FA_VERDICT_CAPACITY;
-	}
 	return FA_VERDICT_MOVE;
 }
 
@@ -364,6 +381,7 @@ static void
 name_unable(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
 			const FaPlaceItem *item, FaDecision *out)
 {
+	const FaPlaceNode *node;
 	double		total = 0;
 	double		most = 0;
 	int			best = -1;
@@ -384,13 +402,15 @@ name_unable(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
 		}
 	}
 	if (best < 0 || item->active[best] == item->owner ||
-		may_receive(cluster, item->active[best]) ||
+		may_receive(cluster, item, item->active[best]) ||
 		most < policy->threshold * total)
 		return;
 	out->destination = item->active[best];
 	out->affinity = most / total;
-	out->verdict = cluster->node[out->destination].alive ?
-		FA_VERDICT_DRAINING : FA_VERDICT_DOWN;
+	node = &cluster->node[out->destination];
+	out->limit = node->capacity;
+	out->verdict = !node->alive ? FA_VERDICT_DOWN :
+		node->draining ? FA_VERDICT_DRAINING : FA_VERDICT_CAPACITY;
 }
 
 /* No sequence with a move pays: is there one that nearly does? */
@@ -482,8 +502,7 @@ decide_by_forecast(Plan *plan, const FaPlaceCluster *cluster,
 			break;
 		tried[pick] = true;
 		describe(plan, cluster, 0, pick, &one);
-		one.verdict = check_limits(cluster, policy, item, policy->threshold,
-								   &one);
+		one.verdict = check_limits(policy, item, policy->threshold, &one);
 		if (n == 1 || one.verdict == FA_VERDICT_MOVE)
 			*out = one;
 		if (one.verdict == FA_VERDICT_MOVE)
@@ -527,7 +546,7 @@ decide_by_past(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
 		double		saved = 0;
 
 		if (item->active[i] == item->owner ||
-			!may_receive(cluster, item->active[i]))
+			!may_receive(cluster, item, item->active[i]))
 			continue;
 		for (k = 0; k < item->nrecent; k++)
 		{
@@ -565,8 +584,8 @@ decide_by_past(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
 		one.wait_steps = 0;
 		if (one.benefit_ms <= one.cost_ms)
 			continue;
-		one.verdict = check_limits(cluster, policy, item,
-								   policy->reactive_threshold, &one);
+		one.verdict = check_limits(policy, item, policy->reactive_threshold,
+								   &one);
 		*out = one;
 		return;
 	}
@@ -623,13 +642,10 @@ fa_decide_drain(const FaPlaceCluster *cluster, const FaPlaceItem *item,
 		double		w = 0;
 		double		room;
 
-		if (n == item->owner || !may_receive(cluster, n))
+		if (n == item->owner || !may_receive(cluster, item, n))
 			continue;
 		/* without a stated limit the emptiest node has most room */
-		room = node->capacity > 0 ? node->capacity - node->used :
-			1e18 - node->used;
-		if (room < item->bytes)
-			continue;
+		room = (node->capacity > 0 ? node->capacity : 1e18) - node->used;
 		for (i = 0; i < item->nactive; i++)
 			for (j = 0; item->active[i] == n && j < item->nhorizons; j++)
 				w += item->rate[j * item->nactive + i];

@@ -1,0 +1,477 @@
+/*
+ * test_decide.c
+ *	  Decisions about fragments: src/placement/decide.c and admit.c.
+ */
+#include "unit.h"
+
+#include "placement/decide.h"
+
+#define N 4						/* nodes */
+#define H 12					/* steps looked ahead */
+
+/* A world of N nodes, each remote access 4 ms dearer, steps of a second. */
+typedef struct World
+{
+	FaPlaceCluster cluster;
+	FaPlaceNode node[N];
+	double		extra[N * N];
+	FaPlacePolicy policy;
+	FaPlaceItem item;
+	int			active[N];
+	int			horizons[H];
+	double		rate[H * N];
+	double		recent[H * N];
+} World;
+
+static void
+world_init(World *w)
+{
+	memset(w, 0, sizeof(*w));
+	w->cluster.nnodes = N;
+	w->cluster.node = w->node;
+	w->cluster.extra_ms = w->extra;
+	w->cluster.step_ms = 1000;
+	w->cluster.max_moves = 2;
+	w->cluster.max_moves_node = 2;
+	for (int i = 0; i < N; i++)
+	{
+		w->node[i].alive = true;
+		w->active[i] = i;
+		for (int j = 0; j < N; j++)
+			w->extra[i * N + j] = i == j ? 0 : 4;
+	}
+	for (int h = 0; h < H; h++)
+		w->horizons[h] = h + 1;
+	w->policy.threshold = 0.4;
+	w->policy.hysteresis = 0.05;
+	w->policy.reactive_threshold = 0.7;
+	w->policy.reactive_steps = 3;
+	w->item.id = 7;
+	w->item.previous_owner = -1;
+	w->item.bytes = 1000;
+	w->item.since_move_ms = INFINITY;
+	w->item.cost_ms = 100;
+	w->item.nactive = N;
+	w->item.active = w->active;
+	w->item.nhorizons = H;
+	w->item.horizons = w->horizons;
+	w->item.rate = w->rate;
+	w->item.evidence = 1000;
+	w->item.recent = w->recent;
+}
+
+/* Node expects so many accesses a step in steps [from, to). */
+static void
+expect(World *w, int node, int from, int to, double rate)
+{
+	for (int h = from; h < to; h++)
+		w->rate[h * N + node] = rate;
+}
+
+static FaDecision
+decide(World *w)
+{
+	FaDecision	d;
+
+	fa_decide_item(&w->cluster, &w->policy, &w->item, &d);
+	return d;
+}
+
+static void
+test_moves_to_demand(void **state)
+{
+	World		w;
+	FaDecision	d;
+
+	(void) state;
+	world_init(&w);
+	expect(&w, 0, 0, H, 2);
+	expect(&w, 2, 0, H, 18);
+	d = decide(&w);
+	assert_int_equal(d.verdict, FA_VERDICT_MOVE);
+	assert_int_equal(d.trigger, FA_TRIGGER_PREDICTIVE);
+	assert_int_equal(d.destination, 2);
+	assert_float_equal(d.affinity, 0.9, 1e-6);
+	assert_float_equal(d.owner_affinity, 0.1, 1e-6);
+	assert_float_equal(d.accesses, 18 * H, 1e-6);
+	/* 16 accesses a step more at 4 ms */
+	assert_float_equal(d.benefit_ms, 16 * 4 * H, 1e-3);
+	assert_float_equal(d.hold_steps, H, 1e-9);
+}
+
+static void
+test_stays_with_owner(void **state)
+{
+	World		w;
+
+	(void) state;
+	world_init(&w);
+	expect(&w, 0, 0, H, 18);
+	expect(&w, 2, 0, H, 2);
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_STAY);
+	/* no forecast, no evidence, nobody expected */
+	w.item.evidence = 0;
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_STAY);
+	w.item.nhorizons = 0;
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_STAY);
+	w.item.nactive = 0;
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_STAY);
+}
+
+static void
+test_cost_and_doubt_hold_back(void **state)
+{
+	World		w;
+
+	(void) state;
+	world_init(&w);
+	expect(&w, 2, 0, H, 18);
+	w.item.cost_ms = 18 * 4 * H + 1;
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_COST);
+	w.item.cost_ms = 18 * 4 * H - 1;
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_MOVE);
+	/* half believed, half saved */
+	w.policy.doubt = 1000;
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_COST);
+	w.item.cost_ms = 18 * 4 * H / 2 - 1;
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_MOVE);
+}
+
+static void
+test_limits(void **state)
+{
+	World		w;
+	FaDecision	d;
+
+	(void) state;
+	world_init(&w);
+	expect(&w, 0, 0, H, 2);
+	expect(&w, 1, 0, H, 9);
+	expect(&w, 2, 0, H, 10);
+	w.policy.threshold = 0.55;
+	d = decide(&w);
+	assert_int_equal(d.verdict, FA_VERDICT_THRESHOLD);
+	assert_float_equal(d.limit, 0.55, 1e-9);
+	w.policy.threshold = 0.4;
+
+	w.policy.hysteresis = 0.45;
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_HYSTERESIS);
+	/* going back needs twice the margin: the second best is taken */
+	w.policy.hysteresis = 0.25;
+	w.item.previous_owner = 2;
+	d = decide(&w);
+	assert_int_equal(d.verdict, FA_VERDICT_HYSTERESIS);
+	w.policy.hysteresis = 0.05;
+	w.item.previous_owner = -1;
+
+	w.policy.min_residency_ms = 3000;
+	w.item.since_move_ms = 2999;
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_RESIDENCY);
+	w.item.since_move_ms = 3000;
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_MOVE);
+
+	w.item.moving = true;
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_MOVING);
+	w.item.moving = false;
+
+	/* no room at the best: the next best that passes */
+	w.node[2].capacity = 500;
+	d = decide(&w);
+	assert_int_equal(d.verdict, FA_VERDICT_MOVE);
+	assert_int_equal(d.destination, 1);
+	w.node[1].capacity = 500;
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_CAPACITY);
+}
+
+static void
+test_nodes_that_cannot(void **state)
+{
+	World		w;
+	FaDecision	d;
+
+	(void) state;
+	world_init(&w);
+	expect(&w, 2, 0, H, 18);
+	w.node[2].alive = false;
+	d = decide(&w);
+	assert_int_equal(d.verdict, FA_VERDICT_DOWN);
+	assert_int_equal(d.destination, 2);
+	w.node[2].alive = true;
+	w.node[2].draining = true;
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_DRAINING);
+	w.node[2].draining = false;
+	w.node[0].alive = false;	/* the source */
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_STAY);
+}
+
+/* A rise is waited for, and begun just early enough. */
+static void
+test_rise_is_met(void **state)
+{
+	World		w;
+	FaDecision	d;
+
+	(void) state;
+	world_init(&w);
+	w.item.move_ms = 1500;
+	expect(&w, 0, 0, 6, 5);
+	expect(&w, 2, 6, H, 50);
+	d = decide(&w);
+	assert_int_equal(d.verdict, FA_VERDICT_LATER);
+	assert_int_equal(d.destination, 2);
+	assert_float_equal(d.wait_steps, 4, 1e-9);
+
+	/* four steps on: two before the rise, the move takes one and a half */
+	memset(w.rate, 0, sizeof(w.rate));
+	expect(&w, 0, 0, 2, 5);
+	expect(&w, 2, 2, H, 50);
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_MOVE);
+}
+
+/* A peak that a move could not outlast, or that ends before it pays. */
+static void
+test_peak_is_left_alone(void **state)
+{
+	World		w;
+
+	(void) state;
+	world_init(&w);
+	expect(&w, 0, 0, H, 10);
+	expect(&w, 2, 0, 2, 40);
+	/* 2 x 30 x 4 = 240 ms saved, two moves cost 200 */
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_MOVE);
+	w.item.cost_ms = 130;
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_COST);
+	/* bound for longer than the peak lasts */
+	w.item.cost_ms = 100;
+	w.policy.min_residency_ms = 8000;
+	assert_int_not_equal(decide(&w).verdict, FA_VERDICT_MOVE);
+	/* a move as long as the peak */
+	w.policy.min_residency_ms = 0;
+	w.item.move_ms = 2000;
+	assert_int_not_equal(decide(&w).verdict, FA_VERDICT_MOVE);
+}
+
+/* What the threshold would bar as a way back is no way back. */
+static void
+test_no_trap(void **state)
+{
+	World		w;
+
+	(void) state;
+	world_init(&w);
+	for (int n = 0; n < N; n++)
+		expect(&w, n, 0, H, 10);
+	expect(&w, 0, 0, H, 14);	/* home: 14 of 44, below the threshold */
+	expect(&w, 2, 0, 2, 60);
+	w.item.cost_ms = 10;
+	w.policy.threshold = 0.3;
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_MOVE);
+	for (int h = 2; h < H; h++)
+		w.rate[h * N] = 60 / 1.2;
+	w.policy.threshold = 0.65;
+	assert_int_not_equal(decide(&w).verdict, FA_VERDICT_MOVE);
+}
+
+static void
+test_reactive(void **state)
+{
+	World		w;
+	FaDecision	d;
+
+	(void) state;
+	world_init(&w);
+	w.policy.reactive = true;
+	w.item.nrecent = H;
+	expect(&w, 0, 0, H, 3);		/* forecast: the owner */
+	for (int k = 0; k < 4; k++)
+		w.recent[k * N + 1] = 20;	/* for 4 steps: node 1 */
+	for (int k = 4; k < H; k++)
+		w.recent[k * N + 0] = 20;
+	d = decide(&w);
+	assert_int_equal(d.verdict, FA_VERDICT_MOVE);
+	assert_int_equal(d.trigger, FA_TRIGGER_REACTIVE);
+	assert_int_equal(d.destination, 1);
+	assert_float_equal(d.benefit_ms, 4 * 20 * 4, 1);
+
+	w.policy.reactive_steps = 5;	/* not for long enough */
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_STAY);
+	w.policy.reactive_steps = 3;
+	expect(&w, 1, 0, 1, 15);	/* foreseen to last one step more */
+	assert_int_not_equal(decide(&w).verdict, FA_VERDICT_MOVE);
+	expect(&w, 1, 0, 1, 0);
+	w.policy.reactive = false;
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_STAY);
+
+	/* without any forecast too */
+	w.policy.reactive = true;
+	w.item.nhorizons = 0;
+	w.item.evidence = 0;
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_MOVE);
+}
+
+static void
+test_drain(void **state)
+{
+	World		w;
+	FaDecision	d;
+
+	(void) state;
+	world_init(&w);
+	w.node[0].draining = true;
+	expect(&w, 0, 0, H, 10);
+	expect(&w, 3, 0, H, 1);
+	fa_decide_drain(&w.cluster, &w.item, &d);
+	assert_int_equal(d.verdict, FA_VERDICT_MOVE);
+	assert_int_equal(d.destination, 3);
+
+	/* nobody expected: where most room is */
+	memset(w.rate, 0, sizeof(w.rate));
+	w.node[1].used = 5000;
+	w.node[2].used = 100;
+	w.node[3].used = 5000;
+	fa_decide_drain(&w.cluster, &w.item, &d);
+	assert_int_equal(d.destination, 2);
+
+	/* nowhere */
+	w.node[1].alive = false;
+	w.node[2].capacity = 1099;
+	w.node[3].draining = true;
+	fa_decide_drain(&w.cluster, &w.item, &d);
+	assert_int_equal(d.verdict, FA_VERDICT_CAPACITY);
+	assert_int_equal(d.destination, -1);
+	w.node[2].capacity = 1100;
+	fa_decide_drain(&w.cluster, &w.item, &d);
+	assert_int_equal(d.destination, 2);
+}
+
+static void
+test_admit(void **state)
+{
+	World		w;
+	FaPlaceItem items[4];
+	FaDecision	d[4];
+
+	(void) state;
+	world_init(&w);
+	for (int i = 0; i < 4; i++)
+	{
+		items[i] = w.item;
+		memset(&d[i], 0, sizeof(d[i]));
+		d[i].verdict = FA_VERDICT_MOVE;
+		d[i].destination = 1 + i % 3;
+		d[i].benefit_ms = 1000 + i;
+	}
+	d[0].trigger = FA_TRIGGER_DRAIN;
+	d[0].benefit_ms = 0;
+	w.node[3].capacity = 500;
+	assert_int_equal(fa_decide_admit(&w.cluster, items, d, 4, 0), 2);
+	assert_int_equal(d[0].verdict, FA_VERDICT_MOVE);	/* drains first */
+	assert_int_equal(d[3].verdict, FA_VERDICT_MOVE);	/* then the best */
+	assert_int_equal(d[2].verdict, FA_VERDICT_CAPACITY);
+	assert_int_equal(d[1].verdict, FA_VERDICT_BUSY);
+	assert_int_equal(w.node[1].incoming, 2);
+	assert_int_equal(w.node[0].outgoing, 2);
+	assert_float_equal(w.node[1].used, 2000, 1e-9);
+
+	/* with one under way there is room for one more */
+	world_init(&w);
+	for (int i = 0; i < 4; i++)
+		d[i].verdict = FA_VERDICT_MOVE;
+	assert_int_equal(fa_decide_admit(&w.cluster, items, d, 4, 1), 1);
+	/* no decision, no move */
+	assert_int_equal(fa_decide_admit(&w.cluster, items, d, 0, 0), 0);
+}
+
+static void
+test_many_nodes(void **state)
+{
+	enum
+	{
+		MANY = 300
+	};
+	static double extra[MANY * MANY];
+	static double rate[MANY];
+	static FaPlaceNode node[MANY];
+	static int	active[MANY];
+	static const int far[] = {10080};
+	World		w;
+	FaDecision	d;
+
+	(void) state;
+	world_init(&w);
+	for (int i = 0; i < MANY; i++)
+	{
+		node[i].alive = true;
+		active[i] = i;
+		rate[i] = 1;
+		for (int j = 0; j < MANY; j++)
+			extra[i * MANY + j] = i == j ? 0 : 1;
+	}
+	rate[251] = 400;
+	w.cluster.nnodes = MANY;
+	w.cluster.node = node;
+	w.cluster.extra_ms = extra;
+	w.item.nactive = MANY;
+	w.item.active = active;
+	w.item.nhorizons = 1;
+	w.item.horizons = far;
+	w.item.rate = rate;
+	fa_decide_item(&w.cluster, &w.policy, &w.item, &d);
+	assert_int_equal(d.verdict, FA_VERDICT_MOVE);
+	assert_int_equal(d.destination, 251);
+	assert_float_equal(d.hold_steps, 10080, 1e-6);
+	assert_float_equal(d.benefit_ms, 399.0 * 10080, 10);
+}
+
+static void
+test_reason(void **state)
+{
+	World		w;
+	FaDecision	d;
+	char		buf[512];
+
+	(void) state;
+	world_init(&w);
+	expect(&w, 0, 0, H, 2);
+	expect(&w, 2, 0, H, 18);
+	d = decide(&w);
+	(void) fa_decide_reason(&w.cluster, &w.policy, &w.item, &d, "eu", "us",
+							buf, sizeof(buf));
+	assert_string_equal(buf, "node eu 0.90 of next 12.0 s accesses (expected "
+						"216), remote costs 4.0 ms each: saves 0.8 s, move "
+						"costs 0.1 s; threshold 0.40");
+	for (int v = 0; v < FA_NVERDICTS; v++)
+	{
+		d.verdict = v;
+		assert_true(fa_decide_reason(&w.cluster, &w.policy, &w.item, &d, "eu",
+									 "us", buf, sizeof(buf)) < 400);
+		assert_true(strlen(fa_verdict_name(v)) > 0);
+	}
+	d.destination = -1;
+	(void) fa_decide_reason(&w.cluster, &w.policy, &w.item, &d, "", "us", buf,
+							sizeof(buf));
+	assert_string_equal(buf, "us is the best place");
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_moves_to_demand),
+		cmocka_unit_test(test_stays_with_owner),
+		cmocka_unit_test(test_cost_and_doubt_hold_back),
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_nodes_that_cannot),
+		cmocka_unit_test(test_rise_is_met),
+		cmocka_unit_test(test_peak_is_left_alone),
+		cmocka_unit_test(test_no_trap),
+		cmocka_unit_test(test_reactive),
+		cmocka_unit_test(test_drain),
+		cmocka_unit_test(test_admit),
+		cmocka_unit_test(test_many_nodes),
+		cmocka_unit_test(test_reason),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
