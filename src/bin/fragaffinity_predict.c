@@ -188,7 +188,14 @@ parse_options(Options *o, int argc, char **argv)
 			else if (strcmp(a, "--max-season") == 0)
 				o->max_season = (int) number(v, "the season", 2, 100000);
 			else if (strcmp(a, "--forgetting") == 0)
-				o->forgetting = atof(v);
+			{
+				char	   *end;
+
+				o->forgetting = strtod(v, &end);
+				if (end == v || *end != '\0' || !(o->forgetting > 0) ||
+					!(o->forgetting < 1))
+					fail("forgetting must be between 0 and 1, not \"%s\"", v);
+			}
 			else
 				fail("unknown option %s (see --help)", a);
 		}
@@ -251,6 +258,8 @@ read_manifest(Trace *t, const Options *o)
 
 	snprintf(path, sizeof(path), "%s/manifest.json", o->dir);
 	all = json_load_file(path, 0, &error);
+	if (all == NULL && error.line < 1)
+		fail("%s", error.text);
 	if (all == NULL)
 		fail("%s:%d: %s", path, error.line, error.text);
 	entry = json_object_get(all, o->name);
@@ -338,7 +347,11 @@ read_cells(Trace *t, const Options *o)
 	while (gzgets(in, line, sizeof(line)) != NULL)
 	{
 		int64_t		step;
+		int			error;
 
+		gzerror(in, &error);
+		if (strchr(line, '\n') == NULL && error != Z_OK && error != Z_STREAM_END)
+			fail("%s: damaged or cut off after row %" PRId64, path, row);
 		if (n == room)
 		{
 			room = room ? room * 2 : 65536;
