@@ -388,6 +388,8 @@ op_block(void)
 			return;
 		}
 		n++;
+		/* as a client thinks, with its locks held */
+		usleep(pause_us / 2);
 	}
 	res = PQexec(conn, rand() % 10 == 0 ? "ROLLBACK" : "COMMIT");
 	outcome = judge(res);

@@ -166,8 +166,9 @@ sub peer_port { return $_[0]{peer_port}[ $_[1] ]; }
 
 sub conninfo
 {
-	my ($self, $i) = @_;
-	return 'host=127.0.0.1 user=postgres dbname=postgres port=' . $self->node($i)->port;
+	my ($self, $i, $user) = @_;
+	return 'host=127.0.0.1 user=' . ($user // 'postgres') . ' dbname=postgres port='
+	  . $self->node($i)->port;
 }
 
 sub sql
@@ -428,7 +429,8 @@ sub _check_indexes
 
 =pod
 
-=item $c->start_load(table => 't', modes => { 1 => [qw(simple reader)] }, anchors => N, keys => N)
+=item $c->start_load(table => 't', modes => { 1 => [qw(simple reader)] }, anchors => N, keys => N,
+		user => 'postgres')
 
 Starts test/load sessions on nodes; each writer gets keys of its own.
 
@@ -461,7 +463,7 @@ sub start_load
 					'--table', $p{table}, '--writer', $writer,
 					'--keys', $p{keys} // 200, '--anchors', $p{anchors} // 0,
 					'--pause', $p{pause} // 2000, '--seed', $writer,
-					$self->conninfo($i) ],
+					$self->conninfo($i, $p{user}) ],
 				'<', \undef, '>', \my $stdout, '2>&1');
 
 			push @{ $load->{sessions} },

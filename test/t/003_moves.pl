@@ -1,5 +1,6 @@
 # Twenty moves of fragments while clients of all three nodes write and read
-# with simple and prepared statements, COPY and transaction blocks.
+# with simple and prepared statements, COPY and transaction blocks, as an
+# ordinary role.
 use strict;
 use warnings;
 use FragAffinity;
@@ -10,16 +11,18 @@ my $moves = 20;
 my $anchors = 300;
 my $c = FragAffinity->new(nodes => 3);
 
+$c->sql($_, 'CREATE ROLE app LOGIN') for 1 .. 3;
 $c->sql(1, "
 	CREATE TABLE t (id bigint PRIMARY KEY, n bigint NOT NULL, pad text DEFAULT repeat('p', 100),
 		made timestamptz DEFAULT now());
 	CREATE INDEX ON t (n);
 	INSERT INTO t (id, n) SELECT i, i FROM generate_series(1, $anchors) i;
 	INSERT INTO t (id, n, pad) SELECT i, 0, repeat(md5(i::text), 300) FROM generate_series(1001, 1100) i;
+	GRANT SELECT, INSERT, UPDATE, DELETE ON t TO app;
 	SELECT fragaffinity.distribute_table('t', 'id', fragments => 6)");
 
 my $load = $c->start_load(
-	table => 't', anchors => $anchors, pause => 4000,
+	table => 't', user => 'app', anchors => $anchors, pause => 4000,
 	modes => {
 		1 => [qw(simple prepared copy reader)],
 		2 => [qw(prepared block reader)],
@@ -57,7 +60,7 @@ $c->check_consistent('twenty moves leave nothing over');
 
 # Two at a time, both ways, of different fragments.
 $load = $c->start_load(
-	table => 't', anchors => $anchors, pause => 4000,
+	table => 't', user => 'app', anchors => $anchors, pause => 4000,
 	modes => { 1 => ['simple'], 2 => [ 'block', 'reader' ], 3 => ['prepared'] });
 for my $round (1 .. 3)
 {
