@@ -109,12 +109,13 @@ void
 fa_transitions_read(FaCaptureDatabase *db)
 {
 	uint64		position = pg_atomic_read_u64(&db->event_tail);
+	uint64		end = fa_events_head(); /* sessions may add as fast as we read */
 	uint64		lost = 0;
 	FaEvent		event;
 
 	if (sessions == NULL)
 		transitions_create();
-	while (fa_events_next(&position, &lost, &event))
+	while (position < end && fa_events_next(&position, &lost, &event))
 		transitions_take(&event);
 	pg_atomic_write_u64(&db->event_tail, position);
 	if (lost > 0)
