@@ -129,8 +129,11 @@ fa_lock_held_by_me(const LOCKTAG *tag)
 #if PG_VERSION_NUM >= 160000
 #define fa_owns_relation(rel, role) \
 	object_ownercheck(RelationRelationId, rel, role)
+#define fa_owns_database(db, role) \
+	object_ownercheck(DatabaseRelationId, db, role)
 #else
 #define fa_owns_relation(rel, role) pg_class_ownercheck(rel, role)
+#define fa_owns_database(db, role) pg_database_ownercheck(db, role)
 #endif
 
 /* 17 lets partitions have the identity columns of their table. */

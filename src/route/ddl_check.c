@@ -3,23 +3,27 @@
  *	  Which statements may touch a distributed table, and how.
  *
  *	runs everywhere		on the root: CREATE INDEX (not unique), DROP INDEX,
- *						CREATE STATISTICS, COMMENT, what ddl_alter.c allows
+ *						CREATE and DROP STATISTICS, COMMENT, what ddl_alter.c allows
  *						of ALTER TABLE
- *	copied afterwards	GRANT, REVOKE
+ *	copied afterwards	GRANT, REVOKE, what DROP OWNED revokes
  *	passes				DML, COPY, TRUNCATE, ANALYZE, VACUUM, LOCK, REINDEX,
  *						CLUSTER, and all that is not a distributed table's
  *	refused				the rest
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/transam.h"
 #include "catalog/dependency.h"
 #include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_statistic_ext.h"
 #include "commands/extension.h"
+#include "utils/acl.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 #include "catalog/map.h"
 #include "catalog/table_ddl.h"
@@ -182,6 +186,21 @@ check_drop_extension(DropStmt *stmt)
 	}
 }
 
+/* The relation that an extended statistics object is about, or InvalidOid. */
+static Oid
+statistics_relation(List *name)
+{
+	Oid			oid = get_statistics_object_oid(name, true);
+	HeapTuple	tuple = SearchSysCache1(STATEXTOID, ObjectIdGetDatum(oid));
+	Oid			rel;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	rel = ((Form_pg_statistic_ext) GETSTRUCT(tuple))->stxrelid;
+	ReleaseSysCache(tuple);
+	return rel;
+}
+
 static FaDdlAction
 check_drop(DropStmt *stmt)
 {
@@ -191,6 +210,13 @@ check_drop(DropStmt *stmt)
 	if (stmt->removeType == OBJECT_EXTENSION)
 	{
 		check_drop_extension(stmt);
+		return FA_DDL_PASS;
+	}
+	if (stmt->removeType == OBJECT_STATISTIC_EXT)
+	{
+		foreach(lc, stmt->objects)
+			if (OidIsValid(managed_root(statistics_relation(lfirst(lc)))))
+				return FA_DDL_EVERYWHERE;
 		return FA_DDL_PASS;
 	}
 	if (stmt->removeType != OBJECT_TABLE && stmt->removeType != OBJECT_INDEX &&
@@ -408,6 +434,46 @@ check_rename(RenameStmt *stmt, FaDdlPlan *plan)
 	return FA_DDL_PASS;
 }
 
+static Oid
+owner_of(Oid rel)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(rel));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/*
+ * REASSIGN OWNED would change owners here alone; DROP OWNED takes grants away
+ * (and would drop tables, which fa_ddl_check_drop() refuses).
+ */
+static void
+check_owned(Node *statement, FaDdlPlan *plan)
+{
+	ListCell   *lc;
+
+	foreach(lc, fa_ddl_catalog_values("SELECT rel::pg_catalog.oid "
+									  "FROM fragaffinity.distributed_table"))
+	{
+		Oid			root = atooid(lfirst(lc));
+		ListCell   *rc;
+
+		if (IsA(statement, DropOwnedStmt))
+		{
+			plan->rights = lappend_oid(plan->rights, root);
+			continue;
+		}
+		foreach(rc, castNode(ReassignOwnedStmt, statement)->roles)
+			if (owner_of(root) == get_rolespec_oid(lfirst(rc), false))
+				fa_ddl_refuse("REASSIGN OWNED", root,
+							  "Use ALTER TABLE ... OWNER TO on it first.");
+	}
+}
+
 static FaDdlAction
 check_statement(Node *statement, FaDdlPlan *plan)
 {
@@ -456,6 +522,10 @@ check_statement(Node *statement, FaDdlPlan *plan)
 			refuse_named("ALTER SEQUENCE",
 						 ((AlterSeqStmt *) statement)->sequence);
 			break;
+		case T_DropOwnedStmt:
+		case T_ReassignOwnedStmt:
+			check_owned(statement, plan);
+			break;
 		default:
 			break;
 	}
@@ -482,6 +552,8 @@ fa_ddl_check(Node *statement, FaDdlPlan *plan)
 		case T_GrantStmt:
 		case T_CommentStmt:
 		case T_AlterSeqStmt:
+		case T_DropOwnedStmt:
+		case T_ReassignOwnedStmt:
 			break;
 		default:
 			return;

@@ -14,12 +14,16 @@
 #include "catalog/dependency.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "miscadmin.h"
 #include "storage/proc.h"
 #include "tcop/utility.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
 
+#include "core/fa_compat.h"
 #include "core/settings.h"
 #include "route/ddl_guard.h"
 
@@ -49,7 +53,9 @@ stop_database(const char *name)
 {
 	Oid			dbid = get_database_oid(name, true);
 
-	if (fa_guard_stop_database && OidIsValid(dbid))
+	/* Not for whoever will be refused anyway. */
+	if (fa_guard_stop_database && OidIsValid(dbid) &&
+		(superuser() || fa_owns_database(dbid, GetUserId())))
 		fa_guard_stop_database(dbid);
 }
 

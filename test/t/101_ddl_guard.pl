@@ -161,6 +161,19 @@ $c->sql(1, 'REVOKE ALL ON t FROM temp2');
 $c->sql($_, 'DROP ROLE temp2') for 1 .. 3;
 pass('and is dropped');
 
+# Everything a role has.
+$c->sql($_, 'CREATE ROLE owned LOGIN') for 1 .. 3;
+$c->sql(1, 'ALTER TABLE p OWNER TO owned; GRANT SELECT ON t TO owned');
+($code) = $c->fails(2, 'DROP OWNED BY owned CASCADE');
+is($code, '2BP01', 'DROP OWNED does not drop a distributed table');
+($code) = $c->fails(2, 'REASSIGN OWNED BY owned TO joe');
+is($code, '0A000', 'nor does REASSIGN OWNED give it away');
+$c->sql(3, 'ALTER TABLE p OWNER TO joe');
+$c->sql(2, 'DROP OWNED BY owned');
+is($c->sql($_, q{SELECT has_table_privilege('owned', 't', 'SELECT')}), 'f', "DROP OWNED revokes on node $_") for 1 .. 3;
+$c->sql(1, 'DROP STATISTICS t_st');
+is($c->sql($_, q{SELECT count(*) FROM pg_statistic_ext WHERE stxname = 't_st'}), '0', "no statistics on node $_") for 1 .. 3;
+
 # Views stay in the way of undistribute_table.
 $c->sql(1, 'DROP VIEW view_t');
 $c->sql(2, 'CREATE VIEW view_2 AS SELECT * FROM t_b0');
