@@ -23,6 +23,7 @@ from workload import NODES, Workload
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 START = "2014-09-14T20"     # a Sunday, ten weeks into the trace
+PATIENCE = 60               # seconds that the clients may be behind
 CLIENTS = 16                # of each node
 
 
@@ -117,6 +118,9 @@ class Run:
             if tick["final"]:
                 self.result["final"] = tick
                 continue
+            if tick["seconds"] > w.hours * w.speed + PATIENCE:
+                raise Failed("the clients are stuck: %d of %d trips done" % (
+                    tick["trips"], tick["of"]))
             state = monitor.poll()
             state.update(
                 title=self.title, nodes=tick["nodes"], all=tick["all"],
