@@ -15,6 +15,7 @@ MODULE_big = fragaffinity
 OBJS = \
 	src/core/background.o \
 	src/core/guc.o \
+	src/core/lock_poll.o \
 	src/core/settings.o \
 	src/core/shmem.o \
 	src/core/slots.o \

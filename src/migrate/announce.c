@@ -10,6 +10,12 @@
  *
  * Until it has heard, a node sends statements to the old owner, which
  * forwards them: the right answer, one hop more.
+ *
+ * A transaction must keep to one way, though: by the new one it would meet
+ * itself at the owner as a stranger, not see what it wrote and wait for its
+ * own row locks.  So a leaf is repointed only while no transaction that has
+ * written or locked rows through it is open; if there is one, the news is
+ * left for later.
  */
 #include "postgres.h"
 
@@ -24,7 +30,6 @@
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -33,12 +38,14 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "core/lock_poll.h"
 #include "core/spi.h"
 #include "migrate/move.h"
 #include "node/node.h"
 #include "node/peer_pool.h"
 
 #define ANNOUNCE_TIMEOUT_MS 2000
+#define LEARN_TIMEOUT_MS 200	/* for open transactions to end */
 
 typedef struct FaAnnounce
 {
@@ -81,8 +88,9 @@ fa_map_generation_advance(void)
 
 /*
  * Points a foreign leaf at another server.  There is no ALTER for it; the
- * row and its dependency are changed as ALTER would.  Statements under way go
- * on with the old server, which forwards; so a weak lock is enough.
+ * row and its dependency are changed as ALTER would.  The caller has locked
+ * the leaf against writers; readers under way go on with the old server, which
+ * forwards.
  */
 static void
 announce_repoint(Oid leaf, int owner)
@@ -93,7 +101,6 @@ announce_repoint(Oid leaf, int owner)
 	Form_pg_foreign_table form;
 	Oid			old_server;
 
-	LockRelationOid(leaf, ShareUpdateExclusiveLock);
 	rel = table_open(ForeignTableRelationId, RowExclusiveLock);
 	tuple = SearchSysCacheCopy1(FOREIGNTABLEREL, ObjectIdGetDatum(leaf));
 	if (!HeapTupleIsValid(tuple))
@@ -115,15 +122,23 @@ announce_repoint(Oid leaf, int owner)
 	table_close(rel, RowExclusiveLock);
 }
 
-/* Learns an owner, if it is news; in a transaction. */
-static void
-announce_learn(int64 fragment, int owner, int64 version)
+/*
+ * Learns an owner, if it is news; in a transaction.  False when the leaf is
+ * in use.
+ */
+static bool
+announce_learn(int64 fragment, int owner, int64 version, int timeout_ms)
 {
 	FaFragment *f = fa_map_fragment(fragment);
 
 	if (f == NULL || f->version >= version || owner == fa_node_self() ||
 		f->local)
-		return;
+		return true;
+	if (!fa_lock_poll(f->leaf, ExclusiveLock, timeout_ms))
+		return false;
+	f = fa_map_fragment(fragment);
+	if (f == NULL || f->version >= version || f->local)
+		return true;
 	announce_repoint(f->leaf, owner);
 	(void) fa_spi_exec("UPDATE fragaffinity.fragment SET owner = %d, "
 					   "version = " INT64_FORMAT ", "
@@ -133,17 +148,22 @@ announce_learn(int64 fragment, int owner, int64 version)
 					   owner, version, fragment, version);
 	fa_map_note_change(GetTopFullTransactionId());
 	fa_map_invalidate(f->leaf);
+	return true;
 }
 
 PG_FUNCTION_INFO_V1(fa_sql_fragment_moved);
 PG_FUNCTION_INFO_V1(fa_sql_map_generation);
 
-/* fragment_moved(fragment, owner, version, move): from the mover */
+/*
+ * fragment_moved(fragment, owner, version, move): from the mover.  What cannot
+ * be learnt now, the worker asks for again.
+ */
 Datum
 fa_sql_fragment_moved(PG_FUNCTION_ARGS)
 {
 	fa_shmem_require();
-	announce_learn(PG_GETARG_INT64(0), PG_GETARG_INT32(1), PG_GETARG_INT64(2));
+	(void) announce_learn(PG_GETARG_INT64(0), PG_GETARG_INT32(1),
+						  PG_GETARG_INT64(2), LEARN_TIMEOUT_MS);
 	if (!PG_ARGISNULL(3))
 		(void) fa_spi_exec("INSERT INTO fragaffinity.move "
 						   "SELECT * FROM pg_catalog.jsonb_populate_record("
@@ -169,7 +189,6 @@ announce_node(FaMove *move, FaNode *node, const char *row)
 		return;
 	fa_remote_exec(fa_remote_connect(node->id, ANNOUNCE_TIMEOUT_MS),
 				   ANNOUNCE_TIMEOUT_MS,
-				   "SET lock_timeout = 1000; "
 				   "SELECT fragaffinity.fragment_moved(" INT64_FORMAT ", %d, "
 				   INT64_FORMAT ", %s)",
 				   move->fragment.fragment, move->self,
@@ -227,20 +246,49 @@ static uint64 peer_generation[MAX_PEERS];
 static uint64 peer_wanted[MAX_PEERS];
 static TimestampTz peer_asked[MAX_PEERS];	/* 0: no question under way */
 
+/* Is it news here?  In a transaction. */
+static bool
+refresh_is_news(int64 fragment, int64 version)
+{
+	FaFragment *f = fa_map_fragment(fragment);
+
+	return f != NULL && !f->local && f->version < version;
+}
+
+/* What a peer owns; each piece of news in a transaction of its own. */
 static void
 refresh_owned(int node, PGresult *res, void *arg)
 {
+	bool		all = true;
+	int			n;
+	int64	   *fragment;
+	int64	   *version;
+	int			nnews = 0;
+
 	if (res == NULL || PQresultStatus(res) != PGRES_TUPLES_OK)
 		return;
+	n = PQntuples(res);
+	fragment = palloc(sizeof(int64) * Max(n, 1));
+	version = palloc(sizeof(int64) * Max(n, 1));
 	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	(void) fa_spi_exec("SET LOCAL lock_timeout = 1000");
-	for (int i = 0; i < PQntuples(res); i++)
-		announce_learn(strtoll(PQgetvalue(res, i, 0), NULL, 10), node,
-					   strtoll(PQgetvalue(res, i, 1), NULL, 10));
-	PopActiveSnapshot();
+	for (int i = 0; i < n; i++)
+	{
+		fragment[nnews] = strtoll(PQgetvalue(res, i, 0), NULL, 10);
+		version[nnews] = strtoll(PQgetvalue(res, i, 1), NULL, 10);
+		if (refresh_is_news(fragment[nnews], version[nnews]))
+			nnews++;
+	}
 	CommitTransactionCommand();
-	peer_generation[node] = peer_wanted[node];
+	for (int i = 0; i < nnews; i++)
+	{
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		all &= announce_learn(fragment[i], node, version[i], 0);
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+	}
+	if (all)
+		peer_generation[node] = peer_wanted[node];
 }
 
 static void

@@ -32,7 +32,6 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -40,9 +39,9 @@
 #include "utils/pg_lsn.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
-#include "utils/wait_event.h"
 
 #include "catalog/table_ddl.h"
+#include "core/lock_poll.h"
 #include "core/settings.h"
 #include "core/spi.h"
 #include "migrate/move.h"
@@ -52,7 +51,6 @@
 
 #define FENCE_MS 400			/* 3 and 4, and three round trips */
 #define REMOTE_TIMEOUT_MS 10000
-#define LOCK_POLL_MS 2
 #define QUEUE_EVERY 8
 #define QUEUE_FENCE_MS 200
 
@@ -62,25 +60,14 @@ cutover_set_lock_timeout(int64 lock_timeout)
 	(void) fa_spi_exec("SET LOCAL lock_timeout = " INT64_FORMAT, lock_timeout);
 }
 
-/* Without a place in the queue; raises LOCK_NOT_AVAILABLE after timeout. */
 static void
 cutover_poll_lock(Oid relid, int64 timeout_ms)
 {
-	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													   timeout_ms);
-
-	while (!ConditionalLockRelationOid(relid, AccessExclusiveLock))
-	{
-		if (GetCurrentTimestamp() > deadline)
-			ereport(ERROR,
-					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-					 errmsg("could not lock relation \"%s\" for a cut-over",
-							get_rel_name(relid))));
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 LOCK_POLL_MS, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
+	if (!fa_lock_poll(relid, AccessExclusiveLock, timeout_ms))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not lock relation \"%s\" for a cut-over",
+						get_rel_name(relid))));
 }
 
 /* ACCESS EXCLUSIVE on a bucket and its leaf; queue: see above. */

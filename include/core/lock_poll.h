@@ -1,0 +1,17 @@
+/*
+ * lock_poll.h
+ *	  A lock without a place in its queue.
+ */
+#ifndef FA_CORE_LOCK_POLL_H
+#define FA_CORE_LOCK_POLL_H
+
+#include "storage/lockdefs.h"
+
+/*
+ * Asks for a lock on a relation until it is free or timeout_ms (0: once) have
+ * passed; false then.  Nobody queues behind the wait, and no deadlock check
+ * finds it.  The lock is the transaction's.
+ */
+extern bool fa_lock_poll(Oid relid, LOCKMODE mode, int64 timeout_ms);
+
+#endif							/* FA_CORE_LOCK_POLL_H */
