@@ -22,12 +22,10 @@ extern void fa_capture_init(void);
 
 /*
  * Moves what was counted into the tables, when it is time.  To be called at
- * least once a second, and each fa_capture_tick_ms().
+ * least once a second, and each fa_capture_tick_ms().  When the worker exits
+ * it is done without being called.
  */
 extern void fa_capture_drain(void);
-
-/* The same, now.  When the worker exits it is done without being called. */
-extern void fa_capture_flush(void);
 
 /* Somebody waits for a drain: the worker should call it at once. */
 extern bool fa_capture_flush_wanted(void);

@@ -27,9 +27,6 @@ extern void fa_array_add_float(StringInfo buf, double value);
 extern void fa_array_add_text(StringInfo buf, const char *value);
 extern char *fa_array_finish(StringInfo buf);
 
-/* Exact literal of a time. */
-extern char *fa_time_literal(TimestampTz t);
-
 /* in transitions.c: both in the worker, outside a transaction */
 
 /* Takes new events in; cheap, to be called often. */

@@ -378,9 +378,3 @@ fa_capture_drain(void)
 	drain_run(false);
 	fa_history_maintain();
 }
-
-void
-fa_capture_flush(void)
-{
-	drain_run(true);
-}

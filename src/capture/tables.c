@@ -13,7 +13,6 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
-#include "utils/timestamp.h"
 
 #include "capture/tables.h"
 
@@ -101,10 +100,4 @@ fa_array_finish(StringInfo buf)
 		appendStringInfoChar(buf, '{');
 	appendStringInfoChar(buf, '}');
 	return buf->data;
-}
-
-char *
-fa_time_literal(TimestampTz t)
-{
-	return pstrdup(timestamptz_to_str(t));
 }
