@@ -103,14 +103,17 @@ resolver_finish_node(FaNode *node, const char *prefix)
 
 /*
  * Forgets decisions of gids, which were there before the peers were asked:
- * their parts are finished on every node that answered.
+ * their parts are finished on every node that answered.  A node that has left
+ * the cluster is not waited for.
  */
 static void
 resolver_forget_decisions(FaRows *gids, const char *asked)
 {
 	for (int i = 0; i < gids->nrows; i++)
 		(void) fa_spi_exec("DELETE FROM fragaffinity.decision WHERE gid = %s "
-						   "AND nodes OPERATOR(pg_catalog.<@) '{%s}'::integer[]",
+						   "AND NOT EXISTS (SELECT FROM fragaffinity.node n "
+						   "WHERE n.node = ANY (nodes) "
+						   "AND n.node <> ALL ('{%s}'::integer[]))",
 						   quote_literal_cstr(gids->value[i][0]), asked);
 }
 
