@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -224,6 +225,8 @@ fa_sql_create_fragments(PG_FUNCTION_ARGS)
 						DatumGetInt64(fragments[i]), DatumGetInt32(owners[i]));
 	}
 	fa_map_invalidate(partition);
+	/* An older snapshot would miss the rows that come with them. */
+	fa_map_note_change(GetTopFullTransactionId());
 	fa_ddl_end(&state);
 	PG_RETURN_VOID();
 }

@@ -44,6 +44,21 @@ is($c->sql(2, "SELECT count(*) FROM pg_index WHERE indrelid = (SELECT leaf FROM 
 $c->sql(1, 'ALTER TABLE t ADD COLUMN x int DEFAULT 8');
 is($c->sql(3, 'SELECT sum(x) FROM t'), '4800', 'and ALTER TABLE goes');
 
+# A snapshot that is older than the fragments is refused, not half answered.
+$c->sql($_, 'CREATE TABLE go (id int)') for 1;
+$c->sql(1, q{CREATE TABLE r (id int PRIMARY KEY); INSERT INTO r SELECT generate_series(1, 90)});
+my $old = background(1, q{BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM go;
+	DO $$ BEGIN FOR i IN 1 .. 6000 LOOP
+		EXIT WHEN EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'go on');
+		PERFORM pg_sleep(0.01); PERFORM pg_stat_clear_snapshot(); END LOOP; END $$;
+	SELECT count(*) FROM r; COMMIT});
+$c->poll(1, q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'}, '1', 'an old snapshot');
+$c->sql(1, q{SELECT fragaffinity.distribute_table('r', 'id', 6)});
+my $go = background(1, q{SET application_name = 'go on'; SELECT pg_sleep(2)});
+$old->{run}->finish;
+$go->{run}->finish;
+like($old->{err}, qr/could not serialize access/, 'an older snapshot cannot read the fragments');
+
 # Writers wait and go on; none of their rows is lost.
 $c->sql(1, q{CREATE TABLE w (id int PRIMARY KEY, v int NOT NULL DEFAULT 0);
 	INSERT INTO w SELECT i, 0 FROM generate_series(1, 510) i});
