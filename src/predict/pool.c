@@ -213,7 +213,7 @@ fa_predict_pool_learn(FaFrame *frame, FaPool *pool, int head,
 		}
 	}
 
-	/* cell by cell, then the nodes not seen as one */
+	/* cell by cell, then the nodes not seen as one: the rest row */
 	for (int i = 0; i <= ncells; i++)
 	{
 		const double *x = i < ncells ? local + (size_t) i * nl : rest;
@@ -245,18 +245,14 @@ fa_predict_pool_learn(FaFrame *frame, FaPool *pool, int head,
 				sums->fisher[ns + k][j] += px * b[j];
 		}
 	}
-	/* the nodes not seen: their site signals against the rest row */
-	if (rest_p > 1e-9)
+	for (int j = 0; j < ns && rest_p > 1e-9; j++)
 	{
-		for (int j = 0; j < ns; j++)
-		{
-			double		b = mean[j];
+		double		b = mean[j];
 
-			for (int i = 0; i < ncells; i++)
-				b -= p[node[i]] * site[(size_t) node[i] * ns + j];
-			for (int k = 0; k < nl; k++)
-				sums->fisher[ns + k][j] += total * weight * rest[k] * b;
-		}
+		for (int i = 0; i < ncells; i++)
+			b -= p[node[i]] * site[(size_t) node[i] * ns + j];
+		for (int k = 0; k < nl; k++)
+			sums->fisher[ns + k][j] += total * weight * rest[k] * b;
 	}
 	for (int k = 0; k < nk; k++)
 	{
