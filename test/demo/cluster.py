@@ -22,8 +22,9 @@ CLIENT_ROLE = "rider"
 SETTINGS = {
     "prediction_horizons": "1,3,6,12",
     "min_residency": "2s",
-    "max_concurrent_moves": "8",
-    "max_moves_per_node": "4",
+    "max_concurrent_moves": "20",
+    "max_moves_per_node": "10",
+    "fragment_size": "1MB",
 }
 
 TABLE = """

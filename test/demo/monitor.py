@@ -107,13 +107,14 @@ class Monitor:
 def log_loss(cluster, start):
     """Mean over accesses of the shortest horizon, by model.
 
-    The first scores are those of the history that was loaded.
+    Not the scores of the weeks that were loaded: they come at once.
     """
     return dict(cluster.sql(
         0, "SELECT model, sum(log_loss * accesses) / sum(accesses) "
         "FROM fragaffinity.prediction_score WHERE accesses > 0 "
-        "AND scored_at > to_timestamp(%s) AND scored_at > "
-        "(SELECT min(scored_at) FROM fragaffinity.prediction_score) "
+        "AND scored_at > to_timestamp(%s) AND scored_at <> "
+        "(SELECT scored_at FROM fragaffinity.prediction_score "
+        "ORDER BY accesses DESC LIMIT 1) "
         "AND horizon = (SELECT min(horizon) FROM "
         "fragaffinity.prediction_score) GROUP BY model", (start,)))
 
