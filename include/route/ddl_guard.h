@@ -50,6 +50,8 @@ extern FaDdlAction fa_ddl_check_rename_column(RenameStmt *stmt, Oid root);
 /* in ddl_roles.c: around statements on roles */
 extern void fa_ddl_roles_before(Node *statement);
 extern void fa_ddl_roles_after(Node *statement);
+/* Before DROP EXTENSION of ours. */
+extern void fa_ddl_drop_servers(Node *statement);
 
 /* in ddl_everywhere.c */
 extern void fa_ddl_everywhere_begin(void);

@@ -115,6 +115,7 @@ guard_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		{
 			fa_ddl_check(statement, &plan);
 			fa_ddl_roles_before(statement);
+			fa_ddl_drop_servers(statement);
 		}
 	}
 	if (plan.action != FA_DDL_PASS)

@@ -1,6 +1,7 @@
 /*
  * ddl_roles.c
- *	  Roles come and go together with their mappings on our servers.
+ *	  Roles come and go together with their mappings on our servers, and the
+ *	  servers go together with the extension.
  *
  * Every role that may log in needs a user mapping for each peer, and may not
  * be dropped while it has one.  Roles belong to the whole server; in other
@@ -98,5 +99,37 @@ fa_ddl_roles_after(Node *statement)
 		run_for_servers("CREATE USER MAPPING FOR %1$I SERVER %2$I"
 						" OPTIONS (user %1$L, password_required 'false')",
 						"m.oid IS NULL AND r.rolcanlogin", name);
+	fa_ddl_end(&state);
+}
+
+/*
+ * Before DROP EXTENSION: the servers are not members of it, as then nobody
+ * could change them, and would be in the way of the next CREATE EXTENSION.
+ * Those that tables left behind by CASCADE need stay.
+ */
+void
+fa_ddl_drop_servers(Node *statement)
+{
+	FaDdlState	state;
+	FaRows	   *rows;
+	bool		ours = false;
+	ListCell   *lc;
+
+	if (!IsA(statement, DropStmt) ||
+		castNode(DropStmt, statement)->removeType != OBJECT_EXTENSION)
+		return;
+	foreach(lc, castNode(DropStmt, statement)->objects)
+		ours = ours || strcmp(strVal(lfirst(lc)), "fragaffinity") == 0;
+	if (!ours || !concerned())
+		return;
+	fa_ddl_begin(&state);
+	rows = fa_spi_rows("SELECT s.srvname FROM pg_catalog.pg_foreign_server s "
+					   "WHERE s.srvname IN (SELECT 'fragaffinity_' || node"
+					   "                    FROM fragaffinity.node)"
+					   "  AND NOT EXISTS (SELECT FROM pg_catalog.pg_foreign_table t"
+					   "                   WHERE t.ftserver = s.oid)");
+	for (int i = 0; i < rows->nrows; i++)
+		fa_spi_exec("DROP SERVER %s CASCADE",
+					quote_identifier(rows->value[i][0]));
 	fa_ddl_end(&state);
 }

@@ -198,4 +198,12 @@ $c->sql(1, 'DROP TABLE t, p');
 $c->sql(1, 'DROP EXTENSION postgres_fdw CASCADE');
 is($c->sql(1, q{SELECT count(*) FROM pg_extension WHERE extname IN ('fragaffinity', 'postgres_fdw')}), '0',
 	'and goes without');
+# Everywhere, and once more from the start.
+$c->sql($_, q{DROP EXTENSION fragaffinity}) for 2, 3;
+is($c->sql($_, q{SELECT count(*) FROM pg_foreign_server WHERE srvname LIKE 'fragaffinity%'}), '0',
+	"no server left on node $_") for 1 .. 3;
+$c->connect_nodes;
+$c->sql(1, q{CREATE TABLE again (id int PRIMARY KEY); INSERT INTO again SELECT generate_series(1, 50);
+	SELECT fragaffinity.distribute_table('again', 'id', 3)});
+is($c->sql(3, 'SELECT count(*) FROM again'), '50', 'the extension comes back');
 done_testing();
