@@ -117,16 +117,19 @@ fa_chart_time_axis(FaChart *chart, const FaTick *ticks, int nticks,
 	for (int i = 0; i < nticks; i++)
 	{
 		double		x = fa_chart_x(chart, ticks[i].x);
+		char		anchor;
 
 		appendStringInfo(out, "<path class=\"grid\" d=\"M%.1f %dV%d\"/>",
 						 x, chart->top, bottom + (labels ? 4 : 0));
 		if (!labels)
 			continue;
-		appendStringInfo(out, "<text class=\"m\" x=\"%.1f\" y=\"%d\">%s</text>",
-						 x, bottom + 15, ticks[i].label);
+		/* not over the right edge, where it would be cut */
+		anchor = x + 24 > chart->width ? 'e' : 'm';
+		appendStringInfo(out, "<text class=\"%c\" x=\"%.1f\" y=\"%d\">%s</text>",
+						 anchor, x, bottom + 15, ticks[i].label);
 		if (ticks[i].date != NULL)
-			appendStringInfo(out, "<text class=\"m\" x=\"%.1f\" y=\"%d\">%s"
-							 "</text>", x, bottom + 27, ticks[i].date);
+			appendStringInfo(out, "<text class=\"%c\" x=\"%.1f\" y=\"%d\">%s"
+							 "</text>", anchor, x, bottom + 27, ticks[i].date);
 		appendStringInfoChar(out, '\n');
 	}
 	appendStringInfoString(out, "</g>\n");
