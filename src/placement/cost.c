@@ -23,7 +23,7 @@
 #include "placement/cost.h"
 #include "placement/forecast.h"
 
-#define REFRESH_MS 30000
+#define REFRESH_MS 3000
 #define MEASURED_FROM "1 hour"	/* history that latencies are taken from */
 #define LEAST_CALLS 30			/* behind a measured latency */
 #define ROUND_TRIPS 5			/* of a remote access, when not measured */
