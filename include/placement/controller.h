@@ -78,9 +78,9 @@ extern void fa_request_queue(int64 fragment, int source, int destination,
 							 const FaDecision *decision, const char *reason);
 /* Outside a transaction: asks the destinations. */
 extern void fa_request_send(void);
-/* Moves asked for that the catalog does not show yet, or refused lately. */
+/* Asked for, and not over or refused a moment ago. */
 extern bool fa_request_pending(int64 fragment);
-extern void fa_request_seen(int64 fragment);	/* the catalog shows it */
+/* Adds the moves under way that were asked for. */
 extern void fa_request_count(const FaPlaceInput *input,
 							 FaPlaceCluster *cluster, int *inflight);
 

@@ -54,7 +54,7 @@ const FaSettingDef fa_setting_defs[] = {
 	"Moves that the controller lets run at the same time into or out of one node."},
 	{"metric_retention", FA_SETTING_MS, "1d", 1000, 36500 * MS_PER_DAY, NULL, false,
 	"How long node_metrics are kept."},
-	{"migration_threshold", FA_SETTING_FLOAT, "0.4", 0, 1, NULL, true,
+	{"migration_threshold", FA_SETTING_FLOAT, "0.3", 0, 1, NULL, true,
 	"Least share of a fragment's expected accesses that a node must have to get it."},
 	{"min_residency", FA_SETTING_MS, "5min", 0, 30 * MS_PER_DAY, NULL, true,
 	"Least time between two moves of a fragment."},

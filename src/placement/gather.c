@@ -185,16 +185,15 @@ gather_moves(FaPlaceInput *input)
 		int			from = place_of(input, rows->value[i][1]);
 		int			to = place_of(input, rows->value[i][2]);
 
-		if (row)
-			row->moving = true;
-		fa_request_seen(strtoll(rows->value[i][0], NULL, 10));
+		if (row == NULL || fa_request_pending(row->fragment))
+			continue;
+		row->moving = true;
 		if (from >= 0)
 			input->cluster.node[from].outgoing++;
 		if (to >= 0)
 		{
 			input->cluster.node[to].incoming++;
-			if (row)
-				input->cluster.node[to].used += row->bytes;
+			input->cluster.node[to].used += row->bytes;
 		}
 		input->inflight++;
 	}

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -25,7 +26,7 @@
 
 #define SILENT_MS 60000			/* until a silent destination is forgotten */
 #define REFUSED_MS 10000		/* until a refused one may be repeated */
-#define BEGIN_MS 3000			/* until an accepted one must be visible */
+#define BEGIN_MS 10000			/* until an accepted one must be visible */
 #define ENDED_MS 2000			/* until its end has been collected */
 
 typedef struct Request
@@ -38,6 +39,7 @@ typedef struct Request
 	bool		refused;
 	bool		ended;
 	TimestampTz accepted;		/* 0: not yet */
+	int64		move;			/* then */
 	TimestampTz until;			/* then it is forgotten */
 	char		sql[FLEXIBLE_ARRAY_MEMBER];
 } Request;
@@ -114,22 +116,6 @@ fa_request_pending(int64 fragment)
 }
 
 void
-fa_request_seen(int64 fragment)
-{
-	Request   **link = &requests;
-
-	while (*link && (*link)->fragment != fragment)
-		link = &(*link)->next;
-	if (*link)
-	{
-		Request    *gone = *link;
-
-		*link = gone->next;
-		pfree(gone);
-	}
-}
-
-void
 fa_request_count(const FaPlaceInput *input, FaPlaceCluster *cluster,
 				 int *inflight)
 {
@@ -149,10 +135,11 @@ fa_request_count(const FaPlaceInput *input, FaPlaceCluster *cluster,
 }
 
 static void
-note_answer(Request *r, const char *error)
+note_answer(Request *r, const char *move, const char *error)
 {
 	if (error == NULL)
 	{
+		r->move = strtoll(move, NULL, 10);
 		r->accepted = GetCurrentTimestamp();
 		set_deadline(r, SILENT_MS);
 		return;
@@ -174,52 +161,82 @@ destination_answered(int node, PGresult *res, void *arg)
 	if (r == NULL || r->destination != node)
 		return;
 	if (res == NULL)
-		note_answer(r, "no answer");
+		note_answer(r, NULL, "no answer");
 	else if (PQresultStatus(res) != PGRES_TUPLES_OK)
-		note_answer(r, PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
+		note_answer(r, NULL, PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
 	else
-		note_answer(r, NULL);
+		note_answer(r, PQgetvalue(res, 0, 0), NULL);
 }
 
-/* Fragments that a destination is still fetching. */
+/*
+ * What became of a move that was accepted; NULL: its row is not there, which
+ * is so for a moment after it was accepted.
+ */
 static void
-destination_moves(int node, PGresult *res, void *arg)
+note_state(int64 move, const char *ended)
 {
-	if (res == NULL || PQresultStatus(res) != PGRES_TUPLES_OK)
-		return;
 	for (Request *r = requests; r; r = r->next)
 	{
-		bool		active = false;
-
-		if (r->destination != node || r->accepted == 0 || r->ended)
+		if (r->accepted == 0 || r->ended || r->move != move)
 			continue;
-		for (int i = 0; i < PQntuples(res); i++)
-			active |= strtoll(PQgetvalue(res, i, 0), NULL, 10) == r->fragment;
-		r->ended = !active &&
+		r->ended = ended ? ended[0] == 't' :
 			TimestampDifferenceExceeds(r->accepted, GetCurrentTimestamp(),
 									   BEGIN_MS);
 		set_deadline(r, r->ended ? ENDED_MS : SILENT_MS);
 	}
 }
 
-/* Asks each destination once what it is at. */
+static void
+destination_moves(int node, PGresult *res, void *arg)
+{
+	if (res == NULL || PQresultStatus(res) != PGRES_TUPLES_OK)
+		return;
+	for (int i = 0; i < PQntuples(res); i++)
+		note_state(strtoll(PQgetvalue(res, i, 0), NULL, 10),
+				   PQgetisnull(res, i, 1) ? NULL : PQgetvalue(res, i, 1));
+}
+
+/* The question how a node's accepted moves stand; NULL: there is none. */
+static char *
+question_for(int node)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (Request *r = requests; r; r = r->next)
+	{
+		if (r->destination == node && r->accepted != 0 && !r->ended)
+			appendStringInfo(&buf, "%s(" INT64_FORMAT "::pg_catalog.int8)",
+							 buf.len ? "," : "", r->move);
+	}
+	return buf.len == 0 ? NULL :
+		psprintf("SELECT w.move, m.state IN ('done', 'failed', 'cancelled')"
+				 " FROM (VALUES %s) AS w(move)"
+				 " LEFT JOIN fragaffinity.move m USING (move)", buf.data);
+}
+
+/* Asks each destination how its moves stand; in a transaction. */
 static void
 follow_moves(int self)
 {
-	for (Request *r = requests; r; r = r->next)
-	{
-		bool		asked = false;
+	ListCell   *lc;
 
-		if (r->accepted == 0 || r->ended || r->destination == self)
+	foreach(lc, fa_node_list())
+	{
+		int			node = ((FaNode *) lfirst(lc))->id;
+		char	   *sql = question_for(node);
+		FaRows	   *rows;
+
+		if (sql == NULL)
 			continue;
-		for (Request *e = requests; e != r; e = e->next)
-			asked |= e->destination == r->destination && e->accepted != 0 &&
-				!e->ended;
-		if (!asked)
-			fa_pool_submit(r->destination,
-						   "SELECT fragment FROM fragaffinity.move"
-						   " WHERE state NOT IN ('done', 'failed', 'cancelled')",
-						   destination_moves, NULL);
+		if (node != self)
+		{
+			fa_pool_submit(node, sql, destination_moves, NULL);
+			continue;
+		}
+		rows = fa_spi_rows("%s", sql);
+		for (int i = 0; i < rows->nrows; i++)
+			note_state(strtoll(rows->value[i][0], NULL, 10), rows->value[i][1]);
 	}
 }
 
@@ -227,16 +244,17 @@ static void
 ask_here(Request *r)
 {
 	MemoryContext context = CurrentMemoryContext;
+	char	   *move;
 
 	PG_TRY();
 	{
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
-		(void) fa_spi_value("%s", r->sql);
+		move = fa_spi_value("%s", r->sql);
+		note_answer(r, move, NULL);
 		PopActiveSnapshot();
 		CommitTransactionCommand();
-		note_answer(r, NULL);
 	}
 	PG_CATCH();
 	{
@@ -247,7 +265,7 @@ ask_here(Request *r)
 		FlushErrorState();
 		AbortOutOfAnyTransaction();
 		MemoryContextSwitchTo(context);
-		note_answer(r, error->message);
+		note_answer(r, NULL, error->message);
 	}
 	PG_END_TRY();
 }
@@ -259,10 +277,11 @@ fa_request_send(void)
 
 	if (requests == NULL)
 		return;
+	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	self = fa_node_self();
-	CommitTransactionCommand();
 	follow_moves(self);
+	CommitTransactionCommand();
 	for (Request *r = requests; r; r = r->next)
 	{
 		if (r->sent)
