@@ -105,16 +105,17 @@ gather_fragments(FaPlaceInput *input)
 	 * Only owners know sizes: here from the catalog, elsewhere collected.  A
 	 * new fragment is taken to be as large as others of its table.
 	 */
-	rows = fa_spi_rows("SELECT f.fragment, f.table_id, f.owner,"
-					   " CASE WHEN f.owner = l.node"
-					   "  THEN pg_catalog.pg_total_relation_size(f.leaf)"
-					   "  ELSE COALESCE(s.bytes, avg(s.bytes) OVER (PARTITION BY f.table_id)) END"
-					   " FROM fragaffinity.local_node l"
-					   " CROSS JOIN fragaffinity.fragment f"
-					   " LEFT JOIN fragaffinity.fragment_size s"
-					   "  ON s.fragment = f.fragment"
-					   " ORDER BY f.fragment");
-
+	rows = fa_spi_rows("SELECT fragment, table_id, owner, COALESCE(bytes,"
+					   "  avg(bytes) OVER (PARTITION BY table_id))"
+					   " FROM (SELECT f.fragment, f.table_id, f.owner,"
+					   "   CASE WHEN f.owner = l.node"
+					   "    THEN pg_catalog.pg_total_relation_size(f.leaf)"
+					   "    ELSE s.bytes END AS bytes"
+					   "  FROM fragaffinity.local_node l"
+					   "  CROSS JOIN fragaffinity.fragment f"
+					   "  LEFT JOIN fragaffinity.fragment_size s"
+					   "   ON s.fragment = f.fragment) known"
+					   " ORDER BY fragment");
 	input->row = palloc_extended(sizeof(FaPlaceRow) * (rows->nrows + 1),
 								 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	input->nrows = rows->nrows;
