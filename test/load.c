@@ -358,7 +358,28 @@ simple(const char *sql)
 	return outcome == DONE;
 }
 
-/* Several keys in one transaction: all or nothing. */
+/* The row as this transaction must see it, its own writes included. */
+static Outcome
+look(int k, int64_t expected, bool lock)
+{
+	char		sql[256];
+	PGresult   *res;
+	Outcome		outcome;
+
+	snprintf(sql, sizeof(sql), "SELECT n FROM %s WHERE id = %lld%s", table,
+			 (long long) key_id(k), lock ? " FOR UPDATE" : "");
+	res = PQexec(conn, sql);
+	outcome = judge(res);
+	if (outcome == DONE)
+		check_answer(lock ? "locking read" : "own read", key_id(k), expected, res);
+	PQclear(res);
+	return outcome;
+}
+
+/*
+ * Several keys in one transaction, each read, written and read again: all or
+ * nothing.
+ */
 static void
 op_block(void)
 {
@@ -379,7 +400,14 @@ op_block(void)
 			twice |= k[i] == k[n];
 		if (k[n] < 0 || twice)
 			break;
-		outcome = statement(k[n], keys[k[n]].value, &after[n], rand() % 2);
+		outcome = look(k[n], keys[k[n]].value, rand() % 3 == 0);
+		if (outcome == DONE)
+			outcome = statement(k[n], keys[k[n]].value, &after[n], rand() % 2);
+		if (outcome == DONE && rand() % 2)
+		{
+			usleep(pause_us / 2);
+			outcome = look(k[n], after[n], false);
+		}
 		if (outcome != DONE)
 		{
 			/* Not committed, so nothing has happened. */

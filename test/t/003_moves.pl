@@ -24,8 +24,8 @@ $c->sql(1, "
 my $load = $c->start_load(
 	table => 't', user => 'app', anchors => $anchors, pause => 4000,
 	modes => {
-		1 => [qw(simple prepared copy reader)],
-		2 => [qw(prepared block reader)],
+		1 => [qw(simple block copy reader)],
+		2 => [qw(prepared block rr)],
 		3 => [qw(simple copy block reader)] });
 
 my @fragments = split /\n/, $c->sql(1, "SELECT fragment FROM fragaffinity.fragments
