@@ -88,14 +88,22 @@ fa_cost_refresh(void)
 	}
 }
 
+/*
+ * Both ends measure, and the way back is as long: the lesser one counts, as a
+ * busy worker notices its answers late.
+ */
 static double
 distance_ms(int from, int to)
 {
 	double		ms = 0;
 
 	if (round_trip && from >= 1 && from <= FA_MAX_NODE_ID && to >= 1 && to <= FA_MAX_NODE_ID)
-		ms = round_trip[from][to] > 0 ? round_trip[from][to] :
-			round_trip[to][from];
+	{
+		double		there = round_trip[from][to];
+		double		back = round_trip[to][from];
+
+		ms = there > 0 && back > 0 ? Min(there, back) : Max(there, back);
+	}
 	return ms > 0 ? ms : DEFAULT_ROUND_TRIP_MS;
 }
 
