@@ -55,7 +55,10 @@ extern const FaShmemPart fa_health_part;
 /* False without shared memory. */
 extern bool fa_node_health(int id, FaNodeHealth *health_p);
 
-/* What the worker saw: an answer after round_trip_ms, or none (< 0). */
+/*
+ * What the worker saw: an answer after round_trip_ms (0: it says nothing of the
+ * distance), or none (< 0).
+ */
 extern void fa_node_health_set(int id, double round_trip_ms);
 
 #endif							/* FA_NODE_NODE_H */

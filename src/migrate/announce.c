@@ -244,6 +244,7 @@ fa_move_announce(FaMove *move)
 /* Generation of each peer's map at the time of its last answer. */
 static uint64 peer_generation[MAX_PEERS];
 static uint64 peer_wanted[MAX_PEERS];
+static bool peer_timed[MAX_PEERS];	/* the answer's time is the distance */
 static TimestampTz peer_asked[MAX_PEERS];	/* 0: no question under way */
 
 /* Is it news here?  In a transaction. */
@@ -303,7 +304,8 @@ refresh_pong(int node, PGresult *res, void *arg)
 		fa_node_health_set(node, -1);
 		return;
 	}
-	fa_node_health_set(node, (GetCurrentTimestamp() - asked) / 1000.0);
+	fa_node_health_set(node, peer_timed[node] ?
+					   (GetCurrentTimestamp() - asked) / 1000.0 : 0);
 	generation = strtou64(PQgetvalue(res, 0, 0), NULL, 10);
 	if (generation == peer_generation[node])
 		return;
@@ -329,6 +331,8 @@ fa_map_refresh(void)
 		if (peer_asked[nodes[i]] != 0)
 			continue;
 		peer_asked[nodes[i]] = GetCurrentTimestamp();
+		peer_timed[nodes[i]] = fa_pool_connected(nodes[i]) &&
+			fa_pool_pending(nodes[i]) == 0;
 		fa_pool_submit(nodes[i], "SELECT fragaffinity.map_generation()",
 					   refresh_pong, NULL);
 	}

@@ -19,7 +19,13 @@
 
 #define MAX_NODE_ID 1023
 #define MAX_DATABASES 16
-#define SMOOTHING 0.2			/* weight of the newest round trip */
+
+/*
+ * Weight of the newest round trip: a shorter one is nearer to the truth, a
+ * longer one has met a busy server.
+ */
+#define SMOOTHING_DOWN 0.5
+#define SMOOTHING_UP 0.05
 
 typedef struct HealthCell
 {
@@ -110,13 +116,18 @@ fa_node_health_set(int id, double round_trip_ms)
 
 	if (cell == NULL)
 		return;
-	if (round_trip_ms >= 0)
+	if (round_trip_ms > 0)
 	{
-		cell->round_trip_ms = cell->alive ?
-			cell->round_trip_ms + SMOOTHING * (round_trip_ms - cell->round_trip_ms) :
-			round_trip_ms;
-		cell->last_seen = GetCurrentTimestamp();
+		double		change = round_trip_ms - cell->round_trip_ms;
+
+		if (cell->round_trip_ms > 0)
+			cell->round_trip_ms += change * (change < 0 ? SMOOTHING_DOWN :
+											 SMOOTHING_UP);
+		else
+			cell->round_trip_ms = round_trip_ms;
 	}
+	if (round_trip_ms >= 0)
+		cell->last_seen = GetCurrentTimestamp();
 	cell->alive = round_trip_ms >= 0;
 	cell->known = true;
 }
@@ -139,7 +150,7 @@ fa_sql_node_health(PG_FUNCTION_ARGS)
 	values[1] = Float8GetDatum(h.round_trip_ms);
 	values[2] = TimestampTzGetDatum(h.last_seen);
 	nulls[0] = !h.known;
-	nulls[1] = !h.known || !h.alive;
+	nulls[1] = !h.known || !h.alive || h.round_trip_ms == 0;
 	nulls[2] = !h.known || h.last_seen == 0;
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
 													  values, nulls)));
