@@ -103,8 +103,18 @@ gather_fragments(FaPlaceInput *input)
 
 	/*
 	 * Only owners know sizes: here from the catalog, elsewhere collected.  A
-	 * new fragment is taken to be as large as others of its table.
+	 * new fragment is taken to be as large as others of its table; what is
+	 * here is noted, so that it stays known when it leaves.
 	 */
+	(void) fa_spi_exec("INSERT INTO fragaffinity.fragment_size (fragment, bytes, sampled)"
+					   " SELECT f.fragment, pg_catalog.pg_total_relation_size(f.leaf),"
+					   "  pg_catalog.clock_timestamp()"
+					   " FROM fragaffinity.fragment f"
+					   " JOIN fragaffinity.local_node l ON l.node = f.owner"
+					   " WHERE NOT EXISTS (SELECT FROM fragaffinity.fragment_size s"
+					   "  WHERE s.fragment = f.fragment)"
+					   "  AND pg_catalog.pg_total_relation_size(f.leaf) IS NOT NULL"
+					   " ON CONFLICT DO NOTHING");
 	rows = fa_spi_rows("SELECT fragment, table_id, owner, COALESCE(bytes,"
 					   "  avg(bytes) OVER (PARTITION BY table_id))"
 					   " FROM (SELECT f.fragment, f.table_id, f.owner,"
