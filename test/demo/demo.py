@@ -78,7 +78,7 @@ class Run:
         # Steps of history start at multiples of their length.
         start = math.ceil((time.time() + 2.5) / w.speed) * w.speed
         self.view.say("%s: the superuser loads %d weeks of history, as from "
-                      "logs; %d trips follow" % (self.title, w.first // 168,
+                      "logs; %d trips follow" % (self.title, round(w.first / 168),
                                                  len(w.trips)))
         self.start = start
         log = open(os.path.join(c.dir, "replay.log"), "w+")
