@@ -612,7 +612,7 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_gate_fragment' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.swap_out(
 	fragment bigint, version bigint, destination integer, move bigint,
-	lock_timeout bigint, queue boolean) RETURNS void
+	lock_timeout bigint) RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_swap_out' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.fragment_moved(
 	fragment bigint, owner integer, version bigint, move text)
@@ -633,7 +633,7 @@ REVOKE ALL ON FUNCTION fragaffinity.check_fragment(bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.claim_fragment(bigint, bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.release_fragment(bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.gate_fragment(bigint, boolean) FROM PUBLIC;
-REVOKE ALL ON FUNCTION fragaffinity.swap_out(bigint, bigint, integer, bigint, bigint, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.swap_out(bigint, bigint, integer, bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.fragment_moved(bigint, integer, bigint, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.map_generation() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.mover_progress() FROM PUBLIC;

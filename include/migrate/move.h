@@ -26,7 +26,7 @@
 #ifndef FA_MIGRATE_MOVE_H
 #define FA_MIGRATE_MOVE_H
 
-#include "datatype/timestamp.h"
+#include "storage/lockdefs.h"
 #include "storage/lwlock.h"
 #include "storage/spin.h"
 
@@ -101,9 +101,8 @@ typedef struct FaMove
 	char	   *publication;	/* of the source's leaf */
 	char	   *bucket_name;	/* qualified, equal on both sides */
 	Oid			heap;			/* new leaf */
-	TimestampTz fenced;			/* when the last fence began */
-	int			tries;			/* of the swap */
-	bool		locked_here;	/* session holds SHARE on our bucket */
+	int			tries;			/* to cut over */
+	LOCKMODE	locked_here;	/* what the session holds on our bucket */
 	double		pause_ms;
 } FaMove;
 

@@ -19,8 +19,8 @@
  * of such a deadlock, step 5 does not wait in the lock's queue, where a
  * deadlock check would find it; it asks again and again for a short time and
  * then lets go of everything.  Readers in an endless row could keep it from
- * ever getting in: every QUEUE_EVERY'th try queues, if the fence is so young
- * that no client's deadlock_timeout can have passed.
+ * ever getting in: every HARD_EVERY'th try takes ACCESS EXCLUSIVE at once in
+ * steps 2 and 3, in the queue, but then it holds nothing there while it waits.
  *
  * Changes are applied before step 5 in transactions of their own, so a
  * transaction begun there has an xid that is newer than every row: it becomes
@@ -51,8 +51,7 @@
 
 #define FENCE_MS 400			/* 3 and 4, and three round trips */
 #define REMOTE_TIMEOUT_MS 10000
-#define QUEUE_EVERY 8
-#define QUEUE_FENCE_MS 200
+#define HARD_EVERY 8
 
 static void
 cutover_set_lock_timeout(int64 lock_timeout)
@@ -70,27 +69,26 @@ cutover_poll_lock(Oid relid, int64 timeout_ms)
 						get_rel_name(relid))));
 }
 
-/* ACCESS EXCLUSIVE on a bucket and its leaf; queue: see above. */
+/* ACCESS EXCLUSIVE on a bucket and its leaf. */
 static void
-cutover_lock_exclusive(Oid bucket, Oid leaf, int64 lock_timeout, bool queue)
+cutover_lock_exclusive(Oid bucket, Oid leaf, int64 lock_timeout)
 {
 	cutover_set_lock_timeout(lock_timeout);
-	if (queue)
-		LockRelationOid(bucket, AccessExclusiveLock);
-	else
-		cutover_poll_lock(bucket, lock_timeout);
+	cutover_poll_lock(bucket, lock_timeout);
 	cutover_poll_lock(leaf, lock_timeout);
 }
 
+/* Step 2, for the session. */
 static void
-cutover_lock_here(FaMove *move, int64 lock_timeout)
+cutover_lock_here(FaMove *move, int64 lock_timeout, bool hard)
 {
 	LockRelId	relid = {move->fragment.bucket, MyDatabaseId};
+	LOCKMODE	mode = hard ? AccessExclusiveLock : ShareLock;
 
 	StartTransactionCommand();
 	cutover_set_lock_timeout(lock_timeout);
-	LockRelationIdForSession(&relid, ShareLock);
-	move->locked_here = true;
+	LockRelationIdForSession(&relid, mode);
+	move->locked_here = mode;
 	CommitTransactionCommand();
 }
 
@@ -123,7 +121,8 @@ cutover_parse_lsn(const char *text)
  * what makes the walsender see them flushed.
  */
 static bool
-cutover_fence_source(FaMove *move, FaStream *stream, int64 lock_timeout)
+cutover_fence_source(FaMove *move, FaStream *stream, int64 lock_timeout,
+					 bool hard)
 {
 	TimestampTz begun = GetCurrentTimestamp();
 	int			limit_ms = cutover_fence_ms(move);
@@ -132,9 +131,10 @@ cutover_fence_source(FaMove *move, FaStream *stream, int64 lock_timeout)
 
 	target = cutover_parse_lsn(fa_remote_value(move->swap, REMOTE_TIMEOUT_MS,
 											   "BEGIN; SET LOCAL lock_timeout = " INT64_FORMAT "; "
-											   "LOCK TABLE %s IN SHARE MODE; "
+											   "LOCK TABLE %s IN %s MODE; "
 											   "SELECT pg_current_wal_insert_lsn()",
-											   lock_timeout, move->bucket_name));
+											   lock_timeout, move->bucket_name,
+											   hard ? "ACCESS EXCLUSIVE" : "SHARE"));
 	fa_stop_point("move_fenced");
 	fa_remote_send(move->control,
 				   "SELECT pg_logical_emit_message(true, 'fragaffinity', '')");
@@ -147,14 +147,15 @@ cutover_fence_source(FaMove *move, FaStream *stream, int64 lock_timeout)
 static bool
 cutover_fence(FaMove *move, FaStream *stream, int64 lock_timeout)
 {
+	bool		hard = ++move->tries % HARD_EVERY == 0;
+
 	fa_gate_close(move->fragment.slot);
 	fa_remote_exec(move->control, REMOTE_TIMEOUT_MS,
 				   "SELECT fragaffinity.gate_fragment(" INT64_FORMAT ", true)",
 				   move->fragment.fragment);
-	move->fenced = GetCurrentTimestamp();
-	cutover_lock_here(move, lock_timeout);
+	cutover_lock_here(move, lock_timeout, hard);
 	fa_stop_point("move_locked_here");
-	return cutover_fence_source(move, stream, lock_timeout);
+	return cutover_fence_source(move, stream, lock_timeout, hard);
 }
 
 /*
@@ -217,22 +218,18 @@ static void
 cutover_swap(FaMove *move, int64 lock_timeout)
 {
 	FaFragment *f = &move->fragment;
-	bool		queue;
 
 	fa_move_set_phase(move, FA_MOVE_SWITCHING);
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	fa_xact_enlist(move->swap);
-	queue = ++move->tries % QUEUE_EVERY == 0 &&
-		GetCurrentTimestamp() - move->fenced < QUEUE_FENCE_MS * 1000;
-	cutover_lock_exclusive(f->bucket, f->leaf, lock_timeout, queue);
+	cutover_lock_exclusive(f->bucket, f->leaf, lock_timeout);
 	fa_stop_point("move_exclusive_here");
-	queue = queue && GetCurrentTimestamp() - move->fenced < QUEUE_FENCE_MS * 1000;
 	fa_remote_exec(move->swap, REMOTE_TIMEOUT_MS,
 				   "SELECT fragaffinity.swap_out(" INT64_FORMAT ", "
-				   INT64_FORMAT ", %d, " INT64_FORMAT ", " INT64_FORMAT ", %s)",
+				   INT64_FORMAT ", %d, " INT64_FORMAT ", " INT64_FORMAT ")",
 				   f->fragment, f->version, move->self, move->move,
-				   lock_timeout, queue ? "true" : "false");
+				   lock_timeout);
 	cutover_swap_here(move);
 	fa_stop_point("move_swapped");
 	PopActiveSnapshot();
@@ -244,12 +241,12 @@ cutover_swap(FaMove *move, int64 lock_timeout)
 static void
 cutover_release(FaMove *move, bool swapped)
 {
-	if (move->locked_here)
+	if (move->locked_here != NoLock)
 	{
 		LockRelId	relid = {move->fragment.bucket, MyDatabaseId};
 
-		UnlockRelationIdForSession(&relid, ShareLock);
-		move->locked_here = false;
+		UnlockRelationIdForSession(&relid, move->locked_here);
+		move->locked_here = NoLock;
 	}
 	if (!swapped && move->swap->pg &&
 		PQtransactionStatus(move->swap->pg) != PQTRANS_IDLE)
@@ -298,7 +295,7 @@ fa_cutover_try(FaMove *move, FaStream *stream)
 		FlushErrorState();
 		/* an abort takes the session's locks with it */
 		if (IsTransactionState() || IsAbortedTransactionBlockState())
-			move->locked_here = false;
+			move->locked_here = NoLock;
 		AbortOutOfAnyTransaction();
 		MemoryContextSwitchTo(context);
 		cutover_release(move, false);
@@ -335,7 +332,7 @@ swap_out_check(int64 fragment, int64 version)
 }
 
 /*
- * swap_out(fragment, version, destination, move, lock_timeout, queue): the
+ * swap_out(fragment, version, destination, move, lock_timeout): the
  * source's side of steps 5 and 6, called by the mover in the transaction that
  * holds SHARE.
  */
@@ -353,8 +350,7 @@ fa_sql_swap_out(PG_FUNCTION_ARGS)
 
 	fa_shmem_require();
 	f = swap_out_check(fragment, version);
-	cutover_lock_exclusive(f->bucket, f->leaf, PG_GETARG_INT64(4),
-						   PG_GETARG_BOOL(5));
+	cutover_lock_exclusive(f->bucket, f->leaf, PG_GETARG_INT64(4));
 	f = swap_out_check(fragment, version);
 	remote_name = fa_table_remote_name(get_rel_name(f->bucket));
 	remote = fa_table_create_remote(f, remote_name, destination);
