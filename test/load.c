@@ -411,7 +411,7 @@ op_block(void)
 		if (outcome != DONE)
 		{
 			/* Not committed, so nothing has happened. */
-			if (outcome == REFUSED)
+			if (PQstatus(conn) == CONNECTION_OK)
 				simple("ROLLBACK");
 			return;
 		}

@@ -49,8 +49,12 @@ $load = $c->start_load(table => 't', user => 'app', anchors => 100, pause => 400
 	modes => { 3 => [qw(simple block reader)] });
 ok($c->poll(1, "SELECT count(*) FROM fragaffinity.fragments WHERE owner = 'n3'", '3'), 'and after them to node 3')
   or diag($c->sql(1, 'SELECT * FROM fragaffinity.recommendations'));
-$c->wait_for_load($load, 20);
 $c->sql(1, "SELECT fragaffinity.configure('mode', 'observe')");
+ok($c->poll($_, "SELECT count(*) FROM fragaffinity.move WHERE state NOT IN ('done', 'failed', 'cancelled')", '0'),
+	"no move is under way to node $_") for 1 .. 3;
+is($c->sql(3, "SELECT count(*) FROM fragaffinity.fragments WHERE owner = 'n3'"), '3', 'and they are still there')
+  or diag($c->sql(3, 'SELECT * FROM fragaffinity.moves ORDER BY requested'));
+$c->wait_for_load($load, 20);
 
 # What was learned survives a restart of the coordinator.
 my $made = $c->sql(1, 'SELECT max(made_at) FROM fragaffinity.predictions');
