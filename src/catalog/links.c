@@ -26,6 +26,14 @@
 	"fetch_size '1000', batch_size '100', async_capable 'true', " \
 	"parallel_commit 'true', fdw_startup_cost '500'"
 
+/*
+ * A peer that is gone without a word must not hold statements for the hours
+ * that TCP would.
+ */
+#define LINK_OPTIONS \
+	"connect_timeout '5', keepalives_idle '10', keepalives_interval '5', " \
+	"keepalives_count '3', tcp_user_timeout '30000'"
+
 void
 fa_link_create(const FaNode *node)
 {
@@ -33,7 +41,8 @@ fa_link_create(const FaNode *node)
 
 	(void) fa_spi_exec("CREATE SERVER %s FOREIGN DATA WRAPPER postgres_fdw "
 					   "OPTIONS (host %s, port '%d', dbname %s, "
-					   "options '-c fragaffinity.origin=%d', " FDW_OPTIONS ")",
+					   "options '-c fragaffinity.origin=%d', "
+					   FDW_OPTIONS ", " LINK_OPTIONS ")",
 					   server, quote_literal_cstr(node->host), node->port,
 					   quote_literal_cstr(node->dbname), fa_node_self());
 	(void) fa_link_sync_mappings();
