@@ -380,7 +380,10 @@ fa_map_snapshot_may_be_old(TransactionId xmin)
 	if (newest == 0)
 	{
 		/* prepared swaps may have survived the restart: look closer */
-		fa_map_note_change(ReadNextFullTransactionId());
+		FullTransactionId last = ReadNextFullTransactionId();
+
+		FullTransactionIdRetreat(&last);
+		fa_map_note_change(last);
 		return true;
 	}
 	return !TransactionIdPrecedes((TransactionId) newest, xmin);

@@ -42,23 +42,31 @@ isolation_must_raise(void)
 }
 
 static void
+isolation_start(QueryDesc *desc, int eflags)
+{
+	if (prev_executor_start)
+		prev_executor_start(desc, eflags);
+	else
+		standard_ExecutorStart(desc, eflags);
+}
+
+static void
 isolation_executor_start(QueryDesc *desc, int eflags)
 {
-	bool		raise = isolation_must_raise();
-
-	if (raise)
-		XactIsoLevel = XACT_SERIALIZABLE;
+	/* the way of nearly all statements: nothing to set up or restore */
+	if (!isolation_must_raise())
+	{
+		isolation_start(desc, eflags);
+		return;
+	}
+	XactIsoLevel = XACT_SERIALIZABLE;
 	PG_TRY();
 	{
-		if (prev_executor_start)
-			prev_executor_start(desc, eflags);
-		else
-			standard_ExecutorStart(desc, eflags);
+		isolation_start(desc, eflags);
 	}
 	PG_FINALLY();
 	{
-		if (raise)
-			XactIsoLevel = XACT_REPEATABLE_READ;
+		XactIsoLevel = XACT_REPEATABLE_READ;
 	}
 	PG_END_TRY();
 }
@@ -137,19 +145,23 @@ isolation_utility(PlannedStmt *pstmt, const char *query_string,
 	bool		raise = IsA(pstmt->utilityStmt, CopyStmt) &&
 		isolation_must_raise();
 
-	if (raise)
-		XactIsoLevel = XACT_SERIALIZABLE;
-	PG_TRY();
-	{
+	if (!raise)
 		isolation_process(pstmt, query_string, read_only_tree, context, params,
 						  env, dest, qc);
-	}
-	PG_FINALLY();
+	else
 	{
-		if (raise)
+		XactIsoLevel = XACT_SERIALIZABLE;
+		PG_TRY();
+		{
+			isolation_process(pstmt, query_string, read_only_tree, context,
+							  params, env, dest, qc);
+		}
+		PG_FINALLY();
+		{
 			XactIsoLevel = XACT_REPEATABLE_READ;
+		}
+		PG_END_TRY();
 	}
-	PG_END_TRY();
 	if (peers_begin)
 		(void) set_config_option("transaction_isolation", "read committed",
 								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
