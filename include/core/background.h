@@ -19,4 +19,10 @@ extern void fa_background_describe(BackgroundWorker *worker,
 extern bool fa_background_start(BackgroundWorker *worker,
 								BackgroundWorkerHandle **handle_p);
 
+/*
+ * Settings of a worker's session that must not follow the server's defaults:
+ * above all READ COMMITTED, as decisions are read after what they decide on.
+ */
+extern void fa_background_session(void);
+
 #endif							/* FA_CORE_BACKGROUND_H */

@@ -6,6 +6,7 @@
 
 #include "miscadmin.h"
 #include "storage/ipc.h"
+#include "utils/guc.h"
 
 #include "core/background.h"
 
@@ -39,4 +40,27 @@ fa_background_start(BackgroundWorker *worker,
 	if (WaitForBackgroundWorkerStartup(*handle_p, &pid) == BGWH_POSTMASTER_DIED)
 		proc_exit(1);
 	return true;
+}
+
+void
+fa_background_session(void)
+{
+	static const char *const settings[][2] = {
+		{"search_path", "pg_catalog, pg_temp"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"fragaffinity.maintenance", "on"},
+		{"fragaffinity.capture", "off"},
+		{"synchronous_commit", "on"},
+		{"statement_timeout", "0"},
+		{"lock_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"datestyle", "ISO"},
+		{"intervalstyle", "postgres"},
+		{"jit", "off"}
+	};
+
+	for (int i = 0; i < lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET,
+						PGC_S_OVERRIDE);
 }

@@ -22,6 +22,7 @@
 #include "utils/timestamp.h"
 
 #include "catalog/table_ddl.h"
+#include "core/background.h"
 #include "core/settings.h"
 #include "core/spi.h"
 #include "migrate/move.h"
@@ -375,6 +376,9 @@ fa_move_run(int index)
 static void
 mover_exit(int code, Datum slot)
 {
+	/* a termination skips the cut-over's own cleanup */
+	if (OidIsValid(MyDatabaseId))
+		fa_gate_open(fa_slot_find(fa_mover_slot(DatumGetInt32(slot))->fragment));
 	fa_mover_release(DatumGetInt32(slot));
 }
 
@@ -391,17 +395,7 @@ fa_mover_main(Datum arg)
 	slot->pid = MyProcPid;
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(slot->dbid, InvalidOid, 0);
-	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET,
-					PGC_S_OVERRIDE);
-	SetConfigOption("fragaffinity.maintenance", "on", PGC_SUSET,
-					PGC_S_OVERRIDE);
-	SetConfigOption("fragaffinity.capture", "off", PGC_SUSET, PGC_S_OVERRIDE);
-	SetConfigOption("synchronous_commit", "on", PGC_SUSET, PGC_S_OVERRIDE);
-	SetConfigOption("datestyle", "ISO", PGC_SUSET, PGC_S_OVERRIDE);
-	SetConfigOption("intervalstyle", "postgres", PGC_SUSET, PGC_S_OVERRIDE);
-	SetConfigOption("statement_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
-	SetConfigOption("idle_in_transaction_session_timeout", "0", PGC_SUSET,
-					PGC_S_OVERRIDE);
+	fa_background_session();
 	fa_move_run(index);
 	proc_exit(0);
 }

@@ -25,6 +25,7 @@
 
 #include "capture/capture.h"
 #include "catalog/membership.h"
+#include "core/background.h"
 #include "core/settings.h"
 #include "migrate/move.h"
 #include "node/cluster_xact.h"
@@ -186,12 +187,7 @@ fa_database_main(Datum arg)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(dbid, InvalidOid, 0);
-	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET,
-					PGC_S_OVERRIDE);
-	SetConfigOption("fragaffinity.maintenance", "on", PGC_SUSET,
-					PGC_S_OVERRIDE);
-	SetConfigOption("fragaffinity.capture", "off", PGC_SUSET, PGC_S_OVERRIDE);
-	SetConfigOption("jit", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	fa_background_session();
 	if (!worker_extension_exists() || !fa_worker_attach(dbid))
 		proc_exit(0);
 	worker_loop(AllocSetContextCreate(TopMemoryContext, "fragaffinity worker",
