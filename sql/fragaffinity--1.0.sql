@@ -109,7 +109,7 @@ CREATE TABLE fragaffinity.cleanup (
 	move		bigint NOT NULL,
 	relation	text NOT NULL,		-- qualified, quoted name
 	kind		text NOT NULL CHECK (kind IN ('table', 'publication')),
-	fragment	bigint				-- of a publication: due when unclaimed
+	fragment	bigint NOT NULL		-- whose; a publication is due when it is unclaimed
 );
 
 -- History.  Coordinator: all nodes; others: their own until collected.

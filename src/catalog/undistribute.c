@@ -69,6 +69,29 @@ fa_refuse_moving(int table_id, FaConn *conn)
 				 errhint("Wait for the move, or end it with fragaffinity.cancel_move.")));
 }
 
+/*
+ * Heaps that moves have retired and that wait to be dropped: their defaults
+ * still use the table's sequences.  Of this node, or of the connection's.
+ */
+static void
+drop_retired(int table_id, FaConn *conn)
+{
+	char	   *sql = psprintf("DELETE FROM fragaffinity.cleanup WHERE kind = 'table' "
+							   "AND fragment IN (SELECT fragment FROM fragaffinity.fragment "
+							   "WHERE table_id = %d) RETURNING relation", table_id);
+	FaRows	   *rows = conn ? fa_remote_rows(conn, 0, "%s", sql) :
+		fa_spi_rows("%s", sql);
+
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		sql = psprintf("DROP TABLE IF EXISTS %s", rows->value[i][0]);
+		if (conn)
+			fa_remote_exec(conn, 0, "%s", sql);
+		else
+			(void) fa_spi_exec("%s", sql);
+	}
+}
+
 /* Step 1 for the other nodes, and their sequences' positions. */
 static void
 lock_peers(Gathering *g)
@@ -90,6 +113,7 @@ lock_peers(Gathering *g)
 					   g->qualified);
 		fa_remote_exec(conn, 0, "SET LOCAL lock_timeout = 0");
 		fa_refuse_moving(g->table_id, conn);
+		drop_retired(g->table_id, conn);
 		fa_refuse_back(g->qualified, conn);
 		/* A row read through a node that is behind would wait for ourselves. */
 		if (strcmp(fa_remote_value(conn, 0, OWNERS_DIGEST, g->table_id), digest) != 0)
@@ -226,6 +250,7 @@ fa_sql_undistribute_table(PG_FUNCTION_ARGS)
 	fa_table_lock(g.rel);
 	fa_refuse_moving(fa_map_table(g.rel)->table_id, NULL);
 	read_table(&g);
+	drop_retired(g.table_id, NULL);
 	fa_refuse_back(g.qualified, NULL);
 	lock_peers(&g);
 	gather(&g);

@@ -357,9 +357,11 @@ fa_sql_swap_out(PG_FUNCTION_ARGS)
 	cutover_exchange(f->bucket, f->leaf, remote);
 	(void) fa_spi_exec("ALTER TABLE %s RENAME TO %s",
 					   fa_table_qualified_name(f->leaf), old_name);
-	(void) fa_spi_exec("INSERT INTO fragaffinity.cleanup (move, relation, kind) "
-					   "VALUES (" INT64_FORMAT ", %s, 'table')", move,
-					   quote_literal_cstr(fa_table_sibling_name(f->bucket, old_name)));
+	(void) fa_spi_exec("INSERT INTO fragaffinity.cleanup (move, relation, kind, fragment) "
+					   "VALUES (" INT64_FORMAT ", %s, 'table', " INT64_FORMAT ")",
+					   move,
+					   quote_literal_cstr(fa_table_sibling_name(f->bucket, old_name)),
+					   fragment);
 	cutover_update_map(fragment, remote, destination, version + 1);
 	fa_stop_point("move_swapped_out");
 	PG_RETURN_VOID();

@@ -134,9 +134,11 @@ mover_create_heap(FaMove *move)
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	name = fa_table_heap_name(get_rel_name(move->fragment.bucket));
-	(void) fa_spi_exec("INSERT INTO fragaffinity.cleanup (move, relation, kind) "
-					   "VALUES (" INT64_FORMAT ", %s, 'table')", move->move,
-					   quote_literal_cstr(fa_table_sibling_name(move->fragment.bucket, name)));
+	(void) fa_spi_exec("INSERT INTO fragaffinity.cleanup (move, relation, kind, fragment) "
+					   "VALUES (" INT64_FORMAT ", %s, 'table', " INT64_FORMAT ")",
+					   move->move,
+					   quote_literal_cstr(fa_table_sibling_name(move->fragment.bucket, name)),
+					   move->fragment.fragment);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	StartTransactionCommand();

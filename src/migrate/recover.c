@@ -70,6 +70,7 @@ fa_move_cleanup_with(int64 failed)
 	MemoryContext old = MemoryContextSwitchTo(context);
 	FaRows	   *rows;
 
+	fa_stop_point("move_cleanup");
 	StartTransactionCommand();
 	MemoryContextSwitchTo(context);
 	cleanup_fail_moves();
