@@ -27,6 +27,12 @@
 	"parallel_commit 'true', fdw_startup_cost '500'"
 
 /*
+ * Whether a transaction may write is decided where its client is connected.
+ */
+#define SESSION_OPTIONS \
+	"-c fragaffinity.origin=%d -c default_transaction_read_only=off"
+
+/*
  * A peer that is gone without a word must not hold statements for the hours
  * that TCP would.
  */
@@ -41,7 +47,7 @@ fa_link_create(const FaNode *node)
 
 	(void) fa_spi_exec("CREATE SERVER %s FOREIGN DATA WRAPPER postgres_fdw "
 					   "OPTIONS (host %s, port '%d', dbname %s, "
-					   "options '-c fragaffinity.origin=%d', "
+					   "options '" SESSION_OPTIONS "', "
 					   FDW_OPTIONS ", " LINK_OPTIONS ")",
 					   server, quote_literal_cstr(node->host), node->port,
 					   quote_literal_cstr(node->dbname), fa_node_self());

@@ -12,6 +12,7 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/lock.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -378,9 +379,16 @@ fa_move_run(int index)
 static void
 mover_exit(int code, Datum slot)
 {
-	/* a termination skips the cut-over's own cleanup */
+	/*
+	 * A termination skips the cut-over's own cleanup.  Outside a transaction
+	 * the server would not release a session's lock either: it would stay in
+	 * the lock table, without a process, until the next restart.
+	 */
 	if (OidIsValid(MyDatabaseId))
+	{
 		fa_gate_open(fa_slot_find(fa_mover_slot(DatumGetInt32(slot))->fragment));
+		LockReleaseAll(DEFAULT_LOCKMETHOD, true);
+	}
 	fa_mover_release(DatumGetInt32(slot));
 }
 

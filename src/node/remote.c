@@ -135,7 +135,8 @@ remote_connect_keywords(int node, const char *name, const char **keywords,
 
 /*
  * Options of the session on the peer: our origin, so that it counts nothing,
- * and the right to touch what belongs to distributed tables.
+ * the right to touch what belongs to distributed tables, and nothing of the
+ * peer's defaults that changes what statements mean or how long they may run.
  */
 static char *
 remote_session_options(bool replication)
@@ -145,6 +146,9 @@ remote_session_options(bool replication)
 					" -c fragaffinity.maintenance=on -c search_path=pg_catalog"
 					" -c datestyle=ISO -c intervalstyle=postgres"
 					" -c extra_float_digits=3"
+					" -c default_transaction_isolation=read\\ committed"
+					" -c default_transaction_read_only=off"
+					" -c default_transaction_deferrable=off"
 					" -c statement_timeout=0 -c lock_timeout=0"
 					" -c idle_in_transaction_session_timeout=0");
 }
