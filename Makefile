@@ -89,6 +89,7 @@ OBJS = \
 	src/placement/forecast_state.o \
 	src/placement/gather.o \
 	src/placement/outcome.o \
+	src/placement/pin.o \
 	src/placement/placement.o \
 	src/placement/publish.o \
 	src/placement/request.o \

@@ -247,6 +247,11 @@ CREATE TABLE fragaffinity.predictor_state (
 );
 
 -- What the controller would do, or why not; the latest step's.
+-- Fragments that the controller leaves where they are; equal on every node.
+CREATE TABLE fragaffinity.pin (
+	fragment	bigint PRIMARY KEY
+);
+
 CREATE UNLOGGED TABLE fragaffinity.recommendation (
 	fragment	bigint PRIMARY KEY,
 	source		integer NOT NULL,
@@ -343,12 +348,16 @@ SELECT n.name, n.host, n.port, n.dbname, n.region,
  CROSS JOIN LATERAL fragaffinity.node_health(n.node) h;
 
 CREATE VIEW fragaffinity.settings AS
-SELECT d.name, t.rel AS table_name,
+SELECT d.name, NULL::regclass AS table_name,
 	   COALESCE(s.value, d.default_value) AS value, d.default_value,
 	   s.value IS NOT NULL AS changed, d.description
   FROM fragaffinity.setting_definitions() d
-  LEFT JOIN fragaffinity.setting s ON s.name = d.name
-  LEFT JOIN fragaffinity.distributed_table t ON t.table_id = s.table_id;
+  LEFT JOIN fragaffinity.setting s ON s.name = d.name AND s.table_id = 0
+UNION ALL
+SELECT d.name, t.rel, s.value, d.default_value, true, d.description
+  FROM fragaffinity.setting_definitions() d
+  JOIN fragaffinity.setting s ON s.name = d.name
+  JOIN fragaffinity.distributed_table t ON t.table_id = s.table_id;
 
 GRANT USAGE ON SCHEMA fragaffinity TO pg_monitor;
 GRANT SELECT ON fragaffinity.nodes, fragaffinity.settings TO pg_monitor;
@@ -434,7 +443,9 @@ SELECT f.fragment, t.rel AS table_name, f.bucket, f.leaf, f.key_from, f.key_to,
 	   CASE WHEN f.owner = l.node
 			THEN pg_catalog.pg_total_relation_size(f.leaf)
 			ELSE COALESCE(s.bytes, f.bytes) END AS bytes,
-	   f.table_id, f.owner AS owner_node, f.owner = l.node AS local
+	   f.table_id, f.owner AS owner_node, f.owner = l.node AS local,
+	   EXISTS (SELECT FROM fragaffinity.pin p
+				WHERE p.fragment = f.fragment) AS pinned
   FROM fragaffinity.fragment f
   JOIN fragaffinity.distributed_table t ON t.table_id = f.table_id
   JOIN fragaffinity.node n ON n.node = f.owner
@@ -753,6 +764,74 @@ SELECT r.fragment, t.rel AS table_name, s.name AS source,
   JOIN fragaffinity.node s ON s.node = r.source
   JOIN fragaffinity.node d ON d.node = r.destination;
 
+-- What the controller knows of a fragment, what it decided last, and what its
+-- limits are.  Complete on the coordinator, where decisions are made.
+CREATE FUNCTION fragaffinity.explain_decision(fragment bigint)
+RETURNS TABLE (item text, detail text)
+LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT i.item, i.detail
+  FROM fragaffinity.fragments f
+ CROSS JOIN LATERAL (
+	SELECT 1 AS part, 0 AS place, 'fragment' AS item,
+		   format('%s of %s on %s, %s, version %s%s', f.fragment, f.table_name,
+				  f.owner, pg_size_pretty(f.bytes), f.version,
+				  CASE WHEN f.pinned THEN ', pinned' ELSE '' END) AS detail
+	UNION ALL
+	SELECT 2, (row_number() OVER (ORDER BY p.affinity DESC, p.node))::integer, 'forecast',
+		   format('%s: %s of the accesses within %s, %s a step; evidence of %s accesses',
+				  p.node, round(p.affinity::numeric, 3), p.ahead,
+				  round(p.expected_rate::numeric, 2), round(p.evidence::numeric, 1))
+	  FROM fragaffinity.predictions p
+	 WHERE p.fragment = f.fragment
+	   AND p.horizon = (SELECT max(h.horizon) FROM fragaffinity.predictions h
+						 WHERE h.fragment = f.fragment)
+	UNION ALL
+	SELECT 3, 0, 'decision', COALESCE(
+		(SELECT format('%s %s, %s: %s (%s)', r.trigger, r.destination, r.verdict,
+					   r.reason, r.made_at)
+		   FROM fragaffinity.recommendations r WHERE r.fragment = f.fragment),
+		CASE WHEN (SELECT l.node <> l.coordinator FROM fragaffinity.local_node l)
+			 THEN 'made on the coordinator, ' ||
+				(SELECT n.name FROM fragaffinity.nodes n WHERE n.coordinator)
+			 ELSE 'stay: no other node is expected to be a better place' END)
+	UNION ALL
+	SELECT 4, (row_number() OVER (ORDER BY s.name))::integer, 'limit',
+		   format('%s = %s', s.name, s.value)
+	  FROM fragaffinity.settings s
+	 WHERE s.name IN ('benefit_learning', 'doubt', 'hysteresis',
+			'max_concurrent_moves', 'max_move_bytes_per_hour',
+			'max_moves_per_hour', 'max_moves_per_node', 'migration_threshold',
+			'min_residency', 'mode', 'move_window', 'reactive')
+	   AND (s.table_name = f.table_name
+			OR s.table_name IS NULL AND NOT EXISTS (
+				SELECT FROM fragaffinity.settings o
+				 WHERE o.name = s.name AND o.table_name = f.table_name))
+	UNION ALL
+	SELECT 5, (row_number() OVER (ORDER BY m.finished DESC))::integer, 'move',
+		   format('%s: %s -> %s, %s, %s; expected %s ms, brought %s',
+				  m.finished, m.source, m.destination, m.trigger, m.state,
+				  COALESCE(round(m.expected_benefit)::text, 'nothing in'),
+				  COALESCE(round(m.observed_benefit) || ' ms', 'not known yet'))
+	  FROM (SELECT * FROM fragaffinity.moves l
+			 WHERE l.fragment = f.fragment AND l.finished IS NOT NULL
+			 ORDER BY l.finished DESC LIMIT 5) m
+	) i
+ WHERE f.fragment = explain_decision.fragment
+ ORDER BY i.part, i.place
+$$;
+
+REVOKE ALL ON FUNCTION fragaffinity.explain_decision(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION fragaffinity.explain_decision(bigint) TO pg_monitor;
+
+-- The controller leaves a pinned fragment where it is.
+CREATE FUNCTION fragaffinity.pin_fragment(fragment bigint, pinned boolean DEFAULT true)
+RETURNS void
+LANGUAGE c SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'fa_sql_pin_fragment';
+
+REVOKE ALL ON FUNCTION fragaffinity.pin_fragment(bigint, boolean) FROM PUBLIC;
+
 -- Nodes that are being emptied, and how far that is.
 CREATE VIEW fragaffinity.stat_progress_drain AS
 SELECT n.name AS node,
@@ -807,6 +886,7 @@ SELECT pg_catalog.pg_extension_config_dump('fragaffinity.local_node', '');
 SELECT pg_catalog.pg_extension_config_dump('fragaffinity.distributed_table', '');
 SELECT pg_catalog.pg_extension_config_dump('fragaffinity.fragment', '');
 SELECT pg_catalog.pg_extension_config_dump('fragaffinity.setting', '');
+SELECT pg_catalog.pg_extension_config_dump('fragaffinity.pin', '');
 SELECT pg_catalog.pg_extension_config_dump('fragaffinity.move', '');
 SELECT pg_catalog.pg_extension_config_dump('fragaffinity.move_id_seq', '');
 

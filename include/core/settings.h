@@ -30,7 +30,8 @@ typedef enum FaSettingType
 	FA_SETTING_MS,				/* a duration: "90s", "5 min" */
 	FA_SETTING_BYTES,			/* a size: "256MB" */
 	FA_SETTING_ENUM,
-	FA_SETTING_INT_LIST			/* ascending, comma separated */
+	FA_SETTING_INT_LIST,		/* ascending, comma separated */
+	FA_SETTING_HOURS			/* "always", or "22:00-06:00, 12:00-13:00" */
 } FaSettingType;
 
 typedef struct FaSettingDef
@@ -61,6 +62,9 @@ extern double fa_setting_float(const char *name, int table_id);
 extern int64 fa_setting_int(const char *name, int table_id);
 extern bool fa_setting_bool(const char *name, int table_id);
 extern char *fa_setting_text(const char *name, int table_id);
+
+/* Is a minute of the day within a value of the type HOURS? */
+extern bool fa_setting_hours(const char *value, int minute);
 
 /* Relation of the catalog by name, e.g. "setting"; raises when missing. */
 extern Oid	fa_catalog_relid(const char *relname);

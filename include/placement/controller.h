@@ -39,6 +39,7 @@ typedef struct FaPlaceRow
 	double		bytes;
 	double		since_move_ms;
 	bool		moving;
+	bool		pinned;
 	double	   *recent;			/* [step][node], newest first, or NULL */
 } FaPlaceRow;
 
@@ -80,6 +81,11 @@ extern void fa_request_queue(int64 fragment, int source, int destination,
 extern void fa_request_send(void);
 /* Asked for, and not over or refused a moment ago. */
 extern bool fa_request_pending(int64 fragment);
+/*
+ * Number of the move that was asked for and not refused; 0: not known yet, -1:
+ * there is no such request.
+ */
+extern int64 fa_request_move(int64 fragment);
 /* Adds the moves under way that were asked for. */
 extern void fa_request_count(const FaPlaceInput *input,
 							 FaPlaceCluster *cluster, int *inflight);

@@ -38,6 +38,10 @@ typedef struct FaPlaceCluster
 	double		step_ms;		/* length of a step */
 	int			max_moves;		/* at once, in the cluster */
 	int			max_moves_node; /* at once, into or out of one node */
+	double		max_moves_hour; /* 0: no limit */
+	double		max_bytes_hour; /* likewise */
+	double		moves_hour;		/* begun within the last hour */
+	double		bytes_hour;		/* their sizes */
 } FaPlaceCluster;
 
 /* What a table's owner may turn. */
@@ -48,6 +52,9 @@ typedef struct FaPlacePolicy
 								 * that to go back where it came from */
 	double		min_residency_ms;	/* between two moves of a fragment */
 	double		doubt;			/* accesses of evidence that halve a benefit */
+	double		unpaid;			/* part of an expected benefit that the table's
+								 * moves did not bring in the past; 0: all came */
+	bool		closed;			/* not the time for moves */
 	bool		reactive;
 	double		reactive_threshold; /* share of the recent accesses */
 	int			reactive_steps; /* that it must have lasted */
@@ -65,6 +72,7 @@ typedef struct FaPlaceItem
 	double		bytes;
 	double		since_move_ms;	/* INFINITY: never moved */
 	bool		moving;
+	bool		pinned;			/* stays, but for a drain */
 	double		move_ms;		/* expected duration of a move */
 	double		cost_ms;		/* and what it costs clients */
 	int			nactive;
@@ -86,9 +94,12 @@ typedef enum FaVerdict
 	FA_VERDICT_THRESHOLD,		/* affinity too low */
 	FA_VERDICT_HYSTERESIS,		/* too little better than the owner */
 	FA_VERDICT_RESIDENCY,		/* moved too recently */
+	FA_VERDICT_PINNED,			/* the administrator wants it where it is */
+	FA_VERDICT_WINDOW,			/* not the time for moves */
 	FA_VERDICT_MOVING,			/* a move is under way */
 	FA_VERDICT_CAPACITY,		/* no room at the destination */
 	FA_VERDICT_BUSY,			/* too many moves at once */
+	FA_VERDICT_BUDGET,			/* too many moves within an hour */
 	FA_VERDICT_DOWN,			/* destination does not answer */
 	FA_VERDICT_DRAINING,		/* destination is being emptied */
 	FA_NVERDICTS
@@ -131,8 +142,9 @@ extern void fa_decide_drain(const FaPlaceCluster *cluster,
 
 /*
  * Admits as many of the wanted moves as the cluster's limits allow, drains
- * first, then the most profitable; the others become BUSY or CAPACITY.
- * Counts the admitted ones into the nodes of cluster.  inflight: moves under
+ * first, then the most profitable; the others become BUSY, BUDGET or
+ * CAPACITY.  Drains are not held to the budget of the hour, but use it.
+ * Counts the admitted ones into cluster and its nodes.  inflight: moves under
  * way that are not in the nodes' counts yet.  Returns how many were
  * admitted.
  */

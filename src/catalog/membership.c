@@ -231,6 +231,10 @@ membership_export(FaConn *conn, int id)
 					   "name, table_id, value) FROM fragaffinity.setting");
 	for (int i = 0; i < rows->nrows; i++)
 		fa_remote_exec(conn, 0, "%s", rows->value[i][0]);
+	rows = fa_spi_rows("SELECT fragment FROM fragaffinity.pin");
+	for (int i = 0; i < rows->nrows; i++)
+		fa_remote_exec(conn, 0, "INSERT INTO fragaffinity.pin VALUES (%s)",
+					   rows->value[i][0]);
 	/* numbers of moves are unique in the cluster: node modulo 1024 */
 	fa_remote_exec(conn, 0, "SELECT pg_catalog.setval('fragaffinity.move_id_seq', %d, false)", id);
 	foreach(lc, fa_node_list())
@@ -447,6 +451,7 @@ membership_clear(int id)
 				   "DELETE FROM fragaffinity.distributed_table; "
 				   "DELETE FROM fragaffinity.node; "
 				   "DELETE FROM fragaffinity.setting; "
+				   "DELETE FROM fragaffinity.pin; "
 				   "DELETE FROM fragaffinity.decision");
 }
 

@@ -28,6 +28,8 @@
 
 /* Sorted by name. */
 const FaSettingDef fa_setting_defs[] = {
+	{"benefit_learning", FA_SETTING_BOOL, "on", 0, 0, NULL, true,
+	"Expects less of a table's moves when earlier ones did not bring what was expected."},
 	{"cutover_attempts", FA_SETTING_INT, "100", 1, 100000, NULL, true,
 	"Tries to take the locks of a cut-over before a move is given up."},
 	{"cutover_lock_timeout", FA_SETTING_MS, "50ms", 1, 900, NULL, true,
@@ -50,6 +52,10 @@ const FaSettingDef fa_setting_defs[] = {
 	"Share of accesses by which a destination must exceed the owner; twice that to move back."},
 	{"max_concurrent_moves", FA_SETTING_INT, "4", 0, 1000, NULL, false,
 	"Moves that the controller lets run at the same time in the cluster."},
+	{"max_move_bytes_per_hour", FA_SETTING_BYTES, "0", 0, 1e18, NULL, false,
+	"Size of the fragments that the controller moves within an hour, in the cluster; 0 is no limit."},
+	{"max_moves_per_hour", FA_SETTING_INT, "0", 0, 1e6, NULL, false,
+	"Moves that the controller begins within an hour, in the cluster; 0 is no limit."},
 	{"max_moves_per_node", FA_SETTING_INT, "2", 1, 64, NULL, false,
 	"Moves that the controller lets run at the same time into or out of one node."},
 	{"metric_retention", FA_SETTING_MS, "1d", 1000, 36500 * MS_PER_DAY, NULL, false,
@@ -66,6 +72,8 @@ const FaSettingDef fa_setting_defs[] = {
 	"Part of a move's duration that is added to its cost."},
 	{"move_timeout", FA_SETTING_MS, "1d", 1000, 30 * MS_PER_DAY, NULL, true,
 	"Longest duration of a move; then it fails and the fragment stays."},
+	{"move_window", FA_SETTING_HOURS, "always", 0, 0, NULL, true,
+	"Times of day at which the controller begins moves, by the coordinator's time zone."},
 	{"prediction_horizons", FA_SETTING_INT_LIST, "1,5,15,60", 1, 10080, NULL, false,
 	"Steps ahead at which forecasts are published and scored; plans reach to the last."},
 	{"reactive", FA_SETTING_BOOL, "on", 0, 0, NULL, true,
@@ -153,6 +161,51 @@ setting_fits_list(const FaSettingDef *def, const char *value)
 	return true;
 }
 
+/*
+ * Parses "HH:MM-HH:MM, ...": false when it is no such list.  *within_p: is the
+ * minute in one of the ranges, which include their start and may go over
+ * midnight?
+ */
+static bool
+setting_parse_hours(const char *value, int minute, bool *within_p)
+{
+	*within_p = false;
+	for (;;)
+	{
+		unsigned	h1,
+					m1,
+					h2,
+					m2;
+		int			used = 0;
+		int			from;
+		int			to;
+
+		if (sscanf(value, " %2u:%2u - %2u:%2u %n", &h1, &m1, &h2, &m2, &used) != 4 ||
+			used == 0 || m1 > 59 || m2 > 59)
+			return false;
+		from = h1 * 60 + m1;
+		to = h2 * 60 + m2;
+		if (from >= 24 * 60 || to > 24 * 60 || from == to)
+			return false;
+		if (from < to ? minute >= from && minute < to :
+			minute >= from || minute < to)
+			*within_p = true;
+		value += used;
+		if (*value == '\0')
+			return true;
+		if (*value++ != ',')
+			return false;
+	}
+}
+
+bool
+fa_setting_hours(const char *value, int minute)
+{
+	bool		within;
+
+	return !setting_parse_hours(value, minute, &within) || within;
+}
+
 void
 fa_setting_check(const FaSettingDef *def, const char *value)
 {
@@ -167,6 +220,11 @@ fa_setting_check(const FaSettingDef *def, const char *value)
 			break;
 		case FA_SETTING_ENUM:
 			if (setting_fits_enum(def, value))
+				return;
+			break;
+		case FA_SETTING_HOURS:
+			if (strcmp(value, "always") == 0 ||
+				setting_parse_hours(value, 0, &flag))
 				return;
 			break;
 		case FA_SETTING_INT_LIST:
@@ -186,6 +244,8 @@ fa_setting_check(const FaSettingDef *def, const char *value)
 			 errhint("Available values: %s.", def->values) :
 			 def->type == FA_SETTING_BOOL ?
 			 errhint("Use on or off.") :
+			 def->type == FA_SETTING_HOURS ?
+			 errhint("Use always, or ranges of hours such as 22:00-06:00, 12:30-13:30.") :
 			 errhint("The default is %s; the valid range is %g to %g%s.",
 					 def->default_value, def->min, def->max,
 					 def->type == FA_SETTING_MS ? " ms" :

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "placement/decide.h"
 
@@ -20,9 +21,12 @@ static const char *const verdict_names[FA_NVERDICTS] = {
 	[FA_VERDICT_THRESHOLD] = "below threshold",
 	[FA_VERDICT_HYSTERESIS] = "hysteresis",
 	[FA_VERDICT_RESIDENCY] = "moved recently",
+	[FA_VERDICT_PINNED] = "pinned",
+	[FA_VERDICT_WINDOW] = "not the time",
 	[FA_VERDICT_MOVING] = "moving",
 	[FA_VERDICT_CAPACITY] = "no room",
 	[FA_VERDICT_BUSY] = "too many moves",
+	[FA_VERDICT_BUDGET] = "budget spent",
 	[FA_VERDICT_DOWN] = "node down",
 	[FA_VERDICT_DRAINING] = "node draining",
 };
@@ -68,6 +72,55 @@ compare_wanted(const void *a, const void *b)
 	return x->index < y->index ? -1 : x->index > y->index;
 }
 
+/* May the move begin?  If not, says why in the decision. */
+static bool
+admit_one(FaPlaceCluster *cluster, const FaPlaceItem *item,
+		  FaDecision *decision, int inflight)
+{
+	FaPlaceNode *to = &cluster->node[decision->destination];
+	FaPlaceNode *from = &cluster->node[item->owner];
+	bool		drain = decision->trigger == FA_TRIGGER_DRAIN;
+
+	if (to->capacity > 0 && to->used + item->bytes > to->capacity)
+	{
+		decision->verdict = FA_VERDICT_CAPACITY;
+		decision->limit = to->capacity;
+	}
+	else if (inflight >= cluster->max_moves)
+	{
+		decision->verdict = FA_VERDICT_BUSY;
+		decision->limit = cluster->max_moves;
+	}
+	else if (to->incoming + to->outgoing >= cluster->max_moves_node ||
+			 from->incoming + from->outgoing >= cluster->max_moves_node)
+	{
+		decision->verdict = FA_VERDICT_BUSY;
+		decision->limit = cluster->max_moves_node;
+	}
+	else if (!drain && cluster->max_moves_hour > 0 &&
+			 cluster->moves_hour + 1 > cluster->max_moves_hour)
+	{
+		decision->verdict = FA_VERDICT_BUDGET;
+		decision->limit = cluster->max_moves_hour;
+	}
+	else if (!drain && cluster->max_bytes_hour > 0 &&
+			 cluster->bytes_hour + item->bytes > cluster->max_bytes_hour)
+	{
+		decision->verdict = FA_VERDICT_BUDGET;
+		decision->limit = cluster->max_bytes_hour;
+	}
+	else
+	{
+		to->incoming++;
+		from->outgoing++;
+		to->used += item->bytes;
+		cluster->moves_hour++;
+		cluster->bytes_hour += item->bytes;
+		return true;
+	}
+	return false;
+}
+
 int
 fa_decide_admit(FaPlaceCluster *cluster, const FaPlaceItem *items,
 				FaDecision *decisions, int n, int inflight)
@@ -103,34 +156,10 @@ fa_decide_admit(FaPlaceCluster *cluster, const FaPlaceItem *items,
 
 	for (i = 0; i < nwanted; i++)
 	{
-		const FaPlaceItem *item = &items[wanted[i].index];
-		FaDecision *decision = &decisions[wanted[i].index];
-		FaPlaceNode *to = &cluster->node[decision->destination];
-		FaPlaceNode *from = &cluster->node[item->owner];
+		int			w = wanted[i].index;
 
-		if (to->capacity > 0 && to->used + item->bytes > to->capacity)
-		{
-			decision->verdict = FA_VERDICT_CAPACITY;
-			decision->limit = to->capacity;
-		}
-		else if (inflight + admitted >= cluster->max_moves)
-		{
-			decision->verdict = FA_VERDICT_BUSY;
-			decision->limit = cluster->max_moves;
-		}
-		else if (to->incoming + to->outgoing >= cluster->max_moves_node ||
-				 from->incoming + from->outgoing >= cluster->max_moves_node)
-		{
-			decision->verdict = FA_VERDICT_BUSY;
-			decision->limit = cluster->max_moves_node;
-		}
-		else
-		{
+		if (admit_one(cluster, &items[w], &decisions[w], inflight + admitted))
 			admitted++;
-			to->incoming++;
-			from->outgoing++;
-			to->used += item->bytes;
-		}
 	}
 	free(wanted);
 	return admitted;
@@ -214,6 +243,21 @@ explain_limit(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
 		case FA_VERDICT_MOVING:
 			snprintf(buf, size, "; a move is under way");
 			break;
+		case FA_VERDICT_PINNED:
+			snprintf(buf, size, "; pinned to %s", owner);
+			break;
+		case FA_VERDICT_WINDOW:
+			snprintf(buf, size, "; outside of move_window");
+			break;
+		case FA_VERDICT_BUDGET:
+			if (cluster->max_moves_hour > 0 &&
+				d->limit == cluster->max_moves_hour)
+				snprintf(buf, size, "; waits: %.0f moves an hour are the limit",
+						 d->limit);
+			else
+				snprintf(buf, size, "; waits: %s an hour are the limit",
+						 readable_bytes(d->limit, a, sizeof(a)));
+			break;
 		default:
 			break;
 	}
@@ -229,9 +273,15 @@ fa_decide_reason(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
 	char		each[32];
 	char		benefit[32];
 	char		cost[32];
-	char		limit[128];
+	char		limit[192];
+	size_t		used;
 
 	explain_limit(cluster, policy, item, d, owner, limit, sizeof(limit));
+	used = strlen(limit);
+	if (policy->unpaid >= 0.05 && d->trigger != FA_TRIGGER_DRAIN)
+		snprintf(limit + used, sizeof(limit) - used,
+				 "; the table's moves brought %.2f of what was expected",
+				 1 - policy->unpaid);
 	readable_ms(d->hold_steps * cluster->step_ms, hold, sizeof(hold));
 	readable_ms(d->access_ms, each, sizeof(each));
 	readable_ms(d->benefit_ms, benefit, sizeof(benefit));

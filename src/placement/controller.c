@@ -185,6 +185,7 @@ consider(Work *work, FaPlaceRow *row)
 	item.previous_owner = row->previous_owner;
 	item.since_move_ms = row->since_move_ms;
 	item.moving = row->moving;
+	item.pinned = row->pinned;
 	item.bytes = row->bytes;
 	item.move_ms = fa_cost_move_ms(item.bytes, input->bytes_per_ms);
 	item.cost_ms = table->cost_fixed_ms + table->cost_factor * item.move_ms;

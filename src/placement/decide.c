@@ -373,6 +373,10 @@ check_limits(const FaPlacePolicy *policy, const FaPlaceItem *item,
 		out->limit = policy->min_residency_ms;
 		return FA_VERDICT_RESIDENCY;
 	}
+	if (item->pinned)
+		return FA_VERDICT_PINNED;
+	if (policy->closed)
+		return FA_VERDICT_WINDOW;
 	return FA_VERDICT_MOVE;
 }
 
@@ -465,7 +469,8 @@ decide_by_forecast(Plan *plan, const FaPlaceCluster *cluster,
 				k,
 				d;
 
-	plan->trust = item->evidence / (item->evidence + policy->doubt + EPSILON);
+	plan->trust = (1 - policy->unpaid) *
+		item->evidence / (item->evidence + policy->doubt + EPSILON);
 	plan->move_steps = item->move_ms / cluster->step_ms;
 	plan->bind_steps = policy->min_residency_ms / cluster->step_ms;
 	plan->cost = item->cost_ms;
@@ -578,7 +583,8 @@ decide_by_past(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
 		one.affinity = mine / total;
 		one.owner_affinity = owners / total;
 		one.access_ms = extra(cluster, item->active[i], item->owner);
-		one.benefit_ms = saved * total / (total + policy->doubt + EPSILON);
+		one.benefit_ms = (1 - policy->unpaid) * saved * total /
+			(total + policy->doubt + EPSILON);
 		one.cost_ms = item->cost_ms;
 		one.hold_steps = k;
 		one.wait_steps = 0;

@@ -6,6 +6,7 @@
 
 #include <math.h>
 
+#include "datatype/timestamp.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -17,6 +18,54 @@
 
 #define RECENT_STEPS 12			/* that a reactive move looks back */
 #define REMEMBERED "1 day"		/* how long a move is remembered */
+#define MOVES_BELIEVED 3		/* weight of the belief that moves pay */
+
+/* Minute of the day, by the server's time zone. */
+static int
+minute_now(void)
+{
+	struct pg_tm tm;
+	fsec_t		fsec;
+	int			tz;
+
+	if (timestamp2tm(GetCurrentTimestamp(), &tz, &tm, &fsec, NULL, NULL) != 0)
+		return 0;
+	return tm.tm_hour * 60 + tm.tm_min;
+}
+
+/*
+ * How much of what a table's moves were expected to bring did not come, of
+ * those whose horizon has passed.  Older ones weigh less, and as much as
+ * MOVES_BELIEVED average moves are taken to have paid: so few moves say
+ * little, and a table that has been quiet for some weeks is tried again.
+ * A move that brought more than was expected does not pay for others.
+ */
+static double
+gather_unpaid(int table_id)
+{
+	FaRows	   *rows;
+	double		expected;
+	double		observed;
+	double		average;
+
+	rows = fa_spi_rows("SELECT sum(w * m.expected_benefit),"
+					   " sum(w * greatest(least(m.observed_benefit,"
+					   "  m.expected_benefit), 0)), avg(m.expected_benefit)"
+					   " FROM fragaffinity.move m"
+					   " JOIN fragaffinity.fragment f ON f.fragment = m.fragment,"
+					   " exp(- extract(epoch FROM now() - m.finished) / (7 * 86400)) w"
+					   " WHERE f.table_id = %d AND m.state = 'done'"
+					   "  AND m.trigger IN ('predictive', 'reactive')"
+					   "  AND m.expected_benefit > 0"
+					   "  AND m.observed_benefit IS NOT NULL"
+					   "  AND m.finished > now() - interval '60 days'", table_id);
+	if (rows->value[0][0] == NULL)
+		return 0;
+	expected = atof(rows->value[0][0]);
+	observed = atof(rows->value[0][1]);
+	average = atof(rows->value[0][2]);
+	return (expected - observed) / (expected + MOVES_BELIEVED * average);
+}
 
 FaTablePolicy *
 fa_controller_policy(FaPlaceInput *input, int table_id)
@@ -48,6 +97,10 @@ fa_controller_policy(FaPlaceInput *input, int table_id)
 	t->cost_fixed_ms = fa_setting_float("move_cost", table_id);
 	t->cost_factor = fa_setting_float("move_cost_factor", table_id);
 	t->unknown_bytes = fa_setting_float("fragment_size", table_id);
+	t->policy.closed = !fa_setting_hours(fa_setting_text("move_window", table_id),
+										 minute_now());
+	if (fa_setting_bool("benefit_learning", table_id))
+		t->policy.unpaid = gather_unpaid(table_id);
 	input->policies = lappend(input->policies, t);
 	return t;
 }
@@ -85,6 +138,8 @@ gather_nodes(FaPlaceInput *input)
 	c->step_ms = fa_setting_float("history_interval", 0);
 	c->max_moves = (int) fa_setting_int("max_concurrent_moves", 0);
 	c->max_moves_node = (int) fa_setting_int("max_moves_per_node", 0);
+	c->max_moves_hour = fa_setting_float("max_moves_per_hour", 0);
+	c->max_bytes_hour = fa_setting_float("max_move_bytes_per_hour", 0);
 	input->bytes_per_ms = fa_cost_bytes_per_ms();
 }
 
@@ -216,6 +271,52 @@ gather_moves(FaPlaceInput *input)
 	fa_request_count(input, &input->cluster, &input->inflight);
 }
 
+/*
+ * What of the hour's budget is spent: the controller's own moves, and requests
+ * whose moves are not in the table yet.
+ */
+static void
+gather_budget(FaPlaceInput *input)
+{
+	FaRows	   *rows;
+
+	rows = fa_spi_rows("SELECT fragment, move, bytes FROM fragaffinity.move"
+					   " WHERE requested > now() - interval '1 hour'"
+					   "  AND trigger <> 'manual'");
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		FaPlaceRow *row = find_row(input, rows->value[i][0]);
+		double		bytes = rows->value[i][2] ? atof(rows->value[i][2]) : 0;
+
+		if (row && fa_request_move(row->fragment) ==
+			strtoll(rows->value[i][1], NULL, 10))
+			continue;
+		input->cluster.moves_hour++;
+		input->cluster.bytes_hour += row ? Max(row->bytes, bytes) : bytes;
+	}
+	for (int i = 0; i < input->nrows; i++)
+	{
+		if (fa_request_move(input->row[i].fragment) < 0)
+			continue;
+		input->cluster.moves_hour++;
+		input->cluster.bytes_hour += input->row[i].bytes;
+	}
+}
+
+static void
+gather_pins(FaPlaceInput *input)
+{
+	FaRows	   *rows = fa_spi_rows("SELECT fragment FROM fragaffinity.pin");
+
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		FaPlaceRow *row = find_row(input, rows->value[i][0]);
+
+		if (row)
+			row->pinned = true;
+	}
+}
+
 static void
 gather_recent(FaPlaceInput *input, FaForecaster *f)
 {
@@ -254,6 +355,8 @@ fa_controller_gather(FaForecaster *f)
 	gather_nodes(input);
 	gather_fragments(input);
 	gather_moves(input);
+	gather_budget(input);
+	gather_pins(input);
 	if (f)
 		gather_recent(input, f);
 	return input;

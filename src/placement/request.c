@@ -115,6 +115,16 @@ fa_request_pending(int64 fragment)
 	return find_request(fragment) != NULL;
 }
 
+int64
+fa_request_move(int64 fragment)
+{
+	Request    *r = find_request(fragment);
+
+	if (r == NULL || r->refused)
+		return -1;
+	return r->move;
+}
+
 void
 fa_request_count(const FaPlaceInput *input, FaPlaceCluster *cluster,
 				 int *inflight)

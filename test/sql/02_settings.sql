@@ -37,6 +37,14 @@ SELECT fragaffinity.configure('history_interval', '5 parsecs');
 \echo :SQLSTATE
 SELECT fragaffinity.configure('history_interval', '0');
 \echo :SQLSTATE
+SELECT fragaffinity.configure('move_window', '22:00');
+SELECT fragaffinity.configure('move_window', '22:00-25:00');
+SELECT fragaffinity.configure('move_window', '08:00-08:00');
+SELECT fragaffinity.configure('move_window', '22:00-06:00,');
+SELECT fragaffinity.configure('move_window', '22:00-06:00, 12:30 - 13:30');
+SELECT value FROM fragaffinity.settings WHERE name = 'move_window';
+SELECT fragaffinity.configure('move_window', 'always');
+SELECT fragaffinity.configure('move_window', NULL);
 SELECT fragaffinity.configure('cutover_attempts', '1.5');
 \echo :SQLSTATE
 SELECT fragaffinity.configure('mode', 'automatic');

@@ -135,6 +135,11 @@ test_cost_and_doubt_hold_back(void **state)
 	assert_int_equal(decide(&w).verdict, FA_VERDICT_COST);
 	w.item.cost_ms = 18 * 4 * H / 2 - 1;
 	assert_int_equal(decide(&w).verdict, FA_VERDICT_MOVE);
+	/* and half of that did not come in the past */
+	w.policy.unpaid = 0.5;
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_COST);
+	w.item.cost_ms = 18 * 4 * H / 4 - 1;
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_MOVE);
 }
 
 static void
@@ -169,6 +174,13 @@ test_limits(void **state)
 	assert_int_equal(decide(&w).verdict, FA_VERDICT_RESIDENCY);
 	w.item.since_move_ms = 3000;
 	assert_int_equal(decide(&w).verdict, FA_VERDICT_MOVE);
+
+	w.item.pinned = true;
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_PINNED);
+	w.item.pinned = false;
+	w.policy.closed = true;
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_WINDOW);
+	w.policy.closed = false;
 
 	w.item.moving = true;
 	assert_int_equal(decide(&w).verdict, FA_VERDICT_MOVING);
@@ -384,6 +396,53 @@ test_admit(void **state)
 }
 
 static void
+test_budget(void **state)
+{
+	World		w;
+	FaPlaceItem items[3];
+	FaDecision	d[3];
+
+	(void) state;
+	world_init(&w);
+	w.cluster.max_moves = w.cluster.max_moves_node = 10;
+	w.cluster.max_moves_hour = 5;
+	w.cluster.moves_hour = 4;
+	for (int i = 0; i < 3; i++)
+	{
+		items[i] = w.item;
+		memset(&d[i], 0, sizeof(d[i]));
+		d[i].verdict = FA_VERDICT_MOVE;
+		d[i].destination = 1;
+		d[i].benefit_ms = 1000 + i;
+	}
+	assert_int_equal(fa_decide_admit(&w.cluster, items, d, 3, 0), 1);
+	assert_int_equal(d[2].verdict, FA_VERDICT_MOVE);
+	assert_int_equal(d[1].verdict, FA_VERDICT_BUDGET);
+	assert_int_equal(d[0].verdict, FA_VERDICT_BUDGET);
+	assert_float_equal(w.cluster.moves_hour, 5, 1e-9);
+
+	/* who waits for a drain is not held back by it */
+	d[0].verdict = d[1].verdict = FA_VERDICT_MOVE;
+	d[0].trigger = FA_TRIGGER_DRAIN;
+	assert_int_equal(fa_decide_admit(&w.cluster, items, d, 2, 0), 1);
+	assert_int_equal(d[0].verdict, FA_VERDICT_MOVE);
+
+	/* bytes: a smaller one may still fit */
+	w.cluster.max_moves_hour = 0;
+	w.cluster.max_bytes_hour = 5000;
+	w.cluster.bytes_hour = 3500;
+	items[1].bytes = 2000;
+	items[2].bytes = 1500;
+	d[0].verdict = d[1].verdict = d[2].verdict = FA_VERDICT_MOVE;
+	d[0].trigger = FA_TRIGGER_PREDICTIVE;
+	d[1].benefit_ms = 9000;
+	assert_int_equal(fa_decide_admit(&w.cluster, items, d, 3, 0), 1);
+	assert_int_equal(d[1].verdict, FA_VERDICT_BUDGET);
+	assert_int_equal(d[2].verdict, FA_VERDICT_MOVE);
+	assert_int_equal(d[0].verdict, FA_VERDICT_BUDGET);
+}
+
+static void
 test_many_nodes(void **state)
 {
 	enum
@@ -469,6 +528,7 @@ main(void)
 		cmocka_unit_test(test_reactive),
 		cmocka_unit_test(test_drain),
 		cmocka_unit_test(test_admit),
+		cmocka_unit_test(test_budget),
 		cmocka_unit_test(test_many_nodes),
 		cmocka_unit_test(test_reason),
 	};
