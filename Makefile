@@ -22,10 +22,13 @@ OBJS = \
 	src/core/spi.o \
 	src/core/stop_point.o \
 	src/node/cluster_xact.o \
+	src/node/fdw.o \
+	src/node/finish.o \
 	src/node/health.o \
 	src/node/node.o \
 	src/node/peer.o \
 	src/node/peer_pool.o \
+	src/node/peer_session.o \
 	src/node/remote.o \
 	src/node/resolver.o \
 	src/catalog/bucket_of.o \

@@ -283,6 +283,16 @@ CREATE FUNCTION fragaffinity.node_health(
 	OUT last_seen timestamptz)
 AS 'MODULE_PATHNAME', 'fa_sql_node_health' LANGUAGE C STRICT VOLATILE;
 
+-- postgres_fdw with notes taken of which peers a transaction has used.
+CREATE FUNCTION fragaffinity.fdw_handler() RETURNS fdw_handler
+AS 'MODULE_PATHNAME', 'fa_sql_fdw_handler' LANGUAGE C STRICT;
+CREATE FUNCTION fragaffinity.fdw_validator(text[], oid) RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_fdw_validator' LANGUAGE C STRICT;
+REVOKE ALL ON FUNCTION fragaffinity.fdw_handler() FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.fdw_validator(text[], oid) FROM PUBLIC;
+CREATE FOREIGN DATA WRAPPER fragaffinity
+	HANDLER fragaffinity.fdw_handler VALIDATOR fragaffinity.fdw_validator;
+
 CREATE FUNCTION fragaffinity.add_node(
 	name name, host text, port integer DEFAULT 5432,
 	dbname name DEFAULT NULL, region text DEFAULT NULL,

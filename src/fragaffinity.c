@@ -42,6 +42,7 @@ _PG_init(void)
 	fa_shmem_install_hooks();
 	fa_map_init();
 	fa_xact_init();
+	fa_peer_session_init();
 	fa_guard_init();
 	fa_gate_init();
 	fa_snapshot_guard_init();

@@ -33,6 +33,7 @@ extern FaNode *fa_node_find(int id);	/* or NULL */
 extern FaNode *fa_node_by_name(const char *name);
 
 /* Name of the foreign server that leads to a node. */
+#define FA_SERVER_NAME "fragaffinity_%d"
 extern char *fa_node_server_name(int id);
 
 /*

@@ -15,6 +15,7 @@
 #include "catalog/membership.h"
 #include "core/shmem.h"
 #include "core/spi.h"
+#include "node/fdw.h"
 #include "node/remote.h"
 
 /*
@@ -45,12 +46,14 @@ fa_link_create(const FaNode *node)
 {
 	char	   *server = fa_node_server_name(node->id);
 
-	(void) fa_spi_exec("CREATE SERVER %s FOREIGN DATA WRAPPER postgres_fdw "
+	(void) fa_spi_exec("CREATE SERVER %s FOREIGN DATA WRAPPER fragaffinity "
 					   "OPTIONS (host %s, port '%d', dbname %s, "
 					   "options '" SESSION_OPTIONS "', "
 					   FDW_OPTIONS ", " LINK_OPTIONS ")",
 					   server, quote_literal_cstr(node->host), node->port,
 					   quote_literal_cstr(node->dbname), fa_node_self());
+	(void) fa_spi_exec("CREATE FOREIGN TABLE fragaffinity.%s () SERVER %s",
+					   fa_fdw_session_table(node->id), server);
 	(void) fa_link_sync_mappings();
 }
 

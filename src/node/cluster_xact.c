@@ -2,10 +2,21 @@
  * cluster_xact.c
  *	  One transaction over several nodes; the steps are in cluster_xact.h.
  *
+ * Parts are of two kinds: transactions on connections of our own, for what the
+ * extension itself does, and those that postgres_fdw has opened for a client's
+ * statements.  The latter are prepared through postgres_fdw (fdw.c): its own
+ * COMMIT afterwards finds nothing to do.  That needs a transaction callback
+ * before its own, and callbacks run newest first, so one of ours is registered
+ * once postgres_fdw has registered its (the early one).  The late one was
+ * registered at the start of the process, and so runs after postgres_fdw's: it
+ * is enough for parts of the first kind, and at an abort it comes when
+ * postgres_fdw has ended what its sessions were doing.
+ *
  * The decision row is written by the local transaction itself, so the local
  * commit record is the decision.  A remote part is named
- * fragaffinity:<cluster>:<origin>:<xid>:<node>, by which the resolver finds its
- * decision row, whose gid is the name without the last field.
+ * fragaffinity:<cluster>:<origin>:<xid>:<node>, followed by the user's OID for
+ * a session of postgres_fdw.  By that the resolver finds its decision row,
+ * whose gid is the name up to the xid.
  *
  * When the server dies between PREPARE and the local commit, the remote part
  * keeps its locks until the server is back and the resolver has rolled it
@@ -15,30 +26,54 @@
 
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
+#include "foreign/fdwapi.h"
+#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "core/format.h"
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "core/spi.h"
 #include "node/cluster_xact.h"
+#include "node/fdw.h"
 #include "node/node.h"
 
 #define FINISH_TIMEOUT_MS 5000
 
+typedef enum PartState
+{
+	PART_OPEN,
+	PART_PREPARING,				/* asked to; may be prepared */
+	PART_PREPARED
+} PartState;
+
 typedef struct RemotePart
 {
-	FaConn	   *conn;
+	int			node;
+	FaConn	   *conn;			/* by which it is finished */
+	PartState	state;
+	char	   *gid;			/* from PART_PREPARING on */
+	bool		sent;			/* asked to finish */
 	bool		enlisted;		/* the caller's connection */
-	bool		prepared;
+
+	/* of a session of postgres_fdw */
+	bool		fdw;
+	Oid			server;
+	Oid			mapping;
+	Oid			user;
+	FaUse		use;
 } RemotePart;
 
 static List *parts = NIL;		/* of RemotePart, in cluster_context */
-static MemoryContext cluster_context = NULL;
+static MemoryContext cluster_context = NULL;	/* reset at transaction end */
 static char *cluster_gid = NULL;
+static bool prepared = false;	/* the early callback has done its work */
+
+static void cluster_early_callback(XactEvent event, void *arg);
 
 char *
 fa_xact_gid_prefix(void)
@@ -59,16 +94,25 @@ cluster_memory(void)
 	return cluster_context;
 }
 
-static void
-cluster_add_part(FaConn *conn, bool enlisted)
+static RemotePart *
+cluster_add_part(int node)
 {
 	MemoryContext old = MemoryContextSwitchTo(cluster_memory());
 	RemotePart *part = palloc0(sizeof(RemotePart));
 
-	part->conn = conn;
-	part->enlisted = enlisted;
+	part->node = node;
 	parts = lappend(parts, part);
 	MemoryContextSwitchTo(old);
+	return part;
+}
+
+static void
+cluster_add_conn(FaConn *conn, bool enlisted)
+{
+	RemotePart *part = cluster_add_part(conn->node);
+
+	part->conn = conn;
+	part->enlisted = enlisted;
 }
 
 static void
@@ -85,7 +129,7 @@ void
 fa_xact_enlist(FaConn *conn)
 {
 	cluster_check_allowed();
-	cluster_add_part(conn, true);
+	cluster_add_conn(conn, true);
 }
 
 FaConn *
@@ -99,7 +143,7 @@ fa_xact_conn(int node)
 	{
 		RemotePart *part = lfirst(lc);
 
-		if (part->conn->node == node)
+		if (!part->fdw && part->node == node)
 			return part->conn;
 	}
 	cluster_check_allowed();
@@ -107,7 +151,7 @@ fa_xact_conn(int node)
 	conn = fa_remote_connect(node, FA_CONNECT_TIMEOUT_MS);
 	MemoryContextSwitchTo(old);
 	fa_remote_exec(conn, 0, "BEGIN ISOLATION LEVEL READ COMMITTED");
-	cluster_add_part(conn, false);
+	cluster_add_conn(conn, false);
 	return conn;
 }
 
@@ -142,7 +186,106 @@ fa_xact_lock_cluster(void)
 		fa_remote_exec(fa_xact_conn(coordinator), 0, "%s", lock);
 }
 
-/* Nodes enlisted, as an SQL array's text. */
+static RemotePart *
+cluster_fdw_part(Oid server, Oid user)
+{
+	ListCell   *lc;
+	Oid			mapping;
+	int			node;
+	RemotePart *part;
+
+	foreach(lc, parts)
+	{
+		part = lfirst(lc);
+		if (part->fdw && part->server == server && part->user == user)
+			return part;
+	}
+	if (sscanf(GetForeignServer(server)->servername, FA_SERVER_NAME, &node) != 1)
+		return NULL;
+	/* a mapping for PUBLIC means one session for all its users */
+	mapping = GetUserMapping(user, server)->umid;
+	foreach(lc, parts)
+	{
+		part = lfirst(lc);
+		if (part->fdw && part->mapping == mapping)
+			return part;
+	}
+	part = cluster_add_part(node);
+	part->fdw = true;
+	part->server = server;
+	part->mapping = mapping;
+	part->user = user;
+	part->use = FA_USE_READ;
+	return part;
+}
+
+static void
+cluster_note(Oid server, Oid user, FaUse use)
+{
+	static bool registered = false;
+	RemotePart *part;
+
+	if (!fa_shmem_available())
+		return;
+	if (!registered)
+		RegisterXactCallback(cluster_early_callback, NULL);
+	registered = true;
+	part = cluster_fdw_part(server, user);
+	if (part)
+		part->use = Max(part->use, use);
+}
+
+void
+fa_xact_note_use(Oid foreign_table, Oid user, FaUse use)
+{
+	cluster_note(GetForeignServerIdByRelId(foreign_table), user, use);
+}
+
+void
+fa_xact_note_write(int node)
+{
+	cluster_note(get_foreign_server_oid(fa_node_server_name(node), false),
+				 GetUserId(), FA_USE_WRITE);
+}
+
+/*
+ * Leaves in parts what must be prepared; false when nothing must.  Row locks
+ * are kept until after the decision, too: who gets them should see all of it.
+ */
+static bool
+cluster_choose_parts(void)
+{
+	int			written = TransactionIdIsValid(GetTopTransactionIdIfAny()) ? 1 : 0;
+	int			held = written;
+	bool		own = false;
+	ListCell   *lc;
+
+	foreach(lc, parts)
+	{
+		RemotePart *part = lfirst(lc);
+
+		own = own || !part->fdw;
+		if (!part->fdw || part->use == FA_USE_WRITE)
+			written++;
+		if (!part->fdw || part->use >= FA_USE_LOCK)
+			held++;
+	}
+	if (!own && (!fa_atomic_commit || written == 0 || held < 2))
+	{
+		parts = NIL;
+		return false;
+	}
+	foreach(lc, parts)
+	{
+		RemotePart *part = lfirst(lc);
+
+		if (part->fdw && (!fa_atomic_commit || part->use < FA_USE_LOCK))
+			parts = foreach_delete_current(parts, lc);
+	}
+	return true;
+}
+
+/* Nodes of the parts, as an SQL array's text. */
 static char *
 cluster_nodes_array(void)
 {
@@ -154,113 +297,246 @@ cluster_nodes_array(void)
 	{
 		RemotePart *part = lfirst(lc);
 
-		appendStringInfo(&buf, "%s%d", buf.len ? "," : "", part->conn->node);
+		appendStringInfo(&buf, "%s%d", buf.len ? "," : "", part->node);
 	}
 	return buf.data;
+}
+
+static void
+cluster_write_decision(void)
+{
+	char	   *gid = psprintf("%s" UINT64_FORMAT, fa_xact_gid_prefix(),
+							   U64FromFullTransactionId(GetTopFullTransactionId()));
+
+	cluster_gid = MemoryContextStrdup(cluster_memory(), gid);
+	(void) fa_spi_exec("INSERT INTO fragaffinity.decision (gid, nodes) "
+					   "VALUES (%s, '{%s}')",
+					   quote_literal_cstr(gid), cluster_nodes_array());
+	/* parts may be committed as soon as we are: so we must stay committed */
+	ForceSyncCommit();
+}
+
+static void
+cluster_prepare_context(void *arg)
+{
+	RemotePart *part = arg;
+
+	errcontext("preparing the transaction's part on node %d", part->node);
+}
+
+static void
+cluster_prepare_part(RemotePart *part)
+{
+	ErrorContextCallback context = {error_context_stack,
+	cluster_prepare_context, part};
+	char	   *sql;
+
+	if (part->fdw)
+		part->gid = psprintf("%s:%d:%u", cluster_gid, part->node, part->user);
+	else
+		part->gid = psprintf("%s:%d", cluster_gid, part->node);
+	part->gid = MemoryContextStrdup(cluster_memory(), part->gid);
+	sql = psprintf("PREPARE TRANSACTION '%s'", part->gid);
+	part->state = PART_PREPARING;
+	error_context_stack = &context;
+	if (part->fdw)
+	{
+		Oid			user;
+		int			sec_context;
+
+		GetUserIdAndSecContext(&user, &sec_context);
+		SetUserIdAndSecContext(part->user,
+							   sec_context | SECURITY_LOCAL_USERID_CHANGE);
+		fa_fdw_exec(part->node, sql);
+		SetUserIdAndSecContext(user, sec_context);
+	}
+	else
+		fa_remote_exec(part->conn, 0, "%s", sql);
+	error_context_stack = context.previous;
+	part->state = PART_PREPARED;
+}
+
+/* Tests stop a client's transaction by other names than our own. */
+static void
+cluster_stop_point(const char *client, const char *own)
+{
+	bool		fdw = false;
+	ListCell   *lc;
+
+	if (!fa_stop_point_is_set())
+		return;
+	foreach(lc, parts)
+		fdw = fdw || ((RemotePart *) lfirst(lc))->fdw;
+	fa_stop_point(fdw ? client : own);
 }
 
 static void
 cluster_prepare(void)
 {
 	ListCell   *lc;
-	char	   *gid;
 	Oid			user;
 	int			sec_context;
+
+	if (prepared)
+		return;
+	prepared = true;
+	if (!cluster_choose_parts())
+		return;
 
 	/* Whoever commits: he need not have rights on our catalog. */
 	GetUserIdAndSecContext(&user, &sec_context);
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
 						   sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	gid = psprintf("%s" UINT64_FORMAT, fa_xact_gid_prefix(),
-				   U64FromFullTransactionId(GetTopFullTransactionId()));
-	cluster_gid = MemoryContextStrdup(cluster_memory(), gid);
-	(void) fa_spi_exec("INSERT INTO fragaffinity.decision (gid, nodes) "
-					   "VALUES (%s, '{%s}')",
-					   quote_literal_cstr(gid), cluster_nodes_array());
-	PopActiveSnapshot();
-	SetUserIdAndSecContext(user, sec_context);
+	cluster_write_decision();
+	/* first, so that a peer without a free connection costs nothing */
 	foreach(lc, parts)
 	{
 		RemotePart *part = lfirst(lc);
 
-		fa_remote_exec(part->conn, 0, "PREPARE TRANSACTION '%s:%d'",
-					   cluster_gid, part->conn->node);
-		part->prepared = true;
-		fa_stop_point("cluster_prepared");
+		if (part->fdw)
+			part->conn = fa_finish_conn(part->node, part->user);
 	}
-	fa_stop_point("cluster_before_decision");
+	PopActiveSnapshot();
+	SetUserIdAndSecContext(user, sec_context);
+
+	cluster_stop_point("commit_begun", "cluster_begun");
+	PushActiveSnapshot(GetTransactionSnapshot());
+	foreach(lc, parts)
+	{
+		cluster_prepare_part(lfirst(lc));
+		cluster_stop_point("commit_prepared", "cluster_prepared");
+	}
+	PopActiveSnapshot();
+	cluster_stop_point("commit_before_decision", "cluster_before_decision");
+}
+
+/* Asks a part to end; no wait for the answer. */
+static void
+cluster_send_finish(RemotePart *part, bool commit)
+{
+	char		sql[256];
+
+	if (part->state != PART_OPEN)
+	{
+		snprintf(sql, sizeof(sql), "%s PREPARED '%s'",
+				 commit ? "COMMIT" : "ROLLBACK", part->gid);
+		part->sent = fa_remote_try_send(part->conn, sql);
+	}
+	else if (part->enlisted)
+		part->sent = fa_remote_try_send(part->conn, "ROLLBACK");
+}
+
+static void
+cluster_receive_finish(RemotePart *part, bool commit, int timeout_ms)
+{
+	char	   *error = NULL;
+	int			sqlstate = ERRCODE_CONNECTION_FAILURE;
+
+	if (part->state == PART_OPEN && !part->enlisted)
+		return;					/* closing the connection rolls back */
+	if (part->sent && fa_remote_try_receive(part->conn, timeout_ms, &error,
+											&sqlstate))
+		return;
+	if (part->fdw && sqlstate == ERRCODE_CONNECTION_FAILURE)
+		fa_finish_drop(part->conn);
+
+	/* A PREPARE that failed has left nothing; one in doubt is not our worry. */
+	if (sqlstate == ERRCODE_UNDEFINED_OBJECT && !commit)
+		return;
+	if (sqlstate == ERRCODE_UNDEFINED_OBJECT)
+		ereport(LOG,
+				(errmsg("prepared transaction \"%s\" was finished by another process",
+						part->gid)));
+	else
+		ereport(WARNING,
+				(errmsg("could not finish transaction \"%s\" on node %d",
+						part->gid ? part->gid : "", part->node),
+				 errdetail_internal("%s", error ? error : "no answer"),
+				 errhint("The resolver will finish it.")));
 }
 
 /* After the local end.  Must not raise: the resolver does the rest. */
 static void
 cluster_finish(bool commit)
 {
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												  FINISH_TIMEOUT_MS);
+	ListCell   *lc;
+
+	foreach(lc, parts)
+		cluster_send_finish(lfirst(lc), commit);
+	foreach(lc, parts)
+	{
+		int			left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+														   end);
+
+		cluster_receive_finish(lfirst(lc), commit, Max(left, 1));
+	}
+}
+
+/* Closes our connections but those of finish.c. */
+static void
+cluster_forget(void)
+{
+	parts = NIL;
+	cluster_gid = NULL;
+	prepared = false;
+	if (cluster_context)
+		MemoryContextReset(cluster_context);
+}
+
+static void
+cluster_refuse_prepare(void)
+{
 	ListCell   *lc;
 
 	foreach(lc, parts)
 	{
 		RemotePart *part = lfirst(lc);
-		char	   *error = NULL;
-		bool		ok;
 
-		if (part->prepared)
-			ok = fa_remote_try(part->conn, FINISH_TIMEOUT_MS, &error,
-							   "%s PREPARED '%s:%d'",
-							   commit ? "COMMIT" : "ROLLBACK",
-							   cluster_gid, part->conn->node);
-		else if (part->enlisted)
-			ok = fa_remote_try(part->conn, FINISH_TIMEOUT_MS, &error,
-							   "ROLLBACK");
-		else
-			ok = true;			/* closing the connection rolls back */
-		if (!ok)
-			ereport(WARNING,
-					(errmsg("could not finish transaction \"%s\" on node \"%s\"",
-							cluster_gid, part->conn->name),
-					 errdetail_internal("%s", error ? error : "no answer"),
-					 errhint("The resolver will finish it.")));
+		if (part->fdw && part->use == FA_USE_READ)
+			continue;			/* postgres_fdw refuses by itself */
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot PREPARE a transaction that has changed or locked rows on other nodes"),
+				 errhint("Use COMMIT: it is atomic over the nodes.")));
 	}
 }
 
+/* Before postgres_fdw's. */
 static void
-cluster_forget(void)
-{
-	MemoryContext context = cluster_context;
-
-	parts = NIL;
-	cluster_gid = NULL;
-	cluster_context = NULL;
-	if (context)
-		MemoryContextDelete(context);	/* closes our connections */
-}
-
-static void
-cluster_xact_callback(XactEvent event, void *arg)
+cluster_early_callback(XactEvent event, void *arg)
 {
 	if (parts == NIL)
-	{
-		if (cluster_context && (event == XACT_EVENT_COMMIT ||
-								event == XACT_EVENT_ABORT))
-			cluster_forget();
 		return;
-	}
+	if (event == XACT_EVENT_PRE_COMMIT)
+		cluster_prepare();
+	else if (event == XACT_EVENT_PRE_PREPARE)
+		cluster_refuse_prepare();
+}
+
+/* After postgres_fdw's, except in a session that has not used it. */
+static void
+cluster_late_callback(XactEvent event, void *arg)
+{
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
-			cluster_prepare();
+			if (parts != NIL)
+				cluster_prepare();
 			break;
 		case XACT_EVENT_PRE_PREPARE:
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("cannot PREPARE a transaction that has changed other nodes")));
+			cluster_refuse_prepare();
 			break;
 		case XACT_EVENT_COMMIT:
-			cluster_finish(true);
-			cluster_forget();
-			break;
 		case XACT_EVENT_ABORT:
-			cluster_finish(false);
+			if (parts != NIL)
+			{
+				if (event == XACT_EVENT_COMMIT)
+					cluster_stop_point("commit_decided", "cluster_decided");
+				cluster_finish(event == XACT_EVENT_COMMIT);
+			}
 			cluster_forget();
 			break;
 		default:
@@ -271,5 +547,5 @@ cluster_xact_callback(XactEvent event, void *arg)
 void
 fa_xact_init(void)
 {
-	RegisterXactCallback(cluster_xact_callback, NULL);
+	RegisterXactCallback(cluster_late_callback, NULL);
 }

@@ -76,7 +76,7 @@ fa_node_require_cluster(void)
 char *
 fa_node_server_name(int id)
 {
-	return psprintf("fragaffinity_%d", id);
+	return psprintf(FA_SERVER_NAME, id);
 }
 
 static List *
