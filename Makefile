@@ -24,6 +24,7 @@ OBJS = \
 	src/node/cluster_xact.o \
 	src/node/fdw.o \
 	src/node/finish.o \
+	src/node/forward.o \
 	src/node/health.o \
 	src/node/node.o \
 	src/node/peer.o \

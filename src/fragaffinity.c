@@ -34,6 +34,7 @@ _PG_init(void)
 	fa_guc_define();
 	fa_shmem_register(&fa_slots_part);
 	fa_shmem_register(&fa_health_part);
+	fa_shmem_register(&fa_forward_part);
 	fa_shmem_register(&fa_map_part);
 	fa_shmem_register(&fa_mover_part);
 	fa_shmem_register(&fa_announce_part);

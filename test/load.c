@@ -13,9 +13,10 @@
  * at every moment.
  *
  * MODE: simple, prepared (insert, update, delete, select of one row each),
- * copy (COPY in, delete), block (several keys in one transaction), reader
- * (anchors: one, and all), rr (the same twice in a REPEATABLE READ
- * transaction: 40001 is allowed there).
+ * copy (COPY in, delete), block (several keys in one transaction), transfer
+ * (some of n from one anchor to another, and a key of its own, in one
+ * transaction: the sum of the anchors stays), reader (anchors: one, and all),
+ * rr (the same twice in a REPEATABLE READ transaction: 40001 is allowed there).
  *
  * A lost connection is opened again.  Runs until SIGTERM, then writes FILE:
  *
@@ -72,6 +73,7 @@ static int	pause_us = 1000;
 static Key	keys[MAX_KEYS];
 static PGconn *conn;
 static volatile sig_atomic_t stop;
+static bool unfinished;			/* said the last commit */
 static int	ops_fd;
 
 static long ops;
@@ -171,6 +173,15 @@ prepare_all(void)
 }
 
 /* Connects until it works or we are told to stop. */
+/* A commit that a node which is down will hear of later. */
+static void
+on_notice(void *arg, const char *message)
+{
+	(void) arg;
+	if (strstr(message, "could not finish transaction"))
+		unfinished = true;
+}
+
 static bool
 reconnect(void)
 {
@@ -181,6 +192,7 @@ reconnect(void)
 		conn = PQconnectdb(conninfo);
 		if (PQstatus(conn) == CONNECTION_OK)
 		{
+			PQsetNoticeProcessor(conn, on_notice, NULL);
 			prepare_all();
 			return true;
 		}
@@ -328,6 +340,8 @@ statement(int k, int64_t before, int64_t *after_p, bool prepared)
 static void
 settle(int k, int64_t after, Outcome outcome)
 {
+	if (outcome == DONE && unfinished)
+		outcome = UNKNOWN;
 	if (outcome == DONE)
 		keys[k].value = after;
 	else if (outcome == UNKNOWN && after != keys[k].value)
@@ -424,6 +438,57 @@ op_block(void)
 	PQclear(res);
 	for (int i = 0; i < n; i++)
 		settle(k[i], after[i], outcome);
+}
+
+/* Locks in the order of ids, so that transfers make no deadlock. */
+static bool
+transfer(int from, int to, int amount)
+{
+	char		sql[512];
+	int			first = from < to ? from : to;
+	int			second = from < to ? to : from;
+
+	if (rand() % 2)
+	{
+		snprintf(sql, sizeof(sql), "SELECT n FROM %s WHERE id = %d FOR UPDATE",
+				 table, first);
+		if (!simple(sql))
+			return false;
+	}
+	snprintf(sql, sizeof(sql), "UPDATE %s SET n = n + %d WHERE id = %d",
+			 table, first == to ? amount : -amount, first);
+	if (!simple(sql))
+		return false;
+	snprintf(sql, sizeof(sql), "UPDATE %s SET n = n + %d WHERE id = %d",
+			 table, second == to ? amount : -amount, second);
+	return simple(sql);
+}
+
+static void
+op_transfer(void)
+{
+	int			k = pick_key();
+	int			from = 1 + rand() % nanchors;
+	int			to = 1 + (from + rand() % (nanchors - 1)) % nanchors;
+	int64_t		after;
+	Outcome		outcome;
+	PGresult   *res;
+
+	if (k < 0 || !simple("BEGIN"))
+		return;
+	outcome = transfer(from, to, 1 + rand() % 100) ?
+		statement(k, keys[k].value, &after, false) : REFUSED;
+	if (outcome != DONE)
+	{
+		if (PQstatus(conn) == CONNECTION_OK)
+			simple("ROLLBACK");
+		return;
+	}
+	usleep(pause_us / 2);
+	res = PQexec(conn, rand() % 10 == 0 ? "ROLLBACK" : "COMMIT");
+	outcome = judge(res);
+	PQclear(res);
+	settle(k, after, outcome);
 }
 
 static void
@@ -613,12 +678,15 @@ parse(int argc, char **argv)
 static void
 operate(void)
 {
+	unfinished = false;
 	if (strcmp(mode, "prepared") == 0)
 		op_single(true);
 	else if (strcmp(mode, "copy") == 0)
 		op_copy();
 	else if (strcmp(mode, "block") == 0)
 		op_block();
+	else if (strcmp(mode, "transfer") == 0)
+		op_transfer();
 	else if (strcmp(mode, "reader") == 0)
 		look_at_anchors();
 	else if (strcmp(mode, "rr") == 0)

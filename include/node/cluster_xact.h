@@ -18,6 +18,7 @@
 #ifndef FA_NODE_CLUSTER_XACT_H
 #define FA_NODE_CLUSTER_XACT_H
 
+#include "core/shmem.h"
 #include "node/remote.h"
 
 /* in cluster_xact.c */
@@ -61,6 +62,8 @@ extern void fa_xact_exec_all(const char *fmt,...) pg_attribute_printf(1, 2);
  * lock on the coordinator.  Raises when the coordinator cannot be reached. */
 extern void fa_xact_lock_cluster(void);
 
+#define FA_GID_PREFIX "fragaffinity:"
+
 /* First fields of the names of our prepared parts; palloc'd. */
 extern char *fa_xact_gid_prefix(void);
 
@@ -70,6 +73,26 @@ extern char *fa_xact_gid_prefix(void);
 extern FaConn *fa_finish_conn(int node, Oid user);
 /* After a failure: closes it.  Does not raise, also outside a transaction. */
 extern void fa_finish_drop(FaConn *conn);
+
+/*
+ * In place of PREPARE TRANSACTION in a session that works for a peer: true
+ * when the session's work went on to other nodes and so they prepare it, under
+ * the same name; the caller commits what is left here, which has read only.
+ * False: prepare as usual.  Raises T_R_SERIALIZATION_FAILURE when it has also
+ * written here, which cannot be prepared together.
+ */
+extern bool fa_xact_forward_prepare(const char *gid);
+
+/* in forward.c */
+extern const FaShmemPart fa_forward_part;
+
+/* Remembers where a part named gid went; node 0: nowhere, it had read only. */
+extern void fa_forward_note(const char *gid, int node);
+/*
+ * In place of COMMIT PREPARED or ROLLBACK PREPARED: true when the part had
+ * been handed on and has been finished there.  In a transaction.
+ */
+extern bool fa_forward_finish(const char *gid, bool commit);
 
 /* in peer_session.c: utility hook; from _PG_init */
 extern void fa_peer_session_init(void);

@@ -56,7 +56,7 @@ typedef struct RemotePart
 	int			node;
 	FaConn	   *conn;			/* by which it is finished */
 	PartState	state;
-	char	   *gid;			/* from PART_PREPARING on */
+	char	   *gid;			/* from PART_PREPARING on, a literal */
 	bool		sent;			/* asked to finish */
 	bool		enlisted;		/* the caller's connection */
 
@@ -72,13 +72,14 @@ static List *parts = NIL;		/* of RemotePart, in cluster_context */
 static MemoryContext cluster_context = NULL;	/* reset at transaction end */
 static char *cluster_gid = NULL;
 static bool prepared = false;	/* the early callback has done its work */
+static char *forward_gid = NULL;	/* a peer decides: the name that it gave */
 
 static void cluster_early_callback(XactEvent event, void *arg);
 
 char *
 fa_xact_gid_prefix(void)
 {
-	return psprintf("fragaffinity:%s:%d:",
+	return psprintf(FA_GID_PREFIX "%s:%d:",
 					fa_spi_value("SELECT left(cluster::text, 8) "
 								 "FROM fragaffinity.local_node"),
 					fa_node_self());
@@ -270,7 +271,8 @@ cluster_choose_parts(void)
 		if (!part->fdw || part->use >= FA_USE_LOCK)
 			held++;
 	}
-	if (!own && (!fa_atomic_commit || written == 0 || held < 2))
+	if ((!own && (!fa_atomic_commit || written == 0 || held < 2)) ||
+		!fa_extension_exists())
 	{
 		parts = NIL;
 		return false;
@@ -329,14 +331,17 @@ cluster_prepare_part(RemotePart *part)
 {
 	ErrorContextCallback context = {error_context_stack,
 	cluster_prepare_context, part};
+	char	   *gid;
 	char	   *sql;
 
-	if (part->fdw)
-		part->gid = psprintf("%s:%d:%u", cluster_gid, part->node, part->user);
+	if (forward_gid)
+		gid = forward_gid;
+	else if (part->fdw)
+		gid = psprintf("%s:%d:%u", cluster_gid, part->node, part->user);
 	else
-		part->gid = psprintf("%s:%d", cluster_gid, part->node);
-	part->gid = MemoryContextStrdup(cluster_memory(), part->gid);
-	sql = psprintf("PREPARE TRANSACTION '%s'", part->gid);
+		gid = psprintf("%s:%d", cluster_gid, part->node);
+	part->gid = MemoryContextStrdup(cluster_memory(), quote_literal_cstr(gid));
+	sql = psprintf("PREPARE TRANSACTION %s", part->gid);
 	part->state = PART_PREPARING;
 	error_context_stack = &context;
 	if (part->fdw)
@@ -370,6 +375,56 @@ cluster_stop_point(const char *client, const char *own)
 	fa_stop_point(fdw ? client : own);
 }
 
+bool
+fa_xact_forward_prepare(const char *gid)
+{
+	ListCell   *lc;
+
+	if (parts == NIL)
+		return false;
+	foreach(lc, parts)
+	{
+		RemotePart *part = lfirst(lc);
+
+		if (!part->fdw || TransactionIdIsValid(GetTopTransactionIdIfAny()))
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("could not prepare transaction due to a move of a fragment"),
+					 errdetail("The transaction has written on this node and, by way of it, used node %d.",
+							   part->node),
+					 errhint("The transaction might succeed if retried.")));
+	}
+	forward_gid = MemoryContextStrdup(cluster_memory(), gid);
+	return true;
+}
+
+/* The parts are prepared for the peer that asked, who finishes them. */
+static void
+cluster_prepare_forwarded(void)
+{
+	bool		any = false;
+	ListCell   *lc;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	foreach(lc, parts)
+	{
+		RemotePart *part = lfirst(lc);
+
+		if (part->use < FA_USE_LOCK)
+		{
+			parts = foreach_delete_current(parts, lc);
+			continue;
+		}
+		part->conn = fa_finish_conn(part->node, part->user);
+		cluster_prepare_part(part);
+		fa_forward_note(forward_gid, part->node);
+		any = true;
+	}
+	PopActiveSnapshot();
+	if (!any)
+		fa_forward_note(forward_gid, 0);
+}
+
 static void
 cluster_prepare(void)
 {
@@ -380,6 +435,11 @@ cluster_prepare(void)
 	if (prepared)
 		return;
 	prepared = true;
+	if (forward_gid)
+	{
+		cluster_prepare_forwarded();
+		return;
+	}
 	if (!cluster_choose_parts())
 		return;
 
@@ -415,11 +475,11 @@ cluster_prepare(void)
 static void
 cluster_send_finish(RemotePart *part, bool commit)
 {
-	char		sql[256];
+	char		sql[512];		/* a name has 200 characters at most */
 
 	if (part->state != PART_OPEN)
 	{
-		snprintf(sql, sizeof(sql), "%s PREPARED '%s'",
+		snprintf(sql, sizeof(sql), "%s PREPARED %s",
 				 commit ? "COMMIT" : "ROLLBACK", part->gid);
 		part->sent = fa_remote_try_send(part->conn, sql);
 	}
@@ -446,11 +506,11 @@ cluster_receive_finish(RemotePart *part, bool commit, int timeout_ms)
 		return;
 	if (sqlstate == ERRCODE_UNDEFINED_OBJECT)
 		ereport(LOG,
-				(errmsg("prepared transaction \"%s\" was finished by another process",
+				(errmsg("prepared transaction %s was finished by another process",
 						part->gid)));
 	else
 		ereport(WARNING,
-				(errmsg("could not finish transaction \"%s\" on node %d",
+				(errmsg("could not finish transaction %s on node %d",
 						part->gid ? part->gid : "", part->node),
 				 errdetail_internal("%s", error ? error : "no answer"),
 				 errhint("The resolver will finish it.")));
@@ -481,6 +541,7 @@ cluster_forget(void)
 {
 	parts = NIL;
 	cluster_gid = NULL;
+	forward_gid = NULL;
 	prepared = false;
 	if (cluster_context)
 		MemoryContextReset(cluster_context);
@@ -523,6 +584,8 @@ cluster_late_callback(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
+			if (prepared)
+				fa_stop_point("commit_peers_done");
 			if (parts != NIL)
 				cluster_prepare();
 			break;
@@ -531,7 +594,7 @@ cluster_late_callback(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
-			if (parts != NIL)
+			if (parts != NIL && !(forward_gid && event == XACT_EVENT_COMMIT))
 			{
 				if (event == XACT_EVENT_COMMIT)
 					cluster_stop_point("commit_decided", "cluster_decided");

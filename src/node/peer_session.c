@@ -5,6 +5,9 @@
  * When the peer has prepared its transaction through postgres_fdw,
  * postgres_fdw itself does not know, and ends it once more.  That is not worth
  * a warning for each commit.
+ *
+ * And when this session has handed the peer's work on to other nodes, it hands
+ * on its PREPARE TRANSACTION and what ends it, too (forward.c).
  */
 #include "postgres.h"
 
@@ -29,6 +32,44 @@ peer_ends_nothing(TransactionStmt *stmt, QueryCompletion *qc)
 	return true;
 }
 
+/* Is it the name of a part of a transaction over several nodes? */
+static bool
+peer_is_part(const char *gid)
+{
+	return strncmp(gid, FA_GID_PREFIX, strlen(FA_GID_PREFIX)) == 0;
+}
+
+/* True when the statement needs no more. */
+static bool
+peer_transaction(TransactionStmt *stmt, QueryCompletion *qc)
+{
+	bool		commit = stmt->kind == TRANS_STMT_COMMIT_PREPARED;
+
+	switch (stmt->kind)
+	{
+		case TRANS_STMT_PREPARE:
+			if (!peer_is_part(stmt->gid) ||
+				IsAbortedTransactionBlockState() || !IsTransactionBlock() ||
+				!fa_xact_forward_prepare(stmt->gid))
+				return false;
+			(void) EndTransactionBlock(false);
+			if (qc)
+				SetQueryCompletion(qc, CMDTAG_PREPARE_TRANSACTION, 0);
+			return true;
+		case TRANS_STMT_COMMIT_PREPARED:
+		case TRANS_STMT_ROLLBACK_PREPARED:
+			if (!peer_is_part(stmt->gid) || IsTransactionBlock() ||
+				!fa_forward_finish(stmt->gid, commit))
+				return false;
+			if (qc)
+				SetQueryCompletion(qc, commit ? CMDTAG_COMMIT_PREPARED :
+								   CMDTAG_ROLLBACK_PREPARED, 0);
+			return true;
+		default:
+			return peer_ends_nothing(stmt, qc);
+	}
+}
+
 static void
 peer_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tree,
 			 ProcessUtilityContext context, ParamListInfo params,
@@ -36,7 +77,7 @@ peer_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tree,
 {
 	if (fa_origin != 0 && context == PROCESS_UTILITY_TOPLEVEL &&
 		IsA(pstmt->utilityStmt, TransactionStmt) &&
-		peer_ends_nothing((TransactionStmt *) pstmt->utilityStmt, qc))
+		peer_transaction((TransactionStmt *) pstmt->utilityStmt, qc))
 		return;
 	if (prev_process_utility)
 		prev_process_utility(pstmt, query_string, read_only_tree, context,
