@@ -75,29 +75,43 @@ extern FaConn *fa_finish_conn(int node, Oid user);
 extern void fa_finish_drop(FaConn *conn);
 
 /*
- * In place of PREPARE TRANSACTION in a session that works for a peer: true
- * when the session's work went on to other nodes and so they prepare it, under
- * the same name; the caller commits what is left here, which has read only.
- * False: prepare as usual.  Raises T_R_SERIALIZATION_FAILURE when it has also
- * written here, which cannot be prepared together.
+ * Before PREPARE TRANSACTION in a session that works for a peer: where the
+ * session's work went on to other nodes, they prepare it under the same name.
  */
-extern bool fa_xact_forward_prepare(const char *gid);
+extern void fa_xact_forward_prepare(const char *gid);
 
 /* in forward.c */
 extern const FaShmemPart fa_forward_part;
 
-/* Remembers where a part named gid went; node 0: nowhere, it had read only. */
+/* Remembers where a part named gid went on to. */
 extern void fa_forward_note(const char *gid, int node);
 /*
- * In place of COMMIT PREPARED or ROLLBACK PREPARED: true when the part had
- * been handed on and has been finished there.  In a transaction.
+ * Before COMMIT PREPARED or ROLLBACK PREPARED: finishes what went on to other
+ * nodes.  In a transaction.
  */
-extern bool fa_forward_finish(const char *gid, bool commit);
+extern void fa_forward_finish(const char *gid, bool commit);
 
 /* in peer_session.c: utility hook; from _PG_init */
 extern void fa_peer_session_init(void);
 
-/* in resolver.c: outside a transaction, from the worker.  Returns how many
+/* in resolver.c */
+
+/* Node that decides on a part; 0 when it is none of ours. */
+extern int	fa_gid_origin(const char *gid);
+
+typedef enum FaDecision
+{
+	FA_DECISION_UNKNOWN,		/* not this node's to make */
+	FA_DECISION_OPEN,			/* the transaction still runs */
+	FA_DECISION_COMMITTING,		/* commit, just decided */
+	FA_DECISION_COMMIT,
+	FA_DECISION_ROLLBACK
+} FaDecision;
+
+/* What this node has decided on a part.  In a transaction. */
+extern FaDecision fa_xact_decision(const char *gid);
+
+/* Outside a transaction, from the worker.  Returns how many
  * remote parts were finished; unreachable nodes are left for later. */
 extern int	fa_xact_resolve(void);
 

@@ -21,6 +21,16 @@
  */
 extern void fa_fdw_exec(int node, const char *sql);
 
+/*
+ * Makes postgres_fdw close its session, in which no transaction is open any
+ * more although postgres_fdw believes so.  Otherwise it refuses to let the
+ * local transaction be prepared.  At the top level of a transaction.
+ *
+ * As of 15 to 18: SAVEPOINT, which a subtransaction needs, fails there; the
+ * session then counts as unusable, and the next use closes it.
+ */
+extern void fa_fdw_break(int node);
+
 /* Name of the foreign table, without schema, by which it finds the session. */
 extern char *fa_fdw_session_table(int node);
 

@@ -59,9 +59,11 @@ fa_link_create(const FaNode *node)
 	(void) fa_spi_exec("CREATE SERVER %s FOREIGN DATA WRAPPER fragaffinity "
 					   "OPTIONS (host %s, port '%d', dbname %s, "
 					   "options '" SESSION_OPTIONS "', "
+					   "application_name 'fragaffinity:%d:%%p', "
 					   FDW_OPTIONS ", " LINK_OPTIONS ")",
 					   server, quote_literal_cstr(node->host), node->port,
-					   quote_literal_cstr(node->dbname), fa_node_self());
+					   quote_literal_cstr(node->dbname), fa_node_self(),
+					   fa_node_self());
 	(void) fa_spi_exec("CREATE FOREIGN TABLE fragaffinity.%s () SERVER %s",
 					   fa_fdw_session_table(node->id), server);
 	(void) fa_link_sync_mappings();

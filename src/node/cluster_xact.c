@@ -41,6 +41,7 @@
 #include "node/cluster_xact.h"
 #include "node/fdw.h"
 #include "node/node.h"
+#include "node/xact_stats.h"
 
 #define FINISH_TIMEOUT_MS 5000
 
@@ -375,54 +376,59 @@ cluster_stop_point(const char *client, const char *own)
 	fa_stop_point(fdw ? client : own);
 }
 
-bool
+static void
+cluster_refuse_prepare(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, parts)
+	{
+		RemotePart *part = lfirst(lc);
+
+		if (part->fdw && part->use == FA_USE_READ)
+			continue;			/* postgres_fdw refuses by itself */
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot PREPARE a transaction that has changed or locked rows on other nodes"),
+				 errhint("Use COMMIT: it is atomic over the nodes.")));
+	}
+}
+
+void
 fa_xact_forward_prepare(const char *gid)
 {
+	Oid			user;
+	int			sec_context;
 	ListCell   *lc;
 
 	if (parts == NIL)
-		return false;
-	foreach(lc, parts)
-	{
-		RemotePart *part = lfirst(lc);
-
-		if (!part->fdw || TransactionIdIsValid(GetTopTransactionIdIfAny()))
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("could not prepare transaction due to a move of a fragment"),
-					 errdetail("The transaction has written on this node and, by way of it, used node %d.",
-							   part->node),
-					 errhint("The transaction might succeed if retried.")));
-	}
+		return;
+	if (GetCurrentTransactionNestLevel() > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot PREPARE a transaction in a savepoint that has used other nodes")));
 	forward_gid = MemoryContextStrdup(cluster_memory(), gid);
-	return true;
-}
-
-/* The parts are prepared for the peer that asked, who finishes them. */
-static void
-cluster_prepare_forwarded(void)
-{
-	bool		any = false;
-	ListCell   *lc;
-
-	PushActiveSnapshot(GetTransactionSnapshot());
+	GetUserIdAndSecContext(&user, &sec_context);
 	foreach(lc, parts)
 	{
 		RemotePart *part = lfirst(lc);
 
+		if (!part->fdw)
+			cluster_refuse_prepare();
+		SetUserIdAndSecContext(part->user,
+							   sec_context | SECURITY_LOCAL_USERID_CHANGE);
 		if (part->use < FA_USE_LOCK)
+			fa_fdw_exec(part->node, "COMMIT");
+		else
 		{
-			parts = foreach_delete_current(parts, lc);
-			continue;
+			part->conn = fa_finish_conn(part->node, part->user);
+			cluster_prepare_part(part);
+			fa_forward_note(gid, part->node);
+			fa_xact_count(FA_XACT_FORWARDED);
 		}
-		part->conn = fa_finish_conn(part->node, part->user);
-		cluster_prepare_part(part);
-		fa_forward_note(forward_gid, part->node);
-		any = true;
+		fa_fdw_break(part->node);
+		SetUserIdAndSecContext(user, sec_context);
 	}
-	PopActiveSnapshot();
-	if (!any)
-		fa_forward_note(forward_gid, 0);
 }
 
 static void
@@ -435,11 +441,6 @@ cluster_prepare(void)
 	if (prepared)
 		return;
 	prepared = true;
-	if (forward_gid)
-	{
-		cluster_prepare_forwarded();
-		return;
-	}
 	if (!cluster_choose_parts())
 		return;
 
@@ -509,11 +510,14 @@ cluster_receive_finish(RemotePart *part, bool commit, int timeout_ms)
 				(errmsg("prepared transaction %s was finished by another process",
 						part->gid)));
 	else
+	{
+		fa_xact_count(FA_XACT_LEFT);
 		ereport(WARNING,
 				(errmsg("could not finish transaction %s on node %d",
 						part->gid ? part->gid : "", part->node),
 				 errdetail_internal("%s", error ? error : "no answer"),
 				 errhint("The resolver will finish it.")));
+	}
 }
 
 /* After the local end.  Must not raise: the resolver does the rest. */
@@ -533,6 +537,8 @@ cluster_finish(bool commit)
 
 		cluster_receive_finish(lfirst(lc), commit, Max(left, 1));
 	}
+	if (commit || cluster_gid)
+		fa_xact_count(commit ? FA_XACT_COMMITS : FA_XACT_ABORTS);
 }
 
 /* Closes our connections but those of finish.c. */
@@ -547,24 +553,6 @@ cluster_forget(void)
 		MemoryContextReset(cluster_context);
 }
 
-static void
-cluster_refuse_prepare(void)
-{
-	ListCell   *lc;
-
-	foreach(lc, parts)
-	{
-		RemotePart *part = lfirst(lc);
-
-		if (part->fdw && part->use == FA_USE_READ)
-			continue;			/* postgres_fdw refuses by itself */
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot PREPARE a transaction that has changed or locked rows on other nodes"),
-				 errhint("Use COMMIT: it is atomic over the nodes.")));
-	}
-}
-
 /* Before postgres_fdw's. */
 static void
 cluster_early_callback(XactEvent event, void *arg)
@@ -573,7 +561,7 @@ cluster_early_callback(XactEvent event, void *arg)
 		return;
 	if (event == XACT_EVENT_PRE_COMMIT)
 		cluster_prepare();
-	else if (event == XACT_EVENT_PRE_PREPARE)
+	else if (event == XACT_EVENT_PRE_PREPARE && !forward_gid)
 		cluster_refuse_prepare();
 }
 
@@ -590,11 +578,15 @@ cluster_late_callback(XactEvent event, void *arg)
 				cluster_prepare();
 			break;
 		case XACT_EVENT_PRE_PREPARE:
-			cluster_refuse_prepare();
+			if (!forward_gid)
+				cluster_refuse_prepare();
+			break;
+		case XACT_EVENT_PREPARE:
+			cluster_forget();	/* the peer that gave the name finishes it */
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
-			if (parts != NIL && !(forward_gid && event == XACT_EVENT_COMMIT))
+			if (parts != NIL)
 			{
 				if (event == XACT_EVENT_COMMIT)
 					cluster_stop_point("commit_decided", "cluster_decided");

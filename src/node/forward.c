@@ -4,9 +4,9 @@
  *
  * A node that has not heard of a move sends statements to the old owner, which
  * forwards them.  When the transaction then spans nodes, the old owner is asked
- * to prepare a part of which it holds nothing: it has the new owner prepare it
- * under the same name, and remembers that.  The origin's COMMIT PREPARED comes
- * here, too, and is handed on.
+ * to prepare its part: it has the new owner prepare what went there under the
+ * same name, and remembers that.  The origin's COMMIT PREPARED comes here, and
+ * is handed on.
  *
  * The memory is a ring in shared memory: enough for all parts between their
  * PREPARE and their end.  After a restart, or when it was too small, the
@@ -101,23 +101,14 @@ forward_take(uint64 hash, int *node_p)
 	return found;
 }
 
-bool
+void
 fa_forward_finish(const char *gid, bool commit)
 {
 	uint64		hash = forward_hash(gid);
-	bool		found = false;
 	int			node;
 
-	if (forwards == NULL)
-		return false;
-	while (forward_take(hash, &node))
-	{
-		found = true;
-		if (node != 0)
-			fa_remote_exec(fa_finish_conn(node, GetUserId()),
-						   FINISH_TIMEOUT_MS, "%s PREPARED %s",
-						   commit ? "COMMIT" : "ROLLBACK",
-						   quote_literal_cstr(gid));
-	}
-	return found;
+	while (forwards && forward_take(hash, &node))
+		fa_remote_exec(fa_finish_conn(node, GetUserId()), FINISH_TIMEOUT_MS,
+					   "%s PREPARED %s", commit ? "COMMIT" : "ROLLBACK",
+					   quote_literal_cstr(gid));
 }

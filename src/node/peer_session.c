@@ -43,28 +43,19 @@ peer_is_part(const char *gid)
 static bool
 peer_transaction(TransactionStmt *stmt, QueryCompletion *qc)
 {
-	bool		commit = stmt->kind == TRANS_STMT_COMMIT_PREPARED;
-
 	switch (stmt->kind)
 	{
 		case TRANS_STMT_PREPARE:
-			if (!peer_is_part(stmt->gid) ||
-				IsAbortedTransactionBlockState() || !IsTransactionBlock() ||
-				!fa_xact_forward_prepare(stmt->gid))
-				return false;
-			(void) EndTransactionBlock(false);
-			if (qc)
-				SetQueryCompletion(qc, CMDTAG_PREPARE_TRANSACTION, 0);
-			return true;
+			if (peer_is_part(stmt->gid) && IsTransactionBlock() &&
+				!IsAbortedTransactionBlockState())
+				fa_xact_forward_prepare(stmt->gid);
+			return false;
 		case TRANS_STMT_COMMIT_PREPARED:
 		case TRANS_STMT_ROLLBACK_PREPARED:
-			if (!peer_is_part(stmt->gid) || IsTransactionBlock() ||
-				!fa_forward_finish(stmt->gid, commit))
-				return false;
-			if (qc)
-				SetQueryCompletion(qc, commit ? CMDTAG_COMMIT_PREPARED :
-								   CMDTAG_ROLLBACK_PREPARED, 0);
-			return true;
+			if (peer_is_part(stmt->gid) && !IsTransactionBlock())
+				fa_forward_finish(stmt->gid,
+								  stmt->kind == TRANS_STMT_COMMIT_PREPARED);
+			return false;
 		default:
 			return peer_ends_nothing(stmt, qc);
 	}
