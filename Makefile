@@ -25,6 +25,7 @@ OBJS = \
 	src/node/deadlock.o \
 	src/node/deadlock_cancel.o \
 	src/node/fdw.o \
+	src/node/fdw_callback.o \
 	src/node/finish.o \
 	src/node/forward.o \
 	src/node/health.o \

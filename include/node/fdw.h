@@ -10,6 +10,8 @@
 #ifndef FA_NODE_FDW_H
 #define FA_NODE_FDW_H
 
+#include "access/xact.h"
+
 /*
  * Runs a statement without a result on the session that postgres_fdw has at
  * the node for the current user, opening session and remote transaction as
@@ -21,17 +23,20 @@
  */
 extern void fa_fdw_exec(int node, const char *sql);
 
-/*
- * Makes postgres_fdw close its session, in which no transaction is open any
- * more although postgres_fdw believes so.  Otherwise it refuses to let the
- * local transaction be prepared.  At the top level of a transaction.
- *
- * As of 15 to 18: SAVEPOINT, which a subtransaction needs, fails there; the
- * session then counts as unusable, and the next use closes it.
- */
-extern void fa_fdw_break(int node);
-
 /* Name of the foreign table, without schema, by which it finds the session. */
 extern char *fa_fdw_session_table(int node);
+
+/* in fdw_callback.c */
+
+/* RegisterXactCallback(callback, NULL), remembering where that is. */
+extern void fa_fdw_register_before(XactCallback callback);
+
+/*
+ * Has postgres_fdw commit its remote transactions now, as it would before a
+ * local commit; those that were prepared it finds ended.  Afterwards it does
+ * not object to the local transaction being prepared.  False when its callback
+ * is not to be found.
+ */
+extern bool fa_fdw_end_sessions(void);
 
 #endif							/* FA_NODE_FDW_H */

@@ -230,7 +230,7 @@ cluster_note(Oid server, Oid user, FaUse use)
 	if (!fa_shmem_available())
 		return;
 	if (!registered)
-		RegisterXactCallback(cluster_early_callback, NULL);
+		fa_fdw_register_before(cluster_early_callback);
 	registered = true;
 	part = cluster_fdw_part(server, user);
 	if (part)
@@ -397,8 +397,6 @@ cluster_refuse_prepare(void)
 void
 fa_xact_forward_prepare(const char *gid)
 {
-	Oid			user;
-	int			sec_context;
 	ListCell   *lc;
 
 	if (parts == NIL)
@@ -408,27 +406,24 @@ fa_xact_forward_prepare(const char *gid)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot PREPARE a transaction in a savepoint that has used other nodes")));
 	forward_gid = MemoryContextStrdup(cluster_memory(), gid);
-	GetUserIdAndSecContext(&user, &sec_context);
 	foreach(lc, parts)
 	{
 		RemotePart *part = lfirst(lc);
 
 		if (!part->fdw)
 			cluster_refuse_prepare();
-		SetUserIdAndSecContext(part->user,
-							   sec_context | SECURITY_LOCAL_USERID_CHANGE);
 		if (part->use < FA_USE_LOCK)
-			fa_fdw_exec(part->node, "COMMIT");
-		else
-		{
-			part->conn = fa_finish_conn(part->node, part->user);
-			cluster_prepare_part(part);
-			fa_forward_note(gid, part->node);
-			fa_xact_count(FA_XACT_FORWARDED);
-		}
-		fa_fdw_break(part->node);
-		SetUserIdAndSecContext(user, sec_context);
+			continue;
+		part->conn = fa_finish_conn(part->node, part->user);
+		cluster_prepare_part(part);
+		fa_forward_note(gid, part->node);
+		fa_xact_count(FA_XACT_FORWARDED);
 	}
+	if (!fa_fdw_end_sessions())
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not prepare transaction due to a move of a fragment"),
+				 errhint("The transaction might succeed if retried.")));
 }
 
 static void

@@ -12,7 +12,6 @@
 #include "postgres.h"
 
 #include "access/table.h"
-#include "access/xact.h"
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "foreign/fdwapi.h"
@@ -20,9 +19,7 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/value.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 
 #include "core/fa_compat.h"
 #include "core/settings.h"
@@ -240,47 +237,4 @@ fa_fdw_exec(int node, const char *sql)
 	table_close(rel, AccessShareLock);
 	MemoryContextSwitchTo(old);
 	FreeExecutorState(estate);
-}
-
-/* A use of the session that must fail. */
-static void
-fdw_exec_failing(int node)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool failed = false;
-
-	BeginInternalSubTransaction(NULL);
-	PG_TRY();
-	{
-		fa_fdw_exec(node, "COMMIT");
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		CurrentResourceOwner = owner;
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-			error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
-			ReThrowError(error);
-		FreeErrorData(error);
-		failed = true;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	if (!failed)
-		elog(ERROR, "session at node %d is in a transaction", node);
-}
-
-void
-fa_fdw_break(int node)
-{
-	fdw_exec_failing(node);		/* SAVEPOINT */
-	fdw_exec_failing(node);		/* closes it */
 }

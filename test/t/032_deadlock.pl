@@ -34,15 +34,14 @@ sub circle
 	my $sum = $c->sql(1, 'SELECT sum(n) FROM t');
 
 	$s[$_]->query_safe('BEGIN; ' . update($clients[$_][1])) for 0 .. $n - 1;
-	# \echo tells when the answer is complete
 	for my $i (0 .. $n - 1)
 	{
-		$s[$i]->{stdin} .= update($clients[ ($i + 1) % $n ][1]) . "\n"
-		  . 'SELECT \'over\' || coalesce(nullif(:\'LAST_ERROR_SQLSTATE\', \'00000\'), \'\') AS state \gset' . "\n";
+		$s[$i]->{stdin} .= update($clients[ ($i + 1) % $n ][1]) . "\n";
 		$s[$i]->{run}->pump_nb;
 	}
 	my (@victims, @messages);
-	for my $i (0 .. $n - 1)
+	# the last one fails, which lets the one before it go on
+	for my $i (reverse 0 .. $n - 1)
 	{
 		$s[$i]->query('COMMIT');
 		my $err = $s[$i]->{stderr};
@@ -52,10 +51,10 @@ sub circle
 		$s[$i]->quit;
 	}
 	is(scalar @victims, 1, "$name: one victim");
-	is($victims[0], $n - 1, "$name: the youngest") if $name !~ /local/;
+	is($victims[0], $n - 1, "$name: the youngest");
 	my $detail = 'Process \d+ of node \d waits on node \d for process \d+ of node \d';
 	my $lines = join '.*', ($detail) x $n;
-	like($messages[0] // '', qr/deadlock detected.*$lines/s, "$name: the others are named") if $name !~ /local/;
+	like($messages[0] // '', qr/deadlock detected.*$lines/s, "$name: the others are named");
 	is($c->sql(1, 'SELECT sum(n) FROM t'), $sum + 2 * ($n - 1), "$name: the others went through");
 	return;
 }
@@ -67,7 +66,6 @@ circle('two nodes, clients of one', [ 1, 1 ], [ 1, 2 ]);
 circle('two nodes, clients of a third', [ 3, 1 ], [ 3, 2 ]);
 circle('three nodes', [ 1, 1 ], [ 2, 2 ], [ 3, 3 ]);
 circle('three nodes, crosswise', [ 1, 2 ], [ 2, 3 ], [ 3, 1 ]);
-circle('local', [ 1, 1 ], [ 1, 1 ]) if 0;
 
 my $before = join ' ', map { $c->sql($_, 'SELECT deadlocks FROM fragaffinity.transaction_stats') } 1 .. 3;
 is(eval(join '+', split / /, $before), 6, 'counted');
