@@ -39,6 +39,18 @@ peer_is_part(const char *gid)
 	return strncmp(gid, FA_GID_PREFIX, strlen(FA_GID_PREFIX)) == 0;
 }
 
+/* A client's own must not be taken for one, and finished by a resolver. */
+static void
+peer_check_name(TransactionStmt *stmt)
+{
+	if (stmt->kind == TRANS_STMT_PREPARE && peer_is_part(stmt->gid))
+		ereport(ERROR,
+				(errcode(ERRCODE_RESERVED_NAME),
+				 errmsg("transaction identifier \"%s\" is reserved", stmt->gid),
+				 errdetail("The prefix \"%s\" is reserved for parts of transactions over several nodes.",
+						   FA_GID_PREFIX)));
+}
+
 /* True when the statement needs no more. */
 static bool
 peer_transaction(TransactionStmt *stmt, QueryCompletion *qc)
@@ -66,10 +78,16 @@ peer_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tree,
 			 ProcessUtilityContext context, ParamListInfo params,
 			 QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
 {
-	if (fa_origin != 0 && context == PROCESS_UTILITY_TOPLEVEL &&
-		IsA(pstmt->utilityStmt, TransactionStmt) &&
-		peer_transaction((TransactionStmt *) pstmt->utilityStmt, qc))
-		return;
+	if (context == PROCESS_UTILITY_TOPLEVEL &&
+		IsA(pstmt->utilityStmt, TransactionStmt))
+	{
+		TransactionStmt *stmt = (TransactionStmt *) pstmt->utilityStmt;
+
+		if (fa_origin == 0)
+			peer_check_name(stmt);
+		else if (peer_transaction(stmt, qc))
+			return;
+	}
 	if (prev_process_utility)
 		prev_process_utility(pstmt, query_string, read_only_tree, context,
 							 params, env, dest, qc);

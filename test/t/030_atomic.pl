@@ -112,6 +112,8 @@ is($c->sql(1, 'SELECT count(*) FROM pg_prepared_xacts'), '0', 'nothing is left o
 $c->sql(1, "BEGIN; UPDATE t SET n = n WHERE id = $id[1]; PREPARE TRANSACTION 'y'");
 $c->sql(1, "ROLLBACK PREPARED 'y'");
 pass('a local one is not');
+($code) = $c->fails(1, "BEGIN; UPDATE t SET n = n WHERE id = $id[1]; PREPARE TRANSACTION 'fragaffinity:x:2:5:1'");
+is($code, '42939', 'but a name that looks like a part of ours is');
 
 # A peer that cannot prepare: nothing happens anywhere.
 $c->sql(3, 'ALTER SYSTEM SET max_prepared_transactions = 0');

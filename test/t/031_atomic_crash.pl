@@ -73,7 +73,7 @@ for my $round (1 .. $ENV{FA_ROUNDS} // 1)
 
 # A dead origin: parts wait, are shown, and only an administrator's word ends
 # them before it is back.
-sub transfer { return "BEGIN; UPDATE t SET n = n - 7 WHERE id = $id[1]; UPDATE t SET n = n + 7 WHERE id = $id[3]; COMMIT"; }
+sub transfer { return "BEGIN; UPDATE t SET n = n - 7 WHERE id = $id[1]; UPDATE t SET n = n + 7 WHERE id = $id[3]; COMMIT;"; }
 
 sub leave_in_doubt
 {
