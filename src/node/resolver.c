@@ -9,8 +9,8 @@
  *	2. skip those whose local transaction still runs
  *	3. with a snapshot taken after 2: decision row there, COMMIT PREPARED;
  *	   not there, ROLLBACK PREPARED
- *	4. a decision that was there before 1, and whose nodes have all answered,
- *	   is deleted
+ *	4. a decision that was there before 1 is deleted when all nodes have
+ *	   answered
  *
  * The order of 1, 2 and 3 matters: a part seen in 1 whose transaction is
  * over in 2 has its final decision in 3.
@@ -146,8 +146,9 @@ resolver_finish_node(FaNode *node, const char *prefix)
 
 /*
  * Forgets decisions of gids, which were there before the peers were asked:
- * their parts are finished on every node that answered.  A node that has left
- * the cluster is not waited for.
+ * their parts are finished on every node that answered.  All must have, as a
+ * part may have been handed on to a node that the decision does not name.  A
+ * node that has left the cluster is not waited for.
  */
 static void
 resolver_forget_decisions(FaRows *gids, const char *asked)
@@ -162,9 +163,9 @@ resolver_forget_decisions(FaRows *gids, const char *asked)
 						 quote_literal_cstr(gids->value[i][0]));
 	(void) fa_spi_exec("DELETE FROM fragaffinity.decision WHERE gid IN (%s) "
 					   "AND NOT EXISTS (SELECT FROM fragaffinity.node n "
-					   "WHERE n.node = ANY (nodes) "
+					   "WHERE n.node <> %d "
 					   "AND n.node <> ALL ('{%s}'::integer[]))",
-					   list.data, asked);
+					   list.data, fa_node_self(), asked);
 }
 
 /* An unreachable peer is left for later: false, and the error is logged. */
