@@ -272,8 +272,9 @@ cluster_choose_parts(void)
 		if (!part->fdw || part->use >= FA_USE_LOCK)
 			held++;
 	}
-	if ((!own && (!fa_atomic_commit || written == 0 || held < 2)) ||
-		!fa_extension_exists())
+	/* after DROP EXTENSION CASCADE there is nowhere to decide */
+	if (!own && (!fa_atomic_commit || written == 0 || held < 2 ||
+				 !fa_extension_exists()))
 	{
 		parts = NIL;
 		return false;
