@@ -212,4 +212,7 @@ demo: deps
 bench-capture: tmp_install
 	test/bench/capture
 
-.PHONY: deps demo test test-run test-programs tmp_install bench-capture
+bench-commit: tmp_install
+	test/bench/commit
+
+.PHONY: deps demo test test-run test-programs tmp_install bench-capture bench-commit

@@ -215,8 +215,10 @@ fa_deadlock_step(void)
 {
 	MemoryContext caller = CurrentMemoryContext;
 
-	if (nasked > 0)
+	/* no answer is out any more if an error has kept it from being counted */
+	if (nasked > 0 && fa_pool_pending(0) > 0)
 		return;
+	nasked = 0;
 	if (fa_deadlock_longest_wait() == 0)
 	{
 		if (suspected)

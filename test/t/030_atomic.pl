@@ -88,6 +88,12 @@ is(values_of(), '104 101 111', 'and what it wrote');
 is(asked('BEGIN; ' . add(2) . 'SAVEPOINT a; ' . add(3) . 'ROLLBACK TO a; ' . add(1) . 'COMMIT'),
 	'prepare 2, commit 2', 'a savepoint rolled back');
 is(values_of(), '105 102 111', 'and what is left');
+is(asked("DO \$\$ BEGIN
+	FOR i IN 1 .. 3 LOOP
+		UPDATE t SET n = n WHERE id = $id[2];
+		UPDATE t SET n = n WHERE id = $id[3];
+		COMMIT;
+	END LOOP; END \$\$"), 'prepare 6, commit 6', 'transactions within a DO block');
 is(asked("BEGIN; DECLARE k CURSOR FOR SELECT * FROM t ORDER BY id; FETCH 3 FROM k; " . add(2, 3) . 'COMMIT'),
 	'prepare 2, commit 2', 'with a cursor open');
 is(asked('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT sum(n) FROM t; ' . add(2, 3) . 'COMMIT'),
