@@ -425,7 +425,9 @@ CREATE VIEW fragaffinity.in_doubt AS
 SELECT p.gid, o.name::text AS origin, ARRAY[n.name::text] AS nodes,
 	   'prepared'::text AS state, p.prepared AS since,
 	   pg_catalog.clock_timestamp() - p.prepared AS age,
-	   p.owner::text AS role, fragaffinity.decision(p.gid) AS outcome
+	   p.owner::text AS role,
+	   CASE WHEN p.prepared > pg_catalog.clock_timestamp() - '1 s'::pg_catalog.interval
+			THEN 'undecided' ELSE fragaffinity.decision(p.gid) END AS outcome
   FROM pg_catalog.pg_prepared_xacts p
   JOIN fragaffinity.local_node l ON true
   JOIN fragaffinity.node n ON n.node = l.node

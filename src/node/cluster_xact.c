@@ -24,13 +24,18 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
-#include "catalog/pg_authid.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_type.h"
 #include "foreign/fdwapi.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -80,10 +85,7 @@ static void cluster_early_callback(XactEvent event, void *arg);
 char *
 fa_xact_gid_prefix(void)
 {
-	return psprintf(FA_GID_PREFIX "%s:%d:",
-					fa_spi_value("SELECT left(cluster::text, 8) "
-								 "FROM fragaffinity.local_node"),
-					fa_node_self());
+	return psprintf(FA_GID_PREFIX "%s:", fa_node_cluster_prefix());
 }
 
 static MemoryContext
@@ -289,33 +291,30 @@ cluster_choose_parts(void)
 	return true;
 }
 
-/* Nodes of the parts, as an SQL array's text. */
-static char *
-cluster_nodes_array(void)
-{
-	StringInfoData buf;
-	ListCell   *lc;
-
-	initStringInfo(&buf);
-	foreach(lc, parts)
-	{
-		RemotePart *part = lfirst(lc);
-
-		appendStringInfo(&buf, "%s%d", buf.len ? "," : "", part->node);
-	}
-	return buf.data;
-}
-
+/* Not SPI: whoever commits need not have rights on our catalog. */
 static void
 cluster_write_decision(void)
 {
 	char	   *gid = psprintf("%s" UINT64_FORMAT, fa_xact_gid_prefix(),
 							   U64FromFullTransactionId(GetTopFullTransactionId()));
+	Relation	rel = table_open(fa_catalog_relid("decision"), RowExclusiveLock);
+	Datum	   *nodes = palloc(sizeof(Datum) * list_length(parts));
+	int			n = 0;
+	Datum		values[3];
+	bool		nulls[3] = {false};
+	ListCell   *lc;
 
+	foreach(lc, parts)
+		nodes[n++] = Int32GetDatum(((RemotePart *) lfirst(lc))->node);
+	values[0] = CStringGetTextDatum(gid);
+	values[1] = PointerGetDatum(construct_array(nodes, n, INT4OID,
+												sizeof(int32), true,
+												TYPALIGN_INT));
+	values[2] = TimestampTzGetDatum(GetCurrentTimestamp());
+	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values,
+											nulls));
+	table_close(rel, NoLock);
 	cluster_gid = MemoryContextStrdup(cluster_memory(), gid);
-	(void) fa_spi_exec("INSERT INTO fragaffinity.decision (gid, nodes) "
-					   "VALUES (%s, '{%s}')",
-					   quote_literal_cstr(gid), cluster_nodes_array());
 	/* parts may be committed as soon as we are: so we must stay committed */
 	ForceSyncCommit();
 }
@@ -431,19 +430,12 @@ static void
 cluster_prepare(void)
 {
 	ListCell   *lc;
-	Oid			user;
-	int			sec_context;
 
 	if (prepared)
 		return;
 	prepared = true;
 	if (!cluster_choose_parts())
 		return;
-
-	/* Whoever commits: he need not have rights on our catalog. */
-	GetUserIdAndSecContext(&user, &sec_context);
-	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
-						   sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	cluster_write_decision();
 	/* first, so that a peer without a free connection costs nothing */
@@ -454,11 +446,7 @@ cluster_prepare(void)
 		if (part->fdw)
 			part->conn = fa_finish_conn(part->node, part->user);
 	}
-	PopActiveSnapshot();
-	SetUserIdAndSecContext(user, sec_context);
-
 	cluster_stop_point("commit_begun", "cluster_begun");
-	PushActiveSnapshot(GetTransactionSnapshot());
 	foreach(lc, parts)
 	{
 		cluster_prepare_part(lfirst(lc));

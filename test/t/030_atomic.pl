@@ -135,23 +135,69 @@ $c->sql(3, 'ALTER SYSTEM RESET max_prepared_transactions');
 $c->restart(3);
 $c->poll(1, q{SELECT state FROM fragaffinity.nodes WHERE name = 'n3'}, 'active');
 
-# A node that has not heard of a move: the old owner hands the part on.
-my $f = $c->fragment('t', 1);
-my $client = $c->node(1)->background_psql('postgres', on_error_stop => 1);
-$client->query_safe('BEGIN; ' . add(2));
-$c->fails(2, 'SELECT 1/0');
+# Row locks on a node that was only read are kept until the others can be seen.
+$c->hold(1, 'commit_before_decision');
+my $locker = $c->node(1)->background_psql('postgres', on_error_stop => 0);
+$locker->{stdin} .= "BEGIN; SELECT n FROM t WHERE id = $id[2] FOR UPDATE; " . add(3) . "COMMIT;\n";
+$locker->{run}->pump_nb;
+ok($c->wait_held(1, 'commit_before_decision'), 'a commit stands before its decision');
+($code) = $c->fails(2, "SELECT n FROM t_b1 WHERE id = $id[2] FOR UPDATE NOWAIT");
+is($code, '55P03', 'its row lock is kept');
+$c->release(1);
+$locker->query('SELECT 1');
+is($c->sql(2, "SELECT count(*) FROM (SELECT n FROM t_b1 WHERE id = $id[2] FOR UPDATE NOWAIT) x"), '1',
+	'and free when the client has its answer');
+$locker->quit;
+
+# A node that has not heard of a move: the old owner has what it holds itself
+# prepared together with what it has handed on.
+$c->sql(1, "
+	CREATE TABLE u (id bigint PRIMARY KEY, n bigint NOT NULL);
+	INSERT INTO u SELECT i, 100 FROM generate_series(1, 60) i;
+	SELECT fragaffinity.distribute_table('u', 'id', fragments => 6)");
+my ($here, $moves, $stays) = map { $c->sql(1, "SELECT min(id) FROM u_b$_") } 0, 1, 4;
+my $f = $c->fragment('u', 1);
+sub set_to { my ($n, @ids) = @_; return join ' ', map { "UPDATE u SET n = $n WHERE id = $_;" } @ids; }
+sub seen { my ($i) = @_; return $c->sql($i, "SELECT string_agg(n::text, ' ') FROM u WHERE id IN ($here, $moves, $stays)"); }
+
+my $client = $c->node(1)->background_psql('postgres', on_error_stop => 0);
+my $tries = 0;
+my $stale = '';
+while ($stale ne 'n2' && $tries++ < 10)
+{
+	$c->move($f, 'n2') if $c->owner($f) ne 'n2';
+	$c->poll(1, "SELECT owner FROM fragaffinity.fragments WHERE fragment = $f", 'n2');
+	$client->query_safe("BEGIN; SELECT n FROM u WHERE id = $here");
+	$c->hold(3, 'move_decided');
+	$c->sql(3, "SELECT fragaffinity.move_fragment($f, 'n3', wait => false)");
+	$c->wait_held(3, 'move_decided', qr/\] LOG: /);
+	$client->query_safe(set_to(500, $moves));
+	$stale = $c->owner($f, 1);
+	last if $stale eq 'n2';
+	$client->query_safe('ROLLBACK');
+	$c->release(3);
+}
+is($stale, 'n2', 'a row is written by way of the old owner');
+$client->query_safe(set_to(500, $stays, $here));
+is(seen(3), '100 100 100', 'not committed yet');
 $client->query_safe('COMMIT');
-$c->hold(3, 'move_decided');
-$client->query_safe("BEGIN; SELECT n FROM t WHERE id = $id[1]");
-$c->sql(3, "SELECT fragaffinity.move_fragment($f, 'n3', wait => false)");
-$c->wait_held(3, 'move_decided', qr/\] LOG: /);
-$client->query_safe('UPDATE t SET n = 500 WHERE id = ' . $id[2] . '; ' . "UPDATE t SET n = 500 WHERE id = $id[1]");
-my $stale = $c->owner($f, 1);
-$client->query_safe('COMMIT');
-is($client->query_safe("SELECT n FROM t WHERE id = $id[2]"), '500', "written by way of the old owner ($stale), read after the commit");
-is($c->sql(3, "SELECT n FROM t WHERE id = $id[2]"), '500', 'and by the new owner');
-is($c->sql(3, "SELECT n FROM t WHERE id = $id[1]"), '500', 'with the other part');
+is(seen($_), '500 500 500', "committed, seen on node $_ at once") for 1 .. 3;
+is($c->sql(2, 'SELECT parts_forwarded FROM fragaffinity.transaction_stats'), '1', 'the old owner handed on a part');
+$client->query_safe('BEGIN; ' . set_to(700, $moves, $stays, $here));
+$client->query('ROLLBACK');
+is(seen(2), '500 500 500', 'rolled back');
+
+# The same, and the origin dies before it decides.
+$client->query_safe('SET application_name = victim');
+$c->hold(1, 'commit_before_decision');
+$client->{stdin} .= 'BEGIN; ' . set_to(900, $moves, $stays, $here) . "COMMIT;\n";
+$client->{run}->pump_nb;
+ok($c->wait_held(1, 'commit_before_decision'), 'the origin is about to decide');
+$c->kill9(1);
+$c->release(1);
+$c->restart(1);
+eval { $client->{run}->kill_kill };
 $c->release(3);
-$client->quit;
 $c->check_consistent('nothing is left over');
+is(seen($_), '500 500 500', "nothing of it is seen on node $_") for 1 .. 3;
 done_testing();

@@ -90,7 +90,7 @@ sub leave_in_doubt
 $c->sql(1, 'SELECT 1');
 my $client = leave_in_doubt('commit_decided');
 my $gid = $c->sql(3, 'SELECT gid FROM fragaffinity.in_doubt');
-is($c->sql(3, 'SELECT origin, state, outcome FROM fragaffinity.in_doubt'), 'n1|prepared|commit',
+ok($c->poll(3, 'SELECT origin, state, outcome FROM fragaffinity.in_doubt', 'n1|prepared|commit'),
 	'the part is shown with its outcome');
 $c->kill9(1);
 $c->poll(3, q{SELECT state FROM fragaffinity.nodes WHERE name = 'n1'}, 'down');
