@@ -22,12 +22,22 @@ OBJS = \
 	src/core/spi.o \
 	src/core/stop_point.o \
 	src/node/cluster_xact.o \
+	src/node/deadlock.o \
+	src/node/deadlock_cancel.o \
+	src/node/fdw.o \
+	src/node/fdw_callback.o \
+	src/node/finish.o \
+	src/node/forward.o \
 	src/node/health.o \
+	src/node/in_doubt.o \
 	src/node/node.o \
 	src/node/peer.o \
 	src/node/peer_pool.o \
+	src/node/peer_session.o \
 	src/node/remote.o \
 	src/node/resolver.o \
+	src/node/wait_graph.o \
+	src/node/xact_stats.o \
 	src/catalog/bucket_of.o \
 	src/catalog/configure.o \
 	src/catalog/copy_rows.o \
@@ -177,6 +187,8 @@ deps:
 test/proxy test/load: %: %.c
 	$(CC) -O2 -g -Wall -Wmissing-prototypes -pthread $(FA_CFLAGS) -I$(shell $(PG_CONFIG) --includedir) -o $@ $< -lpq -lm
 
+test/load: test/load_io.h
+
 TEST_PROGRAMS = $(basename $(wildcard test/*.c))
 test-programs: $(TEST_PROGRAMS)
 
@@ -201,4 +213,7 @@ demo: deps
 bench-capture: tmp_install
 	test/bench/capture
 
-.PHONY: deps demo test test-run test-programs tmp_install bench-capture
+bench-commit: tmp_install
+	test/bench/commit
+
+.PHONY: deps demo test test-run test-programs tmp_install bench-capture bench-commit

@@ -288,6 +288,16 @@ CREATE FUNCTION fragaffinity.node_health(
 	OUT last_seen timestamptz)
 AS 'MODULE_PATHNAME', 'fa_sql_node_health' LANGUAGE C STRICT VOLATILE;
 
+-- postgres_fdw with notes taken of which peers a transaction has used.
+CREATE FUNCTION fragaffinity.fdw_handler() RETURNS fdw_handler
+AS 'MODULE_PATHNAME', 'fa_sql_fdw_handler' LANGUAGE C STRICT;
+CREATE FUNCTION fragaffinity.fdw_validator(text[], oid) RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_fdw_validator' LANGUAGE C STRICT;
+REVOKE ALL ON FUNCTION fragaffinity.fdw_handler() FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.fdw_validator(text[], oid) FROM PUBLIC;
+CREATE FOREIGN DATA WRAPPER fragaffinity
+	HANDLER fragaffinity.fdw_handler VALIDATOR fragaffinity.fdw_validator;
+
 CREATE FUNCTION fragaffinity.add_node(
 	name name, host text, port integer DEFAULT 5432,
 	dbname name DEFAULT NULL, region text DEFAULT NULL,
@@ -361,6 +371,94 @@ SELECT d.name, t.rel, s.value, d.default_value, true, d.description
 
 GRANT USAGE ON SCHEMA fragaffinity TO pg_monitor;
 GRANT SELECT ON fragaffinity.nodes, fragaffinity.settings TO pg_monitor;
+
+-- ---------------------------------------------------------------------
+-- Transactions over several nodes
+-- ---------------------------------------------------------------------
+
+CREATE FUNCTION fragaffinity.local_decision(gid text) RETURNS text
+AS 'MODULE_PATHNAME', 'fa_sql_local_decision' LANGUAGE C STRICT VOLATILE;
+
+-- With its owner's rights: it asks another node.
+CREATE FUNCTION fragaffinity.decision(gid text) RETURNS text
+AS 'MODULE_PATHNAME', 'fa_sql_decision' LANGUAGE C STRICT VOLATILE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+CREATE FUNCTION fragaffinity.resolve_in_doubt(
+	gid text, action text, force boolean DEFAULT false) RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_resolve_in_doubt' LANGUAGE C VOLATILE;
+
+CREATE FUNCTION fragaffinity.transaction_counters(
+	OUT commits bigint, OUT aborts bigint, OUT parts_left bigint,
+	OUT parts_committed_later bigint, OUT parts_rolled_back_later bigint,
+	OUT parts_by_hand bigint, OUT parts_forwarded bigint, OUT deadlocks bigint)
+AS 'MODULE_PATHNAME', 'fa_sql_transaction_counters' LANGUAGE C STRICT VOLATILE;
+
+-- Sessions that wait for a lock, and since when.
+CREATE FUNCTION fragaffinity.lock_waiters(OUT pid integer, OUT wait_start timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'fa_sql_lock_waiters' LANGUAGE C STRICT VOLATILE;
+
+-- What the search for deadlocks asks of each node.  Sessions that postgres_fdw
+-- has opened say in their application_name for whom.
+CREATE FUNCTION fragaffinity.open_transactions(
+	OUT pid integer, OUT origin_node integer, OUT origin_pid integer,
+	OUT xact_start bigint, OUT wait_start bigint, OUT blockers integer[])
+RETURNS SETOF record
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT a.pid, coalesce(o[1]::integer, 0), coalesce(o[2]::integer, 0),
+		   (extract(epoch FROM a.xact_start) * 1000000)::bigint,
+		   coalesce((extract(epoch FROM w.wait_start) * 1000000)::bigint, 0),
+		   CASE WHEN w.pid IS NULL THEN '{}' ELSE pg_blocking_pids(a.pid) END
+	  FROM pg_stat_activity a
+	  LEFT JOIN fragaffinity.lock_waiters() w ON w.pid = a.pid
+	  LEFT JOIN LATERAL regexp_match(a.application_name,
+			'^fragaffinity:([0-9]{1,4}):([0-9]{1,9})$') o ON true
+	 WHERE a.datname = current_database() AND a.xact_start IS NOT NULL
+	   AND a.backend_type = 'client backend'
+$$;
+
+REVOKE ALL ON FUNCTION fragaffinity.local_decision(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.decision(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.resolve_in_doubt(text, text, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.transaction_counters() FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.lock_waiters() FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.open_transactions() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION fragaffinity.decision(text) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION fragaffinity.transaction_counters() TO pg_monitor;
+
+-- Parts on this node that wait for the node where their transaction began; and
+-- decisions made here that some node may not have heard of yet.
+CREATE VIEW fragaffinity.in_doubt AS
+SELECT p.gid, o.name::text AS origin, ARRAY[n.name::text] AS nodes,
+	   'prepared'::text AS state, p.prepared AS since,
+	   pg_catalog.clock_timestamp() - p.prepared AS age,
+	   p.owner::text AS role,
+	   CASE WHEN p.prepared > pg_catalog.clock_timestamp() - '1 s'::pg_catalog.interval
+			THEN 'undecided' ELSE fragaffinity.decision(p.gid) END AS outcome
+  FROM pg_catalog.pg_prepared_xacts p
+  JOIN fragaffinity.local_node l ON true
+  JOIN fragaffinity.node n ON n.node = l.node
+  LEFT JOIN fragaffinity.node o
+	ON o.node::text = pg_catalog.split_part(p.gid, ':', 3)
+ WHERE p.database = pg_catalog.current_database()
+   AND pg_catalog.starts_with(p.gid, 'fragaffinity:')
+UNION ALL
+SELECT d.gid, n.name::text,
+	   ARRAY(SELECT m.name::text FROM fragaffinity.node m
+			  WHERE m.node = ANY (d.nodes) ORDER BY m.node),
+	   'decided', d.decided, pg_catalog.clock_timestamp() - d.decided, NULL,
+	   'commit'
+  FROM fragaffinity.decision d
+  JOIN fragaffinity.local_node l ON true
+  JOIN fragaffinity.node n ON n.node = l.node
+ WHERE d.decided < pg_catalog.clock_timestamp() - '10 s'::pg_catalog.interval;
+
+CREATE VIEW fragaffinity.transaction_stats AS
+SELECT * FROM fragaffinity.transaction_counters();
+
+GRANT SELECT ON fragaffinity.in_doubt, fragaffinity.transaction_stats TO pg_monitor;
 
 -- ---------------------------------------------------------------------
 -- Workers

@@ -13,7 +13,9 @@
 #include "core/shmem.h"
 #include "migrate/move.h"
 #include "node/cluster_xact.h"
+#include "node/deadlock.h"
 #include "node/node.h"
+#include "node/xact_stats.h"
 #include "route/ddl_guard.h"
 #include "route/gate.h"
 #include "worker/worker.h"
@@ -34,6 +36,9 @@ _PG_init(void)
 	fa_guc_define();
 	fa_shmem_register(&fa_slots_part);
 	fa_shmem_register(&fa_health_part);
+	fa_shmem_register(&fa_forward_part);
+	fa_shmem_register(&fa_xact_stats_part);
+	fa_shmem_register(&fa_deadlock_part);
 	fa_shmem_register(&fa_map_part);
 	fa_shmem_register(&fa_mover_part);
 	fa_shmem_register(&fa_announce_part);
@@ -42,6 +47,8 @@ _PG_init(void)
 	fa_shmem_install_hooks();
 	fa_map_init();
 	fa_xact_init();
+	fa_peer_session_init();
+	fa_deadlock_init();
 	fa_guard_init();
 	fa_gate_init();
 	fa_snapshot_guard_init();

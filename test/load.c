@@ -13,9 +13,10 @@
  * at every moment.
  *
  * MODE: simple, prepared (insert, update, delete, select of one row each),
- * copy (COPY in, delete), block (several keys in one transaction), reader
- * (anchors: one, and all), rr (the same twice in a REPEATABLE READ
- * transaction: 40001 is allowed there).
+ * copy (COPY in, delete), block (several keys in one transaction), transfer
+ * (some of n from one anchor to another, and a key of its own, in one
+ * transaction: the sum of the anchors stays), reader (anchors: one, and all),
+ * rr (the same twice in a REPEATABLE READ transaction: 40001 is allowed there).
  *
  * A lost connection is opened again.  Runs until SIGTERM, then writes FILE:
  *
@@ -72,6 +73,7 @@ static int	pause_us = 1000;
 static Key	keys[MAX_KEYS];
 static PGconn *conn;
 static volatile sig_atomic_t stop;
+static bool unfinished;			/* said the last commit */
 static int	ops_fd;
 
 static long ops;
@@ -171,6 +173,15 @@ prepare_all(void)
 }
 
 /* Connects until it works or we are told to stop. */
+/* A commit that a node which is down will hear of later. */
+static void
+on_notice(void *arg, const char *message)
+{
+	(void) arg;
+	if (strstr(message, "could not finish transaction"))
+		unfinished = true;
+}
+
 static bool
 reconnect(void)
 {
@@ -181,6 +192,7 @@ reconnect(void)
 		conn = PQconnectdb(conninfo);
 		if (PQstatus(conn) == CONNECTION_OK)
 		{
+			PQsetNoticeProcessor(conn, on_notice, NULL);
 			prepare_all();
 			return true;
 		}
@@ -328,6 +340,8 @@ statement(int k, int64_t before, int64_t *after_p, bool prepared)
 static void
 settle(int k, int64_t after, Outcome outcome)
 {
+	if (outcome == DONE && unfinished)
+		outcome = UNKNOWN;
 	if (outcome == DONE)
 		keys[k].value = after;
 	else if (outcome == UNKNOWN && after != keys[k].value)
@@ -424,6 +438,57 @@ op_block(void)
 	PQclear(res);
 	for (int i = 0; i < n; i++)
 		settle(k[i], after[i], outcome);
+}
+
+/* Locks in the order of ids, so that transfers make no deadlock. */
+static bool
+transfer(int from, int to, int amount)
+{
+	char		sql[512];
+	int			first = from < to ? from : to;
+	int			second = from < to ? to : from;
+
+	if (rand() % 2)
+	{
+		snprintf(sql, sizeof(sql), "SELECT n FROM %s WHERE id = %d FOR UPDATE",
+				 table, first);
+		if (!simple(sql))
+			return false;
+	}
+	snprintf(sql, sizeof(sql), "UPDATE %s SET n = n + %d WHERE id = %d",
+			 table, first == to ? amount : -amount, first);
+	if (!simple(sql))
+		return false;
+	snprintf(sql, sizeof(sql), "UPDATE %s SET n = n + %d WHERE id = %d",
+			 table, second == to ? amount : -amount, second);
+	return simple(sql);
+}
+
+static void
+op_transfer(void)
+{
+	int			k = pick_key();
+	int			from = 1 + rand() % nanchors;
+	int			to = 1 + (from + rand() % (nanchors - 1)) % nanchors;
+	int64_t		after;
+	Outcome		outcome;
+	PGresult   *res;
+
+	if (k < 0 || !simple("BEGIN"))
+		return;
+	outcome = transfer(from, to, 1 + rand() % 100) ?
+		statement(k, keys[k].value, &after, false) : REFUSED;
+	if (outcome != DONE)
+	{
+		if (PQstatus(conn) == CONNECTION_OK)
+			simple("ROLLBACK");
+		return;
+	}
+	usleep(pause_us / 2);
+	res = PQexec(conn, rand() % 10 == 0 ? "ROLLBACK" : "COMMIT");
+	outcome = judge(res);
+	PQclear(res);
+	settle(k, after, outcome);
 }
 
 static void
@@ -532,93 +597,20 @@ op_rr(void)
 	simple("COMMIT");
 }
 
-static void
-report(void)
-{
-	FILE	   *f = fopen(out_path, "w");
-	long		seen = 0;
-	long		total = 0;
-	int			b;
-
-	if (!f)
-	{
-		fprintf(stderr, "load: %s: %s\n", out_path, strerror(errno));
-		exit(1);
-	}
-	for (b = 0; b < 200; b++)
-		total += histogram[b];
-	for (b = 0; b < 199 && (seen += histogram[b]) < total * 0.99; b++)
-		 /* find the bin */ ;
-	fprintf(f, "stat ops %ld\nstat errors %ld\nstat lost %ld\nstat retries %ld\n"
-			"stat max_ms %.1f\nstat p99_ms %.2f\n", ops, nerrors, lost, retries,
-			max_ms, exp((b - 59) / 10.0));
-	for (int i = 0; i < nkinds; i++)
-		fprintf(f, "error %s %ld %s\n", errors[i].state, errors[i].count,
-				errors[i].message);
-	for (int i = 0; i < nwrongs; i++)
-		fprintf(f, "wrong %s\n", wrongs[i]);
-	for (int k = 0; k < nkeys; k++)
-	{
-		if (keys[k].other != NONE)
-			fprintf(f, "key %lld %lld %lld\n", (long long) key_id(k),
-					(long long) keys[k].value, (long long) keys[k].other);
-		else if (keys[k].value != ABSENT)
-			fprintf(f, "key %lld %lld\n", (long long) key_id(k),
-					(long long) keys[k].value);
-	}
-	fclose(f);
-}
-
-static void
-parse(int argc, char **argv)
-{
-	for (int i = 1; i < argc; i++)
-	{
-		const char *a = argv[i];
-		const char *v = i + 1 < argc ? argv[i + 1] : "";
-
-		if (strncmp(a, "--", 2) != 0)
-		{
-			conninfo = a;
-			continue;
-		}
-		i++;
-		if (strcmp(a, "--out") == 0)
-			out_path = v;
-		else if (strcmp(a, "--mode") == 0)
-			mode = v;
-		else if (strcmp(a, "--table") == 0)
-			table = v;
-		else if (strcmp(a, "--writer") == 0)
-			writer = atoll(v);
-		else if (strcmp(a, "--keys") == 0)
-			nkeys = atoi(v);
-		else if (strcmp(a, "--anchors") == 0)
-			nanchors = atoi(v);
-		else if (strcmp(a, "--pause") == 0)
-			pause_us = atoi(v);
-		else if (strcmp(a, "--seed") == 0)
-			srand(atoi(v));
-		else
-			conninfo = out_path = NULL;
-	}
-	if (!conninfo || !out_path || nkeys < 1 || nkeys > MAX_KEYS)
-	{
-		fprintf(stderr, "usage: load --out FILE [--mode MODE] [--table NAME] [--writer N]\n"
-				"            [--keys N] [--anchors N] [--pause US] [--seed N] CONNINFO\n");
-		exit(2);
-	}
-}
+#include "load_io.h"
 
 static void
 operate(void)
 {
+	unfinished = false;
 	if (strcmp(mode, "prepared") == 0)
 		op_single(true);
 	else if (strcmp(mode, "copy") == 0)
 		op_copy();
 	else if (strcmp(mode, "block") == 0)
 		op_block();
+	else if (strcmp(mode, "transfer") == 0)
+		op_transfer();
 	else if (strcmp(mode, "reader") == 0)
 		look_at_anchors();
 	else if (strcmp(mode, "rr") == 0)

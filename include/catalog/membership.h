@@ -11,6 +11,8 @@
 extern void fa_link_create(const FaNode *node);
 extern void fa_link_alter(const FaNode *node);
 extern void fa_link_drop(int node);
+/* Before the extension goes: leaves the server to plain postgres_fdw. */
+extern void fa_link_release(int node);
 
 /*
  * Gives every login role that lacks one a mapping for every peer; returns how

@@ -136,6 +136,29 @@ fa_lock_held_by_me(const LOCKTAG *tag)
 #define fa_owns_database(db, role) pg_database_ownercheck(db, role)
 #endif
 
+/*
+ * Whose user mapping a foreign scan or modification goes by.  16 moved it out
+ * of the range table, and tells a foreign join's own relations from outer
+ * joins'.
+ */
+#if PG_VERSION_NUM >= 160000
+#define fa_foreign_scan_relids(scan) ((scan)->fs_base_relids)
+#define fa_foreign_scan_check_as(scan, rte) ((scan)->checkAsUser)
+#define fa_result_rel_check_as(rri, estate) \
+	ExecGetResultRelCheckAsUser(rri, estate)
+#else
+#define fa_foreign_scan_relids(scan) ((scan)->fs_relids)
+#define fa_foreign_scan_check_as(scan, rte) ((rte)->checkAsUser)
+static inline Oid
+fa_result_rel_check_as(ResultRelInfo *rri, EState *estate)
+{
+	/* a leaf that rows are routed to has no entry of its own */
+	if (rri->ri_RangeTableIndex == 0)
+		rri = rri->ri_RootResultRelInfo;
+	return exec_rt_fetch(rri->ri_RangeTableIndex, estate)->checkAsUser;
+}
+#endif
+
 /* 17 lets partitions have the identity columns of their table. */
 #if PG_VERSION_NUM >= 170000
 #define FA_PARTITIONS_HAVE_IDENTITY true

@@ -10,6 +10,7 @@
 #define FA_CORE_SETTINGS_H
 
 /* in guc.c */
+extern bool fa_atomic_commit;	/* commit on all nodes or on none */
 extern bool fa_capture;			/* count this session's accesses */
 extern bool fa_routing;			/* planner hook on */
 extern bool fa_maintenance;		/* our own DDL; superuser only */

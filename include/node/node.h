@@ -27,12 +27,15 @@ typedef struct FaNode
 /* Who this database is; 0 while it belongs to no cluster. */
 extern int	fa_node_self(void);
 extern int	fa_node_coordinator(void);
+/* Cluster (shortened) and node, "1b4e28ba:2": unlike any other node's. */
+extern char *fa_node_cluster_prefix(void);
 extern List *fa_node_list(void);	/* of FaNode, by id */
 extern FaNode *fa_node_find(int id);	/* or NULL */
 /* Raises UNDEFINED_OBJECT with the known names as hint. */
 extern FaNode *fa_node_by_name(const char *name);
 
 /* Name of the foreign server that leads to a node. */
+#define FA_SERVER_NAME "fragaffinity_%d"
 extern char *fa_node_server_name(int id);
 
 /*

@@ -38,8 +38,20 @@ extern void fa_remote_close(FaConn *conn);
  * FA_MAX_KEYWORDS; for callers that connect by themselves.
  */
 #define FA_MAX_KEYWORDS 64
-extern int	fa_remote_keywords(int node, bool replication,
+
+typedef enum FaSessionKind
+{
+	FA_SESSION_MAINTENANCE,		/* our own work; the user is a superuser */
+	FA_SESSION_REPLICATION,
+	FA_SESSION_FINISH			/* COMMIT PREPARED, as any user */
+} FaSessionKind;
+
+extern int	fa_remote_keywords(int node, FaSessionKind kind,
 							   const char **keywords, const char **values);
+/* Opens it; name is for messages.  As fa_remote_connect otherwise. */
+extern FaConn *fa_remote_connect_keywords(int node, const char *name,
+										  const char **keywords,
+										  const char **values, int timeout_ms);
 
 /*
  * Runs one statement.  A remote error is raised here with its own SQLSTATE,
@@ -63,6 +75,14 @@ extern void fa_remote_receive(FaConn *conn, int timeout_ms);
  */
 extern bool fa_remote_try(FaConn *conn, int timeout_ms, char **error_p,
 						  const char *fmt,...) pg_attribute_printf(4, 5);
+
+/*
+ * Its two halves, so that several peers can be asked at once; *sqlstate_p
+ * (or NULL) is set on failure, CONNECTION_FAILURE when there was no answer.
+ */
+extern bool fa_remote_try_send(FaConn *conn, const char *sql);
+extern bool fa_remote_try_receive(FaConn *conn, int timeout_ms, char **error_p,
+								  int *sqlstate_p);
 
 /* Waits for the next result, NULL at the end; raises on a lost connection. */
 extern PGresult *fa_remote_get_result(FaConn *conn, int timeout_ms);

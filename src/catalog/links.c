@@ -8,13 +8,24 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_foreign_data_wrapper.h"
+#include "catalog/pg_foreign_server.h"
 #include "fmgr.h"
+#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "catalog/membership.h"
 #include "core/shmem.h"
 #include "core/spi.h"
+#include "node/fdw.h"
 #include "node/remote.h"
 
 /*
@@ -45,12 +56,16 @@ fa_link_create(const FaNode *node)
 {
 	char	   *server = fa_node_server_name(node->id);
 
-	(void) fa_spi_exec("CREATE SERVER %s FOREIGN DATA WRAPPER postgres_fdw "
+	(void) fa_spi_exec("CREATE SERVER %s FOREIGN DATA WRAPPER fragaffinity "
 					   "OPTIONS (host %s, port '%d', dbname %s, "
 					   "options '" SESSION_OPTIONS "', "
+					   "application_name 'fragaffinity:%d:%%p', "
 					   FDW_OPTIONS ", " LINK_OPTIONS ")",
 					   server, quote_literal_cstr(node->host), node->port,
-					   quote_literal_cstr(node->dbname), fa_node_self());
+					   quote_literal_cstr(node->dbname), fa_node_self(),
+					   fa_node_self());
+	(void) fa_spi_exec("CREATE FOREIGN TABLE fragaffinity.%s () SERVER %s",
+					   fa_fdw_session_table(node->id), server);
 	(void) fa_link_sync_mappings();
 }
 
@@ -69,6 +84,35 @@ fa_link_drop(int node)
 {
 	(void) fa_spi_exec("DROP SERVER IF EXISTS %s CASCADE",
 					   fa_node_server_name(node));
+}
+
+void
+fa_link_release(int node)
+{
+	ForeignServer *server = GetForeignServerByName(fa_node_server_name(node),
+												   false);
+	Oid			wrapper = get_foreign_data_wrapper_oid("postgres_fdw", false);
+	Relation	rel;
+	HeapTuple	tuple;
+
+	(void) fa_spi_exec("DROP FOREIGN TABLE IF EXISTS fragaffinity.%s",
+					   fa_fdw_session_table(node));
+	rel = table_open(ForeignServerRelationId, RowExclusiveLock);
+	tuple = SearchSysCacheCopy1(FOREIGNSERVEROID,
+								ObjectIdGetDatum(server->serverid));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "foreign server %u is gone", server->serverid);
+	((Form_pg_foreign_server) GETSTRUCT(tuple))->srvfdw = wrapper;
+	CatalogTupleUpdate(rel, &tuple->t_self, tuple);
+	if (server->fdwid != wrapper &&
+		changeDependencyFor(ForeignServerRelationId, server->serverid,
+							ForeignDataWrapperRelationId, server->fdwid,
+							wrapper) != 1)
+		elog(ERROR, "dependency of foreign server %u on its wrapper is missing",
+			 server->serverid);
+	heap_freetuple(tuple);
+	table_close(rel, RowExclusiveLock);
+	CommandCounterIncrement();
 }
 
 int

@@ -12,6 +12,7 @@
 
 #include "core/settings.h"
 
+bool		fa_atomic_commit = true;
 bool		fa_capture = true;
 bool		fa_routing = true;
 bool		fa_maintenance = false;
@@ -24,6 +25,10 @@ char	   *fa_stop_point_name = NULL;
 static void
 guc_define_bool(void)
 {
+	DefineCustomBoolVariable("fragaffinity.atomic_commit",
+							 "Commits what a transaction wrote on several nodes on all of them or on none.",
+							 NULL, &fa_atomic_commit, true,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("fragaffinity.capture",
 							 "Counts this session's accesses to fragments.",
 							 NULL, &fa_capture, true,

@@ -2,10 +2,21 @@
  * cluster_xact.c
  *	  One transaction over several nodes; the steps are in cluster_xact.h.
  *
+ * Parts are of two kinds: transactions on connections of our own, for what the
+ * extension itself does, and those that postgres_fdw has opened for a client's
+ * statements.  The latter are prepared through postgres_fdw (fdw.c): its own
+ * COMMIT afterwards finds nothing to do.  That needs a transaction callback
+ * before its own, and callbacks run newest first, so one of ours is registered
+ * once postgres_fdw has registered its (the early one).  The late one was
+ * registered at the start of the process, and so runs after postgres_fdw's: it
+ * is enough for parts of the first kind, and at an abort it comes when
+ * postgres_fdw has ended what its sessions were doing.
+ *
  * The decision row is written by the local transaction itself, so the local
  * commit record is the decision.  A remote part is named
- * fragaffinity:<cluster>:<origin>:<xid>:<node>, by which the resolver finds its
- * decision row, whose gid is the name without the last field.
+ * fragaffinity:<cluster>:<origin>:<xid>:<node>, followed by the user's OID for
+ * a session of postgres_fdw.  By that the resolver finds its decision row,
+ * whose gid is the name up to the xid.
  *
  * When the server dies between PREPARE and the local commit, the remote part
  * keeps its locks until the server is back and the resolver has rolled it
@@ -13,40 +24,68 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
-#include "catalog/pg_authid.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_type.h"
+#include "foreign/fdwapi.h"
+#include "foreign/foreign.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "core/format.h"
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "core/spi.h"
 #include "node/cluster_xact.h"
+#include "node/fdw.h"
 #include "node/node.h"
+#include "node/xact_stats.h"
 
 #define FINISH_TIMEOUT_MS 5000
 
+typedef enum PartState
+{
+	PART_OPEN,
+	PART_PREPARING,				/* asked to; may be prepared */
+	PART_PREPARED
+} PartState;
+
 typedef struct RemotePart
 {
-	FaConn	   *conn;
+	int			node;
+	FaConn	   *conn;			/* by which it is finished */
+	PartState	state;
+	char	   *gid;			/* from PART_PREPARING on, a literal */
+	bool		sent;			/* asked to finish */
 	bool		enlisted;		/* the caller's connection */
-	bool		prepared;
+
+	/* of a session of postgres_fdw */
+	bool		fdw;
+	Oid			server;
+	Oid			mapping;
+	Oid			user;
+	FaUse		use;
 } RemotePart;
 
 static List *parts = NIL;		/* of RemotePart, in cluster_context */
-static MemoryContext cluster_context = NULL;
+static MemoryContext cluster_context = NULL;	/* reset at transaction end */
 static char *cluster_gid = NULL;
+static bool prepared = false;	/* the early callback has done its work */
+static char *forward_gid = NULL;	/* a peer decides: the name that it gave */
+
+static void cluster_early_callback(XactEvent event, void *arg);
 
 char *
 fa_xact_gid_prefix(void)
 {
-	return psprintf("fragaffinity:%s:%d:",
-					fa_spi_value("SELECT left(cluster::text, 8) "
-								 "FROM fragaffinity.local_node"),
-					fa_node_self());
+	return psprintf(FA_GID_PREFIX "%s:", fa_node_cluster_prefix());
 }
 
 static MemoryContext
@@ -59,16 +98,25 @@ cluster_memory(void)
 	return cluster_context;
 }
 
-static void
-cluster_add_part(FaConn *conn, bool enlisted)
+static RemotePart *
+cluster_add_part(int node)
 {
 	MemoryContext old = MemoryContextSwitchTo(cluster_memory());
 	RemotePart *part = palloc0(sizeof(RemotePart));
 
-	part->conn = conn;
-	part->enlisted = enlisted;
+	part->node = node;
 	parts = lappend(parts, part);
 	MemoryContextSwitchTo(old);
+	return part;
+}
+
+static void
+cluster_add_conn(FaConn *conn, bool enlisted)
+{
+	RemotePart *part = cluster_add_part(conn->node);
+
+	part->conn = conn;
+	part->enlisted = enlisted;
 }
 
 static void
@@ -85,7 +133,7 @@ void
 fa_xact_enlist(FaConn *conn)
 {
 	cluster_check_allowed();
-	cluster_add_part(conn, true);
+	cluster_add_conn(conn, true);
 }
 
 FaConn *
@@ -99,7 +147,7 @@ fa_xact_conn(int node)
 	{
 		RemotePart *part = lfirst(lc);
 
-		if (part->conn->node == node)
+		if (!part->fdw && part->node == node)
 			return part->conn;
 	}
 	cluster_check_allowed();
@@ -107,7 +155,7 @@ fa_xact_conn(int node)
 	conn = fa_remote_connect(node, FA_CONNECT_TIMEOUT_MS);
 	MemoryContextSwitchTo(old);
 	fa_remote_exec(conn, 0, "BEGIN ISOLATION LEVEL READ COMMITTED");
-	cluster_add_part(conn, false);
+	cluster_add_conn(conn, false);
 	return conn;
 }
 
@@ -142,125 +190,392 @@ fa_xact_lock_cluster(void)
 		fa_remote_exec(fa_xact_conn(coordinator), 0, "%s", lock);
 }
 
-/* Nodes enlisted, as an SQL array's text. */
-static char *
-cluster_nodes_array(void)
+static RemotePart *
+cluster_fdw_part(Oid server, Oid user)
 {
-	StringInfoData buf;
+	ListCell   *lc;
+	Oid			mapping;
+	int			node;
+	RemotePart *part;
+
+	foreach(lc, parts)
+	{
+		part = lfirst(lc);
+		if (part->fdw && part->server == server && part->user == user)
+			return part;
+	}
+	if (sscanf(GetForeignServer(server)->servername, FA_SERVER_NAME, &node) != 1)
+		return NULL;
+	/* a mapping for PUBLIC means one session for all its users */
+	mapping = GetUserMapping(user, server)->umid;
+	foreach(lc, parts)
+	{
+		part = lfirst(lc);
+		if (part->fdw && part->mapping == mapping)
+			return part;
+	}
+	part = cluster_add_part(node);
+	part->fdw = true;
+	part->server = server;
+	part->mapping = mapping;
+	part->user = user;
+	part->use = FA_USE_READ;
+	return part;
+}
+
+static void
+cluster_note(Oid server, Oid user, FaUse use)
+{
+	static bool registered = false;
+	RemotePart *part;
+
+	if (!fa_shmem_available())
+		return;
+	if (!registered)
+		fa_fdw_register_before(cluster_early_callback);
+	registered = true;
+	part = cluster_fdw_part(server, user);
+	if (part)
+		part->use = Max(part->use, use);
+}
+
+void
+fa_xact_note_use(Oid foreign_table, Oid user, FaUse use)
+{
+	cluster_note(GetForeignServerIdByRelId(foreign_table), user, use);
+}
+
+void
+fa_xact_note_write(int node)
+{
+	cluster_note(get_foreign_server_oid(fa_node_server_name(node), false),
+				 GetUserId(), FA_USE_WRITE);
+}
+
+/*
+ * Leaves in parts what must be prepared; false when nothing must.  Row locks
+ * are kept until after the decision, too: who gets them should see all of it.
+ */
+static bool
+cluster_choose_parts(void)
+{
+	int			written = TransactionIdIsValid(GetTopTransactionIdIfAny()) ? 1 : 0;
+	int			held = written;
+	bool		own = false;
 	ListCell   *lc;
 
-	initStringInfo(&buf);
 	foreach(lc, parts)
 	{
 		RemotePart *part = lfirst(lc);
 
-		appendStringInfo(&buf, "%s%d", buf.len ? "," : "", part->conn->node);
+		own = own || !part->fdw;
+		if (!part->fdw || part->use == FA_USE_WRITE)
+			written++;
+		if (!part->fdw || part->use >= FA_USE_LOCK)
+			held++;
 	}
-	return buf.data;
+	/* after DROP EXTENSION CASCADE there is nowhere to decide */
+	if (!own && (!fa_atomic_commit || written == 0 || held < 2 ||
+				 !fa_extension_exists()))
+	{
+		parts = NIL;
+		return false;
+	}
+	foreach(lc, parts)
+	{
+		RemotePart *part = lfirst(lc);
+
+		if (part->fdw && (!fa_atomic_commit || part->use < FA_USE_LOCK))
+			parts = foreach_delete_current(parts, lc);
+	}
+	return true;
+}
+
+/* Not SPI: whoever commits need not have rights on our catalog. */
+static void
+cluster_write_decision(void)
+{
+	char	   *gid = psprintf("%s" UINT64_FORMAT, fa_xact_gid_prefix(),
+							   U64FromFullTransactionId(GetTopFullTransactionId()));
+	Relation	rel = table_open(fa_catalog_relid("decision"), RowExclusiveLock);
+	Datum	   *nodes = palloc(sizeof(Datum) * list_length(parts));
+	int			n = 0;
+	Datum		values[3];
+	bool		nulls[3] = {false};
+	ListCell   *lc;
+
+	foreach(lc, parts)
+		nodes[n++] = Int32GetDatum(((RemotePart *) lfirst(lc))->node);
+	values[0] = CStringGetTextDatum(gid);
+	values[1] = PointerGetDatum(construct_array(nodes, n, INT4OID,
+												sizeof(int32), true,
+												TYPALIGN_INT));
+	values[2] = TimestampTzGetDatum(GetCurrentTimestamp());
+	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values,
+											nulls));
+	table_close(rel, NoLock);
+	cluster_gid = MemoryContextStrdup(cluster_memory(), gid);
+	/* parts may be committed as soon as we are: so we must stay committed */
+	ForceSyncCommit();
+}
+
+static void
+cluster_prepare_context(void *arg)
+{
+	RemotePart *part = arg;
+
+	errcontext("preparing the transaction's part on node %d", part->node);
+}
+
+static void
+cluster_prepare_part(RemotePart *part)
+{
+	ErrorContextCallback context = {error_context_stack,
+	cluster_prepare_context, part};
+	char	   *gid;
+	char	   *sql;
+
+	if (forward_gid)
+		gid = forward_gid;
+	else if (part->fdw)
+		gid = psprintf("%s:%d:%u", cluster_gid, part->node, part->user);
+	else
+		gid = psprintf("%s:%d", cluster_gid, part->node);
+	part->gid = MemoryContextStrdup(cluster_memory(), quote_literal_cstr(gid));
+	sql = psprintf("PREPARE TRANSACTION %s", part->gid);
+	part->state = PART_PREPARING;
+	error_context_stack = &context;
+	if (part->fdw)
+	{
+		Oid			user;
+		int			sec_context;
+
+		GetUserIdAndSecContext(&user, &sec_context);
+		SetUserIdAndSecContext(part->user,
+							   sec_context | SECURITY_LOCAL_USERID_CHANGE);
+		fa_fdw_exec(part->node, sql);
+		SetUserIdAndSecContext(user, sec_context);
+	}
+	else
+		fa_remote_exec(part->conn, 0, "%s", sql);
+	error_context_stack = context.previous;
+	part->state = PART_PREPARED;
+}
+
+/* Tests stop a client's transaction by other names than our own. */
+static void
+cluster_stop_point(const char *client, const char *own)
+{
+	bool		fdw = false;
+	ListCell   *lc;
+
+	if (!fa_stop_point_is_set())
+		return;
+	foreach(lc, parts)
+		fdw = fdw || ((RemotePart *) lfirst(lc))->fdw;
+	fa_stop_point(fdw ? client : own);
+}
+
+static void
+cluster_refuse_prepare(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, parts)
+	{
+		RemotePart *part = lfirst(lc);
+
+		if (part->fdw && part->use == FA_USE_READ)
+			continue;			/* postgres_fdw refuses by itself */
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot PREPARE a transaction that has changed or locked rows on other nodes"),
+				 errhint("Use COMMIT: it is atomic over the nodes.")));
+	}
+}
+
+void
+fa_xact_forward_prepare(const char *gid)
+{
+	ListCell   *lc;
+
+	if (parts == NIL)
+		return;
+	if (GetCurrentTransactionNestLevel() > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot PREPARE a transaction in a savepoint that has used other nodes")));
+	forward_gid = MemoryContextStrdup(cluster_memory(), gid);
+	foreach(lc, parts)
+	{
+		RemotePart *part = lfirst(lc);
+
+		if (!part->fdw)
+			cluster_refuse_prepare();
+		if (part->use < FA_USE_LOCK)
+			continue;
+		part->conn = fa_finish_conn(part->node, part->user);
+		cluster_prepare_part(part);
+		fa_forward_note(gid, part->node);
+		fa_xact_count(FA_XACT_FORWARDED);
+	}
+	if (!fa_fdw_end_sessions())
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not prepare transaction due to a move of a fragment"),
+				 errhint("The transaction might succeed if retried.")));
 }
 
 static void
 cluster_prepare(void)
 {
 	ListCell   *lc;
-	char	   *gid;
-	Oid			user;
-	int			sec_context;
 
-	/* Whoever commits: he need not have rights on our catalog. */
-	GetUserIdAndSecContext(&user, &sec_context);
-	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
-						   sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	if (prepared)
+		return;
+	prepared = true;
+	if (!cluster_choose_parts())
+		return;
 	PushActiveSnapshot(GetTransactionSnapshot());
-	gid = psprintf("%s" UINT64_FORMAT, fa_xact_gid_prefix(),
-				   U64FromFullTransactionId(GetTopFullTransactionId()));
-	cluster_gid = MemoryContextStrdup(cluster_memory(), gid);
-	(void) fa_spi_exec("INSERT INTO fragaffinity.decision (gid, nodes) "
-					   "VALUES (%s, '{%s}')",
-					   quote_literal_cstr(gid), cluster_nodes_array());
-	PopActiveSnapshot();
-	SetUserIdAndSecContext(user, sec_context);
+	cluster_write_decision();
+	/* first, so that a peer without a free connection costs nothing */
 	foreach(lc, parts)
 	{
 		RemotePart *part = lfirst(lc);
 
-		fa_remote_exec(part->conn, 0, "PREPARE TRANSACTION '%s:%d'",
-					   cluster_gid, part->conn->node);
-		part->prepared = true;
-		fa_stop_point("cluster_prepared");
+		if (part->fdw)
+			part->conn = fa_finish_conn(part->node, part->user);
 	}
-	fa_stop_point("cluster_before_decision");
+	cluster_stop_point("commit_begun", "cluster_begun");
+	foreach(lc, parts)
+	{
+		cluster_prepare_part(lfirst(lc));
+		cluster_stop_point("commit_prepared", "cluster_prepared");
+	}
+	PopActiveSnapshot();
+	cluster_stop_point("commit_before_decision", "cluster_before_decision");
+}
+
+/* Asks a part to end; no wait for the answer. */
+static void
+cluster_send_finish(RemotePart *part, bool commit)
+{
+	char		sql[512];		/* a name has 200 characters at most */
+
+	if (part->state != PART_OPEN)
+	{
+		snprintf(sql, sizeof(sql), "%s PREPARED %s",
+				 commit ? "COMMIT" : "ROLLBACK", part->gid);
+		part->sent = fa_remote_try_send(part->conn, sql);
+	}
+	else if (part->enlisted)
+		part->sent = fa_remote_try_send(part->conn, "ROLLBACK");
+}
+
+static void
+cluster_receive_finish(RemotePart *part, bool commit, int timeout_ms)
+{
+	char	   *error = NULL;
+	int			sqlstate = ERRCODE_CONNECTION_FAILURE;
+
+	if (part->state == PART_OPEN && !part->enlisted)
+		return;					/* closing the connection rolls back */
+	if (part->sent && fa_remote_try_receive(part->conn, timeout_ms, &error,
+											&sqlstate))
+		return;
+	if (part->fdw && sqlstate == ERRCODE_CONNECTION_FAILURE)
+		fa_finish_drop(part->conn);
+
+	/* A PREPARE that failed has left nothing; one in doubt is not our worry. */
+	if (sqlstate == ERRCODE_UNDEFINED_OBJECT && !commit)
+		return;
+	if (sqlstate == ERRCODE_UNDEFINED_OBJECT)
+		ereport(LOG,
+				(errmsg("prepared transaction %s was finished by another process",
+						part->gid)));
+	else
+	{
+		fa_xact_count(FA_XACT_LEFT);
+		ereport(WARNING,
+				(errmsg("could not finish transaction %s on node %d",
+						part->gid ? part->gid : "", part->node),
+				 errdetail_internal("%s", error ? error : "no answer"),
+				 errhint("The resolver will finish it.")));
+	}
 }
 
 /* After the local end.  Must not raise: the resolver does the rest. */
 static void
 cluster_finish(bool commit)
 {
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												  FINISH_TIMEOUT_MS);
 	ListCell   *lc;
 
 	foreach(lc, parts)
+		cluster_send_finish(lfirst(lc), commit);
+	foreach(lc, parts)
 	{
-		RemotePart *part = lfirst(lc);
-		char	   *error = NULL;
-		bool		ok;
+		int			left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+														   end);
 
-		if (part->prepared)
-			ok = fa_remote_try(part->conn, FINISH_TIMEOUT_MS, &error,
-							   "%s PREPARED '%s:%d'",
-							   commit ? "COMMIT" : "ROLLBACK",
-							   cluster_gid, part->conn->node);
-		else if (part->enlisted)
-			ok = fa_remote_try(part->conn, FINISH_TIMEOUT_MS, &error,
-							   "ROLLBACK");
-		else
-			ok = true;			/* closing the connection rolls back */
-		if (!ok)
-			ereport(WARNING,
-					(errmsg("could not finish transaction \"%s\" on node \"%s\"",
-							cluster_gid, part->conn->name),
-					 errdetail_internal("%s", error ? error : "no answer"),
-					 errhint("The resolver will finish it.")));
+		cluster_receive_finish(lfirst(lc), commit, Max(left, 1));
 	}
+	if (commit || cluster_gid)
+		fa_xact_count(commit ? FA_XACT_COMMITS : FA_XACT_ABORTS);
 }
 
+/* Closes our connections but those of finish.c. */
 static void
 cluster_forget(void)
 {
-	MemoryContext context = cluster_context;
-
 	parts = NIL;
 	cluster_gid = NULL;
-	cluster_context = NULL;
-	if (context)
-		MemoryContextDelete(context);	/* closes our connections */
+	forward_gid = NULL;
+	prepared = false;
+	if (cluster_context)
+		MemoryContextReset(cluster_context);
 }
 
+/* Before postgres_fdw's. */
 static void
-cluster_xact_callback(XactEvent event, void *arg)
+cluster_early_callback(XactEvent event, void *arg)
 {
 	if (parts == NIL)
-	{
-		if (cluster_context && (event == XACT_EVENT_COMMIT ||
-								event == XACT_EVENT_ABORT))
-			cluster_forget();
 		return;
-	}
+	if (event == XACT_EVENT_PRE_COMMIT)
+		cluster_prepare();
+	else if (event == XACT_EVENT_PRE_PREPARE && !forward_gid)
+		cluster_refuse_prepare();
+}
+
+/* After postgres_fdw's, except in a session that has not used it. */
+static void
+cluster_late_callback(XactEvent event, void *arg)
+{
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
-			cluster_prepare();
+			if (prepared)
+				fa_stop_point("commit_peers_done");
+			if (parts != NIL)
+				cluster_prepare();
 			break;
 		case XACT_EVENT_PRE_PREPARE:
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("cannot PREPARE a transaction that has changed other nodes")));
+			if (!forward_gid)
+				cluster_refuse_prepare();
+			break;
+		case XACT_EVENT_PREPARE:
+			cluster_forget();	/* the peer that gave the name finishes it */
 			break;
 		case XACT_EVENT_COMMIT:
-			cluster_finish(true);
-			cluster_forget();
-			break;
 		case XACT_EVENT_ABORT:
-			cluster_finish(false);
+			if (parts != NIL)
+			{
+				if (event == XACT_EVENT_COMMIT)
+					cluster_stop_point("commit_decided", "cluster_decided");
+				cluster_finish(event == XACT_EVENT_COMMIT);
+			}
 			cluster_forget();
 			break;
 		default:
@@ -271,5 +586,5 @@ cluster_xact_callback(XactEvent event, void *arg)
 void
 fa_xact_init(void)
 {
-	RegisterXactCallback(cluster_xact_callback, NULL);
+	RegisterXactCallback(cluster_late_callback, NULL);
 }

@@ -7,57 +7,82 @@
 #include "access/heapam.h"
 #include "access/table.h"
 #include "access/tableam.h"
-#include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/uuid.h"
 
 #include "core/settings.h"
 #include "core/spi.h"
 #include "node/node.h"
 
+typedef struct LocalNode
+{
+	int			node;			/* 0: no row */
+	int			coordinator;
+	pg_uuid_t	cluster;
+} LocalNode;
+
 /*
- * Reads one integer column of the single row of local_node; 0 without a row.
- * A plain scan: it is called while caches are filled, where SPI would be
- * heavy.
+ * The single row of local_node.  A plain scan: it is read while caches are
+ * filled and in commits, where SPI would be heavy, and for any client.
  */
-static int
-local_node_column(AttrNumber attno)
+static void
+local_node_read(LocalNode *local)
 {
 	Relation	rel;
 	TableScanDesc scan;
 	HeapTuple	tuple;
 	Snapshot	snapshot;
-	int			value = 0;
 
+	memset(local, 0, sizeof(*local));
 	if (!fa_extension_exists())
-		return 0;
+		return;
 	rel = table_open(fa_catalog_relid("local_node"), AccessShareLock);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	scan = table_beginscan(rel, snapshot, 0, NULL);
 	if ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
 	{
+		TupleDesc	desc = RelationGetDescr(rel);
 		bool		isnull;
 
-		value = DatumGetInt32(heap_getattr(tuple, attno,
-										   RelationGetDescr(rel), &isnull));
+		local->node = DatumGetInt32(heap_getattr(tuple, 2, desc, &isnull));
+		local->coordinator = DatumGetInt32(heap_getattr(tuple, 3, desc,
+														&isnull));
+		local->cluster = *DatumGetUUIDP(heap_getattr(tuple, 4, desc, &isnull));
 	}
 	table_endscan(scan);
 	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
-	return value;
 }
 
 int
 fa_node_self(void)
 {
-	return local_node_column(2);
+	LocalNode	local;
+
+	local_node_read(&local);
+	return local.node;
 }
 
 int
 fa_node_coordinator(void)
 {
-	return local_node_column(3);
+	LocalNode	local;
+
+	local_node_read(&local);
+	return local.coordinator;
+}
+
+char *
+fa_node_cluster_prefix(void)
+{
+	LocalNode	local;
+
+	local_node_read(&local);
+	return psprintf("%02x%02x%02x%02x:%d", local.cluster.data[0],
+					local.cluster.data[1], local.cluster.data[2],
+					local.cluster.data[3], local.node);
 }
 
 int
@@ -76,7 +101,7 @@ fa_node_require_cluster(void)
 char *
 fa_node_server_name(int id)
 {
-	return psprintf("fragaffinity_%d", id);
+	return psprintf(FA_SERVER_NAME, id);
 }
 
 static List *

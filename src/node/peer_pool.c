@@ -243,7 +243,7 @@ pool_sync_node(int node)
 
 	if (!pool_can_connect(node))
 		return;
-	(void) fa_remote_keywords(node, false, keywords, values);
+	(void) fa_remote_keywords(node, FA_SESSION_MAINTENANCE, keywords, values);
 	initStringInfo(&identity);
 	for (int i = 0; keywords[i]; i++)
 	{

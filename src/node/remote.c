@@ -96,9 +96,9 @@ remote_connect_failed(FaConn *conn, const char *detail)
 			 errhint("Check that the server runs, and its address and authentication.")));
 }
 
-static FaConn *
-remote_connect_keywords(int node, const char *name, const char **keywords,
-						const char **values, int timeout_ms)
+FaConn *
+fa_remote_connect_keywords(int node, const char *name, const char **keywords,
+						   const char **values, int timeout_ms)
 {
 	ConnHolder *holder = palloc0(sizeof(ConnHolder));
 	FaConn	   *conn = &holder->conn;
@@ -134,23 +134,29 @@ remote_connect_keywords(int node, const char *name, const char **keywords,
 }
 
 /*
- * Options of the session on the peer: our origin, so that it counts nothing,
- * the right to touch what belongs to distributed tables, and nothing of the
- * peer's defaults that changes what statements mean or how long they may run.
+ * Options of the session on the peer: our origin, so that it counts nothing;
+ * and for our own work, which superusers do, the right to touch what belongs
+ * to distributed tables, and nothing of the peer's defaults that changes what
+ * statements mean or how long they may run.
  */
 static char *
-remote_session_options(bool replication)
+remote_session_options(FaSessionKind kind)
 {
-	return psprintf("-c fragaffinity.origin=%d%s", fa_node_self(),
-					replication ? "" :
-					" -c fragaffinity.maintenance=on -c search_path=pg_catalog"
-					" -c datestyle=ISO -c intervalstyle=postgres"
-					" -c extra_float_digits=3"
-					" -c default_transaction_isolation=read\\ committed"
-					" -c default_transaction_read_only=off"
-					" -c default_transaction_deferrable=off"
-					" -c statement_timeout=0 -c lock_timeout=0"
-					" -c idle_in_transaction_session_timeout=0");
+	const char *more = "";
+
+	if (kind == FA_SESSION_MAINTENANCE)
+		more = " -c fragaffinity.maintenance=on -c search_path=pg_catalog"
+			" -c datestyle=ISO -c intervalstyle=postgres"
+			" -c extra_float_digits=3"
+			" -c default_transaction_isolation=read\\ committed"
+			" -c default_transaction_read_only=off"
+			" -c default_transaction_deferrable=off"
+			" -c statement_timeout=0 -c lock_timeout=0"
+			" -c idle_in_transaction_session_timeout=0";
+	else if (kind == FA_SESSION_FINISH)
+		more = " -c search_path=pg_catalog"
+			" -c statement_timeout=0 -c lock_timeout=0";
+	return psprintf("-c fragaffinity.origin=%d%s", fa_node_self(), more);
 }
 
 /* Appends the options of a server or mapping, except what we set. */
@@ -189,7 +195,7 @@ remote_add_options(List *options, const char **keywords, const char **values,
 }
 
 int
-fa_remote_keywords(int node, bool replication, const char **keywords,
+fa_remote_keywords(int node, FaSessionKind kind, const char **keywords,
 				   const char **values)
 {
 	ForeignServer *server = GetForeignServerByName(fa_node_server_name(node),
@@ -199,13 +205,13 @@ fa_remote_keywords(int node, bool replication, const char **keywords,
 
 	n = remote_add_options(server->options, keywords, values, n);
 	n = remote_add_options(mapping->options, keywords, values, n);
-	if (replication)
+	if (kind == FA_SESSION_REPLICATION)
 	{
 		keywords[n] = "replication";
 		values[n++] = "database";
 	}
 	keywords[n] = "options";
-	values[n++] = remote_session_options(replication);
+	values[n++] = remote_session_options(kind);
 	keywords[n] = "client_encoding";
 	values[n++] = GetDatabaseEncodingName();
 	keywords[n] = "fallback_application_name";
@@ -216,7 +222,7 @@ fa_remote_keywords(int node, bool replication, const char **keywords,
 }
 
 static FaConn *
-remote_connect(int node, bool replication, int timeout_ms)
+remote_connect(int node, FaSessionKind kind, int timeout_ms)
 {
 	const char *keywords[FA_MAX_KEYWORDS];
 	const char *values[FA_MAX_KEYWORDS];
@@ -226,21 +232,21 @@ remote_connect(int node, bool replication, int timeout_ms)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("node %d does not exist", node)));
-	(void) fa_remote_keywords(node, replication, keywords, values);
-	return remote_connect_keywords(node, peer->name, keywords, values,
-								   timeout_ms);
+	(void) fa_remote_keywords(node, kind, keywords, values);
+	return fa_remote_connect_keywords(node, peer->name, keywords, values,
+									  timeout_ms);
 }
 
 FaConn *
 fa_remote_connect(int node, int timeout_ms)
 {
-	return remote_connect(node, false, timeout_ms);
+	return remote_connect(node, FA_SESSION_MAINTENANCE, timeout_ms);
 }
 
 FaConn *
 fa_remote_connect_replication(int node, int timeout_ms)
 {
-	return remote_connect(node, true, timeout_ms);
+	return remote_connect(node, FA_SESSION_REPLICATION, timeout_ms);
 }
 
 FaConn *
@@ -252,10 +258,10 @@ fa_remote_connect_address(const char *name, const char *host, int port,
 		"client_encoding", "fallback_application_name", NULL};
 	const char *values[] = {host, port_text, dbname,
 		GetUserNameFromId(GetUserId(), false),
-		remote_session_options(false), GetDatabaseEncodingName(),
+		remote_session_options(FA_SESSION_MAINTENANCE), GetDatabaseEncodingName(),
 	"fragaffinity", NULL};
 
-	return remote_connect_keywords(0, name, keywords, values, timeout_ms);
+	return fa_remote_connect_keywords(0, name, keywords, values, timeout_ms);
 }
 
 PGresult *
@@ -419,54 +425,86 @@ fa_remote_value(FaConn *conn, int timeout_ms, const char *fmt,...)
 		rows->value[0][0] : NULL;
 }
 
+/* Waits until the answer goes on, without serving interrupts: false if not. */
+static bool
+remote_try_wait(PGconn *pg, TimestampTz deadline)
+{
+	while (PQisBusy(pg))
+	{
+		long		left = remote_time_left(deadline);
+
+		if (left == 0 ||
+			(WaitLatchOrSocket(NULL, WL_SOCKET_READABLE | WL_EXIT_ON_PM_DEATH |
+							   (left > 0 ? WL_TIMEOUT : 0), PQsocket(pg), left,
+							   PG_WAIT_EXTENSION) & WL_TIMEOUT) ||
+			!PQconsumeInput(pg))
+			return false;
+	}
+	return true;
+}
+
+bool
+fa_remote_try_send(FaConn *conn, const char *sql)
+{
+	return conn->pg != NULL && PQsendQuery(conn->pg, sql);
+}
+
+bool
+fa_remote_try_receive(FaConn *conn, int timeout_ms, char **error_p,
+					  int *sqlstate_p)
+{
+	TimestampTz deadline = remote_deadline(timeout_ms);
+	int			sqlstate = ERRCODE_CONNECTION_FAILURE;
+	PGresult   *res;
+
+	while (conn->pg && remote_try_wait(conn->pg, deadline))
+	{
+		const char *state;
+
+		if ((res = PQgetResult(conn->pg)) == NULL)
+			return true;
+		if (PQresultStatus(res) == PGRES_COMMAND_OK ||
+			PQresultStatus(res) == PGRES_TUPLES_OK)
+		{
+			PQclear(res);
+			continue;
+		}
+		state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+		if (state && strlen(state) == 5)
+			sqlstate = MAKE_SQLSTATE(state[0], state[1], state[2], state[3],
+									 state[4]);
+		if (error_p)
+			*error_p = pchomp(PQresultErrorMessage(res));
+		error_p = NULL;
+		PQclear(res);
+		/* the rest of the answer is a ReadyForQuery */
+		while (remote_try_wait(conn->pg, deadline) &&
+			   (res = PQgetResult(conn->pg)) != NULL)
+			PQclear(res);
+		break;
+	}
+	if (error_p)
+		*error_p = conn->pg ? pchomp(PQerrorMessage(conn->pg)) :
+			pstrdup("connection is closed");
+	if (sqlstate_p)
+		*sqlstate_p = sqlstate;
+	return false;
+}
+
 bool
 fa_remote_try(FaConn *conn, int timeout_ms, char **error_p,
 			  const char *fmt,...)
 {
-	TimestampTz deadline = remote_deadline(timeout_ms);
 	char	   *sql;
-	bool		ok;
+	bool		sent;
 
 	FA_FORMAT(sql, fmt);
-	ok = conn->pg != NULL && PQsendQuery(conn->pg, sql);
-	while (ok)
-	{
-		PGresult   *res;
-
-		while (ok && PQisBusy(conn->pg))
-		{
-			long		left = remote_time_left(deadline);
-
-			/* no CHECK_FOR_INTERRUPTS: it could raise */
-			if (left == 0 ||
-				(WaitLatchOrSocket(NULL, WL_SOCKET_READABLE |
-								   WL_EXIT_ON_PM_DEATH |
-								   (left > 0 ? WL_TIMEOUT : 0),
-								   PQsocket(conn->pg), left,
-								   PG_WAIT_EXTENSION) & WL_TIMEOUT) ||
-				!PQconsumeInput(conn->pg))
-				ok = false;
-		}
-		if (!ok || (res = PQgetResult(conn->pg)) == NULL)
-			break;
-		if (PQresultStatus(res) != PGRES_COMMAND_OK &&
-			PQresultStatus(res) != PGRES_TUPLES_OK)
-		{
-			ok = false;
-			if (error_p)
-				*error_p = pchomp(PQresultErrorMessage(res));
-			error_p = NULL;
-			PQclear(res);
-			/* the rest of the answer is a ReadyForQuery; drain what is there */
-			while ((res = PQgetResult(conn->pg)) != NULL)
-				PQclear(res);
-			break;
-		}
-		PQclear(res);
-	}
-	if (!ok && error_p)
+	sent = fa_remote_try_send(conn, sql);
+	pfree(sql);
+	if (sent)
+		return fa_remote_try_receive(conn, timeout_ms, error_p, NULL);
+	if (error_p)
 		*error_p = conn->pg ? pchomp(PQerrorMessage(conn->pg)) :
 			pstrdup("connection is closed");
-	pfree(sql);
-	return ok;
+	return false;
 }

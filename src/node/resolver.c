@@ -9,8 +9,8 @@
  *	2. skip those whose local transaction still runs
  *	3. with a snapshot taken after 2: decision row there, COMMIT PREPARED;
  *	   not there, ROLLBACK PREPARED
- *	4. a decision that was there before 1, and whose nodes have all answered,
- *	   is deleted
+ *	4. a decision that was there before 1 is deleted when all nodes have
+ *	   answered
  *
  * The order of 1, 2 and 3 matters: a part seen in 1 whose transaction is
  * over in 2 has its final decision in 3.
@@ -29,18 +29,46 @@
 #include "core/spi.h"
 #include "node/cluster_xact.h"
 #include "node/node.h"
+#include "node/xact_stats.h"
 
 #define RESOLVE_TIMEOUT_MS 2000
 #define RESOLVE_ALL_MS 10000
+#define FORGET_AT_ONCE 10000
 
-/* Splits prefix<xid>:<node>; false when the name is not of that form. */
+/*
+ * Splits FA_GID_PREFIX<cluster>:<origin>:<xid>:...; *len_p is the length of
+ * what the decision row carries.  False when the name is not of that form.
+ */
 static bool
-resolver_parse_gid(const char *gid, size_t prefix_len, uint64 *xid_p)
+gid_parse(const char *gid, int *origin_p, uint64 *xid_p, int *len_p)
 {
+	const char *rest;
 	char	   *end;
+	long		origin;
 
-	*xid_p = strtou64(gid + prefix_len, &end, 10);
-	return end != gid + prefix_len && *end == ':';
+	if (strncmp(gid, FA_GID_PREFIX, strlen(FA_GID_PREFIX)) != 0 ||
+		(rest = strchr(gid + strlen(FA_GID_PREFIX), ':')) == NULL)
+		return false;
+	origin = strtol(++rest, &end, 10);
+	if (end == rest || *end != ':' || origin < 1 || origin > 1023)
+		return false;
+	rest = end + 1;
+	*xid_p = strtou64(rest, &end, 10);
+	if (end == rest || *end != ':')
+		return false;
+	*origin_p = (int) origin;
+	*len_p = (int) (end - gid);
+	return true;
+}
+
+int
+fa_gid_origin(const char *gid)
+{
+	int			origin,
+				len;
+	uint64		xid;
+
+	return gid_parse(gid, &origin, &xid, &len) ? origin : 0;
 }
 
 static bool
@@ -57,11 +85,34 @@ resolver_in_progress(uint64 fxid)
 	return TransactionIdIsInProgress(XidFromFullTransactionId(full));
 }
 
+FaDecision
+fa_xact_decision(const char *gid)
+{
+	int			origin,
+				len;
+	uint64		xid;
+	char	   *age;
+
+	if (!gid_parse(gid, &origin, &xid, &len) ||
+		strncmp(gid, fa_xact_gid_prefix(), strlen(fa_xact_gid_prefix())) != 0)
+		return FA_DECISION_UNKNOWN;
+	if (resolver_in_progress(xid))
+		return FA_DECISION_OPEN;
+	/* only now: what was in progress a moment ago has left its row or not */
+	PushActiveSnapshot(GetLatestSnapshot());
+	age = fa_spi_value("SELECT extract(epoch FROM clock_timestamp() - decided) "
+					   "FROM fragaffinity.decision WHERE gid = %s",
+					   quote_literal_cstr(pnstrdup(gid, len)));
+	PopActiveSnapshot();
+	if (age == NULL)
+		return FA_DECISION_ROLLBACK;
+	return atof(age) < 2 ? FA_DECISION_COMMITTING : FA_DECISION_COMMIT;
+}
+
 static int
 resolver_finish_node(FaNode *node, const char *prefix)
 {
 	FaConn	   *conn = fa_remote_connect(node->id, RESOLVE_TIMEOUT_MS);
-	size_t		prefix_len = strlen(prefix);
 	FaRows	   *rows;
 	int			done = 0;
 
@@ -73,28 +124,20 @@ resolver_finish_node(FaNode *node, const char *prefix)
 	for (int i = 0; i < rows->nrows; i++)
 	{
 		char	   *gid = rows->value[i][0];
-		uint64		xid;
-		char	   *age;
-		bool		commit;
+		FaDecision	decision = fa_xact_decision(gid);
+		bool		commit = decision == FA_DECISION_COMMIT;
 
-		if (!resolver_parse_gid(gid, prefix_len, &xid) ||
-			resolver_in_progress(xid))
+		/* a backend that has just decided is about to finish it itself */
+		if (!commit && decision != FA_DECISION_ROLLBACK)
 			continue;
-		PushActiveSnapshot(GetLatestSnapshot());
-		age = fa_spi_value("SELECT extract(epoch FROM clock_timestamp() - decided) "
-						   "FROM fragaffinity.decision WHERE gid = %s",
-						   quote_literal_cstr(psprintf("%s" UINT64_FORMAT,
-													   prefix, xid)));
-		PopActiveSnapshot();
-		commit = age != NULL;
-		if (commit && atof(age) < 2)
-			continue;			/* its backend is about to */
 		ereport(LOG,
 				(errmsg("%s prepared transaction \"%s\" on node \"%s\"",
 						commit ? "committing" : "rolling back", gid,
 						node->name)));
 		fa_remote_exec(conn, RESOLVE_TIMEOUT_MS, "%s PREPARED %s",
 					   commit ? "COMMIT" : "ROLLBACK", quote_literal_cstr(gid));
+		fa_xact_count(commit ? FA_XACT_RESOLVED_COMMITS :
+					  FA_XACT_RESOLVED_ABORTS);
 		done++;
 	}
 	fa_remote_close(conn);
@@ -103,18 +146,26 @@ resolver_finish_node(FaNode *node, const char *prefix)
 
 /*
  * Forgets decisions of gids, which were there before the peers were asked:
- * their parts are finished on every node that answered.  A node that has left
- * the cluster is not waited for.
+ * their parts are finished on every node that answered.  All must have, as a
+ * part may have been handed on to a node that the decision does not name.  A
+ * node that has left the cluster is not waited for.
  */
 static void
 resolver_forget_decisions(FaRows *gids, const char *asked)
 {
+	StringInfoData list;
+
+	if (gids->nrows == 0)
+		return;
+	initStringInfo(&list);
 	for (int i = 0; i < gids->nrows; i++)
-		(void) fa_spi_exec("DELETE FROM fragaffinity.decision WHERE gid = %s "
-						   "AND NOT EXISTS (SELECT FROM fragaffinity.node n "
-						   "WHERE n.node = ANY (nodes) "
-						   "AND n.node <> ALL ('{%s}'::integer[]))",
-						   quote_literal_cstr(gids->value[i][0]), asked);
+		appendStringInfo(&list, "%s%s", i > 0 ? "," : "",
+						 quote_literal_cstr(gids->value[i][0]));
+	(void) fa_spi_exec("DELETE FROM fragaffinity.decision WHERE gid IN (%s) "
+					   "AND NOT EXISTS (SELECT FROM fragaffinity.node n "
+					   "WHERE n.node <> %d "
+					   "AND n.node <> ALL ('{%s}'::integer[]))",
+					   list.data, fa_node_self(), asked);
 }
 
 /* An unreachable peer is left for later: false, and the error is logged. */
@@ -197,7 +248,8 @@ fa_xact_resolve(void)
 
 	/* whoever decided a moment ago is finishing its parts itself */
 	decided = fa_spi_rows("SELECT gid FROM fragaffinity.decision WHERE decided < "
-						  "pg_catalog.clock_timestamp() - interval '2 s'");
+						  "pg_catalog.clock_timestamp() - interval '2 s' "
+						  "LIMIT " CppAsString2(FORGET_AT_ONCE));
 	if (decided->nrows == 0 && !resolver_due())
 	{
 		PopActiveSnapshot();

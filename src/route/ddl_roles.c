@@ -14,6 +14,7 @@
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
 
+#include "catalog/membership.h"
 #include "catalog/table_text.h"
 #include "core/settings.h"
 #include "core/spi.h"
@@ -123,13 +124,21 @@ fa_ddl_drop_servers(Node *statement)
 	if (!ours || !concerned())
 		return;
 	fa_ddl_begin(&state);
-	rows = fa_spi_rows("SELECT s.srvname FROM pg_catalog.pg_foreign_server s "
-					   "WHERE s.srvname IN (SELECT 'fragaffinity_' || node"
-					   "                    FROM fragaffinity.node)"
-					   "  AND NOT EXISTS (SELECT FROM pg_catalog.pg_foreign_table t"
-					   "                   WHERE t.ftserver = s.oid)");
+	rows = fa_spi_rows("SELECT n.node, EXISTS"
+					   "  (SELECT FROM pg_catalog.pg_foreign_table t,"
+					   "               pg_catalog.pg_class c"
+					   "    WHERE t.ftserver = s.oid AND c.oid = t.ftrelid"
+					   "      AND c.relname <> 'session_' || n.node) "
+					   "FROM pg_catalog.pg_foreign_server s, fragaffinity.node n "
+					   "WHERE s.srvname = 'fragaffinity_' || n.node");
 	for (int i = 0; i < rows->nrows; i++)
-		fa_spi_exec("DROP SERVER %s CASCADE",
-					quote_identifier(rows->value[i][0]));
+	{
+		int			node = atoi(rows->value[i][0]);
+
+		if (rows->value[i][1][0] == 't')
+			fa_link_release(node);
+		else
+			fa_link_drop(node);
+	}
 	fa_ddl_end(&state);
 }

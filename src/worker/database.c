@@ -29,6 +29,7 @@
 #include "core/settings.h"
 #include "migrate/move.h"
 #include "node/cluster_xact.h"
+#include "node/deadlock.h"
 #include "node/peer_pool.h"
 #include "placement/placement.h"
 #include "worker/worker.h"
@@ -71,6 +72,7 @@ static Task tasks[] = {
 	{"connect to peers", fa_pool_sync_nodes, 1000},
 	/* before larger questions, or they would count as distance */
 	{"ask peers", fa_map_refresh, 1000},
+	{"look for deadlocks", fa_deadlock_step, 500, 0, fa_deadlock_tick_ms},
 	{"collect history", fa_capture_collect, 1000, 0, fa_capture_tick_ms},
 	{"place fragments", fa_placement_step, 1000, 0, fa_capture_tick_ms},
 	{"resolve transactions", task_resolve, 2000},

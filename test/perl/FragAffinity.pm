@@ -362,9 +362,11 @@ sub check_consistent
 
 	for my $i (@all)
 	{
+		# Clients go on, so only what is there already counts.
+		my $now = $self->sql($i, 'SELECT clock_timestamp()');
 		for my $leftover (
-			[ 'prepared transactions', 'pg_prepared_xacts' ],
-			[ 'decisions', 'fragaffinity.decision' ],
+			[ 'prepared transactions', "pg_prepared_xacts WHERE prepared < '$now'" ],
+			[ 'decisions', "fragaffinity.decision WHERE decided < '$now'" ],
 			[ 'things to clean up', 'fragaffinity.cleanup' ],
 			[ 'replication slots', 'pg_replication_slots' ],
 			[ 'moves in flight', "fragaffinity.move WHERE state NOT IN ('done', 'failed', 'cancelled')" ])

@@ -1,0 +1,184 @@
+/*
+ * deadlock_cancel.c
+ *	  Waits for locks as shared memory shows them, and how one is ended.
+ *
+ * A victim is cancelled like any statement, by SIGINT; what it was cancelled
+ * for stands in shared memory, and turns the report of the cancellation into
+ * that of a deadlock.  If it is a session of postgres_fdw, its origin raises
+ * the same error for the client.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "storage/spin.h"
+#include "utils/elog.h"
+#include "utils/timestamp.h"
+
+#include "node/deadlock.h"
+
+#define NVICTIMS 64
+#define VICTIM_MS 5000			/* by then it has been cancelled, or never */
+#define UNIX_EPOCH_US \
+	((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
+
+typedef struct Victim
+{
+	int			pid;			/* 0: unused */
+	TimestampTz since;
+	char		detail[1024];
+} Victim;
+
+typedef struct FaVictims
+{
+	slock_t		lock;			/* protects all fields */
+	int			next;
+	Victim		victim[NVICTIMS];
+} FaVictims;
+
+static FaVictims *victims = NULL;
+static emit_log_hook_type prev_emit_log = NULL;
+
+static Size
+victims_size(void)
+{
+	return sizeof(FaVictims);
+}
+
+static void
+victims_init(void *ptr, bool found)
+{
+	victims = ptr;
+	if (!found)
+	{
+		memset(victims, 0, sizeof(FaVictims));
+		SpinLockInit(&victims->lock);
+	}
+}
+
+const FaShmemPart fa_deadlock_part = {
+	"fragaffinity deadlocks", victims_size, victims_init
+};
+
+/* When the process's wait for a lock began; 0: it does not wait. */
+static TimestampTz
+proc_wait_start(PGPROC *proc)
+{
+	return (TimestampTz) pg_atomic_read_u64(&proc->waitStart);
+}
+
+int64
+fa_deadlock_longest_wait(void)
+{
+	TimestampTz first = 0;
+
+	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
+	{
+		PGPROC	   *proc = &ProcGlobal->allProcs[i];
+		TimestampTz start = proc_wait_start(proc);
+
+		if (start != 0 && proc->pid != 0 && proc->databaseId == MyDatabaseId &&
+			(first == 0 || start < first))
+			first = start;
+	}
+	if (first == 0)
+		return 0;
+	return TimestampDifferenceMilliseconds(first, GetCurrentTimestamp());
+}
+
+bool
+fa_deadlock_cancel(int pid, int64 wait_start, const char *detail)
+{
+	PGPROC	   *proc = BackendPidGetProc(pid);
+	Victim	   *v;
+
+	if (proc == NULL || proc_wait_start(proc) + UNIX_EPOCH_US != wait_start)
+		return false;
+	SpinLockAcquire(&victims->lock);
+	v = &victims->victim[victims->next];
+	victims->next = (victims->next + 1) % NVICTIMS;
+	v->pid = pid;
+	v->since = GetCurrentTimestamp();
+	strlcpy(v->detail, detail, sizeof(v->detail));
+	SpinLockRelease(&victims->lock);
+	return kill(pid, SIGINT) == 0;
+}
+
+/* Was this process cancelled for a deadlock?  Takes the record out. */
+static bool
+victim_take(char *detail, size_t size)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		found = false;
+
+	SpinLockAcquire(&victims->lock);
+	for (int i = 0; i < NVICTIMS; i++)
+	{
+		Victim	   *v = &victims->victim[i];
+
+		if (v->pid != MyProcPid)
+			continue;
+		v->pid = 0;
+		if (now > TimestampTzPlusMilliseconds(v->since, VICTIM_MS))
+			continue;
+		found = true;
+		strlcpy(detail, v->detail, size);
+	}
+	SpinLockRelease(&victims->lock);
+	return found;
+}
+
+static void
+victim_emit_log(ErrorData *edata)
+{
+	char		detail[1024];
+
+	if (edata->elevel == ERROR &&
+		edata->sqlerrcode == ERRCODE_QUERY_CANCELED && victims &&
+		victim_take(detail, sizeof(detail)))
+	{
+		edata->sqlerrcode = ERRCODE_T_R_DEADLOCK_DETECTED;
+		edata->message = MemoryContextStrdup(edata->assoc_context,
+											 "deadlock detected");
+		edata->detail = MemoryContextStrdup(edata->assoc_context, detail);
+		edata->hint = MemoryContextStrdup(edata->assoc_context,
+										  "The transaction might succeed if retried.");
+	}
+	if (prev_emit_log)
+		prev_emit_log(edata);
+}
+
+void
+fa_deadlock_init(void)
+{
+	prev_emit_log = emit_log_hook;
+	emit_log_hook = victim_emit_log;
+}
+
+PG_FUNCTION_INFO_V1(fa_sql_lock_waiters);
+
+/* lock_waiters(OUT pid, OUT wait_start): sessions of this database */
+Datum
+fa_sql_lock_waiters(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
+	{
+		PGPROC	   *proc = &ProcGlobal->allProcs[i];
+		TimestampTz start = proc_wait_start(proc);
+		Datum		values[2] = {Int32GetDatum(proc->pid), TimestampTzGetDatum(start)};
+		bool		nulls[2] = {false, false};
+
+		if (start != 0 && proc->pid != 0 && proc->databaseId == MyDatabaseId)
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
+								 nulls);
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,240 @@
+/*
+ * fdw.c
+ *	  postgres_fdw's routines, with notes taken of what they were used for.
+ *
+ * The handler hands out a copy of postgres_fdw's table of routines in which
+ * those that read, lock or write are replaced by functions that call the
+ * original and then tell cluster_xact.c.  The original comes first: it opens
+ * the session, and with the first session of a process it registers
+ * postgres_fdw's transaction callback, which ours must run before, that is be
+ * registered after.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "executor/executor.h"
+#include "fmgr.h"
+#include "foreign/fdwapi.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/value.h"
+#include "utils/rel.h"
+
+#include "core/fa_compat.h"
+#include "core/settings.h"
+#include "node/cluster_xact.h"
+#include "node/fdw.h"
+#include "node/node.h"
+
+PG_FUNCTION_INFO_V1(fa_sql_fdw_handler);
+PG_FUNCTION_INFO_V1(fa_sql_fdw_validator);
+
+static const FdwRoutine *base = NULL;	/* postgres_fdw's, kept for good */
+
+static PGFunction
+fdw_function(const char *name)
+{
+	return (PGFunction) load_external_function("$libdir/postgres_fdw", name,
+											   true, NULL);
+}
+
+static const FdwRoutine *
+fdw_base(void)
+{
+	LOCAL_FCINFO(fcinfo, 0);
+	FdwRoutine *routine;
+	MemoryContext old;
+
+	if (base)
+		return base;
+	InitFunctionCallInfoData(*fcinfo, NULL, 0, InvalidOid, NULL, NULL);
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	routine = (FdwRoutine *) DatumGetPointer(fdw_function("postgres_fdw_handler")(fcinfo));
+	MemoryContextSwitchTo(old);
+	base = routine;
+	return base;
+}
+
+static Oid
+fdw_user(Oid check_as)
+{
+	return OidIsValid(check_as) ? check_as : GetUserId();
+}
+
+/*
+ * Does the statement lock rows?  postgres_fdw writes the clause itself, and so
+ * does whoever makes a plan by hand; a literal that looks like it only makes
+ * the commit longer.
+ */
+static bool
+fdw_sql_locks(ForeignScan *scan)
+{
+	const char *sql;
+
+	if (scan->fdw_private == NIL || !IsA(linitial(scan->fdw_private), String))
+		return false;
+	sql = strVal(linitial(scan->fdw_private));
+	return strstr(sql, " FOR UPDATE") || strstr(sql, " FOR SHARE") ||
+		strstr(sql, " FOR NO KEY UPDATE") || strstr(sql, " FOR KEY SHARE");
+}
+
+static void
+fdw_begin_scan(ForeignScanState *node, int eflags)
+{
+	ForeignScan *scan = (ForeignScan *) node->ss.ps.plan;
+	Index		rti = scan->scan.scanrelid;
+	RangeTblEntry *rte;
+
+	base->BeginForeignScan(node, eflags);
+	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
+		return;
+	if (rti == 0)
+		rti = bms_next_member(fa_foreign_scan_relids(scan), -1);
+	rte = exec_rt_fetch(rti, node->ss.ps.state);
+	fa_xact_note_use(rte->relid, fdw_user(fa_foreign_scan_check_as(scan, rte)),
+					 fdw_sql_locks(scan) ? FA_USE_LOCK : FA_USE_READ);
+}
+
+static void
+fdw_note_write(ResultRelInfo *rri, EState *estate)
+{
+	fa_xact_note_use(RelationGetRelid(rri->ri_RelationDesc),
+					 fdw_user(fa_result_rel_check_as(rri, estate)),
+					 FA_USE_WRITE);
+}
+
+static TupleTableSlot *
+fdw_iterate_direct_modify(ForeignScanState *node)
+{
+	TupleTableSlot *slot = base->IterateDirectModify(node);
+
+	fdw_note_write(node->resultRelInfo, node->ss.ps.state);
+	return slot;
+}
+
+static TupleTableSlot *
+fdw_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
+		   TupleTableSlot *plan_slot)
+{
+	slot = base->ExecForeignInsert(estate, rri, slot, plan_slot);
+	fdw_note_write(rri, estate);
+	return slot;
+}
+
+static TupleTableSlot **
+fdw_batch_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot **slots,
+				 TupleTableSlot **plan_slots, int *nslots)
+{
+	slots = base->ExecForeignBatchInsert(estate, rri, slots, plan_slots,
+										 nslots);
+	fdw_note_write(rri, estate);
+	return slots;
+}
+
+static TupleTableSlot *
+fdw_update(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
+		   TupleTableSlot *plan_slot)
+{
+	slot = base->ExecForeignUpdate(estate, rri, slot, plan_slot);
+	fdw_note_write(rri, estate);
+	return slot;
+}
+
+static TupleTableSlot *
+fdw_delete(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
+		   TupleTableSlot *plan_slot)
+{
+	slot = base->ExecForeignDelete(estate, rri, slot, plan_slot);
+	fdw_note_write(rri, estate);
+	return slot;
+}
+
+static void
+fdw_truncate(List *rels, DropBehavior behavior, bool restart_seqs)
+{
+	base->ExecForeignTruncate(rels, behavior, restart_seqs);
+	fa_xact_note_use(RelationGetRelid((Relation) linitial(rels)), GetUserId(),
+					 FA_USE_WRITE);
+}
+
+/* fdw_handler() of the wrapper fragaffinity */
+Datum
+fa_sql_fdw_handler(PG_FUNCTION_ARGS)
+{
+	FdwRoutine *routine = palloc(sizeof(FdwRoutine));
+
+	*routine = *fdw_base();
+	routine->BeginForeignScan = fdw_begin_scan;
+	routine->IterateDirectModify = fdw_iterate_direct_modify;
+	routine->ExecForeignInsert = fdw_insert;
+	routine->ExecForeignBatchInsert = fdw_batch_insert;
+	routine->ExecForeignUpdate = fdw_update;
+	routine->ExecForeignDelete = fdw_delete;
+	routine->ExecForeignTruncate = fdw_truncate;
+	PG_RETURN_POINTER(routine);
+}
+
+/* fdw_validator(options, catalog): postgres_fdw's options are ours. */
+Datum
+fa_sql_fdw_validator(PG_FUNCTION_ARGS)
+{
+	return fdw_function("postgres_fdw_validator")(fcinfo);
+}
+
+char *
+fa_fdw_session_table(int node)
+{
+	return psprintf("session_%d", node);
+}
+
+/* A plan of one direct modification that is nothing but the statement. */
+static ForeignScanState *
+fdw_make_state(EState *estate, Relation rel, const char *sql)
+{
+	ForeignScan *scan = makeNode(ForeignScan);
+	ForeignScanState *node = makeNode(ForeignScanState);
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+
+	rte->rtekind = RTE_RELATION;
+	rte->relid = RelationGetRelid(rel);
+	rte->relkind = RELKIND_FOREIGN_TABLE;
+	rte->rellockmode = AccessShareLock;
+	fa_exec_init_range_table(estate, list_make1(rte));
+
+	scan->scan.scanrelid = 1;
+	scan->operation = CMD_UPDATE;
+	scan->resultRelation = 1;
+	/* statement, has RETURNING, attributes retrieved, counts as processed */
+	scan->fdw_private = list_make4(makeString(pstrdup(sql)),
+								   makeBoolean(false), NIL,
+								   makeBoolean(false));
+
+	node->ss.ps.plan = (Plan *) scan;
+	node->ss.ps.state = estate;
+	node->ss.ss_currentRelation = rel;
+	node->ss.ss_ScanTupleSlot =
+		ExecInitExtraTupleSlot(estate, RelationGetDescr(rel), &TTSOpsVirtual);
+	node->resultRelInfo = makeNode(ResultRelInfo);
+	InitResultRelInfo(node->resultRelInfo, rel, 1, NULL, 0);
+	return node;
+}
+
+void
+fa_fdw_exec(int node, const char *sql)
+{
+	EState	   *estate = CreateExecutorState();
+	MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
+	Relation	rel = table_open(fa_catalog_relid(fa_fdw_session_table(node)),
+								 AccessShareLock);
+	ForeignScanState *state = fdw_make_state(estate, rel, sql);
+
+	(void) fdw_base();
+	base->BeginDirectModify(state, 0);
+	(void) base->IterateDirectModify(state);
+	base->EndDirectModify(state);
+	ExecResetTupleTable(estate->es_tupleTable, false);
+	table_close(rel, AccessShareLock);
+	MemoryContextSwitchTo(old);
+	FreeExecutorState(estate);
+}

@@ -1,0 +1,102 @@
+# A deadlock over several nodes ends in one 40P01, and only a deadlock does.
+use strict;
+use warnings;
+use FragAffinity;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $c = FragAffinity->new(nodes => 3);
+
+$c->sql(1, "
+	CREATE TABLE t (id bigint PRIMARY KEY, n bigint NOT NULL);
+	INSERT INTO t SELECT i, 0 FROM generate_series(1, 60) i;
+	SELECT fragaffinity.distribute_table('t', 'id', fragments => 3);
+	SELECT fragaffinity.configure('deadlock_wait', '500ms')");
+my @id = (undef, map { $c->sql(1, "SELECT min(id) FROM t_b" . ($_ - 1)) } 1 .. 3);
+
+sub client
+{
+	my ($i) = @_;
+	my $s = $c->node($i)->background_psql('postgres', on_error_stop => 0);
+	$s->query_safe('\set VERBOSITY verbose');
+	return $s;
+}
+
+sub update { my ($row) = @_; return "UPDATE t SET n = n + 1 WHERE id = $id[$row];"; }
+
+# Each client holds one row and wants the next one's; the last closes the circle.
+# Returns SQLSTATEs, '' for those that went through.
+sub circle
+{
+	my ($name, @clients) = @_;
+	my $n = @clients;
+	my @s = map { client($_->[0]) } @clients;
+	my $sum = $c->sql(1, 'SELECT sum(n) FROM t');
+
+	$s[$_]->query_safe('BEGIN; ' . update($clients[$_][1])) for 0 .. $n - 1;
+	for my $i (0 .. $n - 1)
+	{
+		$s[$i]->{stdin} .= update($clients[ ($i + 1) % $n ][1]) . "\n";
+		$s[$i]->{run}->pump_nb;
+	}
+	my (@victims, @messages);
+	# the last one fails, which lets the one before it go on
+	for my $i (reverse 0 .. $n - 1)
+	{
+		$s[$i]->query('COMMIT');
+		my $err = $s[$i]->{stderr};
+		push @messages, $err if $err =~ /40P01/;
+		push @victims, $i if $err =~ /40P01/;
+		$s[$i]->{stderr} = '';
+		$s[$i]->quit;
+	}
+	is(scalar @victims, 1, "$name: one victim");
+	is($victims[0], $n - 1, "$name: the youngest");
+	my $detail = 'Process \d+ of node \d waits on node \d for process \d+ of node \d';
+	my $lines = join '.*', ($detail) x $n;
+	like($messages[0] // '', qr/deadlock detected.*$lines/s, "$name: the others are named");
+	is($c->sql(1, 'SELECT sum(n) FROM t'), $sum + 2 * ($n - 1), "$name: the others went through");
+	return;
+}
+
+# [ node of the client, row on node ]
+circle('two nodes', [ 1, 1 ], [ 2, 2 ]);
+circle('two nodes, crosswise', [ 1, 2 ], [ 2, 1 ]);
+circle('two nodes, clients of one', [ 1, 1 ], [ 1, 2 ]);
+circle('two nodes, clients of a third', [ 3, 1 ], [ 3, 2 ]);
+circle('three nodes', [ 1, 1 ], [ 2, 2 ], [ 3, 3 ]);
+circle('three nodes, crosswise', [ 1, 2 ], [ 2, 3 ], [ 3, 1 ]);
+
+my $before = join ' ', map { $c->sql($_, 'SELECT deadlocks FROM fragaffinity.transaction_stats') } 1 .. 3;
+is(eval(join '+', split / /, $before), 6, 'counted');
+
+# A long wait that is none: nobody is cancelled.
+my ($holder, $waiter, $third) = (client(1), client(2), client(3));
+$holder->query_safe('BEGIN; ' . update(2));
+$waiter->query_safe('BEGIN; ' . update(3));
+$waiter->{stdin} .= update(2) . "\n";
+$waiter->{run}->pump_nb;
+$third->{stdin} .= update(3) . "\n";
+$third->{run}->pump_nb;
+$c->poll(2, q{SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND waitstart < clock_timestamp() - interval '3 s'});
+$holder->query_safe('COMMIT');
+$waiter->query_safe('COMMIT');
+$third->query_safe('SELECT 1');
+is($_->{stderr} =~ /ERROR/ ? $_->{stderr} : '', '', 'a chain of waits is no deadlock') for $holder, $waiter, $third;
+$_->quit for $holder, $waiter, $third;
+is(join(' ', map { $c->sql($_, 'SELECT deadlocks FROM fragaffinity.transaction_stats') } 1 .. 3), $before,
+	'and nothing was counted');
+
+# Many transfers over few rows, which lock in one order, looked at all the time.
+$c->sql(1, q{SELECT fragaffinity.configure('deadlock_wait', '10ms')});
+my $load = $c->start_load(
+	table => 't', anchors => 4, pause => 500, keys => 300,
+	modes => { map { $_ => [ 'transfer', 'transfer', 'transfer' ] } 1 .. 3 });
+$c->wait_for_load($load, 150);
+$c->check_load($load, 't', 'contended without a circle');
+is(join(' ', map { $c->sql($_, 'SELECT deadlocks FROM fragaffinity.transaction_stats') } 1 .. 3), $before,
+	'nobody was cancelled');
+is($c->sql(2, 'SELECT sum(n) FROM t WHERE id <= 4'), $c->sql(3, 'SELECT sum(n) FROM t WHERE id <= 4'),
+	'all nodes see the same');
+$c->check_consistent('nothing is left over');
+done_testing();

@@ -1,0 +1,200 @@
+/*
+ * test_wait_graph.c
+ *	  Circles of waits over several nodes are found, and nothing else.
+ */
+#include "unit.h"
+
+#include "node/wait_graph.h"
+
+#define MAX 64
+
+static FaWaitSession sessions[MAX];
+static FaWaitEdge edges[MAX];
+static int	n;
+
+static void
+start(void)
+{
+	memset(sessions, 0, sizeof(sessions));
+	n = 0;
+}
+
+static FaWaitSession *
+add(int node, int pid, int origin_node, int origin_pid, int64_t xact_start)
+{
+	FaWaitSession *s = &sessions[n++];
+
+	s->node = node;
+	s->pid = pid;
+	s->origin_node = origin_node;
+	s->origin_pid = origin_pid;
+	s->xact_start = xact_start;
+	return s;
+}
+
+static void
+waits(FaWaitSession *s, int blocker)
+{
+	s->wait_start = 1;
+	s->blockers[s->nblockers++] = blocker;
+}
+
+static int
+victim_pid(int nedges)
+{
+	return sessions[edges[fa_wait_graph_victim(sessions, edges, nedges)].root].pid;
+}
+
+/* Clients 10 at node 1 and 20 at node 2, each with a session at the other. */
+static void
+two_nodes(void **state)
+{
+	(void) state;
+	start();
+	add(1, 10, 0, 0, 100);
+	add(2, 20, 0, 0, 200);
+	waits(add(2, 21, 1, 10, 110), 20);
+	waits(add(1, 11, 2, 20, 210), 10);
+	assert_int_equal(fa_wait_graph_cycle(sessions, n, edges), 2);
+	assert_int_equal(victim_pid(2), 20);
+}
+
+static void
+chain_is_none(void **state)
+{
+	(void) state;
+	start();
+	add(1, 10, 0, 0, 100);
+	add(2, 20, 0, 0, 200);
+	add(3, 30, 0, 0, 300);
+	waits(add(2, 21, 1, 10, 110), 20);
+	waits(add(3, 31, 2, 20, 210), 30);
+	assert_int_equal(fa_wait_graph_cycle(sessions, n, edges), 0);
+}
+
+/* The middle node only passes on: its session stands for node 1's client. */
+static void
+passed_on(void **state)
+{
+	(void) state;
+	start();
+	add(1, 10, 0, 0, 100);
+	add(2, 21, 1, 10, 110);
+	waits(add(3, 31, 2, 21, 120), 30);
+	add(3, 30, 0, 0, 50);
+	waits(add(1, 11, 3, 30, 60), 10);
+	assert_int_equal(fa_wait_graph_cycle(sessions, n, edges), 2);
+	assert_int_equal(victim_pid(2), 10);
+}
+
+/* Two sessions of one client at one node, by different ways. */
+static void
+waits_for_itself(void **state)
+{
+	(void) state;
+	start();
+	add(1, 10, 0, 0, 100);
+	add(3, 31, 1, 10, 110);
+	add(2, 21, 1, 10, 110);
+	waits(add(3, 32, 2, 21, 120), 31);
+	assert_int_equal(fa_wait_graph_cycle(sessions, n, edges), 1);
+	assert_int_equal(victim_pid(1), 10);
+}
+
+/* Its node did not answer: nobody can say that this is a circle. */
+static void
+origin_unknown(void **state)
+{
+	(void) state;
+	start();
+	add(2, 20, 0, 0, 200);
+	waits(add(2, 21, 1, 10, 110), 20);
+	waits(add(3, 31, 2, 20, 210), 30);
+	add(3, 30, 1, 10, 115);
+	assert_int_equal(fa_wait_graph_cycle(sessions, n, edges), 0);
+}
+
+/* A blocker that is gone by now, or in another database. */
+static void
+blocker_unknown(void **state)
+{
+	(void) state;
+	start();
+	waits(add(1, 10, 0, 0, 100), 99);
+	waits(add(1, 11, 0, 0, 100), 10);
+	assert_int_equal(fa_wait_graph_cycle(sessions, n, edges), 0);
+}
+
+static void
+waits_for_several(void **state)
+{
+	FaWaitSession *s;
+
+	(void) state;
+	start();
+	add(1, 10, 0, 0, 100);
+	add(2, 20, 0, 0, 200);
+	add(2, 22, 0, 0, 50);
+	s = add(2, 21, 1, 10, 110);
+	waits(s, 22);
+	waits(s, 20);
+	waits(add(1, 11, 2, 20, 210), 10);
+	assert_int_equal(fa_wait_graph_cycle(sessions, n, edges), 2);
+	assert_int_equal(victim_pid(2), 20);
+}
+
+/* A ring of clients behind which others queue, in any order of arrival. */
+static void
+same_for_all_who_look(void **state)
+{
+	uint64_t	seed = 1;
+
+	(void) state;
+	for (int round = 0; round < 500; round++)
+	{
+		int			ring = 2 + round % 8;
+
+		start();
+		for (int i = 0; i < ring; i++)
+		{
+			add(i + 1, 100 + i, 0, 0, 1000 + (i * 7) % ring);
+			waits(add((i + 1) % ring + 1, 200 + i, i + 1, 100 + i, 2000),
+				  100 + (i + 1) % ring);
+		}
+		for (int i = 0; i < 10; i++)
+			waits(add(i % ring + 1, 300 + i, 0, 0, 5000 + i), 100 + i % ring);
+		for (int i = n - 1; i > 0; i--)
+		{
+			int			j = (int) (unit_uniform(&seed) * (i + 1));
+			FaWaitSession t = sessions[i];
+
+			sessions[i] = sessions[j];
+			sessions[j] = t;
+		}
+		assert_int_equal(fa_wait_graph_cycle(sessions, n, edges), ring);
+		for (int i = 0; i < ring; i++)
+		{
+			assert_true(sessions[edges[i].root].pid < 200);
+			assert_int_equal(edges[i].next_root, edges[(i + 1) % ring].root);
+			if (sessions[edges[i].root].xact_start == 1000 + ring - 1)
+				assert_int_equal(fa_wait_graph_victim(sessions, edges, ring), i);
+		}
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(two_nodes),
+		cmocka_unit_test(chain_is_none),
+		cmocka_unit_test(passed_on),
+		cmocka_unit_test(waits_for_itself),
+		cmocka_unit_test(origin_unknown),
+		cmocka_unit_test(blocker_unknown),
+		cmocka_unit_test(waits_for_several),
+		cmocka_unit_test(same_for_all_who_look),
+	};
+
+	return cmocka_run_group_tests_name("wait_graph", tests, NULL, NULL);
+}
