@@ -635,7 +635,8 @@ CREATE FUNCTION fragaffinity.map_generation() RETURNS bigint
 AS 'MODULE_PATHNAME', 'fa_sql_map_generation' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.mover_progress(
 	OUT move bigint, OUT fragment bigint, OUT pid integer, OUT phase text,
-	OUT bytes_done bigint, OUT bytes_total bigint, OUT rounds integer)
+	OUT bytes_done bigint, OUT bytes_total bigint, OUT rounds integer,
+	OUT rate double precision)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'fa_sql_mover_progress' LANGUAGE C STRICT VOLATILE;
 
@@ -671,7 +672,12 @@ SELECT m.move, m.fragment, s.name AS source, d.name AS destination, m.trigger,
 
 CREATE VIEW fragaffinity.stat_progress_move AS
 SELECT p.pid, p.move, p.fragment, s.name AS source, p.phase,
-	   p.bytes_done, p.bytes_total, p.rounds, m.started
+	   p.bytes_done, p.bytes_total, p.rounds, m.started, m.path, m.transport,
+	   p.rate,		-- bytes a second
+	   CASE WHEN p.rate > 0 THEN pg_catalog.clock_timestamp() +
+			pg_catalog.make_interval(
+				secs => GREATEST(p.bytes_total - p.bytes_done, 0) / p.rate)
+	   END AS estimated_end
   FROM fragaffinity.mover_progress() p
   JOIN fragaffinity.move m ON m.move = p.move
   LEFT JOIN fragaffinity.node s ON s.node = m.source;

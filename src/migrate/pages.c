@@ -149,6 +149,8 @@ pages_receive(FaMove *move, bool fenced, FaRoundEnd *end_p)
 		PQfreemem(data);
 		bytes += len;
 		move->slot->bytes_done += len;
+		if (path->round == 0)
+			move->slot->rate = bytes * 1e6 / Max(1, GetCurrentTimestamp() - begun);
 		if (path->limit > 0 && !fenced)
 			pages_throttle(path, begun, bytes);
 	}

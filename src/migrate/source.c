@@ -112,10 +112,10 @@ fa_sql_release_fragment(PG_FUNCTION_ARGS)
 	int64		move = PG_GETARG_INT64(1);
 
 	fa_shmem_require();
-	(void) fa_spi_exec("DROP PUBLICATION IF EXISTS fragaffinity_" INT64_FORMAT,
-					   move);
-	(void) fa_spi_exec("DELETE FROM fragaffinity.cleanup WHERE move = " INT64_FORMAT
-					   " AND kind = 'publication'", move);
+	if (fa_spi_exec("DELETE FROM fragaffinity.cleanup WHERE move = " INT64_FORMAT
+					" AND kind = 'publication'", move) > 0)
+		(void) fa_spi_exec("DROP PUBLICATION IF EXISTS fragaffinity_" INT64_FORMAT,
+						   move);
 	(void) fa_spi_value("SELECT pg_catalog.pg_advisory_unlock(" CLAIM_KEY ")",
 						(int) PG_GETARG_INT64(0));
 	PG_RETURN_VOID();
