@@ -72,7 +72,8 @@ fa_items_check(Page page, Size special, Size min_item)
 		unsigned	at = ItemIdGetOffset(lp);
 		unsigned	len = ItemIdGetLength(lp);
 
-		if (!ItemIdHasStorage(lp))
+		/* a redirection has its target where others have their offset */
+		if (!ItemIdHasStorage(lp) && !ItemIdIsNormal(lp))
 			continue;
 		if (at % GRAIN != 0 || at < header->pd_upper || len < min_item ||
 			at + len > header->pd_special)
