@@ -110,6 +110,7 @@ OBJS = \
 	src/page/btree.o \
 	src/page/frame.o \
 	src/page/heap.o \
+	src/page/index.o \
 	src/page/items.o \
 	src/page/layout.o \
 	src/page/maps.o \

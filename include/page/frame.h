@@ -56,7 +56,7 @@ typedef struct FaFrameReader
 /* Write at buf, which has room for it; return the bytes written. */
 extern size_t fa_frame_put_header(char *buf, const FaFrameHeader *header);
 extern size_t fa_frame_put_page(char *buf, BlockNumber block,
-								const char *page);
+								const char *page, bool has_hole);
 extern size_t fa_frame_put_relation(char *buf, BlockNumber nblocks,
 									uint32 left);
 

@@ -91,7 +91,12 @@ extern void fa_page_forget_log(Page page);
 extern const char *fa_page_header_check(Page page, Size special);
 extern const char *fa_items_check(Page page, Size special, Size min_item);
 
-/* in btree.c: checks a btree page, and takes out what only its server knows. */
+/*
+ * in btree.c, index.c: check a page of an index of an access method, and take
+ * out what only its server knows.  xid: as for the heap.
+ */
 extern const char *fa_btree_verify(Page page, BlockNumber block);
+extern const char *fa_index_verify(Page page, BlockNumber block, Oid method,
+								   TransactionId xid);
 
 #endif							/* FA_PAGE_IMAGE_H */

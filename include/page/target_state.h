@@ -12,7 +12,8 @@
 typedef struct FaTargetRelation
 {
 	Oid			oid;
-	bool		heap;			/* or TOAST; else a btree index */
+	bool		heap;			/* or TOAST; else an index */
+	Oid			method;			/* of an index */
 	FaRowShape *shape;			/* of a heap */
 	Oid			toast;			/* its TOAST relation */
 	BlockNumber nblocks;

@@ -96,6 +96,5 @@ fa_btree_verify(Page page, BlockNumber block)
 		return why;
 	opaque->btpo_cycleid = 0;
 	opaque->btpo_flags &= ~(BTP_SPLIT_END | BTP_HAS_GARBAGE);
-	fa_page_forget_log(page);
 	return NULL;
 }

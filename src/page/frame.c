@@ -96,7 +96,8 @@ fa_frame_put_header(char *buf, const FaFrameHeader *header)
 }
 
 size_t
-fa_frame_put_page(char *buf, BlockNumber block, const char *page)
+fa_frame_put_page(char *buf, BlockNumber block, const char *page,
+				  bool has_hole)
 {
 	const PageHeaderData *header = (const PageHeaderData *) page;
 	size_t		lower = header->pd_lower;
@@ -105,7 +106,7 @@ fa_frame_put_page(char *buf, BlockNumber block, const char *page)
 
 	if (upper == 0)
 		upper = BLCKSZ;			/* a page never used: lower is 0, too */
-	else if (lower < SizeOfPageHeaderData || lower > upper || upper > BLCKSZ)
+	else if (!has_hole || lower < SizeOfPageHeaderData || lower > upper || upper > BLCKSZ)
 		lower = upper = BLCKSZ; /* no hole */
 	p = put32(p, block);
 	p = put32(p, crc_of(page, lower, page + upper, BLCKSZ - upper));

@@ -27,7 +27,7 @@
 #endif
 
 /* Access methods whose pages page/image.h knows. */
-#define PROVEN_METHODS	"'btree'"
+#define PROVEN_METHODS	"'btree', 'hash', 'gin', 'gist', 'spgist', 'brin'"
 
 /* Built-in types that point into the catalog, and those of the catalog alone. */
 #define TYPES_OF_ONE_SERVER \
@@ -53,7 +53,7 @@
 	"  'column %%I is of type %%s, whose values belong to one server', " \
 	"  x.attname, pg_catalog.format_type(x.top, NULL))) AS problem " \
 	" FROM types x JOIN pg_catalog.pg_type t ON t.oid = x.type " \
-	" WHERE t.typtype <> 'd' AND t.typname <> 'cstring' " \
+	" WHERE t.typtype <> 'd' AND (t.typtype <> 'p' OR x.attrelid = %u) " \
 	" AND (t.oid >= 12000 OR t.typtype IN ('c', 'e', 'p') " \
 	"  OR t.typname ~ '^reg' OR t.typname IN (" TYPES_OF_ONE_SERVER "))" \
 	" GROUP BY x.attrelid) "
@@ -139,7 +139,7 @@ fa_layout_read(Oid heap)
 	return fa_spi_rows("SELECT " FA_LAYOUT_COLUMNS " FROM ("
 					   BAD_COLUMNS HEAP_ROW TOAST_ROWS INDEX_ROWS SERVER_ROW
 					   ") rows ORDER BY ordinal, description COLLATE \"C\", relation",
-					   heap, heap, heap, heap, heap, heap,
+					   heap, heap, heap, heap, heap, heap, heap,
 					   PG_CONTROL_VERSION, CATALOG_VERSION_NO, BLCKSZ,
 					   MAXIMUM_ALIGNOF, (int) TOAST_MAX_CHUNK_SIZE);
 }

@@ -43,6 +43,7 @@ typedef struct SendRelation
 {
 	Oid			oid;
 	bool		heap;			/* or TOAST; else an index */
+	bool		has_hole;		/* its pages */
 	FaFile		file;
 	BlockNumber nblocks;		/* as of this round */
 	FaBlockSet	todo;
@@ -93,6 +94,7 @@ open_relation(SendRelation *r, Oid oid)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("pages of relation \"%s\" cannot be sent",
 						RelationGetRelationName(rel))));
+	r->has_hole = fa_shape_has_hole(r->heap, rel->rd_rel->relam);
 	r->nblocks = 0;				/* all are new */
 	r->file = fa_relation_file(rel);
 	fa_blocks_init(&r->todo);
@@ -272,7 +274,8 @@ send_frame(SendRound *round, char *buf)
 		if (!send_read(round, r, rel, block, page.data))
 			continue;
 		fa_blocks_remove(&r->todo, block);
-		len += fa_frame_put_page(buf + len, block, page.data);
+		len += fa_frame_put_page(buf + len, block, page.data,
+								 r->has_hole);
 		header.entries++;
 	}
 	relation_close(rel, NoLock);

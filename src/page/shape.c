@@ -1,9 +1,10 @@
 /*
  * shape.c
- *	  Columns of a relation, as they are stored.
+ *	  Columns and pages of a relation, as they are stored.
  */
 #include "postgres.h"
 
+#include "catalog/pg_am_d.h"
 #include "utils/rel.h"
 
 #include "page/shape.h"
@@ -22,4 +23,10 @@ fa_shape_of(Relation rel)
 		shape->att[i].align = TupleDescAttr(desc, i)->attalign;
 	}
 	return shape;
+}
+
+bool
+fa_shape_has_hole(bool heap, Oid method)
+{
+	return heap || method == BTREE_AM_OID;
 }

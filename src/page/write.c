@@ -53,6 +53,8 @@ fa_target_create(int64 move, TransactionId xid, const Oid *relations,
 		r->nblocks = RelationGetNumberOfBlocks(rel);
 		if (r->heap)
 			r->shape = fa_shape_of(rel);
+		else
+			r->method = rel->rd_rel->relam;
 		fa_blocks_init(&r->have);
 		fa_blocks_init(&r->visible);
 		fa_blocks_init(&r->stale);
@@ -101,7 +103,7 @@ receive_verify(FaPageTarget *target, FaTargetRelation *r, BlockNumber block,
 	}
 	why = r->heap ?
 		fa_heap_verify(page, block, target->xid, r->shape, r->toast, &visible) :
-		fa_btree_verify(page, block);
+		fa_index_verify(page, block, r->method, target->xid);
 	if (why)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
@@ -184,7 +186,8 @@ write_pages(FaPageTarget *target, FaTargetRelation *r, Relation rel,
 		memcpy(page, target->image + (Size) i * BLCKSZ, BLCKSZ);
 		MarkBufferDirty(buffer[i]);
 		XLogRegisterBuffer(i, buffer[i], REGBUF_FORCE_IMAGE |
-						   (PageIsNew(page) ? 0 : REGBUF_STANDARD));
+						   (fa_shape_has_hole(r->heap, r->method) &&
+							!PageIsNew(page) ? REGBUF_STANDARD : 0));
 	}
 	end = XLogInsert(RM_XLOG_ID, XLOG_FPI);
 	for (int i = 0; i < n; i++)

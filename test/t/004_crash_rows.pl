@@ -2,6 +2,8 @@
 use strict;
 use warnings;
 use File::Basename;
+use File::Spec;
+use FragAffinity;
 
 $ENV{FA_MOVE_PATH} = 'logical';
-do(dirname(__FILE__) . '/004_crash.pl') // die $@ || $!;
+do(File::Spec->rel2abs(dirname(__FILE__) . '/004_crash.pl')) // die $@ || $!;
