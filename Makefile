@@ -115,6 +115,7 @@ OBJS = \
 	src/page/layout.o \
 	src/page/maps.o \
 	src/page/read.o \
+	src/page/room.o \
 	src/page/row.o \
 	src/page/shape.o \
 	src/page/wal.o \

@@ -78,7 +78,10 @@ extern void fa_remote_copy_begin(FaConn *conn, int timeout_ms, const char *sql);
  * the end of the data.  Waits for ever, or timeout_ms for each.
  */
 extern int	fa_remote_copy_next(FaConn *conn, int timeout_ms, char **data_p);
-/* After the end: raises what the peer raised. */
-extern void fa_remote_copy_end(FaConn *conn, int timeout_ms);
+/*
+ * After the end: raises what the peer raised.  True when another COPY of the
+ * same SQL begins.
+ */
+extern bool fa_remote_copy_end(FaConn *conn, int timeout_ms);
 
 #endif							/* FA_NODE_REMOTE_H */

@@ -31,6 +31,8 @@ typedef struct FaRoundEnd
 extern FaPageTarget *fa_target_create(int64 move, TransactionId xid,
 									  const Oid *relations, int nrelations);
 extern void fa_target_begin(FaPageTarget *target, uint32 round);
+/* Frames of the round that have come. */
+extern uint32 fa_target_frames(const FaPageTarget *target);
 
 /*
  * Writes what a frame holds.  True when it was the round's last; then *end_p

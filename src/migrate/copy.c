@@ -128,7 +128,7 @@ fa_move_copy_rows(FaMove *move, const char *snapshot)
 						   options);
 	(void) CopyFrom(cstate);
 	EndCopyFrom(cstate);
-	fa_remote_copy_end(copy_conn, 0);
+	(void) fa_remote_copy_end(copy_conn, 0);
 	fa_remote_close(copy_conn);
 	table_close(rel, NoLock);
 	PopActiveSnapshot();

@@ -10,12 +10,10 @@
  *	5. under the fence a last round, in the transaction that holds it; more
  *	   pages than a few pauses' worth are refused, and rounds go on outside
  *
- * A round that does not get smaller, again and again, ends the move: writers
- * are not stopped for a table that they change faster than it can be copied.
+ * Rounds that do not get smaller any more end the move: writers are not stopped
+ * for a table that they change faster than it can be copied.
  */
 #include "postgres.h"
-
-#include <sys/statvfs.h>
 
 #include "access/xact.h"
 #include "access/xlog.h"
@@ -33,15 +31,17 @@
 #include "core/shmem.h"
 #include "core/spi.h"
 #include "migrate/move.h"
-#include "page/frame.h"
+#include "page/room.h"
 #include "page/target.h"
 
 #define FEW_PAGES		64		/* never worth another round */
 #define FENCED_FACTOR	4		/* pauses' worth of pages that settle accepts */
-#define MAX_ROUNDS		200
-#define MAX_STALLS		8		/* rounds in a row that were no smaller */
+#define WAIT_MS			100		/* for transactions that run on; as often as */
+#define MAX_WAITS		6000
+#define MAX_STALLS		8		/* rounds since one was smaller than all before */
 #define SMALLER			0.8
 #define ANSWER_MS		30000	/* for the source to send the next frame */
+#define CALLS_A_REQUEST	16		/* so that round trips do not count */
 
 typedef struct PagePath
 {
@@ -90,6 +90,15 @@ pages_unwrap(const char *data, int *len, bool first)
 			 errmsg("invalid row in a copy of pages")));
 }
 
+static void
+pages_sleep(long ms)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 ms, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
 /* Sleeps when more has come than the limit allows. */
 static void
 pages_throttle(const PagePath *path, TimestampTz begun, int64 bytes)
@@ -98,12 +107,7 @@ pages_throttle(const PagePath *path, TimestampTz begun, int64 bytes)
 	double		left_ms;
 
 	while ((left_ms = due_ms - (GetCurrentTimestamp() - begun) / 1000.0) >= 1)
-	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 (long) left_ms, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
+		pages_sleep((long) left_ms);
 }
 
 static void
@@ -119,15 +123,13 @@ pages_measure(FaMove *move, TimestampTz begun, int64 pages, int64 bytes)
 	move->slot->rate = bytes / ms * 1000;
 }
 
-/* Frames of one round, in a transaction.  Unthrottled under the fence. */
-static void
-pages_receive(FaMove *move, bool fenced, FaRoundEnd *end_p)
+/* Frames of one COPY; true when the round's last has come, now or before. */
+static bool
+pages_receive(FaMove *move, bool ended, FaRoundEnd *end_p, TimestampTz begun,
+			  int64 *bytes_p, bool fenced)
 {
 	PagePath   *path = move->path_state;
-	TimestampTz begun = GetCurrentTimestamp();
-	int64		bytes = 0;
 	bool		first = true;
-	bool		ended = false;
 	char	   *data;
 	int			len;
 
@@ -136,44 +138,66 @@ pages_receive(FaMove *move, bool fenced, FaRoundEnd *end_p)
 		const char *frame = pages_unwrap(data, &len, first);
 
 		first = false;
-		if (frame == NULL)
-		{
-			PQfreemem(data);
-			continue;
-		}
-		if (ended)
+		if (frame && ended)
 			ereport(ERROR,
 					(errcode(ERRCODE_PROTOCOL_VIOLATION),
 					 errmsg("a copy of pages goes on after its end")));
-		ended = fa_target_receive(path->target, frame, len, end_p);
+		if (frame)
+		{
+			ended = fa_target_receive(path->target, frame, len, end_p);
+			*bytes_p += len;
+			move->slot->bytes_done += len;
+		}
 		PQfreemem(data);
-		bytes += len;
-		move->slot->bytes_done += len;
 		if (path->round == 0)
-			move->slot->rate = bytes * 1e6 / Max(1, GetCurrentTimestamp() - begun);
+			move->slot->rate = *bytes_p * 1e6 / Max(1, GetCurrentTimestamp() - begun);
 		if (path->limit > 0 && !fenced)
-			pages_throttle(path, begun, bytes);
+			pages_throttle(path, begun, *bytes_p);
 	}
-	if (!ended)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("a copy of pages has no end")));
-	pages_measure(move, begun, end_p->pages, bytes);
+	return ended;
 }
 
-/* A round; in a transaction of the caller's. */
+/* COPY statements that take a round further; what is too many does nothing. */
+static char *
+pages_request(const PagePath *path, bool fenced, int64 most)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (int i = 0; i < (fenced ? 1 : CALLS_A_REQUEST); i++)
+		appendStringInfo(&sql, "COPY (SELECT fragaffinity.send_pages(%u, " INT64_FORMAT
+						 ")) TO STDOUT (FORMAT binary);", path->round, most);
+	return sql.data;
+}
+
+/*
+ * A round; in a transaction of the caller's.  Unthrottled under the fence,
+ * where it is one COPY.
+ */
 static void
 pages_round(FaMove *move, bool fenced, int64 most, FaRoundEnd *end_p)
 {
 	PagePath   *path = move->path_state;
+	TimestampTz begun = GetCurrentTimestamp();
+	char	   *request = pages_request(path, fenced, most);
+	int64		bytes = 0;
+	bool		ended = false;
 
 	fa_target_begin(path->target, path->round);
-	fa_remote_copy_begin(move->swap, ANSWER_MS,
-						 psprintf("COPY (SELECT fragaffinity.send_pages(%u, " INT64_FORMAT
-								  ")) TO STDOUT (FORMAT binary)",
-								  path->round, most));
-	pages_receive(move, fenced, end_p);
-	fa_remote_copy_end(move->swap, ANSWER_MS);
+	while (!ended)
+	{
+		uint32		before = fa_target_frames(path->target);
+
+		fa_remote_copy_begin(move->swap, ANSWER_MS, request);
+		do
+			ended = pages_receive(move, ended, end_p, begun, &bytes, fenced);
+		while (fa_remote_copy_end(move->swap, ANSWER_MS));
+		if (!ended && (fenced || fa_target_frames(path->target) == before))
+			ereport(ERROR,
+					(errcode(ERRCODE_PROTOCOL_VIOLATION),
+					 errmsg("a copy of pages has no end")));
+	}
+	pages_measure(move, begun, end_p->pages, bytes);
 	path->round++;
 }
 
@@ -193,25 +217,6 @@ pages_full_round(FaMove *move)
 	MemoryContextSwitchTo(move->context);
 	move->slot->rounds++;
 	return end;
-}
-
-/* Raises when the relations would not fit on the disk. */
-static void
-pages_check_room(const FaMove *move)
-{
-	struct statvfs fs;
-
-	if (statvfs(DataDir, &fs) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not get the free space of \"%s\": %m", DataDir)));
-	if ((double) fs.f_bavail * fs.f_frsize < move->slot->bytes_total * 1.1)
-		ereport(ERROR,
-				(errcode(ERRCODE_DISK_FULL),
-				 errmsg("no room for fragment " INT64_FORMAT, move->fragment.fragment),
-				 errdetail("It takes " INT64_FORMAT " MB, and " INT64_FORMAT " MB are free.",
-						   move->slot->bytes_total / 1000000,
-						   (int64) ((double) fs.f_bavail * fs.f_frsize / 1000000))));
 }
 
 static char *
@@ -254,7 +259,7 @@ pages_open(FaMove *move)
 				NULL, 10);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(move->context);
-	pages_check_room(move);
+	fa_room_require(move->slot->bytes_total);
 }
 
 static void
@@ -282,28 +287,53 @@ pages_budget(const PagePath *path)
 }
 
 static void
+pages_give_up(const FaMove *move, int64 pages)
+{
+	const PagePath *path = move->path_state;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("clients change fragment " INT64_FORMAT " faster than it can be copied",
+					move->fragment.fragment),
+			 errdetail(INT64_FORMAT " pages are to be copied again and again; a pause of %g ms allows for " INT64_FORMAT ".",
+					   pages, path->pause_ms, pages_budget(path)),
+			 errhint("Try again at a quieter time, or increase \"cutover_pause\" or \"move_rate_limit\".")));
+}
+
+/*
+ * Rounds until one is short and few pages wait for transactions that run on.
+ * A large one of those is waited for, but not for ever: the source keeps its
+ * log for us.
+ */
+static void
 pages_catch_up(FaMove *move, TimestampTz deadline)
 {
 	PagePath   *path = move->path_state;
-	int64		before = PG_INT64_MAX;
+	int64		best = PG_INT64_MAX;
 	int			stalls = 0;
+	int			waits = 0;
 
-	for (int i = 0;; i++)
+	for (;;)
 	{
 		FaRoundEnd	end = pages_full_round(move);
+		int64		pages = end.pages + end.left;
 
-		if (end.pages <= pages_budget(path))
+		if (pages <= pages_budget(path))
 			return;
-		stalls = end.pages > before * SMALLER ? stalls + 1 : 0;
-		before = end.pages;
-		if (i > MAX_ROUNDS || stalls > MAX_STALLS)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("clients change fragment " INT64_FORMAT " faster than it can be copied",
-							move->fragment.fragment),
-					 errdetail(INT64_FORMAT " pages changed while as many were copied; a pause of %g ms allows for " INT64_FORMAT ".",
-							   end.pages, path->pause_ms, pages_budget(path)),
-					 errhint("Try again at a quieter time, or increase \"cutover_pause\" or \"move_rate_limit\".")));
+		if (end.pages <= pages_budget(path))
+		{
+			pages_sleep(WAIT_MS);
+			waits++;
+		}
+		else if (pages < best * SMALLER)
+		{
+			best = pages;
+			stalls = 0;
+		}
+		else
+			stalls++;
+		if (stalls > MAX_STALLS || waits > MAX_WAITS)
+			pages_give_up(move, pages);
 		if (GetCurrentTimestamp() > deadline)
 			ereport(ERROR,
 					(errcode(ERRCODE_QUERY_CANCELED),
@@ -339,10 +369,7 @@ pages_settle(FaMove *move, XLogRecPtr fenced, int limit_ms)
 static void
 pages_keep_up(FaMove *move, int pause_ms)
 {
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 pause_ms, PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
+	pages_sleep(pause_ms);
 	(void) pages_full_round(move);
 }
 

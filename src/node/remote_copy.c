@@ -63,15 +63,20 @@ fa_remote_copy_next(FaConn *conn, int timeout_ms, char **data_p)
 	}
 }
 
-void
+bool
 fa_remote_copy_end(FaConn *conn, int timeout_ms)
 {
 	PGresult   *res;
 
 	while ((res = fa_remote_get_result(conn, timeout_ms)) != NULL)
 	{
-		if (PQresultStatus(res) != PGRES_COMMAND_OK)
+		ExecStatusType status = PQresultStatus(res);
+
+		if (status != PGRES_COMMAND_OK && status != PGRES_COPY_OUT)
 			fa_remote_raise(conn, res, "COPY");
 		PQclear(res);
+		if (status == PGRES_COPY_OUT)
+			return true;
 	}
+	return false;
 }

@@ -17,7 +17,10 @@
  * have ended, and so nothing is left.  Readers may prune and set hints
  * meanwhile: the page is right before and after.
  *
- * An ACCESS SHARE lock is held in a round and not between rounds.  A relation
+ * A round takes as many calls as it needs: each ends after a moment, so that
+ * its snapshot does not keep the source from pruning what clients update.
+ *
+ * An ACCESS SHARE lock is held in a call and not between calls.  A relation
  * that has got another file since (TRUNCATE, REINDEX) is sent anew.
  */
 #include "postgres.h"
@@ -31,6 +34,7 @@
 #include "utils/array.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
 
 #include "catalog/map.h"
 #include "core/spi.h"
@@ -38,6 +42,8 @@
 #include "page/frame.h"
 #include "page/shape.h"
 #include "page/source.h"
+
+#define CALL_MS		200			/* that a snapshot is kept */
 
 typedef struct SendRelation
 {
@@ -51,6 +57,18 @@ typedef struct SendRelation
 	Oid			toast;			/* its TOAST relation */
 } SendRelation;
 
+/* A round; goes on from call to call. */
+typedef struct SendRound
+{
+	int64		round;			/* -1: none yet */
+	bool		ended;
+	uint32		number;			/* of the next frame */
+	int			relation;
+	BlockNumber next;			/* block to go on with */
+	bool		send;			/* false: there is too much */
+	FaXidJudge *judge;
+} SendRound;
+
 /* One at a time in a session. */
 typedef struct Sender
 {
@@ -62,19 +80,16 @@ typedef struct Sender
 	SendRelation *relation;
 	FaWalScan  *wal;
 	FaXids	   *xids;
+	SendRound	round;
 } Sender;
 
-/* One round. */
-typedef struct SendRound
+/* One call of send_pages(). */
+typedef struct SendCall
 {
-	uint32		round;
-	uint32		number;			/* of the next frame */
-	int			relation;
-	BlockNumber next;			/* block to go on with */
-	bool		send;			/* false: there is too much */
-	FaXidJudge *judge;
+	TimestampTz until;			/* 0: the end of the round */
+	bool		ended;
 	BufferAccessStrategy strategy;
-} SendRound;
+} SendCall;
 
 static Sender *sender = NULL;
 
@@ -158,6 +173,7 @@ fa_sql_open_pages(PG_FUNCTION_ARGS)
 	/* whatever is read from now on, later changes are found in the log */
 	new->wal = fa_wal_scan_create();
 	new->xids = fa_xids_create();
+	new->round.round = -1;
 	MemoryContextSwitchTo(old);
 	for (int i = 0; i < new->nrelations; i++)
 	{
@@ -187,12 +203,13 @@ round_changed(void *arg, const FaFile *file, BlockNumber block, bool cut)
 	}
 }
 
-/* Locks the relations and finds out what is to be sent; how many blocks. */
-static int64
-round_find(void)
+/*
+ * Locks the relations.  What has got another file, or was cut off, since they
+ * were locked last is not to be read: the next round finds it new.
+ */
+static void
+round_lock(void)
 {
-	int64		todo = 0;
-
 	for (int i = 0; i < sender->nrelations; i++)
 	{
 		SendRelation *r = &sender->relation[i];
@@ -202,10 +219,19 @@ round_find(void)
 		{
 			r->file = fa_relation_file(rel);
 			r->nblocks = 0;
-			fa_blocks_cut(&r->todo, 0);
 		}
+		r->nblocks = Min(r->nblocks, RelationGetNumberOfBlocks(rel));
+		fa_blocks_cut(&r->todo, r->nblocks);
 		relation_close(rel, NoLock);
 	}
+}
+
+/* Finds out what is to be sent; how many blocks. */
+static int64
+round_find(void)
+{
+	int64		todo = 0;
+
 	fa_wal_scan(sender->wal, round_changed, NULL);
 	for (int i = 0; i < sender->nrelations; i++)
 	{
@@ -213,8 +239,7 @@ round_find(void)
 		Relation	rel = relation_open(r->oid, NoLock);
 		BlockNumber nblocks = RelationGetNumberOfBlocks(rel);
 
-		if (nblocks > r->nblocks)
-			fa_blocks_add_range(&r->todo, r->nblocks, nblocks);
+		fa_blocks_add_range(&r->todo, r->nblocks, nblocks);
 		fa_blocks_cut(&r->todo, nblocks);
 		r->nblocks = nblocks;
 		todo += r->todo.count;
@@ -225,11 +250,11 @@ round_find(void)
 
 /* A copy of a block, settled; false: not now. */
 static bool
-send_read(SendRound *round, SendRelation *r, Relation rel, BlockNumber block,
+send_read(SendCall *call, SendRelation *r, Relation rel, BlockNumber block,
 		  Page page)
 {
 	Buffer		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block,
-											RBM_NORMAL, round->strategy);
+											RBM_NORMAL, call->strategy);
 	FaPageResult result = FA_PAGE_GOOD;
 	const char *why = NULL;
 
@@ -237,8 +262,8 @@ send_read(SendRound *round, SendRelation *r, Relation rel, BlockNumber block,
 	memcpy(page, BufferGetPage(buffer), BLCKSZ);
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	if (r->heap)
-		result = fa_heap_settle(page, block, round->judge, sender->xid,
-								r->shape, r->toast, sender->toast_to, &why);
+		result = fa_heap_settle(page, block, sender->round.judge,
+								sender->xid, r->shape, r->toast, sender->toast_to, &why);
 	ReleaseBuffer(buffer);
 	if (result == FA_PAGE_BROKEN)
 		ereport(ERROR,
@@ -251,8 +276,9 @@ send_read(SendRound *round, SendRelation *r, Relation rel, BlockNumber block,
 
 /* Fills a frame from the current relation; its size, 0 when none is left. */
 static size_t
-send_frame(SendRound *round, char *buf)
+send_frame(SendCall *call, char *buf)
 {
+	SendRound  *round = &sender->round;
 	SendRelation *r = &sender->relation[round->relation];
 	Relation	rel = relation_open(r->oid, NoLock);
 	FaFrameHeader header = {
@@ -271,7 +297,7 @@ send_frame(SendRound *round, char *buf)
 		if (block == InvalidBlockNumber)
 			break;
 		round->next = block + 1;
-		if (!send_read(round, r, rel, block, page.data))
+		if (!send_read(call, r, rel, block, page.data))
 			continue;
 		fa_blocks_remove(&r->todo, block);
 		len += fa_frame_put_page(buf + len, block, page.data,
@@ -284,8 +310,9 @@ send_frame(SendRound *round, char *buf)
 }
 
 static size_t
-send_end(SendRound *round, char *buf)
+send_end(char *buf)
 {
+	SendRound  *round = &sender->round;
 	FaFrameHeader header = {
 		.kind = FA_FRAME_END_KIND, .move = sender->move,
 		.round = round->round, .number = round->number,
@@ -299,65 +326,94 @@ send_end(SendRound *round, char *buf)
 	return len;
 }
 
-static SendRound *
+/* Begins a round, or goes on with it. */
+static SendCall *
 send_begin(uint32 number, int64 most)
 {
-	SendRound  *round = palloc0(sizeof(SendRound));
+	SendCall   *call = palloc0(sizeof(SendCall));
+	SendRound  *round;
 
 	if (sender == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no pages are open in this session"),
 				 errhint("Only a mover calls this function.")));
-	round->round = number;
-	round->send = round_find() <= most;
-	round->judge = fa_xids_judge(sender->xids);
+	round = &sender->round;
+	if (round->round == number && round->ended)
+	{
+		call->ended = true;
+		return call;
+	}
+	round_lock();
+	if (round->round != number)
+	{
+		memset(round, 0, sizeof(*round));
+		round->round = number;
+		round->judge = fa_xids_judge(sender->xids);
+		round->send = round_find() <= most;
+	}
+	if (most == PG_INT64_MAX)
+		call->until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), CALL_MS);
 	/* what has changed lately is in memory; all the rest need not get there */
-	round->strategy = number == 0 ? GetAccessStrategy(BAS_BULKREAD) : NULL;
-	return round;
+	if (number == 0)
+		call->strategy = GetAccessStrategy(BAS_BULKREAD);
+	return call;
+}
+
+/* Next frame of the round; its size, 0 when none is left. */
+static size_t
+send_next(SendCall *call, char *buf)
+{
+	SendRound  *round = &sender->round;
+
+	while (round->send && round->relation < sender->nrelations)
+	{
+		size_t		len = send_frame(call, buf);
+
+		if (len > 0)
+			return len;
+		round->relation++;
+		round->next = 0;
+	}
+	return 0;
 }
 
 /*
- * send_pages(round, most): frames, the last one an end frame, the only one
- * when there are more than so many blocks
+ * send_pages(round, most): frames of a round; when there are more than so many
+ * blocks, only its end frame.  When there is no such limit, a call ends after
+ * a moment, and another goes on; calls after the end frame send nothing.
  */
 Datum
 fa_sql_send_pages(PG_FUNCTION_ARGS)
 {
-	FuncCallContext *call;
-	SendRound  *round;
+	FuncCallContext *funcctx;
+	SendCall   *call;
 	bytea	   *frame;
-	size_t		len = 0;
+	size_t		len;
 
 	if (SRF_IS_FIRSTCALL())
 	{
 		MemoryContext old;
 
-		call = SRF_FIRSTCALL_INIT();
-		old = MemoryContextSwitchTo(call->multi_call_memory_ctx);
-		call->user_fctx = send_begin(PG_GETARG_INT32(0), PG_GETARG_INT64(1));
+		funcctx = SRF_FIRSTCALL_INIT();
+		old = MemoryContextSwitchTo(funcctx->multi_call_memory_ctx);
+		funcctx->user_fctx = send_begin(PG_GETARG_INT32(0), PG_GETARG_INT64(1));
 		MemoryContextSwitchTo(old);
 	}
-	call = SRF_PERCALL_SETUP();
-	round = call->user_fctx;
-	if (round == NULL)
-		SRF_RETURN_DONE(call);
+	funcctx = SRF_PERCALL_SETUP();
+	call = funcctx->user_fctx;
+	if (call->ended ||
+		(call->until != 0 && GetCurrentTimestamp() > call->until))
+		SRF_RETURN_DONE(funcctx);
 	frame = palloc(VARHDRSZ + FA_FRAME_MAX +
 				   FA_FRAME_RELATION * sender->nrelations);
-	while (round->send && round->relation < sender->nrelations)
-	{
-		len = send_frame(round, VARDATA(frame));
-		if (len > 0)
-			break;
-		round->relation++;
-		round->next = 0;
-	}
+	len = send_next(call, VARDATA(frame));
 	if (len == 0)
 	{
-		len = send_end(round, VARDATA(frame));
-		call->user_fctx = NULL;
+		len = send_end(VARDATA(frame));
+		sender->round.ended = call->ended = true;
 	}
-	round->number++;
+	sender->round.number++;
 	SET_VARSIZE(frame, VARHDRSZ + len);
-	SRF_RETURN_NEXT(call, PointerGetDatum(frame));
+	SRF_RETURN_NEXT(funcctx, PointerGetDatum(frame));
 }

@@ -24,6 +24,7 @@
 
 #include "core/fa_compat.h"
 #include "page/frame.h"
+#include "page/room.h"
 #include "page/shape.h"
 #include "page/target.h"
 #include "page/target_state.h"
@@ -31,6 +32,7 @@
 /* Less room than this is not worth an insert's visit. */
 #define ROOM_WORTH_KNOWING	256
 #define PIN_RETRY_MS		5
+#define MANY_PAGES			16384
 
 FaPageTarget *
 fa_target_create(int64 move, TransactionId xid, const Oid *relations,
@@ -72,6 +74,12 @@ fa_target_begin(FaPageTarget *target, uint32 round)
 	target->round = round;
 	target->number = 0;
 	target->pages = 0;
+}
+
+uint32
+fa_target_frames(const FaPageTarget *target)
+{
+	return target->number;
 }
 
 static void
@@ -171,6 +179,9 @@ write_pages(FaPageTarget *target, FaTargetRelation *r, Relation rel,
 	XLogRecPtr	end;
 
 	XLogEnsureRecordSpace(FA_FRAME_PAGES - 1, 0);
+	/* pages in between are still to come, or a peer makes fun of us */
+	if (block[n - 1] > r->nblocks + MANY_PAGES)
+		fa_room_require((int64) (block[n - 1] - r->nblocks) * BLCKSZ);
 	while (r->nblocks <= block[n - 1])
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -122,6 +122,7 @@ $c->sql(1, q{
 				WHEN 'round' THEN frame := set_byte(frame, 19, 77);
 				WHEN 'relation' THEN frame := set_byte(frame, 25, 200);
 				WHEN 'pages' THEN frame := set_byte(frame, 27, 33);
+				WHEN 'far' THEN frame := overlay(overlay(frame PLACING '\xfffffff0'::bytea FROM 29 FOR 4) PLACING '\xffffffe0'::bytea FROM 37 FOR 4);
 				WHEN 'blocks' THEN frame := set_byte(frame, 31, 1);
 				WHEN 'block' THEN frame := set_byte(frame, 36, 127);
 				WHEN 'checksum' THEN frame := set_byte(frame, 41, get_byte(frame, 41) # 1);
@@ -150,7 +151,7 @@ my $relations = "SELECT string_agg(oid::regclass || ':' || pg_relation_size(oid)
 	WHERE relkind IN ('r', 'i', 't') AND relname ~ '^(plain|dom|missing)'";
 my $others = $c->sql(2, $relations);
 for my $how ('truncated', 'empty', 'longer', 'noise', 'left out', 'twice', 'swapped', 'magic', 'version', 'kind',
-	'move', 'round', 'relation', 'pages', 'blocks', 'block', 'checksum', 'hole', 'contents', 'other relation',
+	'move', 'round', 'relation', 'pages', 'blocks', 'block', 'far', 'checksum', 'hole', 'contents', 'other relation',
 	'no end', 'more', 'raise', map { "random $_" } 1 .. 10)
 {
 	$c->sql(1, "UPDATE lie SET how = '$how'");
@@ -197,6 +198,35 @@ ok($c->poll(2, "SELECT bytes_total > 500000 AND bytes_done > 0 AND rate > 0 AND 
 	FROM fragaffinity.stat_progress_move WHERE move = $move"), 'progress of a slow move');
 $c->sql(2, "SELECT fragaffinity.cancel_move($move)");
 ok($c->poll(2, "SELECT state FROM fragaffinity.moves WHERE move = $move", 'cancelled'), 'and it can be cancelled');
+$c->check_consistent('cancelled');
+
+# Clients who change every page again and again, faster than the limit lets
+# them be copied: the move gives up, and they are never stopped for it.
+$c->sql(1, "SET client_min_messages = error;
+	CREATE TABLE busy (id int PRIMARY KEY, n int DEFAULT 0, pad text DEFAULT repeat('b', 400)) WITH (fillfactor = 40);
+	CREATE TABLE ended (really bool); INSERT INTO ended VALUES (false);
+	INSERT INTO busy (id) SELECT i FROM generate_series(1, 8000) i;
+	SELECT fragaffinity.distribute_table('busy', 'id', fragments => 1, placement => 'n1');
+	SELECT fragaffinity.configure('move_rate_limit', '10MB', 'busy')");
+my $busy = $c->fragment('busy');
+my ($in, $out) = ('', '');
+$in = "SELECT 'writing';
+	DO \$\$ BEGIN FOR i IN 1 .. 1000000 LOOP
+		UPDATE busy SET n = n + 1 WHERE id % 5 = i % 5; COMMIT;
+		EXIT WHEN (SELECT really FROM ended);
+	END LOOP; END \$\$;\n\\q\n";
+my $writer = IPC::Run::start([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', $c->conninfo(1) ],
+	'<', \$in, '>', \$out, '2>&1');
+pump_until($writer, IPC::Run::timeout(60), \$out, qr/writing/) or die $out;
+$move = $c->sql(2, "SELECT fragaffinity.move_fragment($busy, 'n2', wait => false)");
+ok($c->poll(2, "SELECT state FROM fragaffinity.moves WHERE move = $move", 'failed'), 'a move that cannot catch up fails');
+like($c->sql(2, "SELECT error || path FROM fragaffinity.moves WHERE move = $move"),
+	qr/clients change fragment \d+ faster than it can be copied.*page/, 'and says why');
+is($c->owner($busy), 'n1', 'the fragment stays');
+$c->sql(1, 'UPDATE ended SET really = true');
+ok($writer->finish, 'the writer saw no error') or diag($out);
+$c->move($busy, 'n2');
+is($c->sql(2, 'SELECT count(*) FROM busy_b0_h'), '8000', 'when they rest, it moves');
 $c->check_consistent('at the end');
 
 done_testing();
