@@ -100,6 +100,9 @@ fa_row_check(HeapTupleHeader row, uint32 len, const FaRowShape *shape,
 			return "row ends before its last column";
 		if (att->len == -1)
 		{
+			if (!VARATT_IS_1B(data + off) &&
+				off != att_align_nominal(off, att->align))
+				return "value with a long header is not aligned";
 			size = row_varlena_size(data + off, room - off);
 			if (size == 0)
 				return "value is longer than its row";
