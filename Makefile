@@ -35,6 +35,7 @@ OBJS = \
 	src/node/peer_pool.o \
 	src/node/peer_session.o \
 	src/node/remote.o \
+	src/node/remote_copy.o \
 	src/node/resolver.o \
 	src/node/wait_graph.o \
 	src/node/xact_stats.o \
@@ -116,13 +117,32 @@ OBJS = \
 	src/report/series.o \
 	src/report/style.o \
 	src/report/tables.o \
+	src/page/blocks.o \
+	src/page/btree.o \
+	src/page/frame.o \
+	src/page/heap.o \
+	src/page/index.o \
+	src/page/items.o \
+	src/page/layout.o \
+	src/page/maps.o \
+	src/page/read.o \
+	src/page/room.o \
+	src/page/row.o \
+	src/page/shape.o \
+	src/page/wal.o \
+	src/page/write.o \
+	src/page/xids.o \
 	src/migrate/announce.o \
 	src/migrate/apply.o \
+	src/migrate/choose.o \
 	src/migrate/copy.o \
 	src/migrate/cutover.o \
+	src/migrate/heap_lock.o \
+	src/migrate/logical.o \
 	src/migrate/move.o \
 	src/migrate/mover.o \
 	src/migrate/mover_slots.o \
+	src/migrate/pages.o \
 	src/migrate/recover.o \
 	src/migrate/source.o \
 	src/migrate/stream.o \

@@ -710,9 +710,22 @@ CREATE FUNCTION fragaffinity.check_fragment(fragment bigint, version bigint)
 RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_check_fragment' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.claim_fragment(
-	fragment bigint, version bigint, move bigint, OUT leaf_name text,
-	OUT bucket_name text, OUT publication text, OUT bytes bigint)
+	fragment bigint, version bigint, OUT leaf_name text,
+	OUT bucket_name text, OUT bytes bigint)
 AS 'MODULE_PATHNAME', 'fa_sql_claim_fragment' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.publish_fragment(fragment bigint, move bigint)
+RETURNS text
+AS 'MODULE_PATHNAME', 'fa_sql_publish_fragment' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.page_layout(rel regclass, OUT kind text,
+	OUT relation oid, OUT description text, OUT problem text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'fa_sql_page_layout' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.open_pages(move bigint, xid bigint, toast oid,
+	relations oid[]) RETURNS bigint
+AS 'MODULE_PATHNAME', 'fa_sql_open_pages' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.send_pages(round integer, most bigint)
+RETURNS SETOF bytea
+AS 'MODULE_PATHNAME', 'fa_sql_send_pages' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.release_fragment(fragment bigint, move bigint)
 RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_release_fragment' LANGUAGE C STRICT VOLATILE;
@@ -731,7 +744,8 @@ CREATE FUNCTION fragaffinity.map_generation() RETURNS bigint
 AS 'MODULE_PATHNAME', 'fa_sql_map_generation' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.mover_progress(
 	OUT move bigint, OUT fragment bigint, OUT pid integer, OUT phase text,
-	OUT bytes_done bigint, OUT bytes_total bigint, OUT rounds integer)
+	OUT bytes_done bigint, OUT bytes_total bigint, OUT rounds integer,
+	OUT rate double precision)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'fa_sql_mover_progress' LANGUAGE C STRICT VOLATILE;
 
@@ -739,7 +753,11 @@ REVOKE ALL ON FUNCTION fragaffinity.move_fragment(bigint, name, boolean) FROM PU
 REVOKE ALL ON FUNCTION fragaffinity.cancel_move(bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.request_move(bigint, name, text, text, double precision) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.check_fragment(bigint, bigint) FROM PUBLIC;
-REVOKE ALL ON FUNCTION fragaffinity.claim_fragment(bigint, bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.claim_fragment(bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.publish_fragment(bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.page_layout(regclass) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.open_pages(bigint, bigint, oid, oid[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.send_pages(integer, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.release_fragment(bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.gate_fragment(bigint, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.swap_out(bigint, bigint, integer, bigint, bigint) FROM PUBLIC;
@@ -763,7 +781,12 @@ SELECT m.move, m.fragment, s.name AS source, d.name AS destination, m.trigger,
 
 CREATE VIEW fragaffinity.stat_progress_move AS
 SELECT p.pid, p.move, p.fragment, s.name AS source, p.phase,
-	   p.bytes_done, p.bytes_total, p.rounds, m.started
+	   p.bytes_done, p.bytes_total, p.rounds, m.started, m.path, m.transport,
+	   p.rate,		-- bytes a second
+	   CASE WHEN p.rate > 0 THEN pg_catalog.clock_timestamp() +
+			pg_catalog.make_interval(
+				secs => GREATEST(p.bytes_total - p.bytes_done, 0) / p.rate)
+	   END AS estimated_end
   FROM fragaffinity.mover_progress() p
   JOIN fragaffinity.move m ON m.move = p.move
   LEFT JOIN fragaffinity.node s ON s.node = m.source;

@@ -11,8 +11,14 @@
 #include "access/heapam.h"
 #include "executor/executor.h"
 #include "pgstat.h"
+#include "replication/message.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
+
+/* 16 moved the macros for varlenas out of postgres.h. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
 #if PG_VERSION_NUM < 150000
 #error "fragaffinity needs PostgreSQL 15 or later"
@@ -164,6 +170,27 @@ fa_result_rel_check_as(ResultRelInfo *rri, EState *estate)
 #define FA_PARTITIONS_HAVE_IDENTITY true
 #else
 #define FA_PARTITIONS_HAVE_IDENTITY false
+#endif
+
+/* 16 renamed RelFileNode to RelFileLocator, and what holds one. */
+#if PG_VERSION_NUM >= 160000
+typedef RelFileLocator FaFile;
+#define fa_relation_file(rel) ((rel)->rd_locator)
+#define fa_file_equals(a, b) RelFileLocatorEquals(a, b)
+#define fa_truncate_file(xlrec) ((xlrec)->rlocator)
+#else
+typedef RelFileNode FaFile;
+#define fa_relation_file(rel) ((rel)->rd_node)
+#define fa_file_equals(a, b) RelFileNodeEquals(a, b)
+#define fa_truncate_file(xlrec) ((xlrec)->rnode)
+#endif
+
+/* 17 can also flush a logical message by itself. */
+#if PG_VERSION_NUM >= 170000
+#define fa_log_message(prefix) \
+	LogLogicalMessage(prefix, "", 0, false, false)
+#else
+#define fa_log_message(prefix) LogLogicalMessage(prefix, "", 0, false)
 #endif
 
 #endif							/* FA_CORE_FA_COMPAT_H */

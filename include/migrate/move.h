@@ -7,12 +7,11 @@
  *
  *	planned		row in fragaffinity.move
  *	copying		claim at the source (a session's advisory lock: it goes with
- *				the connection); cleanup record, then the new heap; its rows
- *				by COPY under the snapshot of a temporary replication slot;
- *				indexes
- *	catching up	changes since the snapshot, until little is left
+ *				the connection); cleanup record, then the new heap; what it
+ *				is to hold, by one of two paths
+ *	catching up	changes since then, until little is left
  *	fencing		destination's bucket SHARE, then source's bucket SHARE: nobody
- *				writes; the last changes are applied
+ *				writes; the last changes come
  *	switching	both buckets ACCESS EXCLUSIVE; leaves exchanged on both sides
  *				in one cluster transaction, decided by the destination's
  *				commit
@@ -26,6 +25,8 @@
 #ifndef FA_MIGRATE_MOVE_H
 #define FA_MIGRATE_MOVE_H
 
+#include "access/xlogdefs.h"
+#include "datatype/timestamp.h"
 #include "storage/lockdefs.h"
 #include "storage/lwlock.h"
 #include "storage/spin.h"
@@ -63,6 +64,7 @@ typedef struct FaMoverSlot
 	int64		bytes_done;
 	int64		bytes_total;
 	int			rounds;
+	double		rate;			/* bytes a second, lately; 0: not known */
 	bool		cancel;			/* asked for; written by anyone */
 } FaMoverSlot;
 
@@ -87,6 +89,37 @@ extern bool fa_mover_cancel(int64 move);
 extern void fa_move_run(int slot);
 extern PGDLLEXPORT void fa_mover_main(Datum arg);
 
+/*
+ * How rows and changes get here.  All are called outside a transaction, in
+ * this order; any may raise, and then the move has failed.
+ *
+ *	pages		files as they are, page by page; rounds of what has changed
+ *	logical		rows by COPY, changes by logical replication; takes everything
+ */
+struct FaMove;
+typedef struct FaMovePath
+{
+	const char *name;			/* as fragaffinity.move has it */
+	void		(*copy) (struct FaMove *move);
+	/* Until little is left; raises when that does not come before deadline. */
+	void		(*catch_up) (struct FaMove *move, TimestampTz deadline);
+	/*
+	 * The source's bucket is locked against writers since the position
+	 * "fenced": all that is left.  False after limit_ms; then the fence opens
+	 * again and keep_up() follows.
+	 */
+	bool		(*settle) (struct FaMove *move, XLogRecPtr fenced, int limit_ms);
+	/* Follows changes for about so long. */
+	void		(*keep_up) (struct FaMove *move, int pause_ms);
+	/* An abort has taken the session's locks. */
+	void		(*aborted) (struct FaMove *move);
+	/* After the swap; never raises. */
+	void		(*finish) (struct FaMove *move);
+} FaMovePath;
+
+extern const FaMovePath fa_logical_path;	/* in logical.c */
+extern const FaMovePath fa_page_path;	/* in pages.c */
+
 /* State of one move, private to the mover's files. */
 typedef struct FaMove
 {
@@ -96,11 +129,19 @@ typedef struct FaMove
 	int			self;
 	FaConn	   *control;		/* source: claim, positions */
 	FaConn	   *swap;			/* source: fence and swap */
-	FaConn	   *changes;		/* source: replication */
+	FaConn	   *changes;		/* source: replication; of the logical path */
 	char	   *source_leaf_name;
-	char	   *publication;	/* of the source's leaf */
 	char	   *bucket_name;	/* qualified, equal on both sides */
 	Oid			heap;			/* new leaf */
+	TransactionId heap_xid;		/* that made it */
+	MemoryContext context;		/* the move's */
+	const FaMovePath *path;
+	void	   *path_state;
+	List	   *source_relations;	/* of the page path: OIDs, the heap first */
+	List	   *our_relations;	/* in the same order */
+	Oid			toast;			/* TOAST relation of heap, or invalid */
+	bool		locked_heap;	/* by the session, see heap_lock.c */
+	int64		vacuums;		/* of the heap, when it was locked first */
 	int			tries;			/* to cut over */
 	LOCKMODE	locked_here;	/* what the session holds on our bucket */
 	double		pause_ms;
@@ -108,17 +149,35 @@ typedef struct FaMove
 
 extern void fa_move_set_phase(FaMove *move, FaMovePhase phase);
 
+/*
+ * Statistics of the new heap, and indexes when it has none yet; in
+ * transactions of their own.
+ */
+extern void fa_move_create_indexes(FaMove *move);
+extern void fa_move_analyze(FaMove *move);
+
+/* in choose.c: sets path, and says in the move's row which and why */
+extern void fa_move_choose_path(FaMove *move);
+
 /* in copy.c: rows of the source's leaf under a snapshot; outside a transaction */
 extern void fa_move_copy_rows(FaMove *move, const char *snapshot);
 
+/*
+ * in heap_lock.c: nobody but this session may write to the new heap or VACUUM
+ * it, until it is let go.  An abort takes the lock; fa_move_relock_heap()
+ * takes it back, and raises when others may have been there.
+ */
+extern void fa_move_lock_heap(FaMove *move);
+extern void fa_move_relock_heap(FaMove *move);
+extern void fa_move_unlock_heap(FaMove *move);
+
 /* in cutover.c */
-struct FaStream;
 
 /*
  * One try to fence and swap; outside a transaction.  False when a lock was
- * not to be had in time: nothing has changed, the stream goes on.
+ * not to be had in time: nothing has changed, the path goes on.
  */
-extern bool fa_cutover_try(FaMove *move, struct FaStream *stream);
+extern bool fa_cutover_try(FaMove *move);
 
 /* in announce.c: tells the other nodes; unreachable ones are left out. */
 extern void fa_move_announce(FaMove *move);

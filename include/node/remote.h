@@ -91,4 +91,17 @@ extern PGresult *fa_remote_get_result(FaConn *conn, int timeout_ms);
 FA_NORETURN extern void fa_remote_raise(FaConn *conn, PGresult *res,
 										const char *sql);
 
+/* in remote_copy.c: COPY ... TO STDOUT of a peer */
+extern void fa_remote_copy_begin(FaConn *conn, int timeout_ms, const char *sql);
+/*
+ * Next message, into *data_p, to be freed with PQfreemem(): its length, 0 at
+ * the end of the data.  Waits for ever, or timeout_ms for each.
+ */
+extern int	fa_remote_copy_next(FaConn *conn, int timeout_ms, char **data_p);
+/*
+ * After the end: raises what the peer raised.  True when another COPY of the
+ * same SQL begins.
+ */
+extern bool fa_remote_copy_end(FaConn *conn, int timeout_ms);
+
 #endif							/* FA_NODE_REMOTE_H */

@@ -10,14 +10,11 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "commands/copy.h"
-#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_relation.h"
-#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/wait_event.h"
 
 #include "core/fa_compat.h"
 #include "migrate/move.h"
@@ -34,32 +31,13 @@ static int	copy_used;
 static bool
 copy_next_data(void)
 {
-	PGconn	   *pg = copy_conn->pg;
-
 	if (copy_data)
 		PQfreemem(copy_data);
 	copy_data = NULL;
-	for (;;)
-	{
-		copy_len = PQgetCopyData(pg, &copy_data, 1);
-		if (copy_len > 0)
-		{
-			copy_used = 0;
-			copy_move->slot->bytes_done += copy_len;
-			return true;
-		}
-		if (copy_len == -1)
-			return false;
-		if (copy_len < -1)
-			fa_remote_raise(copy_conn, NULL, "COPY");
-		(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE |
-								 WL_EXIT_ON_PM_DEATH,
-								 PQsocket(pg), -1, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-		if (!PQconsumeInput(pg))
-			fa_remote_raise(copy_conn, NULL, "COPY");
-	}
+	copy_used = 0;
+	copy_len = fa_remote_copy_next(copy_conn, 0, &copy_data);
+	copy_move->slot->bytes_done += copy_len;
+	return copy_len > 0;
 }
 
 static int
@@ -112,32 +90,12 @@ copy_start(FaMove *move, const char *columns, const char *snapshot,
 		   bool binary)
 {
 	char	   *sql;
-	PGresult   *res;
 
 	fa_remote_exec(copy_conn, 0, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
 				   "SET TRANSACTION SNAPSHOT '%s'", snapshot);
 	sql = psprintf("COPY %s (%s) TO STDOUT%s", move->source_leaf_name, columns,
 				   binary ? " (FORMAT binary)" : "");
-	if (!PQsendQuery(copy_conn->pg, sql))
-		fa_remote_raise(copy_conn, NULL, sql);
-	res = fa_remote_get_result(copy_conn, 0);
-	if (PQresultStatus(res) != PGRES_COPY_OUT)
-		fa_remote_raise(copy_conn, res, sql);
-	PQclear(res);
-}
-
-static void
-copy_finish(void)
-{
-	PGresult   *res;
-
-	while ((res = fa_remote_get_result(copy_conn, 0)) != NULL)
-	{
-		if (PQresultStatus(res) != PGRES_COMMAND_OK)
-			fa_remote_raise(copy_conn, res, "COPY");
-		PQclear(res);
-	}
-	fa_remote_close(copy_conn);
+	fa_remote_copy_begin(copy_conn, 0, sql);
 }
 
 void
@@ -170,7 +128,8 @@ fa_move_copy_rows(FaMove *move, const char *snapshot)
 						   options);
 	(void) CopyFrom(cstate);
 	EndCopyFrom(cstate);
-	copy_finish();
+	(void) fa_remote_copy_end(copy_conn, 0);
+	fa_remote_close(copy_conn);
 	table_close(rel, NoLock);
 	PopActiveSnapshot();
 	CommitTransactionCommand();

@@ -6,7 +6,7 @@
  *	2. destination's bucket SHARE, held by the mover's session
  *	3. source's bucket SHARE, in the transaction of the swap connection: all
  *	   that was written is committed, nothing more is written
- *	4. a marker is flushed to the source's WAL; changes before it are applied
+ *	4. the last changes come, by the move's path
  *	5. destination's, then source's bucket ACCESS EXCLUSIVE
  *	6. leaves exchanged on both sides; one cluster transaction commits
  *
@@ -45,7 +45,6 @@
 #include "core/settings.h"
 #include "core/spi.h"
 #include "migrate/move.h"
-#include "migrate/stream.h"
 #include "node/cluster_xact.h"
 #include "node/node.h"
 
@@ -117,35 +116,29 @@ cutover_parse_lsn(const char *text)
 
 /*
  * Step 3 and 4.  Once SHARE is held, the source's insert position is behind
- * all commits there were; a record after it, committed by another session, is
- * what makes the walsender see them flushed.
+ * all commits there were.
  */
 static bool
-cutover_fence_source(FaMove *move, FaStream *stream, int64 lock_timeout,
-					 bool hard)
+cutover_fence_source(FaMove *move, int64 lock_timeout, bool hard)
 {
 	TimestampTz begun = GetCurrentTimestamp();
 	int			limit_ms = cutover_fence_ms(move);
-	XLogRecPtr	target;
-	bool		drained;
+	XLogRecPtr	fenced;
 
-	target = cutover_parse_lsn(fa_remote_value(move->swap, REMOTE_TIMEOUT_MS,
+	fenced = cutover_parse_lsn(fa_remote_value(move->swap, REMOTE_TIMEOUT_MS,
 											   "BEGIN; SET LOCAL lock_timeout = " INT64_FORMAT "; "
 											   "LOCK TABLE %s IN %s MODE; "
 											   "SELECT pg_current_wal_insert_lsn()",
 											   lock_timeout, move->bucket_name,
 											   hard ? "ACCESS EXCLUSIVE" : "SHARE"));
 	fa_stop_point("move_fenced");
-	fa_remote_send(move->control,
-				   "SELECT pg_logical_emit_message(true, 'fragaffinity', '')");
-	drained = fa_stream_drain(stream, target, limit_ms);
-	fa_remote_receive(move->control, REMOTE_TIMEOUT_MS);
-	return drained && GetCurrentTimestamp() - begun < limit_ms * INT64CONST(1000);
+	return move->path->settle(move, fenced, limit_ms) &&
+		GetCurrentTimestamp() - begun < limit_ms * INT64CONST(1000);
 }
 
 /* Steps 1 to 4; false when the changes did not end in time. */
 static bool
-cutover_fence(FaMove *move, FaStream *stream, int64 lock_timeout)
+cutover_fence(FaMove *move, int64 lock_timeout)
 {
 	bool		hard = ++move->tries % HARD_EVERY == 0;
 
@@ -155,7 +148,7 @@ cutover_fence(FaMove *move, FaStream *stream, int64 lock_timeout)
 				   move->fragment.fragment);
 	cutover_lock_here(move, lock_timeout, hard);
 	fa_stop_point("move_locked_here");
-	return cutover_fence_source(move, stream, lock_timeout, hard);
+	return cutover_fence_source(move, lock_timeout, hard);
 }
 
 /*
@@ -241,6 +234,8 @@ cutover_swap(FaMove *move, int64 lock_timeout)
 static void
 cutover_release(FaMove *move, bool swapped)
 {
+	if (swapped)
+		fa_move_unlock_heap(move);
 	if (move->locked_here != NoLock)
 	{
 		LockRelId	relid = {move->fragment.bucket, MyDatabaseId};
@@ -265,7 +260,7 @@ cutover_error_is_transient(int sqlerrcode)
 }
 
 bool
-fa_cutover_try(FaMove *move, FaStream *stream)
+fa_cutover_try(FaMove *move)
 {
 	MemoryContext context = CurrentMemoryContext;
 	TimestampTz begun = GetCurrentTimestamp();
@@ -280,7 +275,7 @@ fa_cutover_try(FaMove *move, FaStream *stream)
 	fa_move_set_phase(move, FA_MOVE_FENCING);
 	PG_TRY();
 	{
-		if (cutover_fence(move, stream, lock_timeout))
+		if (cutover_fence(move, lock_timeout))
 		{
 			cutover_swap(move, lock_timeout);
 			swapped = true;
@@ -295,9 +290,14 @@ fa_cutover_try(FaMove *move, FaStream *stream)
 		FlushErrorState();
 		/* an abort takes the session's locks with it */
 		if (IsTransactionState() || IsAbortedTransactionBlockState())
+		{
 			move->locked_here = NoLock;
+			move->locked_heap = false;
+		}
 		AbortOutOfAnyTransaction();
 		MemoryContextSwitchTo(context);
+		if (cutover_error_is_transient(error->sqlerrcode))
+			move->path->aborted(move);
 		cutover_release(move, false);
 		if (!cutover_error_is_transient(error->sqlerrcode))
 			ReThrowError(error);

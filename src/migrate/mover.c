@@ -18,7 +18,6 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/pg_lsn.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -27,12 +26,8 @@
 #include "core/settings.h"
 #include "core/spi.h"
 #include "migrate/move.h"
-#include "migrate/stream.h"
 #include "node/node.h"
 
-#define CAUGHT_UP_MS 200		/* a round this short leaves little to drain */
-#define MAX_ROUNDS 1000
-#define SLOT_TIMEOUT_MS 600000	/* waits for transactions of the source */
 #define CONTROL_OPTIONS \
 	"SET synchronous_commit = local; SET tcp_keepalives_idle = 10; " \
 	"SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; " \
@@ -80,9 +75,9 @@ mover_begin(FaMove *move, MemoryContext context)
 				 errmsg("fragment " INT64_FORMAT " does not exist", slot->fragment)));
 	move->fragment = *f;
 	(void) fa_spi_exec("INSERT INTO fragaffinity.move (move, fragment, source, "
-					   "destination, trigger, path, transport, state, reason, "
+					   "destination, trigger, state, reason, "
 					   "expected_benefit) VALUES (" INT64_FORMAT ", " INT64_FORMAT
-					   ", %d, %d, %s, 'logical', 'stream', 'planned', %s, "
+					   ", %d, %d, %s, 'planned', %s, "
 					   "nullif('%g'::pg_catalog.float8, 'NaN'))",
 					   move->move, slot->fragment, f->owner, move->self,
 					   quote_literal_cstr(slot->trigger),
@@ -109,17 +104,15 @@ mover_connect(FaMove *move, MemoryContext context)
 	move->control = fa_remote_connect(move->fragment.owner, FA_CONNECT_TIMEOUT_MS);
 	fa_remote_exec(move->control, FA_CONNECT_TIMEOUT_MS, CONTROL_OPTIONS);
 	rows = fa_remote_rows(move->control, 0,
-						  "SELECT leaf_name, bucket_name, publication, bytes "
+						  "SELECT leaf_name, bucket_name, bytes "
 						  "FROM fragaffinity.claim_fragment(" INT64_FORMAT ", "
-						  INT64_FORMAT ", " INT64_FORMAT ")",
-						  move->fragment.fragment, move->fragment.version,
-						  move->move);
+						  INT64_FORMAT ")",
+						  move->fragment.fragment, move->fragment.version);
 	move->source_leaf_name = rows->value[0][0];
 	if (strcmp(rows->value[0][1], move->bucket_name) != 0)
 		elog(ERROR, "bucket is %s at the source, %s here",
 			 rows->value[0][1], move->bucket_name);
-	move->publication = rows->value[0][2];
-	move->slot->bytes_total = strtoll(rows->value[0][3], NULL, 10);
+	move->slot->bytes_total = strtoll(rows->value[0][2], NULL, 10);
 	move->swap = fa_remote_connect(move->fragment.owner, FA_CONNECT_TIMEOUT_MS);
 	fa_remote_exec(move->swap, FA_CONNECT_TIMEOUT_MS, CONTROL_OPTIONS);
 	CommitTransactionCommand();
@@ -146,75 +139,44 @@ mover_create_heap(FaMove *move)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	name = fa_table_heap_name(get_rel_name(move->fragment.bucket));
 	move->heap = fa_table_create_heap(&move->fragment, name, false);
+	move->heap_xid = GetTopTransactionId();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	fa_stop_point("move_heap_created");
 }
 
-static void
-mover_create_indexes(FaMove *move)
+void
+fa_move_create_indexes(FaMove *move)
 {
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	fa_table_create_indexes(move->heap, &move->fragment);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+}
+
+void
+fa_move_analyze(FaMove *move)
+{
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	(void) fa_spi_exec("ANALYZE %s", fa_table_qualified_name(move->heap));
 	PopActiveSnapshot();
 	CommitTransactionCommand();
-	fa_stop_point("move_copied");
 }
 
-/* Rounds until one is short. */
+/* Between two tries changes are followed, with a growing, jittered pause. */
 static void
-mover_catch_up(FaMove *move, FaStream *stream, TimestampTz deadline)
-{
-	int64		copied = move->slot->bytes_done;
-
-	for (;;)
-	{
-		TimestampTz begun = GetCurrentTimestamp();
-		char	   *lsn = fa_remote_value(move->control, 0,
-										  "SELECT pg_current_wal_flush_lsn()");
-		XLogRecPtr	target = DatumGetLSN(DirectFunctionCall1(pg_lsn_in,
-															 CStringGetDatum(lsn)));
-
-		while (!fa_stream_drain(stream, target, 1000))
-		{
-			move->slot->bytes_done = copied + stream->bytes;
-			if (GetCurrentTimestamp() > deadline)
-				ereport(ERROR,
-						(errcode(ERRCODE_QUERY_CANCELED),
-						 errmsg("move did not catch up within \"move_timeout\"")));
-		}
-		move->slot->bytes_done = copied + stream->bytes;
-		move->slot->rounds++;
-		if (GetCurrentTimestamp() - begun < CAUGHT_UP_MS * 1000)
-			return;
-		if (move->slot->rounds > MAX_ROUNDS)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("the source writes faster than the destination applies"),
-					 errhint("Try again at a quieter time.")));
-	}
-}
-
-/* Between two tries the stream is read on, with a growing, jittered pause. */
-static void
-mover_back_off(FaMove *move, FaStream *stream, int attempt)
+mover_back_off(FaMove *move, int attempt)
 {
 	int			max_ms = Min(20 << Min(attempt, 5), 500);
-	int			pause_ms = 1 + (int) (pg_prng_double(&pg_global_prng_state) * max_ms);
 
-	/* a target never reached: applies for that long */
-	(void) fa_stream_drain(stream, PG_UINT64_MAX, pause_ms);
+	move->path->keep_up(move, 1 + (int) (pg_prng_double(&pg_global_prng_state) * max_ms));
 	move->slot->rounds++;
 }
 
 static void
-mover_cut_over(FaMove *move, FaStream *stream, TimestampTz deadline)
+mover_cut_over(FaMove *move, TimestampTz deadline)
 {
 	int64		attempts;
 
@@ -224,14 +186,14 @@ mover_cut_over(FaMove *move, FaStream *stream, TimestampTz deadline)
 	CommitTransactionCommand();
 	for (int i = 1; i <= attempts; i++)
 	{
-		if (fa_cutover_try(move, stream))
+		if (fa_cutover_try(move))
 		{
 			fa_move_set_phase(move, FA_MOVE_DONE);
 			return;
 		}
 		if (GetCurrentTimestamp() > deadline)
 			break;
-		mover_back_off(move, stream, i);
+		mover_back_off(move, i);
 		CHECK_FOR_INTERRUPTS();
 	}
 	ereport(ERROR,
@@ -284,38 +246,28 @@ mover_finish(FaMove *move)
 }
 
 static void
-mover_work(FaMove *move, MemoryContext context)
+mover_work(FaMove *move)
 {
-	FaStream   *stream;
-	char	   *snapshot;
 	TimestampTz deadline;
 
-	mover_begin(move, context);
+	mover_begin(move, move->context);
 	StartTransactionCommand();
 	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 										   fa_setting_float("move_timeout",
 															move->fragment.table_id));
 	CommitTransactionCommand();
-	MemoryContextSwitchTo(context);
 	mover_enter(move, FA_MOVE_COPYING);
-	mover_connect(move, context);
+	mover_connect(move, move->context);
 	mover_create_heap(move);
-	StartTransactionCommand();
-	MemoryContextSwitchTo(context);
-	move->changes = fa_remote_connect_replication(move->fragment.owner, FA_CONNECT_TIMEOUT_MS);
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(context);
-	stream = fa_stream_create(move->changes, move->move, SLOT_TIMEOUT_MS, &snapshot);
-	fa_stop_point("move_slot_created");
-	fa_move_copy_rows(move, snapshot);
-	mover_create_indexes(move);
-	MemoryContextSwitchTo(context);
+	fa_move_choose_path(move);
+	MemoryContextSwitchTo(move->context);
+	move->path->copy(move);
+	fa_stop_point("move_copied");
 	mover_enter(move, FA_MOVE_CATCHING_UP);
-	MemoryContextSwitchTo(context);
-	fa_stream_start(stream, move->publication, fa_apply_create(move->heap));
-	mover_catch_up(move, stream, deadline);
-	mover_cut_over(move, stream, deadline);
-	fa_stream_finish(stream);
+	MemoryContextSwitchTo(move->context);
+	move->path->catch_up(move, deadline);
+	mover_cut_over(move, deadline);
+	move->path->finish(move);
 	mover_finish(move);
 }
 
@@ -350,11 +302,12 @@ fa_move_run(int index)
 
 	move->slot = fa_mover_slot(index);
 	move->move = move->slot->move;
+	move->context = context;
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
 		fa_move_cleanup();
-		mover_work(move, context);
+		mover_work(move);
 	}
 	PG_CATCH();
 	{

@@ -144,8 +144,8 @@ fa_sql_mover_progress(PG_FUNCTION_ARGS)
 	for (int i = 0; i < fa_max_movers; i++)
 	{
 		FaMoverSlot slot;
-		Datum		values[7];
-		bool		nulls[7] = {false};
+		Datum		values[8];
+		bool		nulls[8] = {false};
 
 		SpinLockAcquire(&movers->lock);
 		slot = movers->slot[i];
@@ -159,6 +159,8 @@ fa_sql_mover_progress(PG_FUNCTION_ARGS)
 		values[4] = Int64GetDatum(slot.bytes_done);
 		values[5] = Int64GetDatum(slot.bytes_total);
 		values[6] = Int32GetDatum(slot.rounds);
+		values[7] = Float8GetDatum(slot.rate);
+		nulls[7] = slot.rate <= 0;
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -24,6 +24,7 @@
 
 PG_FUNCTION_INFO_V1(fa_sql_claim_fragment);
 PG_FUNCTION_INFO_V1(fa_sql_check_fragment);
+PG_FUNCTION_INFO_V1(fa_sql_publish_fragment);
 PG_FUNCTION_INFO_V1(fa_sql_release_fragment);
 PG_FUNCTION_INFO_V1(fa_sql_gate_fragment);
 
@@ -78,20 +79,30 @@ fa_sql_check_fragment(PG_FUNCTION_ARGS)
 }
 
 /*
- * Publishes the leaf for the mover's slot.  The record goes with it: should
- * the mover die, the worker finds a record whose claim nobody holds.
+ * publish_fragment(fragment, move): publishes the claimed fragment's leaf for
+ * the mover's slot; returns the publication's name.  The record goes with it:
+ * should the mover die, the worker finds a record whose claim nobody holds.
  */
-static char *
-source_publish(const FaFragment *f, int64 move)
+Datum
+fa_sql_publish_fragment(PG_FUNCTION_ARGS)
 {
+	int64		fragment = PG_GETARG_INT64(0);
+	int64		move = PG_GETARG_INT64(1);
 	char	   *name = psprintf("fragaffinity_" INT64_FORMAT, move);
+	FaFragment *f;
 
+	fa_shmem_require();
+	f = fa_map_fragment(fragment);
+	if (f == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("fragment " INT64_FORMAT " does not exist", fragment)));
 	(void) fa_spi_exec("INSERT INTO fragaffinity.cleanup (move, relation, kind, fragment) "
 					   "VALUES (" INT64_FORMAT ", %s, 'publication', " INT64_FORMAT ")",
 					   move, quote_literal_cstr(name), f->fragment);
 	(void) fa_spi_exec("CREATE PUBLICATION %s FOR TABLE %s", name,
 					   fa_table_qualified_name(f->leaf));
-	return name;
+	PG_RETURN_TEXT_P(cstring_to_text(name));
 }
 
 /* release_fragment(fragment, move): the claim and what came with it end */
@@ -101,27 +112,24 @@ fa_sql_release_fragment(PG_FUNCTION_ARGS)
 	int64		move = PG_GETARG_INT64(1);
 
 	fa_shmem_require();
-	(void) fa_spi_exec("DROP PUBLICATION IF EXISTS fragaffinity_" INT64_FORMAT,
-					   move);
-	(void) fa_spi_exec("DELETE FROM fragaffinity.cleanup WHERE move = " INT64_FORMAT
-					   " AND kind = 'publication'", move);
+	if (fa_spi_exec("DELETE FROM fragaffinity.cleanup WHERE move = " INT64_FORMAT
+					" AND kind = 'publication'", move) > 0)
+		(void) fa_spi_exec("DROP PUBLICATION IF EXISTS fragaffinity_" INT64_FORMAT,
+						   move);
 	(void) fa_spi_value("SELECT pg_catalog.pg_advisory_unlock(" CLAIM_KEY ")",
 						(int) PG_GETARG_INT64(0));
 	PG_RETURN_VOID();
 }
 
-/*
- * claim_fragment(fragment, version, move, OUT leaf_name, OUT bucket_name,
- * OUT publication, OUT bytes)
- */
+/* claim_fragment(fragment, version, OUT leaf_name, OUT bucket_name, OUT bytes) */
 Datum
 fa_sql_claim_fragment(PG_FUNCTION_ARGS)
 {
 	int64		fragment = PG_GETARG_INT64(0);
 	FaFragment *f;
 	TupleDesc	desc;
-	Datum		values[4];
-	bool		nulls[4] = {false};
+	Datum		values[3];
+	bool		nulls[3] = {false};
 	char	   *granted;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
@@ -135,8 +143,7 @@ fa_sql_claim_fragment(PG_FUNCTION_ARGS)
 	f = source_fragment(fragment, PG_GETARG_INT64(1));
 	values[0] = CStringGetTextDatum(fa_table_qualified_name(f->leaf));
 	values[1] = CStringGetTextDatum(fa_table_qualified_name(f->bucket));
-	values[2] = CStringGetTextDatum(source_publish(f, PG_GETARG_INT64(2)));
-	values[3] = Int64GetDatum(strtoll(fa_spi_value("SELECT pg_catalog.pg_table_size(%u)",
+	values[2] = Int64GetDatum(strtoll(fa_spi_value("SELECT pg_catalog.pg_table_size(%u)",
 												   f->leaf), NULL, 10));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
 													  values, nulls)));

@@ -125,7 +125,8 @@ sub _start_proxy
 
 =item $c->connect_nodes
 
-CREATE EXTENSION everywhere and add_node for each, from node 1.
+CREATE EXTENSION everywhere and add_node for each, from node 1.  The variable
+FA_MOVE_PATH of the environment sets "move_path".
 
 =cut
 
@@ -135,6 +136,8 @@ sub connect_nodes
 
 	$self->sql($_, 'CREATE EXTENSION fragaffinity CASCADE') for 1 .. $self->{n};
 	$self->add_node($_) for 1 .. $self->{n};
+	$self->sql(1, "SELECT fragaffinity.configure('move_path', '$ENV{FA_MOVE_PATH}')")
+	  if $ENV{FA_MOVE_PATH};
 	return;
 }
 

@@ -112,4 +112,8 @@ $c->check_load($load, 't', 'afterwards');
 $c->rows_agree('t', 'all nodes show the same rows');
 $c->check_consistent('at the end');
 
+my $path = $ENV{FA_MOVE_PATH} // 'page';
+is($c->sql(1, "SELECT string_agg(DISTINCT path, ',') FROM fragaffinity.moves WHERE state = 'done'"),
+	$path, "all moves went by the $path path");
+
 done_testing();

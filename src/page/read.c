@@ -1,0 +1,419 @@
+/*
+ * read.c
+ *	  The source of a page copy: sends, round by round, what has changed.
+ *
+ * Runs in the session of a mover.  open_pages() says what is to be sent, and
+ * to whom it will belong; each send_pages() is a round:
+ *
+ *	1. blocks that were changed since the last round, from the log; blocks
+ *	   that are new; in the first round all
+ *	2. each of them is copied under a share lock, and settled while it is
+ *	   pinned; one that names a transaction which still runs stays for the
+ *	   next round
+ *	3. an end frame says how large the relations are and what is left
+ *
+ * Ending a transaction changes no page, hence the second half of 2.  In the
+ * last round the mover holds SHARE on the table: nobody writes, all writers
+ * have ended, and so nothing is left.  Readers may prune and set hints
+ * meanwhile: the page is right before and after.
+ *
+ * A round takes as many calls as it needs: each ends after a moment, so that
+ * its snapshot does not keep the source from pruning what clients update.
+ *
+ * An ACCESS SHARE lock is held in a call and not between calls.  A relation
+ * that has got another file since (TRUNCATE, REINDEX) is sent anew.
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "utils/array.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "catalog/map.h"
+#include "core/spi.h"
+#include "page/blocks.h"
+#include "page/frame.h"
+#include "page/shape.h"
+#include "page/source.h"
+
+#define CALL_MS		200			/* that a snapshot is kept */
+
+typedef struct SendRelation
+{
+	Oid			oid;
+	bool		heap;			/* or TOAST; else an index */
+	bool		has_hole;		/* its pages */
+	FaFile		file;
+	BlockNumber nblocks;		/* as of this round */
+	FaBlockSet	todo;
+	FaRowShape *shape;			/* of a heap */
+	Oid			toast;			/* its TOAST relation */
+} SendRelation;
+
+/* A round; goes on from call to call. */
+typedef struct SendRound
+{
+	int64		round;			/* -1: none yet */
+	bool		ended;
+	uint32		number;			/* of the next frame */
+	int			relation;
+	BlockNumber next;			/* block to go on with */
+	bool		send;			/* false: there is too much */
+	FaXidJudge *judge;
+} SendRound;
+
+/* One at a time in a session. */
+typedef struct Sender
+{
+	MemoryContext context;
+	int64		move;
+	TransactionId xid;			/* that owns the rows at the destination */
+	Oid			toast_to;		/* TOAST relation there */
+	int			nrelations;
+	SendRelation *relation;
+	FaWalScan  *wal;
+	FaXids	   *xids;
+	SendRound	round;
+} Sender;
+
+/* One call of send_pages(). */
+typedef struct SendCall
+{
+	TimestampTz until;			/* 0: the end of the round */
+	bool		ended;
+	BufferAccessStrategy strategy;
+} SendCall;
+
+static Sender *sender = NULL;
+
+PG_FUNCTION_INFO_V1(fa_sql_open_pages);
+PG_FUNCTION_INFO_V1(fa_sql_send_pages);
+
+static void
+open_relation(SendRelation *r, Oid oid)
+{
+	Relation	rel = relation_open(oid, AccessShareLock);
+
+	r->oid = oid;
+	r->heap = RELKIND_HAS_TABLE_AM(rel->rd_rel->relkind);
+	if (rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT ||
+		(!r->heap && rel->rd_rel->relkind != RELKIND_INDEX))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("pages of relation \"%s\" cannot be sent",
+						RelationGetRelationName(rel))));
+	r->has_hole = fa_shape_has_hole(r->heap, rel->rd_rel->relam);
+	r->nblocks = 0;				/* all are new */
+	r->file = fa_relation_file(rel);
+	fa_blocks_init(&r->todo);
+	if (r->heap)
+		r->shape = fa_shape_of(rel);
+	r->toast = r->heap ? rel->rd_rel->reltoastrelid : InvalidOid;
+	relation_close(rel, NoLock);
+}
+
+static void
+open_check(Oid leaf)
+{
+	const FaFragment *f = fa_map_leaf(leaf);
+
+	if (f == NULL || !f->local)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("relation %u is no fragment of this node", leaf)));
+}
+
+/*
+ * open_pages(move, xid, toast, relations): the heap first, then its TOAST
+ * relation and indexes; returns their size in bytes
+ */
+Datum
+fa_sql_open_pages(PG_FUNCTION_ARGS)
+{
+	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(3);
+	MemoryContext context;
+	MemoryContext old;
+	Datum	   *oids;
+	Sender	   *new;
+	int64		blocks = 0;
+
+	if (sender)
+		MemoryContextDelete(sender->context);
+	sender = NULL;
+	context = AllocSetContextCreate(CurrentMemoryContext,
+									"fragaffinity pages",
+									ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(context);
+	new = palloc0(sizeof(Sender));
+	new->context = context;
+	new->move = PG_GETARG_INT64(0);
+	new->xid = (TransactionId) PG_GETARG_INT64(1);
+	new->toast_to = PG_GETARG_OID(2);
+	deconstruct_array(array, OIDOID, sizeof(Oid), true, TYPALIGN_INT, &oids,
+					  NULL, &new->nrelations);
+	if (new->nrelations == 0 || new->nrelations > PG_UINT16_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("pages of no relation or too many are asked for")));
+	open_check(DatumGetObjectId(oids[0]));
+	new->relation = palloc0(sizeof(SendRelation) * new->nrelations);
+	for (int i = 0; i < new->nrelations; i++)
+		open_relation(&new->relation[i], DatumGetObjectId(oids[i]));
+	/* keeps the log; goes with the session */
+	(void) fa_spi_value("SELECT pg_catalog.pg_create_physical_replication_slot("
+						"'fragaffinity_" INT64_FORMAT "_pages_%d', true, true)",
+						new->move, MyProcPid);
+	/* whatever is read from now on, later changes are found in the log */
+	new->wal = fa_wal_scan_create();
+	new->xids = fa_xids_create();
+	new->round.round = -1;
+	MemoryContextSwitchTo(old);
+	for (int i = 0; i < new->nrelations; i++)
+	{
+		Relation	rel = relation_open(new->relation[i].oid, NoLock);
+
+		blocks += RelationGetNumberOfBlocks(rel);
+		relation_close(rel, NoLock);
+	}
+	MemoryContextSetParent(context, TopMemoryContext);
+	sender = new;
+	PG_RETURN_INT64(blocks * BLCKSZ);
+}
+
+static void
+round_changed(void *arg, const FaFile *file, BlockNumber block, bool cut)
+{
+	for (int i = 0; i < sender->nrelations; i++)
+	{
+		SendRelation *r = &sender->relation[i];
+
+		if (!fa_file_equals(r->file, *file))
+			continue;
+		if (cut)
+			fa_blocks_add_range(&r->todo, block, r->nblocks);
+		else
+			fa_blocks_add(&r->todo, block);
+	}
+}
+
+/*
+ * Locks the relations.  What has got another file, or was cut off, since they
+ * were locked last is not to be read: the next round finds it new.
+ */
+static void
+round_lock(void)
+{
+	for (int i = 0; i < sender->nrelations; i++)
+	{
+		SendRelation *r = &sender->relation[i];
+		Relation	rel = relation_open(r->oid, AccessShareLock);
+
+		if (!fa_file_equals(r->file, fa_relation_file(rel)))
+		{
+			r->file = fa_relation_file(rel);
+			r->nblocks = 0;
+		}
+		r->nblocks = Min(r->nblocks, RelationGetNumberOfBlocks(rel));
+		fa_blocks_cut(&r->todo, r->nblocks);
+		relation_close(rel, NoLock);
+	}
+}
+
+/* Finds out what is to be sent; how many blocks. */
+static int64
+round_find(void)
+{
+	int64		todo = 0;
+
+	fa_wal_scan(sender->wal, round_changed, NULL);
+	for (int i = 0; i < sender->nrelations; i++)
+	{
+		SendRelation *r = &sender->relation[i];
+		Relation	rel = relation_open(r->oid, NoLock);
+		BlockNumber nblocks = RelationGetNumberOfBlocks(rel);
+
+		fa_blocks_add_range(&r->todo, r->nblocks, nblocks);
+		fa_blocks_cut(&r->todo, nblocks);
+		r->nblocks = nblocks;
+		todo += r->todo.count;
+		relation_close(rel, NoLock);
+	}
+	return todo;
+}
+
+/* A copy of a block, settled; false: not now. */
+static bool
+send_read(SendCall *call, SendRelation *r, Relation rel, BlockNumber block,
+		  Page page)
+{
+	Buffer		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block,
+											RBM_NORMAL, call->strategy);
+	FaPageResult result = FA_PAGE_GOOD;
+	const char *why = NULL;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	memcpy(page, BufferGetPage(buffer), BLCKSZ);
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	if (r->heap)
+		result = fa_heap_settle(page, block, sender->round.judge,
+								sender->xid, r->shape, r->toast, sender->toast_to, &why);
+	ReleaseBuffer(buffer);
+	if (result == FA_PAGE_BROKEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("invalid page in block %u of relation \"%s\"", block,
+						RelationGetRelationName(rel)),
+				 errdetail_internal("%s", why)));
+	return result == FA_PAGE_GOOD;
+}
+
+/* Fills a frame from the current relation; its size, 0 when none is left. */
+static size_t
+send_frame(SendCall *call, char *buf)
+{
+	SendRound  *round = &sender->round;
+	SendRelation *r = &sender->relation[round->relation];
+	Relation	rel = relation_open(r->oid, NoLock);
+	FaFrameHeader header = {
+		.kind = FA_FRAME_PAGES_KIND, .move = sender->move,
+		.round = round->round, .number = round->number,
+		.relation = round->relation, .nblocks = r->nblocks
+	};
+	size_t		len = FA_FRAME_HEADER;
+	PGAlignedBlock page;
+
+	while (header.entries < FA_FRAME_PAGES)
+	{
+		BlockNumber block = fa_blocks_next(&r->todo, round->next);
+
+		CHECK_FOR_INTERRUPTS();
+		if (block == InvalidBlockNumber)
+			break;
+		round->next = block + 1;
+		if (!send_read(call, r, rel, block, page.data))
+			continue;
+		fa_blocks_remove(&r->todo, block);
+		len += fa_frame_put_page(buf + len, block, page.data,
+								 r->has_hole);
+		header.entries++;
+	}
+	relation_close(rel, NoLock);
+	fa_frame_put_header(buf, &header);
+	return header.entries == 0 ? 0 : len;
+}
+
+static size_t
+send_end(char *buf)
+{
+	SendRound  *round = &sender->round;
+	FaFrameHeader header = {
+		.kind = FA_FRAME_END_KIND, .move = sender->move,
+		.round = round->round, .number = round->number,
+		.relation = round->send, .entries = sender->nrelations
+	};
+	size_t		len = fa_frame_put_header(buf, &header);
+
+	for (int i = 0; i < sender->nrelations; i++)
+		len += fa_frame_put_relation(buf + len, sender->relation[i].nblocks,
+									 sender->relation[i].todo.count);
+	return len;
+}
+
+/* Begins a round, or goes on with it. */
+static SendCall *
+send_begin(uint32 number, int64 most)
+{
+	SendCall   *call = palloc0(sizeof(SendCall));
+	SendRound  *round;
+
+	if (sender == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no pages are open in this session"),
+				 errhint("Only a mover calls this function.")));
+	round = &sender->round;
+	if (round->round == number && round->ended)
+	{
+		call->ended = true;
+		return call;
+	}
+	round_lock();
+	if (round->round != number)
+	{
+		memset(round, 0, sizeof(*round));
+		round->round = number;
+		round->judge = fa_xids_judge(sender->xids);
+		round->send = round_find() <= most;
+	}
+	if (most == PG_INT64_MAX)
+		call->until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), CALL_MS);
+	/* what has changed lately is in memory; all the rest need not get there */
+	if (number == 0)
+		call->strategy = GetAccessStrategy(BAS_BULKREAD);
+	return call;
+}
+
+/* Next frame of the round; its size, 0 when none is left. */
+static size_t
+send_next(SendCall *call, char *buf)
+{
+	SendRound  *round = &sender->round;
+
+	while (round->send && round->relation < sender->nrelations)
+	{
+		size_t		len = send_frame(call, buf);
+
+		if (len > 0)
+			return len;
+		round->relation++;
+		round->next = 0;
+	}
+	return 0;
+}
+
+/*
+ * send_pages(round, most): frames of a round; when there are more than so many
+ * blocks, only its end frame.  When there is no such limit, a call ends after
+ * a moment, and another goes on; calls after the end frame send nothing.
+ */
+Datum
+fa_sql_send_pages(PG_FUNCTION_ARGS)
+{
+	FuncCallContext *funcctx;
+	SendCall   *call;
+	bytea	   *frame;
+	size_t		len;
+
+	if (SRF_IS_FIRSTCALL())
+	{
+		MemoryContext old;
+
+		funcctx = SRF_FIRSTCALL_INIT();
+		old = MemoryContextSwitchTo(funcctx->multi_call_memory_ctx);
+		funcctx->user_fctx = send_begin(PG_GETARG_INT32(0), PG_GETARG_INT64(1));
+		MemoryContextSwitchTo(old);
+	}
+	funcctx = SRF_PERCALL_SETUP();
+	call = funcctx->user_fctx;
+	if (call->ended ||
+		(call->until != 0 && GetCurrentTimestamp() > call->until))
+		SRF_RETURN_DONE(funcctx);
+	frame = palloc(VARHDRSZ + FA_FRAME_MAX +
+				   FA_FRAME_RELATION * sender->nrelations);
+	len = send_next(call, VARDATA(frame));
+	if (len == 0)
+	{
+		len = send_end(VARDATA(frame));
+		sender->round.ended = call->ended = true;
+	}
+	sender->round.number++;
+	SET_VARSIZE(frame, VARHDRSZ + len);
+	SRF_RETURN_NEXT(funcctx, PointerGetDatum(frame));
+}

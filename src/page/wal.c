@@ -1,0 +1,109 @@
+/*
+ * wal.c
+ *	  Which blocks have changed, from the server's own log.
+ *
+ * Every change that counts registers its block with its WAL record.  So the
+ * blocks changed between two positions of the log are found by reading what
+ * lies between them, however large the relation: what a cut-over has to look
+ * at depends on what was written lately, and not on the fragment's size.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "access/xlogreader.h"
+#include "access/xlogutils.h"
+#include "catalog/storage_xlog.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "page/source.h"
+
+#define MESSAGE_PREFIX "fragaffinity"
+
+struct FaWalScan
+{
+	MemoryContext context;		/* the reader's */
+	XLogReaderState *reader;
+	ReadLocalXLogPageNoWaitPrivate private;
+	XLogRecPtr	next;			/* all before has been reported */
+};
+
+/*
+ * End of a record of our own, flushed.  The insert position alone would not
+ * do: it may lie behind the header of a page that is not there yet.
+ */
+static XLogRecPtr
+wal_mark(void)
+{
+	XLogRecPtr	end = fa_log_message(MESSAGE_PREFIX);
+
+	XLogFlush(end);
+	return end;
+}
+
+FaWalScan *
+fa_wal_scan_create(void)
+{
+	FaWalScan  *scan = palloc0(sizeof(FaWalScan));
+
+	scan->context = CurrentMemoryContext;
+	scan->reader = XLogReaderAllocate(wal_segment_size, NULL,
+									  XL_ROUTINE(.page_read = read_local_xlog_page_no_wait,
+												 .segment_open = wal_segment_open,
+												 .segment_close = wal_segment_close),
+									  &scan->private);
+	if (scan->reader == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+	scan->next = wal_mark();
+	return scan;
+}
+
+static void
+wal_report(XLogReaderState *reader, FaWalChanged changed, void *arg)
+{
+	for (int id = 0; id <= XLogRecMaxBlockId(reader); id++)
+	{
+		FaFile		file;
+		ForkNumber	fork;
+		BlockNumber block;
+
+		if (XLogRecGetBlockTagExtended(reader, id, &file, &fork, &block, NULL) &&
+			fork == MAIN_FORKNUM)
+			changed(arg, &file, block, false);
+	}
+	if (XLogRecGetRmid(reader) == RM_SMGR_ID &&
+		(XLogRecGetInfo(reader) & ~XLR_INFO_MASK) == XLOG_SMGR_TRUNCATE)
+	{
+		xl_smgr_truncate *xlrec = (xl_smgr_truncate *) XLogRecGetData(reader);
+
+		if (xlrec->flags & SMGR_TRUNCATE_HEAP)
+			changed(arg, &fa_truncate_file(xlrec), xlrec->blkno, true);
+	}
+}
+
+void
+fa_wal_scan(FaWalScan *scan, FaWalChanged changed, void *arg)
+{
+	MemoryContext old = MemoryContextSwitchTo(scan->context);
+	XLogRecPtr	target = wal_mark();
+
+	scan->private.end_of_wal = false;
+	XLogBeginRead(scan->reader, scan->next);
+	while (scan->next < target)
+	{
+		char	   *error = NULL;
+
+		CHECK_FOR_INTERRUPTS();
+		if (XLogReadRecord(scan->reader, &error) == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("could not read WAL at %X/%X: %s",
+							LSN_FORMAT_ARGS(scan->next),
+							error ? error : "it ends there")));
+		wal_report(scan->reader, changed, arg);
+		scan->next = scan->reader->EndRecPtr;
+	}
+	MemoryContextSwitchTo(old);
+}

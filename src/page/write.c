@@ -1,0 +1,355 @@
+/*
+ * write.c
+ *	  The destination of a page copy: checks frames and writes their pages.
+ *
+ * Nothing of a frame is believed: its place in the move, its CRCs, that its
+ * blocks lie within the relation, that a page is one which the source's side
+ * of this protocol can have made.  Pages are checked in memory of our own and
+ * get into the buffers only together.
+ *
+ * A frame is one WAL record of full page images, as of an index build.
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "access/xloginsert.h"
+#include "catalog/pg_control.h"
+#include "catalog/storage.h"
+#include "miscadmin.h"
+#include "storage/freespace.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "utils/rel.h"
+#include "utils/wait_event.h"
+
+#include "core/fa_compat.h"
+#include "page/frame.h"
+#include "page/room.h"
+#include "page/shape.h"
+#include "page/target.h"
+#include "page/target_state.h"
+
+/* Less room than this is not worth an insert's visit. */
+#define ROOM_WORTH_KNOWING	256
+#define PIN_RETRY_MS		5
+#define MANY_PAGES			16384
+
+FaPageTarget *
+fa_target_create(int64 move, TransactionId xid, const Oid *relations,
+				 int nrelations)
+{
+	FaPageTarget *target = palloc0(sizeof(FaPageTarget));
+
+	target->move = move;
+	target->xid = xid;
+	target->nrelations = nrelations;
+	target->relation = palloc0(sizeof(FaTargetRelation) * nrelations);
+	for (int i = 0; i < nrelations; i++)
+	{
+		FaTargetRelation *r = &target->relation[i];
+		Relation	rel = relation_open(relations[i], AccessShareLock);
+
+		r->oid = relations[i];
+		r->heap = RELKIND_HAS_TABLE_AM(rel->rd_rel->relkind);
+		r->toast = r->heap ? rel->rd_rel->reltoastrelid : InvalidOid;
+		r->nblocks = RelationGetNumberOfBlocks(rel);
+		if (r->heap)
+			r->shape = fa_shape_of(rel);
+		else
+			r->method = rel->rd_rel->relam;
+		fa_blocks_init(&r->have);
+		fa_blocks_init(&r->visible);
+		fa_blocks_init(&r->stale);
+		relation_close(rel, AccessShareLock);
+	}
+	target->strategy = GetAccessStrategy(BAS_BULKWRITE);
+	target->image = (char *) TYPEALIGN(MAXIMUM_ALIGNOF,
+									   palloc(FA_FRAME_PAGES * BLCKSZ + MAXIMUM_ALIGNOF));
+	return target;
+}
+
+void
+fa_target_begin(FaPageTarget *target, uint32 round)
+{
+	target->round = round;
+	target->number = 0;
+	target->pages = 0;
+}
+
+uint32
+fa_target_frames(const FaPageTarget *target)
+{
+	return target->number;
+}
+
+static void
+receive_invalid(const char *why)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROTOCOL_VIOLATION),
+			 errmsg("invalid frame of pages from a peer"),
+			 errdetail_internal("%s", why)));
+}
+
+/* Checks a page that has come; whether all its rows are visible. */
+static bool
+receive_verify(FaPageTarget *target, FaTargetRelation *r, BlockNumber block,
+			   Page page)
+{
+	bool		visible = false;
+	const char *why;
+
+	if (PageIsNew(page))
+	{
+		/* all zeros: an upper of 0 alone does not make it so */
+		for (int i = 0; i < BLCKSZ; i++)
+		{
+			if (page[i] != 0)
+				receive_invalid("page without a header has contents");
+		}
+		return false;
+	}
+	why = r->heap ?
+		fa_heap_verify(page, block, target->xid, r->shape, r->toast, &visible) :
+		fa_index_verify(page, block, r->method, target->xid);
+	if (why)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("invalid page for block %u of relation %u from a peer",
+						block, r->oid),
+				 errdetail_internal("%s", why)));
+	if (visible)
+		PageSetAllVisible(page);
+	return visible;
+}
+
+/* Makes the relation one block longer, with a page of zeros. */
+static void
+write_extend(FaTargetRelation *r, Relation rel, BufferAccessStrategy strategy)
+{
+	Buffer		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, P_NEW,
+											RBM_NORMAL, strategy);
+
+	if (BufferGetBlockNumber(buffer) != r->nblocks)
+		elog(ERROR, "relation %u has been extended by someone else", r->oid);
+	ReleaseBuffer(buffer);
+	r->nblocks++;
+}
+
+static void
+write_unlock(const Buffer *buffer, int n)
+{
+	for (int i = 0; i < n; i++)
+		UnlockReleaseBuffer(buffer[i]);
+}
+
+/*
+ * The blocks, for us alone.  A reader's pin is waited for with nothing held:
+ * it may be waiting for another of the blocks.
+ */
+static void
+write_lock(FaPageTarget *target, Relation rel, const BlockNumber *block,
+		   Buffer *buffer, int n)
+{
+	for (int i = 0; i < n;)
+	{
+		buffer[i] = ReadBufferExtended(rel, MAIN_FORKNUM, block[i],
+									   RBM_NORMAL, target->strategy);
+		if (ConditionalLockBufferForCleanup(buffer[i]))
+		{
+			i++;
+			continue;
+		}
+		ReleaseBuffer(buffer[i]);
+		write_unlock(buffer, i);
+		i = 0;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 PIN_RETRY_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* The frame's pages, in ascending order, as one record. */
+static void
+write_pages(FaPageTarget *target, FaTargetRelation *r, Relation rel,
+			const BlockNumber *block, int n)
+{
+	Buffer		buffer[FA_FRAME_PAGES];
+	XLogRecPtr	end;
+
+	XLogEnsureRecordSpace(FA_FRAME_PAGES - 1, 0);
+	/* pages in between are still to come, or a peer makes fun of us */
+	if (block[n - 1] > r->nblocks + MANY_PAGES)
+		fa_room_require((int64) (block[n - 1] - r->nblocks) * BLCKSZ);
+	while (r->nblocks <= block[n - 1])
+	{
+		CHECK_FOR_INTERRUPTS();
+		write_extend(r, rel, target->strategy);
+	}
+	write_lock(target, rel, block, buffer, n);
+	XLogBeginInsert();
+	START_CRIT_SECTION();
+	for (int i = 0; i < n; i++)
+	{
+		Page		page = BufferGetPage(buffer[i]);
+
+		memcpy(page, target->image + (Size) i * BLCKSZ, BLCKSZ);
+		MarkBufferDirty(buffer[i]);
+		XLogRegisterBuffer(i, buffer[i], REGBUF_FORCE_IMAGE |
+						   (fa_shape_has_hole(r->heap, r->method) &&
+							!PageIsNew(page) ? REGBUF_STANDARD : 0));
+	}
+	end = XLogInsert(RM_XLOG_ID, XLOG_FPI);
+	for (int i = 0; i < n; i++)
+	{
+		if (!PageIsNew(BufferGetPage(buffer[i])))
+			PageSetLSN(BufferGetPage(buffer[i]), end);
+	}
+	END_CRIT_SECTION();
+	write_unlock(buffer, n);
+}
+
+/* Both maps follow the pages; that of visibility later, by whole pages. */
+static void
+write_note(FaPageTarget *target, FaTargetRelation *r, Relation rel,
+		   const BlockNumber *block, const bool *visible, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		Page		page = target->image + (Size) i * BLCKSZ;
+		Size		room;
+
+		fa_blocks_add(&r->have, block[i]);
+		if (!r->heap)
+			continue;
+		if (visible[i] != fa_blocks_has(&r->visible, block[i]))
+			fa_blocks_add(&r->stale, block[i] / FA_MAP_BLOCKS);
+		if (visible[i])
+			fa_blocks_add(&r->visible, block[i]);
+		else
+			fa_blocks_remove(&r->visible, block[i]);
+		room = PageIsNew(page) ? 0 : PageGetHeapFreeSpace(page);
+		if (room >= ROOM_WORTH_KNOWING)
+			RecordPageWithFreeSpace(rel, block[i], room);
+	}
+}
+
+static void
+receive_pages(FaPageTarget *target, FaFrameReader *reader,
+			  const FaFrameHeader *header)
+{
+	BlockNumber block[FA_FRAME_PAGES];
+	bool		visible[FA_FRAME_PAGES];
+	FaTargetRelation *r;
+	Relation	rel;
+	const char *why;
+
+	if (header->relation >= target->nrelations)
+		receive_invalid("frame is for a relation that is not copied");
+	r = &target->relation[header->relation];
+	for (int i = 0; i < header->entries; i++)
+	{
+		Page		page = target->image + (Size) i * BLCKSZ;
+
+		why = fa_frame_get_page(reader, &block[i], page);
+		if (why)
+			receive_invalid(why);
+		if (block[i] >= header->nblocks || block[i] > MaxBlockNumber ||
+			(i > 0 && block[i] <= block[i - 1]))
+			receive_invalid("blocks are out of bounds or order");
+		visible[i] = receive_verify(target, r, block[i], page);
+	}
+	why = fa_frame_close(reader);
+	if (why)
+		receive_invalid(why);
+	rel = relation_open(r->oid, RowExclusiveLock);
+	write_pages(target, r, rel, block, header->entries);
+	write_note(target, r, rel, block, visible, header->entries);
+	relation_close(rel, NoLock);
+	target->pages += header->entries;
+}
+
+/* Cuts off what the source has cut off. */
+static void
+receive_size(FaTargetRelation *r, BlockNumber nblocks)
+{
+	Relation	rel;
+
+	if (r->nblocks > nblocks)
+	{
+		rel = relation_open(r->oid, AccessExclusiveLock);
+		RelationTruncate(rel, nblocks);
+		relation_close(rel, NoLock);
+		r->nblocks = nblocks;
+		fa_blocks_cut(&r->have, nblocks);
+		fa_blocks_cut(&r->visible, nblocks);
+		/* the map was cut with it, but whole pages of it only are known */
+		fa_blocks_add(&r->stale, nblocks / FA_MAP_BLOCKS);
+	}
+}
+
+static void
+receive_end(FaPageTarget *target, FaFrameReader *reader,
+			const FaFrameHeader *header, FaRoundEnd *end_p)
+{
+	FaRoundEnd	end = {.sent = header->relation != 0, .pages = target->pages};
+	const char *why = NULL;
+
+	if (header->entries != target->nrelations)
+		receive_invalid("end frame has a wrong number of relations");
+	for (int i = 0; i < target->nrelations; i++)
+	{
+		BlockNumber nblocks;
+		uint32		left;
+
+		why = fa_frame_get_relation(reader, &nblocks, &left);
+		if (why)
+			receive_invalid(why);
+		end.left += left;
+		if (end.sent)
+			receive_size(&target->relation[i], nblocks);
+	}
+	why = fa_frame_close(reader);
+	if (why)
+		receive_invalid(why);
+	*end_p = end;
+}
+
+bool
+fa_target_receive(FaPageTarget *target, const char *data, size_t len,
+				  FaRoundEnd *end_p)
+{
+	FaFrameReader reader;
+	FaFrameHeader header;
+	const char *why = fa_frame_open(&reader, data, len, &header);
+
+	if (why)
+		receive_invalid(why);
+	if (header.move != target->move || header.round != target->round ||
+		header.number != target->number)
+		receive_invalid("frame is out of its order");
+	target->number++;
+	if (header.kind == FA_FRAME_END_KIND)
+	{
+		receive_end(target, &reader, &header, end_p);
+		return true;
+	}
+	receive_pages(target, &reader, &header);
+	return false;
+}
+
+void
+fa_target_check_complete(const FaPageTarget *target)
+{
+	for (int i = 0; i < target->nrelations; i++)
+	{
+		const FaTargetRelation *r = &target->relation[i];
+
+		if (r->have.count != r->nblocks)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROTOCOL_VIOLATION),
+					 errmsg("%u blocks of relation %u did not come from the peer",
+							r->nblocks - r->have.count, r->oid)));
+	}
+}
