@@ -64,9 +64,16 @@ OBJS = \
 	src/predict/frame.o \
 	src/predict/history.o \
 	src/predict/linear.o \
+	src/predict/lstm.o \
+	src/predict/memory.o \
 	src/predict/model_recent.o \
 	src/predict/model_seasonal.o \
 	src/predict/model_static.o \
+	src/predict/next.o \
+	src/predict/next_context.o \
+	src/predict/next_kinds.o \
+	src/predict/next_lstm.o \
+	src/predict/next_mix.o \
 	src/predict/pending.o \
 	src/predict/pool.o \
 	src/predict/predictor.o \
@@ -168,7 +175,7 @@ endif
 # Bitcode has no dependency files.
 $(OBJS:.o=.bc): $(wildcard include/*/*.h)
 
-fragaffinity-predict: src/bin/fragaffinity_predict.c $(wildcard src/predict/*.c include/predict/*.h)
+fragaffinity-predict: $(wildcard src/bin/*.c include/bin/*.h src/predict/*.c include/predict/*.h)
 	$(CC) -std=c11 -D_GNU_SOURCE -O2 -g -Wall $(FA_CFLAGS) -Iinclude -o $@ $(filter %.c,$^) -ljansson -lz -lm
 
 deps:
