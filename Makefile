@@ -52,8 +52,11 @@ OBJS = \
 	src/capture/drain.o \
 	src/capture/events.o \
 	src/capture/hook.o \
+	src/capture/import_log.o \
+	src/capture/log_reader.o \
 	src/capture/metrics.o \
 	src/capture/rollup.o \
+	src/capture/statement.o \
 	src/capture/stats.o \
 	src/capture/tables.o \
 	src/capture/touch.o \

@@ -490,6 +490,18 @@ BEGIN
 END
 $$;
 
+-- History and transitions of this node from its csvlog or jsonlog; statements
+-- are planned, not run.  Returns how many accesses were read.
+CREATE FUNCTION fragaffinity.import_log(path text) RETURNS bigint
+AS 'MODULE_PATHNAME', 'fa_sql_import_log' LANGUAGE C STRICT VOLATILE;
+
+-- Fragments that a statement would touch, by planning it.
+CREATE FUNCTION fragaffinity.statement_fragments(statement text)
+RETURNS bigint[]
+AS 'MODULE_PATHNAME', 'fa_sql_statement_fragments' LANGUAGE C STRICT VOLATILE;
+
+REVOKE ALL ON FUNCTION fragaffinity.import_log(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.statement_fragments(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.pending_access() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.event_stats() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.flush_stats() FROM PUBLIC;
