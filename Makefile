@@ -65,6 +65,7 @@ OBJS = \
 	src/predict/archive.o \
 	src/predict/chain.o \
 	src/predict/frame.o \
+	src/predict/hints.o \
 	src/predict/history.o \
 	src/predict/linear.o \
 	src/predict/lstm.o \
@@ -98,6 +99,7 @@ OBJS = \
 	src/placement/forecast.o \
 	src/placement/forecast_state.o \
 	src/placement/gather.o \
+	src/placement/hints.o \
 	src/placement/outcome.o \
 	src/placement/pin.o \
 	src/placement/placement.o \

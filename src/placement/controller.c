@@ -24,6 +24,7 @@
 #include "node/node.h"
 #include "placement/controller.h"
 #include "placement/cost.h"
+#include "placement/hints.h"
 
 #define PROFILE_STEPS FA_PREDICT_MAX_PROFILE	/* points of a plan in time */
 #define RECOMMENDATIONS 1000	/* kept at most */
@@ -32,6 +33,7 @@ typedef struct Work
 {
 	FaPlaceInput *input;
 	FaForecaster *f;			/* NULL: drains only */
+	FaHints    *hints;			/* NULL: none */
 	int			nahead;
 	int			ahead[PROFILE_STEPS];
 	double	   *profile;		/* [ahead][predictor's node] */
@@ -103,6 +105,9 @@ fill_demand(Work *work, const FaPlaceRow *row, FaPlaceItem *item)
 		item->evidence = fa_predictor_profile(f->predictor, index,
 											  work->ahead, work->nahead,
 											  work->profile);
+	if (index >= 0)
+		fa_hints_profile(f, work->hints, index, work->ahead, work->nahead,
+						 work->profile);
 	active = active_nodes(work, row, index, &item->nactive);
 	item->active = active;
 	if (item->evidence > 0)
@@ -299,6 +304,7 @@ fa_controller_decide(FaForecaster *f)
 	{
 		choose_steps(&work);
 		work.profile = palloc0(sizeof(double) * work.nahead * f->nnodes);
+		work.hints = fa_hints_load(f);
 		f->busy = true;
 	}
 	for (int i = 0; i < work.input->nrows; i++)
