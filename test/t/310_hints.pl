@@ -104,6 +104,15 @@ is($c->sql(1, 'SELECT count(*) FROM fragaffinity.hint'), $before, 'nothing was k
 $c->sql(1, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'reader'});
 eval { $reader->finish };
 
+# What was learned is saved when the server stops, and goes on.
+my $learned = $c->sql(1, q{SELECT max(evidence) FROM fragaffinity.predictions});
+$c->stop(1);
+$c->restart(1);
+is($c->sql(1, q{SELECT last_step > pg_postmaster_start_time() - interval '10 s' AND length(state) > 1000
+	FROM fragaffinity.predictor_state}), 't', 'saved when the server stopped');
+ok($c->poll(1, qq{SELECT max(evidence) > $learned / 2 FROM fragaffinity.predictions
+	WHERE made_at > pg_postmaster_start_time()}), 'and not forgotten after it started');
+
 # The log of last year.
 my $dir = PostgreSQL::Test::Utils::tempdir();
 chmod 0755, $dir;
