@@ -105,6 +105,7 @@ OBJS = \
 	src/placement/placement.o \
 	src/placement/publish.o \
 	src/placement/request.o \
+	src/placement/simulate.o \
 	src/report/chart.o \
 	src/report/data.o \
 	src/report/forecast.o \

@@ -1201,6 +1201,16 @@ BEGIN
 END
 $$;
 
+-- Recorded history replayed against other settings; nothing is moved.
+CREATE FUNCTION fragaffinity.simulate(
+	"from" timestamptz, "to" timestamptz, settings jsonb DEFAULT '{}',
+	OUT variant text, OUT accesses double precision,
+	OUT remote_share double precision, OUT moves bigint, OUT bytes bigint)
+RETURNS SETOF record
+LANGUAGE c STRICT VOLATILE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'fa_sql_simulate';
+REVOKE ALL ON FUNCTION fragaffinity.simulate(timestamptz, timestamptz, jsonb) FROM PUBLIC;
+
 -- Which models and which facts carry a fragment's forecasts.
 CREATE FUNCTION fragaffinity.explain_prediction(fragment bigint)
 RETURNS TABLE (horizon integer, kind text, name text, node name,

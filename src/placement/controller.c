@@ -290,6 +290,42 @@ some_node_drains(void)
 	return false;
 }
 
+/* Decides about every row, and what the limits let through. */
+static void
+plan(Work *work)
+{
+	if (work->f)
+	{
+		choose_steps(work);
+		work->profile = palloc0(sizeof(double) * work->nahead * work->f->nnodes);
+		work->hints = fa_hints_load(work->f);
+		work->f->busy = true;
+	}
+	for (int i = 0; i < work->input->nrows; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		consider(work, &work->input->row[i]);
+	}
+	if (work->f)
+		work->f->busy = false;
+	(void) fa_decide_admit(&work->input->cluster, work->item, work->decision,
+						   work->n, work->input->inflight);
+}
+
+void
+fa_controller_plan(FaPlaceInput *input, FaForecaster *f, FaPlannedMove move,
+				   void *arg)
+{
+	Work		work = {.input = input,.f = f};
+
+	plan(&work);
+	for (int i = 0; i < work.n; i++)
+	{
+		if (work.decision[i].verdict == FA_VERDICT_MOVE)
+			move(arg, work.row[i], &work.decision[i]);
+	}
+}
+
 void
 fa_controller_decide(FaForecaster *f)
 {
@@ -300,22 +336,7 @@ fa_controller_decide(FaForecaster *f)
 		return;
 	work.input = fa_controller_gather(f);
 	work.f = f;
-	if (f)
-	{
-		choose_steps(&work);
-		work.profile = palloc0(sizeof(double) * work.nahead * f->nnodes);
-		work.hints = fa_hints_load(f);
-		f->busy = true;
-	}
-	for (int i = 0; i < work.input->nrows; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		consider(&work, &work.input->row[i]);
-	}
-	if (f)
-		f->busy = false;
-	(void) fa_decide_admit(&work.input->cluster, work.item, work.decision,
-						   work.n, work.input->inflight);
+	plan(&work);
 	if (f)
 		write_recommendations(&work);
 	queue_requests(&work);
