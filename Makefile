@@ -63,8 +63,11 @@ OBJS = \
 	src/capture/drain.o \
 	src/capture/events.o \
 	src/capture/hook.o \
+	src/capture/import_log.o \
+	src/capture/log_reader.o \
 	src/capture/metrics.o \
 	src/capture/rollup.o \
+	src/capture/statement.o \
 	src/capture/stats.o \
 	src/capture/tables.o \
 	src/capture/touch.o \
@@ -73,11 +76,19 @@ OBJS = \
 	src/predict/archive.o \
 	src/predict/chain.o \
 	src/predict/frame.o \
+	src/predict/hints.o \
 	src/predict/history.o \
 	src/predict/linear.o \
+	src/predict/lstm.o \
+	src/predict/memory.o \
 	src/predict/model_recent.o \
 	src/predict/model_seasonal.o \
 	src/predict/model_static.o \
+	src/predict/next.o \
+	src/predict/next_context.o \
+	src/predict/next_kinds.o \
+	src/predict/next_lstm.o \
+	src/predict/next_mix.o \
 	src/predict/pending.o \
 	src/predict/pool.o \
 	src/predict/predictor.o \
@@ -99,11 +110,13 @@ OBJS = \
 	src/placement/forecast.o \
 	src/placement/forecast_state.o \
 	src/placement/gather.o \
+	src/placement/hints.o \
 	src/placement/outcome.o \
 	src/placement/pin.o \
 	src/placement/placement.o \
 	src/placement/publish.o \
 	src/placement/request.o \
+	src/placement/simulate.o \
 	src/report/chart.o \
 	src/report/data.o \
 	src/report/forecast.o \
@@ -198,7 +211,7 @@ endif
 # Bitcode has no dependency files.
 $(OBJS:.o=.bc): $(wildcard include/*/*.h)
 
-fragaffinity-predict: src/bin/fragaffinity_predict.c $(wildcard src/predict/*.c include/predict/*.h)
+fragaffinity-predict: $(wildcard src/bin/*.c include/bin/*.h src/predict/*.c include/predict/*.h)
 	$(CC) -std=c11 -D_GNU_SOURCE -O2 -g -Wall $(FA_CFLAGS) -Iinclude -o $@ $(filter %.c,$^) -ljansson -lz -lm
 
 deps:

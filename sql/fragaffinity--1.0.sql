@@ -246,6 +246,29 @@ CREATE TABLE fragaffinity.predictor_state (
 	state		bytea NOT NULL
 );
 
+-- What people told the predictor; on the coordinator.
+CREATE TABLE fragaffinity.hint (
+	hint		bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	kind		text NOT NULL
+				CHECK (kind IN ('dependency', 'schedule', 'sequence', 'profile')),
+	table_id	integer REFERENCES fragaffinity.distributed_table
+				ON DELETE CASCADE,	-- dependency: that leads
+	to_table	integer REFERENCES fragaffinity.distributed_table
+				ON DELETE CASCADE,
+	node		integer REFERENCES fragaffinity.node ON DELETE CASCADE,
+	role		name,				-- profile; null: any
+	application	text,				-- null: any
+	key_from	text,				-- schedule; null: all keys
+	key_to		text,
+	keys		text[],				-- sequence
+	fragments	bigint[],			-- schedule: covered; sequence: in turn
+	every		interval,			-- schedule; null: once
+	starting	timestamptz,
+	lasting		interval,
+	weight		double precision NOT NULL CHECK (weight > 0 AND weight <= 1),
+	created		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+
 -- What the controller would do, or why not; the latest step's.
 -- Fragments that the controller leaves where they are; equal on every node.
 CREATE TABLE fragaffinity.pin (
@@ -588,6 +611,18 @@ BEGIN
 END
 $$;
 
+-- History and transitions of this node from its csvlog or jsonlog; statements
+-- are planned, not run.  Returns how many accesses were read.
+CREATE FUNCTION fragaffinity.import_log(path text) RETURNS bigint
+AS 'MODULE_PATHNAME', 'fa_sql_import_log' LANGUAGE C STRICT VOLATILE;
+
+-- Fragments that a statement would touch, by planning it.
+CREATE FUNCTION fragaffinity.statement_fragments(statement text)
+RETURNS bigint[]
+AS 'MODULE_PATHNAME', 'fa_sql_statement_fragments' LANGUAGE C STRICT VOLATILE;
+
+REVOKE ALL ON FUNCTION fragaffinity.import_log(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.statement_fragments(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.pending_access() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.event_stats() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.flush_stats() FROM PUBLIC;
@@ -995,6 +1030,386 @@ CREATE FUNCTION fragaffinity.resume_node(name name) RETURNS void
 LANGUAGE sql STRICT SET search_path = pg_catalog, pg_temp
 AS $$ SELECT fragaffinity.mark_node(name, 'active') $$;
 
+-- Fragments drawn to a node: always (lasting null) or in windows.
+CREATE VIEW fragaffinity.hint_pull AS
+SELECT h.hint, u.fragment, h.node, h.weight, h.starting, h.lasting, h.every
+  FROM fragaffinity.hint h
+ CROSS JOIN LATERAL pg_catalog.unnest(h.fragments) u(fragment)
+ WHERE h.kind = 'schedule'
+ UNION ALL
+SELECT h.hint, x.to_fragment, h.node, h.weight * x.share, NULL, NULL, NULL
+  FROM fragaffinity.hint h
+ CROSS JOIN LATERAL (
+	SELECT t.to_fragment,
+		   pg_catalog.sum(t.weight) FILTER (
+			WHERE (h.role IS NULL OR t.role = h.role)
+			  AND (h.application IS NULL OR t.application = h.application))
+			/ pg_catalog.sum(t.weight) AS share
+	  FROM fragaffinity.transition t
+	 WHERE t.weight > 0
+	 GROUP BY t.to_fragment) x
+ WHERE h.kind = 'profile' AND x.share > 0;
+
+-- Fragments used from where others are.
+CREATE VIEW fragaffinity.hint_link AS
+SELECT h.hint, a.fragment AS from_fragment, b.fragment AS to_fragment, h.weight
+  FROM fragaffinity.hint h
+  JOIN (SELECT table_id, fragment, pg_catalog.row_number()
+				OVER (PARTITION BY table_id ORDER BY fragment) AS place
+		  FROM fragaffinity.fragment) a ON a.table_id = h.table_id
+  JOIN (SELECT table_id, fragment, pg_catalog.row_number()
+				OVER (PARTITION BY table_id ORDER BY fragment) AS place
+		  FROM fragaffinity.fragment) b
+	ON b.table_id = h.to_table AND b.place = a.place
+ WHERE h.kind = 'dependency'
+ UNION ALL
+SELECT h.hint, h.fragments[i], h.fragments[i + 1], h.weight
+  FROM fragaffinity.hint h
+ CROSS JOIN LATERAL pg_catalog.generate_series(1, pg_catalog.cardinality(h.fragments) - 1) i
+ WHERE h.kind = 'sequence' AND h.fragments[i] <> h.fragments[i + 1];
+
+CREATE VIEW fragaffinity.hints AS
+SELECT h.hint, h.kind, t.rel AS table_name, f.rel AS to_table, n.name AS node,
+	   h.role, h.application, h.key_from, h.key_to, h.keys, h.fragments,
+	   h.every, h.starting, h.lasting, h.weight, h.created
+  FROM fragaffinity.hint h
+  LEFT JOIN fragaffinity.distributed_table t ON t.table_id = h.table_id
+  LEFT JOIN fragaffinity.distributed_table f ON f.table_id = h.to_table
+  LEFT JOIN fragaffinity.node n ON n.node = h.node;
+
+GRANT SELECT ON fragaffinity.hints, fragaffinity.hint_pull,
+	fragaffinity.hint_link TO pg_monitor;
+
+-- Table of a hint; refuses what no hint can be about, and other nodes.
+CREATE FUNCTION fragaffinity.hint_table(rel regclass, weight double precision)
+RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	name text := (SELECT n.name FROM fragaffinity.node n
+					JOIN fragaffinity.local_node l ON l.coordinator = n.node);
+	id integer;
+BEGIN
+	IF NOT EXISTS (SELECT FROM fragaffinity.local_node
+					WHERE node = coordinator) THEN
+		RAISE EXCEPTION 'hints are kept on the coordinator'
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  HINT = COALESCE(format('Call it on node "%s".', name),
+								  'Call add_node() first.');
+	END IF;
+	IF weight IS NULL OR NOT (weight > 0 AND weight <= 1) THEN
+		RAISE EXCEPTION 'weight must be above 0 and at most 1'
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'It is the belief in the hint: 0.9 leaves a tenth to what is seen.';
+	END IF;
+	IF rel IS NULL THEN
+		RETURN NULL;
+	END IF;
+	SELECT table_id INTO id FROM fragaffinity.distributed_table t
+	 WHERE t.rel = hint_table.rel;
+	IF id IS NULL THEN
+		RAISE EXCEPTION '"%" is not a distributed table',
+			(SELECT c.relname FROM pg_class c WHERE c.oid = rel)
+			USING ERRCODE = 'wrong_object_type',
+				  HINT = 'Call distribute_table() first.';
+	END IF;
+	RETURN id;
+END
+$$;
+
+CREATE FUNCTION fragaffinity.hint_node(node name) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	id integer := (SELECT n.node FROM fragaffinity.node n
+					WHERE n.name = hint_node.node);
+BEGIN
+	IF id IS NULL THEN
+		RAISE EXCEPTION 'node "%" does not exist', node
+			USING ERRCODE = 'undefined_object',
+				  HINT = 'See the view fragaffinity.nodes.';
+	END IF;
+	RETURN id;
+END
+$$;
+
+-- Fragments of the keys from one to another; of a table divided by hash alone,
+-- a range is known for integers.
+CREATE FUNCTION fragaffinity.fragments_of_keys(
+	table_id integer, key_from text, key_to text) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	t fragaffinity.distributed_table;
+	condition text;
+	type regtype;
+BEGIN
+	SELECT * INTO t FROM fragaffinity.distributed_table d
+	 WHERE d.table_id = fragments_of_keys.table_id;
+	SELECT a.atttypid INTO type FROM pg_attribute a
+	 WHERE a.attrelid = t.rel AND a.attname = t.key;
+	IF key_from IS NULL AND key_to IS NULL THEN
+		RETURN ARRAY(SELECT f.fragment FROM fragaffinity.fragment f
+					  WHERE f.table_id = t.table_id ORDER BY 1);
+	END IF;
+	IF key_from IS NULL OR key_to IS NULL THEN
+		RAISE EXCEPTION 'a range of keys needs both its ends'
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'Leave out both for all keys.';
+	END IF;
+	condition := format('BETWEEN %L AND %L', key_from, key_to);
+	IF key_from = key_to THEN
+		condition := format('= %L', key_from);
+	ELSIF type IN ('smallint', 'integer', 'bigint')
+		AND key_to::numeric - key_from::numeric BETWEEN 0 AND 10000 THEN
+		condition := format('= ANY (%L)', ARRAY(
+			SELECT generate_series(key_from::bigint, key_to::bigint)));
+	END IF;
+	RETURN fragaffinity.statement_fragments(
+		format('SELECT FROM %s WHERE %I %s', t.rel, t.key, condition));
+END
+$$;
+
+CREATE FUNCTION fragaffinity.add_dependency(from_rel regclass, to_rel regclass,
+	weight double precision DEFAULT 0.8) RETURNS bigint
+LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	leads integer := fragaffinity.hint_table(from_rel, weight);
+	follows integer := fragaffinity.hint_table(to_rel, weight);
+	id bigint;
+BEGIN
+	IF leads = follows OR NOT (
+		SELECT a.colocation = b.colocation
+		  FROM fragaffinity.distributed_table a, fragaffinity.distributed_table b
+		 WHERE a.table_id = leads AND b.table_id = follows) THEN
+		RAISE EXCEPTION '"%" and "%" are not divided alike',
+			(SELECT c.relname FROM pg_class c WHERE c.oid = from_rel),
+			(SELECT c.relname FROM pg_class c WHERE c.oid = to_rel)
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  HINT = 'Distribute one with colocate_with the other.';
+	END IF;
+	PERFORM fragaffinity.drop_dependency(from_rel, to_rel);
+	INSERT INTO fragaffinity.hint (kind, table_id, to_table, weight)
+	VALUES ('dependency', leads, follows, weight) RETURNING hint INTO id;
+	RETURN id;
+END
+$$;
+
+CREATE FUNCTION fragaffinity.drop_dependency(from_rel regclass, to_rel regclass)
+RETURNS boolean
+LANGUAGE sql STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH gone AS (
+		DELETE FROM fragaffinity.hint h
+		 WHERE h.kind = 'dependency'
+		   AND h.table_id = fragaffinity.hint_table(from_rel, 1)
+		   AND h.to_table = fragaffinity.hint_table(to_rel, 1)
+		RETURNING 1)
+	SELECT count(*) > 0 FROM gone
+$$;
+
+-- every null: once.
+CREATE FUNCTION fragaffinity.add_schedule(rel regclass, node name,
+	key_from text DEFAULT NULL, key_to text DEFAULT NULL,
+	every interval DEFAULT '1 day', starting timestamptz DEFAULT now(),
+	lasting interval DEFAULT '1 hour', weight double precision DEFAULT 0.9)
+RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	id integer := fragaffinity.hint_table(rel, weight);
+	target integer := fragaffinity.hint_node(node);
+	made bigint;
+BEGIN
+	IF id IS NULL OR starting IS NULL OR lasting IS NULL THEN
+		RAISE EXCEPTION 'rel, starting and lasting must not be null'
+			USING ERRCODE = 'null_value_not_allowed';
+	END IF;
+	IF extract(months FROM every) <> 0 OR extract(years FROM every) <> 0
+		OR extract(months FROM lasting) <> 0 OR extract(years FROM lasting) <> 0
+		OR every <= interval '0' OR lasting <= interval '0' OR lasting > every
+		OR NOT isfinite(starting) THEN
+		RAISE EXCEPTION 'a schedule lasts for some time and comes again after no less'
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'Give every and lasting in days or less, lasting at most every.';
+	END IF;
+	INSERT INTO fragaffinity.hint (kind, table_id, node, key_from, key_to,
+		fragments, every, starting, lasting, weight)
+	VALUES ('schedule', id, target, key_from, key_to,
+		fragaffinity.fragments_of_keys(id, key_from, key_to), every, starting,
+		lasting, weight) RETURNING hint INTO made;
+	RETURN made;
+END
+$$;
+
+-- Sessions touch these keys in turn.
+CREATE FUNCTION fragaffinity.add_sequence(rel regclass, keys text[],
+	weight double precision DEFAULT 0.5) RETURNS bigint
+LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	id integer := fragaffinity.hint_table(rel, weight);
+	made bigint;
+BEGIN
+	IF cardinality(keys) < 2 OR array_position(keys, NULL) IS NOT NULL THEN
+		RAISE EXCEPTION 'a sequence needs two or more keys, none of them null'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	INSERT INTO fragaffinity.hint (kind, table_id, keys, fragments, weight)
+	SELECT 'sequence', id, keys, array_agg(
+			(fragaffinity.fragments_of_keys(id, k.k, k.k))[1] ORDER BY k.n), weight
+	  FROM unnest(keys) WITH ORDINALITY k(k, n)
+	RETURNING hint INTO made;
+	RETURN made;
+END
+$$;
+
+CREATE FUNCTION fragaffinity.drop_hint(hint bigint, kind text) RETURNS void
+LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	DELETE FROM fragaffinity.hint h
+	 WHERE h.hint = drop_hint.hint AND h.kind = drop_hint.kind;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION '% % does not exist', kind, hint
+			USING ERRCODE = 'undefined_object',
+				  HINT = 'See the view fragaffinity.hints on the coordinator.';
+	END IF;
+END
+$$;
+
+CREATE FUNCTION fragaffinity.drop_schedule(schedule bigint) RETURNS void
+LANGUAGE sql STRICT SET search_path = pg_catalog, pg_temp
+AS $$ SELECT fragaffinity.drop_hint(schedule, 'schedule') $$;
+
+CREATE FUNCTION fragaffinity.drop_sequence(sequence bigint) RETURNS void
+LANGUAGE sql STRICT SET search_path = pg_catalog, pg_temp
+AS $$ SELECT fragaffinity.drop_hint(sequence, 'sequence') $$;
+
+-- Null: any role, any application.
+CREATE FUNCTION fragaffinity.drop_profile(role name, application text)
+RETURNS boolean
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH gone AS (
+		DELETE FROM fragaffinity.hint h
+		 WHERE h.kind = 'profile'
+		   AND h.role IS NOT DISTINCT FROM drop_profile.role
+		   AND h.application IS NOT DISTINCT FROM drop_profile.application
+		RETURNING 1)
+	SELECT count(*) > 0 FROM gone
+$$;
+
+CREATE FUNCTION fragaffinity.set_profile(role name, application text,
+	node name, weight double precision DEFAULT 0.8) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	target integer := fragaffinity.hint_node(node);
+	made bigint;
+BEGIN
+	PERFORM fragaffinity.hint_table(NULL, weight);
+	IF role IS NULL AND application IS NULL THEN
+		RAISE EXCEPTION 'a profile is of a role, an application, or both'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	PERFORM fragaffinity.drop_profile(role, application);
+	INSERT INTO fragaffinity.hint (kind, node, role, application, weight)
+	VALUES ('profile', target, role, application, weight)
+	RETURNING hint INTO made;
+	RETURN made;
+END
+$$;
+
+-- Recorded history replayed against other settings; nothing is moved.
+CREATE FUNCTION fragaffinity.simulate(
+	"from" timestamptz, "to" timestamptz, settings jsonb DEFAULT '{}',
+	OUT variant text, OUT accesses double precision,
+	OUT remote_share double precision, OUT moves bigint, OUT bytes bigint)
+RETURNS SETOF record
+LANGUAGE c STRICT VOLATILE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'fa_sql_simulate';
+REVOKE ALL ON FUNCTION fragaffinity.simulate(timestamptz, timestamptz, jsonb) FROM PUBLIC;
+
+-- Which models and which facts carry a fragment's forecasts.
+CREATE FUNCTION fragaffinity.explain_prediction(fragment bigint)
+RETURNS TABLE (horizon integer, kind text, name text, node name,
+	value double precision, fact text)
+LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM fragaffinity.fragment f
+					WHERE f.fragment = explain_prediction.fragment) THEN
+		RAISE EXCEPTION 'fragment % does not exist', fragment
+			USING ERRCODE = 'undefined_object',
+				  HINT = 'See the view fragaffinity.fragments.';
+	END IF;
+	RETURN QUERY
+	WITH p AS (
+		SELECT * FROM fragaffinity.predictions x
+		 WHERE x.fragment = explain_prediction.fragment
+	), quality AS (
+		SELECT q.horizon, q.model, q.log_loss, q.gain_on_static
+		  FROM fragaffinity.prediction_quality q WHERE q."window" = 'day'
+	)
+	SELECT p.horizon, 'forecast', NULL, p.node, p.affinity,
+		   format('%s accesses expected in the step %s ahead, %s that there is one; on the evidence of %s accesses',
+				  round(p.expected_rate::numeric, 2), p.ahead,
+				  round(p.access_probability::numeric, 3), round(p.evidence::numeric))
+	  FROM p
+	 UNION ALL
+	SELECT m.horizon, 'model', w.key, NULL, w.value::float8,
+		   format('carries %s %% of what sets the nodes apart; log loss of the last day %s, gain on the long-run shares %s',
+				  round(100 * w.value::numeric),
+				  COALESCE(round(q.log_loss::numeric, 3)::text, 'not known'),
+				  COALESCE(round(q.gain_on_static::numeric, 3)::text, 'not known'))
+	  FROM (SELECT DISTINCT p.horizon, p.weights FROM p) m
+	 CROSS JOIN LATERAL jsonb_each_text(m.weights) w
+	  LEFT JOIN quality q ON q.horizon = m.horizon AND q.model = w.key
+	 UNION ALL
+	SELECT NULL, 'fact', 'accesses', n.name, sum(h.calls)::float8,
+		   format('%s in the last hour, %s in the last day, %s in all history',
+				  COALESCE(sum(h.calls) FILTER (WHERE h.step > now() - interval '1 hour'), 0),
+				  COALESCE(sum(h.calls) FILTER (WHERE h.step > now() - interval '1 day'), 0),
+				  sum(h.calls))
+	  FROM fragaffinity.history h
+	  JOIN fragaffinity.node n ON n.node = h.node
+	 WHERE h.fragment = explain_prediction.fragment
+	 GROUP BY n.name
+	 UNION ALL
+	SELECT NULL, 'hint', h.kind || ' ' || h.hint, n.name, u.weight,
+		   COALESCE(format('from %s for %s', h.starting, h.lasting)
+					|| ', every ' || h.every, 'always')
+	  FROM fragaffinity.hint_pull u
+	  JOIN fragaffinity.hint h ON h.hint = u.hint
+	  JOIN fragaffinity.node n ON n.node = u.node
+	 WHERE u.fragment = explain_prediction.fragment
+	 UNION ALL
+	SELECT NULL, 'hint', h.kind || ' ' || h.hint, NULL, u.weight,
+		   format('used from where fragment %s is', u.from_fragment)
+	  FROM fragaffinity.hint_link u
+	  JOIN fragaffinity.hint h ON h.hint = u.hint
+	 WHERE u.to_fragment = explain_prediction.fragment
+	 ORDER BY 2, 1 NULLS FIRST, 5 DESC;
+END
+$$;
+
+REVOKE ALL ON FUNCTION fragaffinity.hint_table(regclass, double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.hint_node(name) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.fragments_of_keys(integer, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.add_dependency(regclass, regclass, double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.drop_dependency(regclass, regclass) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.add_schedule(regclass, name, text, text, interval, timestamptz, interval, double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.drop_schedule(bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.add_sequence(regclass, text[], double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.drop_sequence(bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.drop_hint(bigint, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.set_profile(name, text, name, double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.drop_profile(name, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.explain_prediction(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION fragaffinity.explain_prediction(bigint) TO pg_monitor;
 REVOKE ALL ON FUNCTION fragaffinity.reset_predictions(timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.drain_node(name, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.mark_node(name, text) FROM PUBLIC;
@@ -1008,6 +1423,8 @@ SELECT pg_catalog.pg_extension_config_dump('fragaffinity.distributed_table', '')
 SELECT pg_catalog.pg_extension_config_dump('fragaffinity.fragment', '');
 SELECT pg_catalog.pg_extension_config_dump('fragaffinity.setting', '');
 SELECT pg_catalog.pg_extension_config_dump('fragaffinity.pin', '');
+SELECT pg_catalog.pg_extension_config_dump('fragaffinity.hint', '');
+SELECT pg_catalog.pg_extension_config_dump('fragaffinity.hint_hint_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('fragaffinity.move', '');
 SELECT pg_catalog.pg_extension_config_dump('fragaffinity.move_id_seq', '');
 

@@ -61,6 +61,10 @@ typedef struct FaPlaceInput
 /* f may be NULL: no forecasts, hence no look at the recent past. */
 extern FaPlaceInput *fa_controller_gather(FaForecaster *f);
 extern FaTablePolicy *fa_controller_policy(FaPlaceInput *input, int table_id);
+/* Row of a fragment, or NULL. */
+extern FaPlaceRow *fa_controller_row(FaPlaceInput *input, int64 fragment);
+/* Minute of the day, in the session's time zone. */
+extern int	fa_controller_minute(TimestampTz t);
 
 /* in controller.c */
 
@@ -70,6 +74,15 @@ extern FaTablePolicy *fa_controller_policy(FaPlaceInput *input, int table_id);
  * requests.
  */
 extern void fa_controller_decide(FaForecaster *f);
+
+/*
+ * In a transaction: calls move for what would be moved, by the decisions on
+ * input as it is; nothing is written.
+ */
+typedef void (*FaPlannedMove) (void *arg, FaPlaceRow *row,
+							   const FaDecision *decision);
+extern void fa_controller_plan(FaPlaceInput *input, FaForecaster *f,
+							   FaPlannedMove move, void *arg);
 
 /* in request.c */
 

@@ -8,6 +8,8 @@
 
 /* Asks every node how far its peers are when it is time. */
 extern void fa_cost_refresh(void);
+/* Of this node's own round trips only: may be called outside the worker. */
+extern void fa_cost_refresh_own(void);
 
 /*
  * ms that an access of node i's clients costs more when node j owns, [i *

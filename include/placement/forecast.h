@@ -38,6 +38,19 @@ typedef struct FaForecaster
 	TimestampTz saved;			/* the saved state that this one continues */
 } FaForecaster;
 
+/* Steps as read from history, and how far they were taken. */
+typedef struct FaStepBatch
+{
+	int			ncells;
+	int64	   *cell_step;		/* ascends */
+	FaCell	   *cells;
+	int			nknown;
+	int64	   *known_step;		/* ascends */
+	int		   *known_node;		/* index */
+	int			next_cell;
+	int			next_known;
+} FaStepBatch;
+
 /* in forecast.c */
 
 /* The forecaster, or NULL when there is none (yet). */
@@ -48,6 +61,27 @@ extern FaForecaster *fa_forecast_get(void);
  * was taken now, so that forecasts are new.
  */
 extern bool fa_forecast_take_steps(void);
+
+/*
+ * For a replay beside the worker's: a forecaster without a predictor, with the
+ * interval and horizons of the settings; its predictor, with nothing learned.
+ */
+extern FaForecaster *fa_forecast_make(MemoryContext parent);
+extern void fa_forecast_begin(FaForecaster *f);
+
+/* First step in history; false when there is none. */
+extern bool fa_forecast_first_step(FaForecaster *f, int64 *step_p);
+
+/* Reads steps [from, to); new nodes and fragments get their numbers. */
+extern void fa_forecast_read(FaForecaster *f, int64 from, int64 to,
+							 FaStepBatch *batch);
+
+/*
+ * Takes steps [from, to) of a batch, after those taken before.  Steps of which
+ * nothing is known are passed over, but for the last.
+ */
+extern void fa_forecast_feed(FaForecaster *f, int64 from, int64 to,
+							 FaStepBatch *batch);
 
 /* Forgets everything in memory; the next call begins from the saved state. */
 extern void fa_forecast_drop(void);

@@ -18,6 +18,7 @@
 #ifndef FA_PREDICT_FRAME_H
 #define FA_PREDICT_FRAME_H
 
+#include "predict/memory.h"
 #include "predict/predict.h"
 
 /* target steps in view at once: of the horizons, then of a profile */
@@ -104,9 +105,7 @@ typedef struct FaModelOps
 
 struct FaFrame
 {
-	FaAllocator allocator;
-	struct FaBlock *blocks;		/* everything allocated, for destroy */
-	size_t		memory;
+	FaMemory	memory;
 
 	FaPredictorConfig config;
 	int			nnodes;
@@ -179,7 +178,6 @@ extern void *fa_predict_alloc(FaFrame *frame, size_t n, size_t size);
 extern void *fa_predict_grow(FaFrame *frame, void *ptr, size_t old_n,
 							 size_t n, size_t size);
 extern void fa_predict_free(FaFrame *frame, void *ptr);
-extern void fa_predict_free_all(FaFrame *frame);
 extern bool fa_predict_model_on(const FaFrame *frame, int model);
 extern int	fa_predict_find_cell(const FaFragment *fr, int node);
 extern int	fa_predict_add_cell(FaFrame *frame, int fragment, int node);

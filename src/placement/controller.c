@@ -24,6 +24,7 @@
 #include "node/node.h"
 #include "placement/controller.h"
 #include "placement/cost.h"
+#include "placement/hints.h"
 
 #define PROFILE_STEPS FA_PREDICT_MAX_PROFILE	/* points of a plan in time */
 #define RECOMMENDATIONS 1000	/* kept at most */
@@ -32,6 +33,7 @@ typedef struct Work
 {
 	FaPlaceInput *input;
 	FaForecaster *f;			/* NULL: drains only */
+	FaHints    *hints;			/* NULL: none */
 	int			nahead;
 	int			ahead[PROFILE_STEPS];
 	double	   *profile;		/* [ahead][predictor's node] */
@@ -103,6 +105,9 @@ fill_demand(Work *work, const FaPlaceRow *row, FaPlaceItem *item)
 		item->evidence = fa_predictor_profile(f->predictor, index,
 											  work->ahead, work->nahead,
 											  work->profile);
+	if (index >= 0)
+		fa_hints_profile(f, work->hints, index, work->ahead, work->nahead,
+						 work->profile);
 	active = active_nodes(work, row, index, &item->nactive);
 	item->active = active;
 	if (item->evidence > 0)
@@ -285,6 +290,42 @@ some_node_drains(void)
 	return false;
 }
 
+/* Decides about every row, and what the limits let through. */
+static void
+plan(Work *work)
+{
+	if (work->f)
+	{
+		choose_steps(work);
+		work->profile = palloc0(sizeof(double) * work->nahead * work->f->nnodes);
+		work->hints = fa_hints_load(work->f);
+		work->f->busy = true;
+	}
+	for (int i = 0; i < work->input->nrows; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		consider(work, &work->input->row[i]);
+	}
+	if (work->f)
+		work->f->busy = false;
+	(void) fa_decide_admit(&work->input->cluster, work->item, work->decision,
+						   work->n, work->input->inflight);
+}
+
+void
+fa_controller_plan(FaPlaceInput *input, FaForecaster *f, FaPlannedMove move,
+				   void *arg)
+{
+	Work		work = {.input = input,.f = f};
+
+	plan(&work);
+	for (int i = 0; i < work.n; i++)
+	{
+		if (work.decision[i].verdict == FA_VERDICT_MOVE)
+			move(arg, work.row[i], &work.decision[i]);
+	}
+}
+
 void
 fa_controller_decide(FaForecaster *f)
 {
@@ -295,21 +336,7 @@ fa_controller_decide(FaForecaster *f)
 		return;
 	work.input = fa_controller_gather(f);
 	work.f = f;
-	if (f)
-	{
-		choose_steps(&work);
-		work.profile = palloc0(sizeof(double) * work.nahead * f->nnodes);
-		f->busy = true;
-	}
-	for (int i = 0; i < work.input->nrows; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		consider(&work, &work.input->row[i]);
-	}
-	if (f)
-		f->busy = false;
-	(void) fa_decide_admit(&work.input->cluster, work.item, work.decision,
-						   work.n, work.input->inflight);
+	plan(&work);
 	if (f)
 		write_recommendations(&work);
 	queue_requests(&work);

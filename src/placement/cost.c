@@ -60,11 +60,9 @@ peer_answered(int node, PGresult *res, void *arg)
 }
 
 void
-fa_cost_refresh(void)
+fa_cost_refresh_own(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	FaRows	   *rows;
-	ListCell   *lc;
 	int			self = fa_node_self();
 
 	if (round_trip == NULL)
@@ -72,13 +70,23 @@ fa_cost_refresh(void)
 											sizeof(float) *
 											(FA_MAX_NODE_ID + 1) *
 											(FA_MAX_NODE_ID + 1));
+	rows = fa_spi_rows("%s", ask_sql);
+	for (int i = 0; i < rows->nrows; i++)
+		take_round_trip(self, rows->value[i][0], rows->value[i][1]);
+}
+
+void
+fa_cost_refresh(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			self = fa_node_self();
+	ListCell   *lc;
+
 	if (refreshed != 0 && refreshed <= now &&
 		!TimestampDifferenceExceeds(refreshed, now, REFRESH_MS))
 		return;
 	refreshed = now;
-	rows = fa_spi_rows("%s", ask_sql);
-	for (int i = 0; i < rows->nrows; i++)
-		take_round_trip(self, rows->value[i][0], rows->value[i][1]);
+	fa_cost_refresh_own();
 	foreach(lc, fa_node_list())
 	{
 		int			id = ((FaNode *) lfirst(lc))->id;

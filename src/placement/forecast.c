@@ -40,17 +40,6 @@ typedef struct FragmentEntry
 	int			index;
 } FragmentEntry;
 
-/* Steps as read from history. */
-typedef struct Batch
-{
-	int			ncells;
-	int64	   *cell_step;		/* ascends */
-	FaCell	   *cells;
-	int			nknown;
-	int64	   *known_step;		/* ascends */
-	int		   *known_node;		/* index */
-} Batch;
-
 static FaForecaster *forecaster = NULL;
 
 FaForecaster *
@@ -167,10 +156,10 @@ read_horizons(int *horizons)
 	return n;
 }
 
-static FaForecaster *
-make_forecaster(void)
+FaForecaster *
+fa_forecast_make(MemoryContext parent)
 {
-	MemoryContext context = AllocSetContextCreate(TopMemoryContext,
+	MemoryContext context = AllocSetContextCreate(parent,
 												  "fragaffinity predictor",
 												  ALLOCSET_DEFAULT_SIZES);
 	FaForecaster *f = MemoryContextAllocZero(context, sizeof(FaForecaster));
@@ -188,20 +177,34 @@ make_forecaster(void)
 									&ctl, HASH_ELEM | HASH_BLOBS |
 									HASH_CONTEXT);
 	f->learn_from = PG_INT64_MIN;
+	f->width_us = fa_setting_int("history_interval", 0) * 1000;
+	f->nhorizons = read_horizons(f->horizons);
 	return f;
 }
 
-static void
-create_predictor(FaForecaster *f, const FaAllocator *allocator)
+static FaAllocator
+allocator_of(FaForecaster *f)
+{
+	return (FaAllocator) {
+		predictor_alloc, predictor_release, f->context
+	};
+}
+
+void
+fa_forecast_begin(FaForecaster *f)
 {
 	FaPredictorConfig config = {0};
+	FaAllocator allocator = allocator_of(f);
+	ListCell   *lc;
 
+	foreach(lc, fa_node_list())
+		(void) fa_forecast_node_index(f, ((FaNode *) lfirst(lc))->id);
 	config.nhorizons = f->nhorizons;
 	memcpy(config.horizons, f->horizons, sizeof(config.horizons));
 	config.max_season = Min(7 * USECS_PER_DAY / f->width_us,
 							SEASON_MOST_STEPS);
 	f->predictor = fa_predictor_create(&config, f->nnodes,
-									   Max(f->nfragments, 1), allocator);
+									   Max(f->nfragments, 1), &allocator);
 }
 
 /*
@@ -217,7 +220,6 @@ open_forecaster(void)
 	TimestampTz saved = fa_forecast_state_time();
 	FaForecaster *f = forecaster;
 	FaAllocator allocator;
-	ListCell   *lc;
 
 	if (f && f->width_us == width_us && f->nhorizons == nhorizons &&
 		memcmp(f->horizons, horizons, sizeof(horizons)) == 0 &&
@@ -225,21 +227,12 @@ open_forecaster(void)
 		return f;
 
 	fa_forecast_drop();
-	forecaster = f = make_forecaster();
+	forecaster = f = fa_forecast_make(TopMemoryContext);
 	f->busy = true;				/* until it is whole */
-	f->width_us = width_us;
-	f->nhorizons = nhorizons;
-	memcpy(f->horizons, horizons, sizeof(horizons));
 	f->saved = saved;
-	allocator.alloc = predictor_alloc;
-	allocator.release = predictor_release;
-	allocator.arg = f->context;
+	allocator = allocator_of(f);
 	if (saved == 0 || !fa_forecast_restore(f, &allocator))
-	{
-		foreach(lc, fa_node_list())
-			(void) fa_forecast_node_index(f, ((FaNode *) lfirst(lc))->id);
-		create_predictor(f, &allocator);
-	}
+		fa_forecast_begin(f);
 	f->busy = false;
 	return f;
 }
@@ -260,9 +253,8 @@ select_between(const char *sql, int64 from_us, int64 to_us, int64 width_us)
 	return SPI_tuptable;
 }
 
-/* Reads steps [from, to); new nodes and fragments get their numbers. */
-static void
-read_batch(FaForecaster *f, int64 from, int64 to, Batch *batch)
+void
+fa_forecast_read(FaForecaster *f, int64 from, int64 to, FaStepBatch *batch)
 {
 	MemoryContext outer = CurrentMemoryContext;
 	SPITupleTable *table;
@@ -275,6 +267,7 @@ read_batch(FaForecaster *f, int64 from, int64 to, Batch *batch)
 						   " ORDER BY step",
 						   fa_forecast_step_start(f, from),
 						   fa_forecast_step_start(f, to), f->width_us);
+	memset(batch, 0, sizeof(*batch));
 	batch->ncells = (int) table->numvals;
 	batch->cells = MemoryContextAllocHuge(outer, sizeof(FaCell) *
 										  (batch->ncells + 1));
@@ -316,13 +309,12 @@ read_batch(FaForecaster *f, int64 from, int64 to, Batch *batch)
 	SPI_finish();
 }
 
-/* Steps of which nothing is known are passed over, but for the last. */
-static void
-feed_batch(FaForecaster *f, int64 from, int64 to, const Batch *batch)
+void
+fa_forecast_feed(FaForecaster *f, int64 from, int64 to, FaStepBatch *batch)
 {
 	bool	   *known = palloc(sizeof(bool) * f->nnodes);
-	int			c = 0;
-	int			k = 0;
+	int			c = batch->next_cell;
+	int			k = batch->next_known;
 
 	f->busy = true;
 	fa_predictor_resize(f->predictor, f->nnodes, Max(f->nfragments, 1));
@@ -346,6 +338,8 @@ feed_batch(FaForecaster *f, int64 from, int64 to, const Batch *batch)
 										known);
 	}
 	f->busy = false;
+	batch->next_cell = c;
+	batch->next_known = k;
 	f->last_step = to - 1;
 	f->started = true;
 	pfree(known);
@@ -389,9 +383,8 @@ newest_due_step(const FaForecaster *f)
 	return step;
 }
 
-/* First step in history; false when there is none. */
-static bool
-find_first_step(FaForecaster *f, int64 *step_p)
+bool
+fa_forecast_first_step(FaForecaster *f, int64 *step_p)
 {
 	char	   *first = fa_spi_value("SELECT extract(epoch FROM min(step))"
 									 " FROM fragaffinity.history_step");
@@ -415,21 +408,21 @@ fa_forecast_take_steps(void)
 
 	if (f->started)
 		next = f->last_step + 1;
-	else if (!find_first_step(f, &next))
+	else if (!fa_forecast_first_step(f, &next))
 		return false;
 	if (next > due)
 		return false;
 	while (next <= due)
 	{
-		Batch		batch;
+		FaStepBatch batch;
 		int64		to = Min(next + BATCH_STEPS, due + 1);
 		MemoryContext temp = AllocSetContextCreate(CurrentMemoryContext,
 												   "fragaffinity history",
 												   ALLOCSET_DEFAULT_SIZES);
 		MemoryContext old = MemoryContextSwitchTo(temp);
 
-		read_batch(f, next, to, &batch);
-		feed_batch(f, next, to, &batch);
+		fa_forecast_read(f, next, to, &batch);
+		fa_forecast_feed(f, next, to, &batch);
 		MemoryContextSwitchTo(old);
 		MemoryContextDelete(temp);
 		next = to;

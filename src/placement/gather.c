@@ -20,15 +20,14 @@
 #define REMEMBERED "1 day"		/* how long a move is remembered */
 #define MOVES_BELIEVED 3		/* weight of the belief that moves pay */
 
-/* Minute of the day, by the server's time zone. */
-static int
-minute_now(void)
+int
+fa_controller_minute(TimestampTz t)
 {
 	struct pg_tm tm;
 	fsec_t		fsec;
 	int			tz;
 
-	if (timestamp2tm(GetCurrentTimestamp(), &tz, &tm, &fsec, NULL, NULL) != 0)
+	if (timestamp2tm(t, &tz, &tm, &fsec, NULL, NULL) != 0)
 		return 0;
 	return tm.tm_hour * 60 + tm.tm_min;
 }
@@ -98,7 +97,7 @@ fa_controller_policy(FaPlaceInput *input, int table_id)
 	t->cost_factor = fa_setting_float("move_cost_factor", table_id);
 	t->unknown_bytes = fa_setting_float("fragment_size", table_id);
 	t->policy.closed = !fa_setting_hours(fa_setting_text("move_window", table_id),
-										 minute_now());
+										 fa_controller_minute(GetCurrentTimestamp()));
 	if (fa_setting_bool("benefit_learning", table_id))
 		t->policy.unpaid = gather_unpaid(table_id);
 	input->policies = lappend(input->policies, t);
@@ -200,10 +199,9 @@ gather_fragments(FaPlaceInput *input)
 	}
 }
 
-static FaPlaceRow *
-find_row(FaPlaceInput *input, const char *text)
+FaPlaceRow *
+fa_controller_row(FaPlaceInput *input, int64 fragment)
 {
-	int64		fragment = strtoll(text, NULL, 10);
 	int			low = 0;
 	int			high = input->nrows;
 
@@ -218,6 +216,12 @@ find_row(FaPlaceInput *input, const char *text)
 	}
 	return low < input->nrows && input->row[low].fragment == fragment ?
 		&input->row[low] : NULL;
+}
+
+static FaPlaceRow *
+find_row(FaPlaceInput *input, const char *text)
+{
+	return fa_controller_row(input, strtoll(text, NULL, 10));
 }
 
 static void

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "storage/ipc.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -64,15 +65,38 @@ tidy(void)
 					   " WHERE step < now() - interval '%.0f ms'", kept);
 }
 
+/*
+ * The worker ends: what it learned since it saved last is kept, too.  An
+ * error here ends the worker, which it does anyway.
+ */
+static void
+save_exit(int code, Datum arg)
+{
+	FaForecaster *f = fa_forecast_get();
+
+	AbortOutOfAnyTransaction();
+	if (f == NULL || f->busy || !f->started)
+		return;
+	begin();
+	if (fa_extension_exists() && fa_node_self() == fa_node_coordinator() &&
+		fa_forecast_state_time() == f->saved)
+		fa_forecast_save(f);
+	end();
+}
+
 void
 fa_placement_step(void)
 {
+	static bool attached = false;
 	static TimestampTz looked = 0;
 	static TimestampTz saved = 0;
 	static TimestampTz tidied = 0;
 	bool		fresh;
 	int			self;
 
+	if (!attached)
+		before_shmem_exit(save_exit, (Datum) 0);
+	attached = true;
 	fa_forecast_recover();
 	begin();
 	self = fa_node_self();

@@ -21,6 +21,7 @@
 #include "core/spi.h"
 #include "node/node.h"
 #include "placement/forecast.h"
+#include "placement/hints.h"
 
 #define CHUNK_ROWS 20000
 #define ALL_NODES_UP_TO 16		/* nodes that each have a row */
@@ -293,6 +294,7 @@ fa_forecast_publish(FaForecaster *f)
 {
 	bool	   *present = present_nodes(f);
 	FaForecast *forecast = make_forecast(f->nnodes);
+	FaHints    *hints = fa_hints_load(f);
 	Rows	   *rows = make_rows(CHUNK_ROWS + f->nnodes);
 	Busy		busy[BUSIEST];
 	int			nbusy = 0;
@@ -310,6 +312,7 @@ fa_forecast_publish(FaForecaster *f)
 			fa_predictor_forecast(f->predictor, i, h, forecast);
 			if (forecast->evidence <= 0)
 				break;
+			fa_hints_forecast(f, hints, i, h, forecast);
 			if (h == 0)
 			{
 				for (int n = 0; n < f->nnodes; n++)

@@ -17,85 +17,24 @@ const FaModelOps *const fa_predict_models[FA_NMODELS] = {
 	[FA_MODEL_MIXTURE] = NULL,
 };
 
-/*
- * Every block is on a list, so that destroy finds all of them even when the
- * allocator left in the middle of something.
- */
-typedef struct FaBlock
-{
-	struct FaBlock *prev;
-	struct FaBlock *next;
-	size_t		size;
-	size_t		unused;			/* keeps the payload aligned to 16 */
-} FaBlock;
-
 /* Zeroed memory for n items. */
 void *
 fa_predict_alloc(FaFrame *frame, size_t n, size_t size)
 {
-	FaBlock    *b;
-
-	if (n == 0)
-		n = 1;
-	if (size > 0 && n > (SIZE_MAX / 4) / size)
-		n = (SIZE_MAX / 4) / size;	/* let the allocator refuse it */
-	b = frame->allocator.alloc(frame->allocator.arg, sizeof(FaBlock) + n * size);
-	b->size = sizeof(FaBlock) + n * size;
-	b->prev = NULL;
-	b->next = (FaBlock *) frame->blocks;
-	if (b->next != NULL)
-		b->next->prev = b;
-	frame->blocks = b;
-	frame->memory += b->size;
-	return b + 1;
-}
-
-void
-fa_predict_free(FaFrame *frame, void *ptr)
-{
-	FaBlock    *b;
-
-	if (ptr == NULL)
-		return;
-	b = (FaBlock *) ptr - 1;
-	if (b->prev != NULL)
-		b->prev->next = b->next;
-	else
-		frame->blocks = b->next;
-	if (b->next != NULL)
-		b->next->prev = b->prev;
-	frame->memory -= b->size;
-	frame->allocator.release(frame->allocator.arg, b);
+	return fa_memory_alloc(&frame->memory, n, size);
 }
 
 /* A larger copy; what is added is zero.  The old block is released. */
 void *
 fa_predict_grow(FaFrame *frame, void *ptr, size_t old_n, size_t n, size_t size)
 {
-	void	   *grown = fa_predict_alloc(frame, n, size);
-
-	if (ptr != NULL)
-	{
-		memcpy(grown, ptr, old_n * size);
-		fa_predict_free(frame, ptr);
-	}
-	return grown;
+	return fa_memory_grow(&frame->memory, ptr, old_n, n, size);
 }
 
 void
-fa_predict_free_all(FaFrame *frame)
+fa_predict_free(FaFrame *frame, void *ptr)
 {
-	FaBlock    *b = frame->blocks;
-
-	while (b != NULL)
-	{
-		FaBlock    *next = b->next;
-
-		frame->allocator.release(frame->allocator.arg, b);
-		b = next;
-	}
-	frame->blocks = NULL;
-	frame->memory = 0;
+	fa_memory_free(&frame->memory, ptr);
 }
 
 /* The static model is always there, as what the others fall back on. */

@@ -15,11 +15,12 @@
 #define NLEVELS			5
 #define CONCENTRATION	6.0		/* accesses of a slower level's weight */
 #define SITE_CONCENTRATION 10.0
-#define NRATES			(NLEVELS + 2)
+#define SURGE_OVER		2		/* level that a node's surge is measured by */
+#define NRATES			(NLEVELS + 4)
 
 static const double half_life[NLEVELS] = {256, 64, 16, 4, 1};
 static const double start[NLEVELS] = {0.8, 0.6, 0.4, 0.2, 0};
-static const double rate_start[NRATES] = {0, 0, 1, 0, 0, 0, 0};
+static const double rate_start[NRATES] = {0, 0, 1, 0, 0, 0, 0, 0, 0};
 
 typedef struct Recent
 {
@@ -168,6 +169,18 @@ recent_site(FaFrame *frame, void *model, int h, int64_t target, double *signal)
 	}
 }
 
+/* ln(a node's accesses of late / its level over a longer time). */
+static double
+surge(const Recent *r, int node, int level)
+{
+	const double *count = r->count + (size_t) node * NLEVELS;
+	const double *steps = r->steps + (size_t) node * NLEVELS;
+	double		rate = steps[SURGE_OVER] > 1e-9 ? count[SURGE_OVER] / steps[SURGE_OVER] : 0;
+
+	return log((count[level] + SITE_CONCENTRATION) /
+			   (steps[level] * rate + SITE_CONCENTRATION));
+}
+
 static void
 recent_fragment(FaFrame *frame, void *model, FaView *view, double *local,
 				double *rate)
@@ -176,6 +189,7 @@ recent_fragment(FaFrame *frame, void *model, FaView *view, double *local,
 	const FaFragment *fr = &frame->fragment[view->fragment];
 	int			nc = fr->ncells;
 	double	   *prev = view->scratch;	/* rates of the slower level */
+	double	   *mid = view->scratch + (nc + 1);
 	double		total = view->base_total;
 	double		rest = view->base_rest;
 
@@ -199,6 +213,8 @@ recent_fragment(FaFrame *frame, void *model, FaView *view, double *local,
 			local[(size_t) i * frame->nlocal + k] = log(v / prev[i]);
 			rate[(size_t) i * frame->nrate + k] = log1p(v);
 			prev[i] = v;
+			if (k == SURGE_OVER)
+				mid[i] = v;
 			sum += v;
 		}
 		fresh = kappa / (longest + kappa);
@@ -212,6 +228,9 @@ recent_fragment(FaFrame *frame, void *model, FaView *view, double *local,
 
 		rate[(size_t) i * frame->nrate + NLEVELS] = log1p(v[NLEVELS]);
 		rate[(size_t) i * frame->nrate + NLEVELS + 1] = log1p(total);
+		for (int k = 3; k < NLEVELS; k++)
+			rate[(size_t) i * frame->nrate + NLEVELS - 1 + k] =
+				log1p(mid[i] * exp(surge(r, fr->node[i], k))) - log1p(mid[i]);
 	}
 }
 

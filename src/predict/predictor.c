@@ -97,7 +97,7 @@ fa_predictor_create(const FaPredictorConfig *config, int nnodes,
 	FaFrame    *frame = &p->frame;
 
 	memset(p, 0, sizeof(*p));
-	frame->allocator = *allocator;
+	frame->memory.allocator = *allocator;
 	frame->config = *config;
 	clean_config(&frame->config);
 	frame->nnodes = nnodes < 1 ? 1 : nnodes;
@@ -133,8 +133,8 @@ fa_predictor_destroy(FaPredictor *p)
 
 	if (p == NULL)
 		return;
-	allocator = p->frame.allocator;
-	fa_predict_free_all(&p->frame);
+	allocator = p->frame.memory.allocator;
+	fa_memory_free_all(&p->frame.memory);
 	allocator.release(allocator.arg, p);
 }
 
@@ -433,5 +433,5 @@ fa_predictor_seasons(const FaPredictor *p, int *seasons, int max)
 size_t
 fa_predictor_memory(const FaPredictor *p)
 {
-	return sizeof(*p) + p->frame.memory;
+	return sizeof(*p) + p->frame.memory.size;
 }

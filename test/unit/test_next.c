@@ -1,0 +1,277 @@
+/*
+ * test_next.c
+ *	  The next-fragment engine and its network.
+ */
+#include "unit.h"
+
+#include "predict/lstm.h"
+#include "predict/next.h"
+
+#define FRAGMENTS	12
+
+static FaNext *
+create(uint32_t models)
+{
+	FaNextConfig config = {.nfragments = FRAGMENTS,.seed = 3,.models = models,
+	.sessions = 50};
+
+	return fa_next_create(&config, &unit_allocator);
+}
+
+/* Sessions that go round, each its own way, with some chance in it. */
+static FaNextEvent
+event_of(int64_t i, uint64_t *rng)
+{
+	int			session = (int) (unit_uniform(rng) * 8);
+	bool		random = unit_uniform(rng) < 0.2;
+
+	return (FaNextEvent) {
+		.session = (uint64_t) session,.node = session % 3,.time = i * 40,
+		.fragment = random ? (int) (unit_uniform(rng) * FRAGMENTS) :
+		(int) ((i / 8 + session * 5) % FRAGMENTS)
+	};
+}
+
+static void
+check_shares(FaNext *next, uint64_t session, int n)
+{
+	double	   *p = calloc(n, sizeof(double));
+	double		sum = 0;
+
+	fa_next_forecast(next, session, 0, -1, p);
+	for (int f = 0; f < n; f++)
+	{
+		assert_true(p[f] > 0 && p[f] <= 1);
+		sum += p[f];
+	}
+	assert_true(fabs(sum - 1) < 1e-9);
+	free(p);
+}
+
+static void
+sums_to_one(void **state)
+{
+	(void) state;
+	for (uint32_t models = 1; models < 1u << FA_NEXT_NMODELS; models++)
+	{
+		FaNext	   *next = create(models);
+		uint64_t	rng = models;
+
+		check_shares(next, 1, FRAGMENTS);
+		for (int64_t i = 0; i < 120; i++)
+		{
+			FaNextEvent e = event_of(i, &rng);
+
+			fa_next_observe(next, &e);
+			check_shares(next, e.session, FRAGMENTS);
+			check_shares(next, 99, FRAGMENTS);
+		}
+		fa_next_resize(next, FRAGMENTS + 30);
+		check_shares(next, 1, FRAGMENTS + 30);
+		fa_next_observe(next, &(FaNextEvent) {.session = 1,.fragment = 40});
+		check_shares(next, 1, FRAGMENTS + 30);
+		fa_next_destroy(next);
+	}
+}
+
+/* Mean log loss over the last half of n events. */
+static double
+loss_of(int64_t n, uint32_t models, int (*fragment_of) (int64_t, uint64_t *))
+{
+	FaNext	   *next = create(models);
+	uint64_t	rng = 5;
+	double		p[FRAGMENTS];
+	double		loss = 0;
+
+	for (int64_t i = 0; i < n; i++)
+	{
+		FaNextEvent e = {.session = (uint64_t) (i % 4),.node = -1,.time = i,
+		.fragment = fragment_of(i / 4, &rng)};
+
+		fa_next_forecast(next, e.session, 0, -1, p);
+		if (i >= n / 2)
+			loss -= log(p[e.fragment]);
+		fa_next_observe(next, &e);
+	}
+	fa_next_destroy(next);
+	return loss / ((double) n / 2);
+}
+
+static int
+cycle(int64_t i, uint64_t *rng)
+{
+	static const int tune[] = {0, 1, 2, 1, 0, 3, 2, 2, 4};
+
+	(void) rng;
+	return tune[i % 9];
+}
+
+static int
+chance(int64_t i, uint64_t *rng)
+{
+	(void) i;
+	return (int) (unit_uniform(rng) * FRAGMENTS);
+}
+
+static void
+learns_a_tune_but_not_chance(void **state)
+{
+	(void) state;
+	assert_true(loss_of(4000, 0, cycle) < 0.05);
+	assert_true(loss_of(8000, 1u << FA_NEXT_LSTM, cycle) < 0.3);
+	assert_true(loss_of(8000, 0, chance) < log(FRAGMENTS) + 0.05);
+}
+
+/* What comes later changes nothing of what was said before. */
+static void
+future_is_not_seen(void **state)
+{
+	double		p[2][400][FRAGMENTS];
+
+	(void) state;
+	for (int run = 0; run < 2; run++)
+	{
+		FaNext	   *next = create(0);
+		uint64_t	rng = 9;
+
+		for (int64_t i = 0; i < 400; i++)
+		{
+			FaNextEvent e = event_of(i, &rng);
+
+			if (run == 1 && i >= 300)
+				e = (FaNextEvent) {.session = e.session,.node = 7,
+				.time = 5000000,.fragment = 0};
+			fa_next_forecast(next, e.session, 0, -1, p[run][i]);
+			fa_next_observe(next, &e);
+		}
+		fa_next_destroy(next);
+	}
+	assert_memory_equal(p[0], p[1], sizeof(p[0][0]) * 301);
+	assert_memory_not_equal(p[0][302], p[1][302], sizeof(p[0][0]) * 50);
+}
+
+static void
+extremes_do_no_harm(void **state)
+{
+	FaNextConfig config = {.nfragments = 1,.seed = 1};
+	FaNext	   *next = fa_next_create(&config, &unit_allocator);
+	int64_t		times[] = {0, INT64_C(1) << 60, -(INT64_C(1) << 60), 5, 4, -1};
+
+	(void) state;
+	for (int i = 0; i < 60; i++)
+	{
+		FaNextEvent e = {.session = UINT64_MAX - (uint64_t) i % 3,
+		.node = i % 2 ? 1000000 : -1,.time = times[i % 6],.fragment = i % 4 - 1};
+
+		fa_next_observe(next, &e);
+		check_shares(next, e.session, 1);
+	}
+	fa_next_destroy(next);
+}
+
+/* Ever new sessions and fragments: memory stays within what was given. */
+static void
+memory_is_bounded(void **state)
+{
+	FaNextConfig config = {.nfragments = 3000,.seed = 1,.bytes = 1 << 20,
+	.sessions = 100};
+	FaNext	   *next = fa_next_create(&config, &unit_allocator);
+	uint64_t	rng = 1;
+	size_t		half = 0;
+
+	(void) state;
+	for (int64_t i = 0; i < 6000; i++)
+	{
+		FaNextEvent e = {.session = (uint64_t) (i / 2),.node = 0,.time = i,
+		.fragment = (int) (unit_uniform(&rng) * 3000)};
+
+		fa_next_observe(next, &e);
+		if (i == 3000)
+			half = fa_next_memory(next);
+	}
+	assert_true(fa_next_memory(next) < half + half / 2);
+	check_shares(next, 2999, 3000);
+	fa_next_destroy(next);
+}
+
+/* Loss of a window: weighted sum of the outputs' squares. */
+static double
+window_loss(FaLstm *l, const float *dense, const int (*symbol)[FA_LSTM_SYMBOLS],
+			int nsteps, float *dout)
+{
+	FaLstmState s = {0};
+	double		loss = 0;
+
+	for (int t = 0; t < nsteps; t++)
+	{
+		float		out[3];
+
+		fa_lstm_forward(l, t, &s, dense + t * 4, symbol[t], &s);
+		fa_lstm_out(l, &s, out);
+		for (int o = 0; o < 3; o++)
+		{
+			loss += 0.5 * (o + 1) * (out[o] - t * 0.1) * (out[o] - t * 0.1);
+			dout[t * 3 + o] = (float) ((o + 1) * (out[o] - t * 0.1));
+		}
+	}
+	return loss;
+}
+
+static void
+gradients_are_right(void **state)
+{
+	FaMemory	memory = {unit_allocator, NULL, 0};
+	FaLstm	   *l = fa_lstm_create(&memory, 4, 5, 3, 17);
+	uint64_t	rng = 23;
+	float		dense[5 * 4];
+	int			symbol[5][FA_LSTM_SYMBOLS];
+	float		dout[5 * 3];
+	int			checked = 0;
+
+	(void) state;
+	for (int i = 0; i < 20; i++)
+		dense[i] = (float) (unit_uniform(&rng) * 2 - 1);
+	for (int t = 0; t < 5; t++)
+	{
+		symbol[t][0] = t % 3;
+		symbol[t][1] = t == 2 ? -1 : 3 + t % 2;
+	}
+	for (int i = 0; i < l->nparams; i++)
+		l->param[i] = (float) (unit_uniform(&rng) - 0.5);
+	window_loss(l, dense, symbol, 5, dout);
+	fa_lstm_backward(l, 5, dout);
+	for (int i = 0; i < l->nparams; i += i < 2000 ? 7 : 13)
+	{
+		float		was = l->param[i];
+		double		e = 1e-2;
+		double		up,
+					down,
+					slope;
+
+		l->param[i] = (float) (was + e);
+		up = window_loss(l, dense, symbol, 5, dout);
+		l->param[i] = (float) (was - e);
+		down = window_loss(l, dense, symbol, 5, dout);
+		l->param[i] = was;
+		slope = (up - down) / (2 * e);
+		assert_true(fabs(slope - l->grad[i]) < 2e-3 + 0.02 * fabs(slope));
+		checked += fabs(slope) > 1e-3;
+	}
+	assert_true(checked > 100);
+	fa_memory_free_all(&memory);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(sums_to_one),
+		cmocka_unit_test(learns_a_tune_but_not_chance),
+		cmocka_unit_test(future_is_not_seen),
+		cmocka_unit_test(extremes_do_no_harm),
+		cmocka_unit_test(memory_is_bounded),
+		cmocka_unit_test(gradients_are_right),
+	};
+
+	return cmocka_run_group_tests_name("next", tests, NULL, NULL);
+}
