@@ -269,12 +269,12 @@ CREATE TABLE fragaffinity.hint (
 	created		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
 
--- What the controller would do, or why not; the latest step's.
 -- Fragments that the controller leaves where they are; equal on every node.
 CREATE TABLE fragaffinity.pin (
 	fragment	bigint PRIMARY KEY
 );
 
+-- What the controller would do, or why not; the latest step's.
 CREATE UNLOGGED TABLE fragaffinity.recommendation (
 	fragment	bigint PRIMARY KEY,
 	source		integer NOT NULL,
