@@ -75,11 +75,13 @@ OBJS = \
 	src/predict/season.o \
 	src/predict/slots.o \
 	src/predict/state.o \
+	src/route/custom_plan.o \
 	src/route/ddl_alter.o \
 	src/route/ddl_check.o \
 	src/route/ddl_everywhere.o \
 	src/route/ddl_guard.o \
 	src/route/ddl_roles.o \
+	src/route/deferred.o \
 	src/placement/admit.o \
 	src/placement/controller.o \
 	src/placement/cost.o \
@@ -118,6 +120,10 @@ OBJS = \
 	src/migrate/stream.o \
 	src/route/gate.o \
 	src/route/isolation.o \
+	src/route/leaf.o \
+	src/route/pin.o \
+	src/route/pin_resolve.o \
+	src/route/router.o \
 	src/route/snapshot_guard.o \
 	src/worker/database.o \
 	src/worker/launcher.o \

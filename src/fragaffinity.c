@@ -16,6 +16,7 @@
 #include "node/node.h"
 #include "route/ddl_guard.h"
 #include "route/gate.h"
+#include "route/route.h"
 #include "worker/worker.h"
 
 PG_MODULE_MAGIC;
@@ -43,9 +44,9 @@ _PG_init(void)
 	fa_map_init();
 	fa_xact_init();
 	fa_guard_init();
-	fa_gate_init();
 	fa_snapshot_guard_init();
 	fa_isolation_init();
+	fa_router_init();
 	fa_guard_stop_database = fa_worker_stop_database;
 	fa_worker_register_launcher();
 }

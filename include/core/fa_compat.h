@@ -10,6 +10,8 @@
 
 #include "access/heapam.h"
 #include "executor/executor.h"
+#include "nodes/plannodes.h"
+#include "parser/parse_relation.h"
 #include "pgstat.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
@@ -142,5 +144,46 @@ fa_lock_held_by_me(const LOCKTAG *tag)
 #else
 #define FA_PARTITIONS_HAVE_IDENTITY false
 #endif
+
+/*
+ * 16 moved a relation's permissions from its range table entry to a list
+ * beside the range table.
+ */
+
+/* The entry, a copy of another one, asks for no permission. */
+static inline void
+fa_rte_check_nothing(Query *query, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	RTEPermissionInfo *info;
+
+	if (rte->perminfoindex == 0)
+		return;
+	info = copyObject(list_nth_node(RTEPermissionInfo, query->rteperminfos,
+									rte->perminfoindex - 1));
+	info->relid = rte->relid;
+	info->requiredPerms = 0;
+	query->rteperminfos = lappend(query->rteperminfos, info);
+	rte->perminfoindex = list_length(query->rteperminfos);
+#else
+	rte->requiredPerms = 0;
+#endif
+}
+
+/* Adds an entry of a query to a plan's range table, with its permissions. */
+static inline void
+fa_plan_add_rte(PlannedStmt *plan, Query *query, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	if (rte->perminfoindex != 0)
+	{
+		plan->permInfos = lappend(plan->permInfos,
+								  copyObject(list_nth(query->rteperminfos,
+													  rte->perminfoindex - 1)));
+		rte->perminfoindex = list_length(plan->permInfos);
+	}
+#endif
+	plan->rtable = lappend(plan->rtable, rte);
+}
 
 #endif							/* FA_CORE_FA_COMPAT_H */
