@@ -28,6 +28,7 @@ OBJS = \
 	src/node/peer_pool.o \
 	src/node/remote.o \
 	src/node/resolver.o \
+	src/node/session.o \
 	src/catalog/bucket_of.o \
 	src/catalog/configure.o \
 	src/catalog/copy_rows.o \
@@ -75,6 +76,7 @@ OBJS = \
 	src/predict/season.o \
 	src/predict/slots.o \
 	src/predict/state.o \
+	src/route/alone.o \
 	src/route/custom_plan.o \
 	src/route/ddl_alter.o \
 	src/route/ddl_check.o \
@@ -121,10 +123,13 @@ OBJS = \
 	src/route/gate.o \
 	src/route/isolation.o \
 	src/route/leaf.o \
+	src/route/peer_scan.o \
 	src/route/pin.o \
 	src/route/pin_resolve.o \
+	src/route/remote_scan.o \
 	src/route/router.o \
 	src/route/snapshot_guard.o \
+	src/route/whole.o \
 	src/worker/database.o \
 	src/worker/launcher.o \
 	src/fragaffinity.o

@@ -14,6 +14,7 @@
 #include "migrate/move.h"
 #include "node/cluster_xact.h"
 #include "node/node.h"
+#include "node/session.h"
 #include "route/ddl_guard.h"
 #include "route/gate.h"
 #include "route/route.h"
@@ -46,6 +47,7 @@ _PG_init(void)
 	fa_guard_init();
 	fa_snapshot_guard_init();
 	fa_isolation_init();
+	fa_session_init();
 	fa_router_init();
 	fa_guard_stop_database = fa_worker_stop_database;
 	fa_worker_register_launcher();

@@ -146,6 +146,15 @@ fa_lock_held_by_me(const LOCKTAG *tag)
 #endif
 
 /*
+ * In libpq/libpq.h, which wants headers of GSSAPI that come with no package
+ * of the server.
+ */
+extern void pq_startmsgread(void);
+extern void pq_endmsgread(void);
+extern int	pq_peekbyte(void);
+extern bool pq_buffer_has_data(void);
+
+/*
  * 16 moved a relation's permissions from its range table entry to a list
  * beside the range table.
  */

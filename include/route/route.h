@@ -32,8 +32,8 @@ extern PlannedStmt *fa_route_plan(Query *parse, const char *query_string,
 
 /* in leaf.c */
 
-/* Can the pin's leaf stand for its table? */
-extern bool fa_leaf_fits(FaPin *pin);
+/* Have two relations the same columns at the same places? */
+extern bool fa_leaf_same_columns(Oid one, Oid other);
 
 /*
  * Puts the leaf in the place of the table.  Permissions are still those on
@@ -56,6 +56,57 @@ extern PlannedStmt *fa_custom_plan(Query *parse,
 
 /* A range table entry that only stands for a relation and its lock. */
 extern RangeTblEntry *fa_custom_rte(Oid relid, LOCKMODE lockmode);
+
+/* in whole.c */
+
+/*
+ * A plan that sends the statement, as text, to the node that owns all of its
+ * fragments (pins, all of them resolved); NULL when it must be taken apart,
+ * because some relation is elsewhere or something in it would mean another
+ * thing there.
+ */
+extern PlannedStmt *fa_whole_plan(Query *parse, List *pins, int cursor_options);
+
+/* in remote_scan.c */
+
+/* custom_private of a plan made by whole.c, by position. */
+typedef enum FaRemotePrivate
+{
+	FA_REMOTE_SQL,				/* String */
+	FA_REMOTE_NODE,				/* Integer */
+	FA_REMOTE_LEAF,				/* oid, of a foreign table of that node */
+	FA_REMOTE_FEW_ROWS,			/* Boolean: its result fits in memory */
+	FA_REMOTE_LABEL				/* String, for EXPLAIN */
+} FaRemotePrivate;
+
+extern const CustomScanMethods fa_remote_scan_methods;
+extern void fa_remote_scan_init(void);
+
+/* in peer_scan.c: a statement over postgres_fdw's own connection */
+typedef struct FaPeerScan FaPeerScan;
+
+/*
+ * leaf: a foreign table of the node; values: parameters as text; columns: of
+ * the result; few: it is fetched at once, in one round trip.  Memory: the
+ * current context.
+ */
+extern FaPeerScan *fa_peer_scan_begin(Oid leaf, const char *sql, int nparams,
+									  char **values, List *columns,
+									  bool few, bool returns);
+/* Next row, or an empty slot. */
+extern TupleTableSlot *fa_peer_scan_next(FaPeerScan *scan);
+/* Rows that a statement without rows says it has changed. */
+extern uint64 fa_peer_scan_processed(FaPeerScan *scan);
+extern void fa_peer_scan_end(FaPeerScan *scan);
+
+/* in alone.c */
+
+/*
+ * Will the statement that runs now be all that its transaction has done when
+ * it commits, and is it the client's own?
+ */
+extern bool fa_statement_is_alone(void);
+extern void fa_alone_init(void);
 
 /* in deferred.c */
 extern void fa_deferred_init(void);

@@ -215,8 +215,23 @@ fa_remote_keywords(int node, bool replication, const char **keywords,
 	return n;
 }
 
+/*
+ * Options of a session that runs statements of a client: his rights and no
+ * more, and the ways to write values that text between nodes has.
+ */
+static char *
+remote_client_options(void)
+{
+	return psprintf("-c fragaffinity.origin=%d -c search_path=pg_catalog"
+					" -c datestyle=ISO -c intervalstyle=postgres"
+					" -c extra_float_digits=3 -c timezone=GMT"
+					" -c default_transaction_isolation=read\\ committed"
+					" -c default_transaction_read_only=off",
+					fa_node_self());
+}
+
 static FaConn *
-remote_connect(int node, bool replication, int timeout_ms)
+remote_connect(int node, bool replication, const char *options, int timeout_ms)
 {
 	const char *keywords[FA_MAX_KEYWORDS];
 	const char *values[FA_MAX_KEYWORDS];
@@ -227,6 +242,11 @@ remote_connect(int node, bool replication, int timeout_ms)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("node %d does not exist", node)));
 	(void) fa_remote_keywords(node, replication, keywords, values);
+	for (int i = 0; options && keywords[i]; i++)
+	{
+		if (strcmp(keywords[i], "options") == 0)
+			values[i] = options;
+	}
 	return remote_connect_keywords(node, peer->name, keywords, values,
 								   timeout_ms);
 }
@@ -234,13 +254,19 @@ remote_connect(int node, bool replication, int timeout_ms)
 FaConn *
 fa_remote_connect(int node, int timeout_ms)
 {
-	return remote_connect(node, false, timeout_ms);
+	return remote_connect(node, false, NULL, timeout_ms);
+}
+
+FaConn *
+fa_remote_connect_client(int node, int timeout_ms)
+{
+	return remote_connect(node, false, remote_client_options(), timeout_ms);
 }
 
 FaConn *
 fa_remote_connect_replication(int node, int timeout_ms)
 {
-	return remote_connect(node, true, timeout_ms);
+	return remote_connect(node, true, NULL, timeout_ms);
 }
 
 FaConn *

@@ -19,10 +19,10 @@
 #include "route/route.h"
 
 bool
-fa_leaf_fits(FaPin *pin)
+fa_leaf_same_columns(Oid one, Oid other)
 {
-	Relation	table = relation_open(pin->relid, NoLock);
-	Relation	leaf = relation_open(pin->leaf, NoLock);
+	Relation	table = relation_open(one, NoLock);
+	Relation	leaf = relation_open(other, NoLock);
 	TupleDesc	a = RelationGetDescr(table);
 	TupleDesc	b = RelationGetDescr(leaf);
 	bool		fits = a->natts == b->natts;

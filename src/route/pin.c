@@ -409,12 +409,13 @@ level_know_rows(Level *level, Index rti, RangeTblEntry *rte)
 	}
 }
 
-/* A table, or one bucket of one, that statements reach by its partitions. */
+/* A table, or one bucket of one, that is used with its partitions. */
 static bool
-pin_is_distributed(RangeTblEntry *rte)
+pin_is_distributed(Query *query, Index rti, RangeTblEntry *rte)
 {
 	return rte->rtekind == RTE_RELATION &&
-		rte->relkind == RELKIND_PARTITIONED_TABLE && rte->inh &&
+		rte->relkind == RELKIND_PARTITIONED_TABLE &&
+		(rte->inh || rti == query->resultRelation) &&
 		rte->tablesample == NULL &&
 		(fa_map_table(rte->relid) != NULL || fa_map_is_bucket(rte->relid));
 }
@@ -621,7 +622,7 @@ pin_collect_level(Query *query, Level *outer, FaKnown *pushed,
 		RangeTblEntry *rte = lfirst(lc);
 
 		rti++;
-		if (pin_is_distributed(rte))
+		if (pin_is_distributed(query, rti, rte))
 			pin_add(&level, rti, rte, cx);
 		else if (rte->rtekind == RTE_SUBQUERY)
 			pin_collect_level(rte->subquery, &level,
@@ -646,14 +647,17 @@ fa_pin_collect(Query *query)
 bool
 fa_pin_possible(Query *query)
 {
+	Index		rti = 0;
 	ListCell   *lc;
 
 	foreach(lc, query->rtable)
 	{
 		RangeTblEntry *rte = lfirst(lc);
 
+		rti++;
 		if (rte->rtekind == RTE_SUBQUERY ?
-			fa_pin_possible(rte->subquery) : pin_is_distributed(rte))
+			fa_pin_possible(rte->subquery) :
+			pin_is_distributed(query, rti, rte))
 			return true;
 	}
 	foreach(lc, query->cteList)

@@ -32,6 +32,7 @@ fa_route_plan(Query *parse, const char *query_string, int cursor_options,
 {
 	List	   *here = NIL;
 	bool		later = false;
+	PlannedStmt *whole;
 	ListCell   *lc;
 
 	foreach(lc, fa_pin_collect(parse))
@@ -41,11 +42,15 @@ fa_route_plan(Query *parse, const char *query_string, int cursor_options,
 
 		if (result == FA_PIN_LATER)
 			later = true;
-		else if (result == FA_PIN_HERE && fa_leaf_fits(pin))
+		else if (result == FA_PIN_HERE && 
+				 fa_leaf_same_columns(pin->relid, pin->leaf))
 			here = lappend(here, pin);
 	}
 	if (later)
 		return fa_deferred_plan(parse, cursor_options);
+	whole = fa_whole_plan(parse, here, cursor_options);
+	if (whole)
+		return whole;
 	foreach(lc, here)
 		fa_leaf_substitute(lfirst(lc));
 	return router_plan(parse, query_string, cursor_options,
@@ -68,5 +73,7 @@ fa_router_init(void)
 {
 	prev_planner_hook = planner_hook;
 	planner_hook = router_planner;
+	fa_alone_init();
+	fa_remote_scan_init();
 	fa_deferred_init();
 }
