@@ -383,29 +383,39 @@ level_know_inserted(Level *level, Index rti, List *targets)
 	}
 }
 
+/* The value that a query's expression has in every row; NULL: no such. */
+static Node *
+pin_same_value(Query *query, Node *expr)
+{
+	RangeTblEntry *rte;
+	Var		   *var = (Var *) expr;
+	TargetEntry *entry;
+
+	if (!IsA(expr, Var))
+		return pin_has_value(expr) ? expr : NULL;
+	if (var->varlevelsup != 0 || var->varattno <= 0)
+		return NULL;
+	rte = rt_fetch(var->varno, query->rtable);
+	if (rte->rtekind == RTE_VALUES && list_length(rte->values_lists) == 1)
+		return pin_same_value(query, list_nth(linitial(rte->values_lists),
+											  var->varattno - 1));
+	if (rte->rtekind != RTE_SUBQUERY || rte->subquery->setOperations != NULL)
+		return NULL;
+	entry = get_tle_by_resno(rte->subquery->targetList, var->varattno);
+	return entry ? pin_same_value(rte->subquery, (Node *) entry->expr) : NULL;
+}
+
 /* Columns that are the same in every row of a subquery or VALUES. */
 static void
 level_know_rows(Level *level, Index rti, RangeTblEntry *rte)
 {
-	FaKnown    *known = level->known[rti - 1];
-
-	if (rte->rtekind == RTE_VALUES && list_length(rte->values_lists) == 1)
+	for (int i = 0; rte->rtekind != RTE_RELATION && i < level->natts[rti - 1]; i++)
 	{
-		for (int i = 0; i < level->natts[rti - 1]; i++)
-			level_know_values(&known[i], rte->values_lists, i + 1);
-	}
-	else if (rte->rtekind == RTE_SUBQUERY && rte->subquery->setOperations == NULL)
-	{
-		ListCell   *lc;
+		Var			var = {.xpr.type = T_Var,.varno = rti,.varattno = i + 1};
+		Node	   *value = pin_same_value(level->query, (Node *) &var);
 
-		foreach(lc, rte->subquery->targetList)
-		{
-			TargetEntry *entry = lfirst(lc);
-
-			if (!entry->resjunk && entry->resno <= level->natts[rti - 1] &&
-				pin_has_value((Node *) entry->expr))
-				known[entry->resno - 1].exprs = list_make1(entry->expr);
-		}
+		if (value)
+			level->known[rti - 1][i].exprs = list_make1(value);
 	}
 }
 
