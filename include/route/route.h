@@ -76,7 +76,8 @@ typedef enum FaRemotePrivate
 	FA_REMOTE_NODE,				/* Integer */
 	FA_REMOTE_LEAF,				/* oid, of a foreign table of that node */
 	FA_REMOTE_FEW_ROWS,			/* Boolean: its result fits in memory */
-	FA_REMOTE_LABEL				/* String, for EXPLAIN */
+	FA_REMOTE_LABEL,			/* String: fragments, for EXPLAIN */
+	FA_REMOTE_VERSION			/* String: of the first one in the map */
 } FaRemotePrivate;
 
 extern const CustomScanMethods fa_remote_scan_methods;

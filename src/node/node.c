@@ -4,11 +4,13 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/heapam.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -58,6 +60,31 @@ int
 fa_node_coordinator(void)
 {
 	return local_node_column(3);
+}
+
+char *
+fa_node_name(int id)
+{
+	Relation	rel = table_open(fa_catalog_relid("node"), AccessShareLock);
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
+	char	   *name = NULL;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(id));
+	scan = systable_beginscan(rel, fa_catalog_relid("node_pkey"), true, NULL,
+							  1, &key);
+	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+
+		name = pstrdup(NameStr(*DatumGetName(heap_getattr(tuple, 2,
+														  RelationGetDescr(rel),
+														  &isnull))));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return name;
 }
 
 int

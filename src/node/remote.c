@@ -235,9 +235,9 @@ remote_connect(int node, bool replication, const char *options, int timeout_ms)
 {
 	const char *keywords[FA_MAX_KEYWORDS];
 	const char *values[FA_MAX_KEYWORDS];
-	FaNode	   *peer = fa_node_find(node);
+	char	   *name = fa_node_name(node);
 
-	if (peer == NULL)
+	if (name == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("node %d does not exist", node)));
@@ -247,7 +247,7 @@ remote_connect(int node, bool replication, const char *options, int timeout_ms)
 		if (strcmp(keywords[i], "options") == 0)
 			values[i] = options;
 	}
-	return remote_connect_keywords(node, peer->name, keywords, values,
+	return remote_connect_keywords(node, name, keywords, values,
 								   timeout_ms);
 }
 

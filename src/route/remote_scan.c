@@ -20,6 +20,7 @@
 #include "utils/memutils.h"
 
 #include "core/fa_compat.h"
+#include "node/node.h"
 #include "node/session.h"
 #include "route/route.h"
 
@@ -321,8 +322,13 @@ remote_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 {
 	RemoteScanState *state = (RemoteScanState *) node;
 
+	char	   *owner = fa_node_name(intVal(remote_private(state, FA_REMOTE_NODE)));
+
 	ExplainPropertyText("Fragment",
-						strVal(remote_private(state, FA_REMOTE_LABEL)), es);
+						psprintf("%s on %s, version %s; routed whole",
+								 strVal(remote_private(state, FA_REMOTE_LABEL)),
+								 owner ? owner : "?",
+								 strVal(remote_private(state, FA_REMOTE_VERSION))), es);
 	if (state->started)
 		ExplainPropertyText("Connection", state->session ? "own" :
 							"transaction's", es);

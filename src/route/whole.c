@@ -26,7 +26,6 @@
 
 #include "catalog/map.h"
 #include "core/settings.h"
-#include "node/node.h"
 #include "route/route.h"
 
 #define MAX_PARAMETERS 30000	/* the protocol can 65535 */
@@ -417,24 +416,22 @@ whole_text(Query *query)
 	return text;
 }
 
+/* "orders 17, customers 4" */
 static char *
-whole_label(List *pins, const FaFragment *fragment)
+whole_label(List *pins)
 {
 	StringInfoData buf;
-	FaNode	   *node = fa_node_find(fragment->owner);
 	ListCell   *lc;
 
 	initStringInfo(&buf);
 	foreach(lc, pins)
 	{
 		FaPin	   *pin = lfirst(lc);
-		const FaFragment *f = fa_map_leaf(pin->leaf);
 
 		appendStringInfo(&buf, "%s%s " INT64_FORMAT, buf.len ? ", " : "",
-						 get_rel_name(pin->relid), f->fragment);
+						 get_rel_name(pin->relid),
+						 fa_map_leaf(pin->leaf)->fragment);
 	}
-	appendStringInfo(&buf, " on %s, version " INT64_FORMAT "; routed whole",
-					 node ? node->name : "?", fragment->version);
 	return buf.data;
 }
 
@@ -466,7 +463,9 @@ fa_whole_plan(Query *parse, List *pins, int cursor_options)
 						 makeConst(OIDOID, -1, InvalidOid, sizeof(Oid),
 								   ObjectIdGetDatum(fragment->leaf), false, true),
 						 makeBoolean(whole_has_few_rows(parse)),
-						 makeString(whole_label(pins, fragment)));
+						 makeString(whole_label(pins)));
+	private = lappend(private, makeString(psprintf(INT64_FORMAT,
+												   fragment->version)));
 	foreach(lc, cx.params)
 		params = lappend(params, expression_planner_with_deps(copyObject(lfirst(lc)),
 															  &rtes, &invalid));
