@@ -34,6 +34,7 @@ typedef struct Values
 {
 	int			n;
 	Datum	   *value;
+	bool		null;			/* the one value is NULL */
 } Values;
 
 typedef struct Resolve
@@ -162,7 +163,14 @@ resolve_values(Resolve *r, AttrNumber attno, Values **values_p)
 			return false;
 		}
 		if (!resolve_evaluate(expr, r->params, &values->value[n++]))
-			return false;
+		{
+			/* a row with NULL goes somewhere, for its constraints to be met */
+			values->null = r->pin->query->commandType == CMD_INSERT &&
+				r->pin->rti == r->pin->query->resultRelation &&
+				list_length(known->exprs) == 1;
+			if (!values->null)
+				return false;
+		}
 		if (known->array)
 			return resolve_array(values, expr, values->value[0]);
 	}
@@ -171,10 +179,10 @@ resolve_values(Resolve *r, AttrNumber attno, Values **values_p)
 }
 
 static int
-resolve_partition(PartitionKey key, PartitionDesc desc, Datum *value)
+resolve_partition(PartitionKey key, PartitionDesc desc, Datum *value,
+				  bool *isnull)
 {
 	PartitionBoundInfo bound = desc->boundinfo;
-	bool		isnull[PARTITION_MAX_KEYS] = {0};
 	bool		equal = false;
 	int			index = -1;
 	int			offset;
@@ -249,11 +257,17 @@ resolve_step(Resolve *r, Oid relid)
 	for (int row = 0; row < n; row++)
 	{
 		Datum		value[PARTITION_MAX_KEYS];
+		bool		isnull[PARTITION_MAX_KEYS];
 		int			index;
 
 		for (int i = 0; i < key->partnatts; i++)
+		{
 			value[i] = values[i]->value[row];
-		index = resolve_partition(key, desc, value);
+			isnull[i] = values[i]->null;
+			if (isnull[i] && key->strategy != PARTITION_STRATEGY_HASH)
+				n = 0;
+		}
+		index = n == 0 ? -1 : resolve_partition(key, desc, value, isnull);
 		if (index < 0 || (row > 0 && index != found))
 		{
 			found = -1;

@@ -198,6 +198,64 @@ whole_has_others(Query *query, Bitmapset *pinned)
 		query->withCheckOptions != NIL;
 }
 
+typedef struct RowContext
+{
+	Index		rti;			/* of VALUES */
+	List	   *row;
+} RowContext;
+
+static Node *
+whole_row_mutator(Node *node, void *context)
+{
+	RowContext *cx = context;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var) && ((Var *) node)->varno == cx->rti &&
+		((Var *) node)->varlevelsup == 0 && ((Var *) node)->varattno > 0)
+		return copyObject(list_nth(cx->row, ((Var *) node)->varattno - 1));
+	return expression_tree_mutator(node, whole_row_mutator, context);
+}
+
+/*
+ * Moves the expressions of an INSERT's targets, defaults for example, into
+ * its rows: each row has its own, and text of such a statement is made of the
+ * rows alone.
+ */
+static void
+whole_fold_targets(Query *query, Index rti, RangeTblEntry *values)
+{
+	List	   *rows = NIL;
+	List	   *names = NIL;
+	List	   *targets = NIL;
+	ListCell   *lc;
+	ListCell   *target;
+
+	foreach(lc, values->values_lists)
+	{
+		RowContext	cx = {rti, lfirst(lc)};
+		List	   *row = NIL;
+
+		foreach(target, query->targetList)
+			row = lappend(row, whole_row_mutator((Node *) ((TargetEntry *) lfirst(target))->expr,
+												 &cx));
+		rows = lappend(rows, row);
+	}
+	foreach(target, query->targetList)
+	{
+		TargetEntry *entry = flatCopyTargetEntry(lfirst(target));
+		Node	   *expr = (Node *) entry->expr;
+
+		names = lappend(names, makeString(psprintf("column%d", list_length(names) + 1)));
+		entry->expr = (Expr *) makeVar(rti, list_length(names), exprType(expr),
+									   exprTypmod(expr), exprCollation(expr), 0);
+		targets = lappend(targets, entry);
+	}
+	values->values_lists = rows;
+	values->eref = makeAlias(values->eref->aliasname, names);
+	query->targetList = targets;
+}
+
 /*
  * Takes out of a copy of an INSERT what is evaluated once for each row that
  * it names: its target list or, with several rows, their values.
@@ -207,6 +265,7 @@ whole_take_values(Query *query, List **targets_p, RangeTblEntry **values_p)
 {
 	ListCell   *lc;
 	bool		from_query = false;
+	Index		rti = 0;
 
 	*targets_p = NIL;
 	*values_p = NULL;
@@ -217,12 +276,15 @@ whole_take_values(Query *query, List **targets_p, RangeTblEntry **values_p)
 	{
 		RangeTblEntry *rte = lfirst(lc);
 
+		rti++;
 		if (rte->rtekind == RTE_VALUES)
 		{
 			RangeTblEntry *empty = makeNode(RangeTblEntry);
 
-			*values_p = rte;
-			*empty = *rte;
+			*values_p = makeNode(RangeTblEntry);
+			**values_p = *rte;
+			whole_fold_targets(query, rti, *values_p);
+			*empty = **values_p;
 			empty->values_lists = NIL;
 			lfirst(lc) = empty;
 		}

