@@ -37,6 +37,7 @@ typedef struct FaPin
 	/* set by fa_pin_resolve() when it answers FA_PIN_HERE */
 	Oid			leaf;
 	List	   *parents;		/* OIDs between relid and leaf; bucket last */
+	bool		proven;			/* by its key: no row leaves or misses the leaf */
 } FaPin;
 
 typedef enum FaPinResult

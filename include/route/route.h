@@ -42,6 +42,8 @@ extern bool fa_leaf_same_columns(Oid one, Oid other);
  */
 extern void fa_leaf_substitute(FaPin *pin);
 
+extern void fa_leaf_init(void);
+
 /* in custom_plan.c */
 
 /*

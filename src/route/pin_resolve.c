@@ -302,6 +302,7 @@ fa_pin_resolve(FaPin *pin, ParamListInfo params, bool final)
 			if (fa_map_leaf(child) == NULL)
 				return FA_PIN_NONE;
 			pin->leaf = child;
+			pin->proven = !fa_map_is_bucket(pin->relid);
 			return FA_PIN_HERE;
 		}
 		pin->parents = lappend_oid(pin->parents, child);

@@ -73,6 +73,7 @@ fa_router_init(void)
 {
 	prev_planner_hook = planner_hook;
 	planner_hook = router_planner;
+	fa_leaf_init();
 	fa_alone_init();
 	fa_remote_scan_init();
 	fa_deferred_init();
