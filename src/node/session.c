@@ -163,8 +163,13 @@ session_is_dead(FaSession *session)
 		return true;
 	fd.fd = PQsocket(pg);
 	fd.events = POLLIN;
-	if (poll(&fd, 1, 0) > 0)
-		return !PQconsumeInput(pg) || PQstatus(pg) != CONNECTION_OK;
+	fd.revents = 0;
+	/* first the message that says so, then the end of the stream */
+	while (poll(&fd, 1, 0) > 0)
+	{
+		if (!PQconsumeInput(pg) || PQstatus(pg) != CONNECTION_OK)
+			return true;
+	}
 	return false;
 }
 
