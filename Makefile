@@ -123,12 +123,14 @@ OBJS = \
 	src/route/gate.o \
 	src/route/isolation.o \
 	src/route/leaf.o \
+	src/route/leaf_columns.o \
 	src/route/peer_scan.o \
 	src/route/pin.o \
 	src/route/pin_resolve.o \
 	src/route/remote_scan.o \
 	src/route/router.o \
 	src/route/snapshot_guard.o \
+	src/route/split.o \
 	src/route/whole.o \
 	src/worker/database.o \
 	src/worker/launcher.o \

@@ -46,6 +46,16 @@
 #define FA_EXECUTOR_RUN_ARGS queryDesc, direction, count, execute_once
 #endif
 
+static inline void
+fa_executor_run(QueryDesc *desc)
+{
+#if PG_VERSION_NUM >= 180000
+	ExecutorRun(desc, ForwardScanDirection, 0);
+#else
+	ExecutorRun(desc, ForwardScanDirection, 0, true);
+#endif
+}
+
 /*
  * 16 renamed the fields of PgStat_TableCounts, and made find_tabstat_entry
  * return a copy that includes the transactions in progress.
@@ -176,6 +186,31 @@ fa_rte_check_nothing(Query *query, RangeTblEntry *rte)
 	rte->perminfoindex = list_length(query->rteperminfos);
 #else
 	rte->requiredPerms = 0;
+#endif
+}
+
+/* Addresses of an entry's sets of columns; returns their number. */
+#define FA_RTE_COLUMN_SETS 4
+static inline int
+fa_rte_column_sets(Query *query, RangeTblEntry *rte, Bitmapset ***sets)
+{
+#if PG_VERSION_NUM >= 160000
+	RTEPermissionInfo *info;
+
+	if (rte->perminfoindex == 0)
+		return 0;
+	info = list_nth_node(RTEPermissionInfo, query->rteperminfos,
+						 rte->perminfoindex - 1);
+	sets[0] = &info->selectedCols;
+	sets[1] = &info->insertedCols;
+	sets[2] = &info->updatedCols;
+	return 3;
+#else
+	sets[0] = &rte->selectedCols;
+	sets[1] = &rte->insertedCols;
+	sets[2] = &rte->updatedCols;
+	sets[3] = &rte->extraUpdatedCols;
+	return 4;
 #endif
 }
 

@@ -7,7 +7,8 @@
  *	leaf.c			the statement on the fragment's leaf instead of its table
  *	whole.c			... or as text for the fragment's owner
  *	remote_scan.c	runs that text there
- *	deferred.c		both, for plans that are made before values are known
+ *	split.c			an upsert of several fragments' rows, taken apart
+ *	deferred.c		all of it, for plans that are made before values are known
  *	router.c		the planner hook, where they meet
  */
 #ifndef FA_ROUTE_ROUTE_H
@@ -34,6 +35,11 @@ extern PlannedStmt *fa_route_plan(Query *parse, const char *query_string,
 
 /* Have two relations the same columns at the same places? */
 extern bool fa_leaf_same_columns(Oid one, Oid other);
+
+/* in leaf_columns.c: can the leaf stand for the table in the query? */
+extern bool fa_leaf_fits(FaPin *pin);
+/* After the substitution, rti being the leaf's: the leaf's column numbers. */
+extern void fa_leaf_map_columns(FaPin *pin, Index rti);
 
 /*
  * Puts the leaf in the place of the table.  Permissions are still those on
@@ -68,6 +74,18 @@ extern RangeTblEntry *fa_custom_rte(Oid relid, LOCKMODE lockmode);
  * thing there.
  */
 extern PlannedStmt *fa_whole_plan(Query *parse, List *pins, int cursor_options);
+
+/* in split.c */
+
+/*
+ * A plan for an upsert whose rows belong to several fragments: one statement
+ * for each of them, in the transaction.  NULL when it is no such statement,
+ * or not known yet.  Arguments as of fa_route_plan().
+ */
+extern PlannedStmt *fa_split_plan(Query *parse, const char *query_string,
+								  int cursor_options, ParamListInfo params,
+								  bool final, bool custom);
+extern void fa_split_init(void);
 
 /* in remote_scan.c */
 

@@ -32,7 +32,7 @@ fa_route_plan(Query *parse, const char *query_string, int cursor_options,
 {
 	List	   *here = NIL;
 	bool		later = false;
-	PlannedStmt *whole;
+	PlannedStmt *plan;
 	ListCell   *lc;
 
 	foreach(lc, fa_pin_collect(parse))
@@ -42,17 +42,22 @@ fa_route_plan(Query *parse, const char *query_string, int cursor_options,
 
 		if (result == FA_PIN_LATER)
 			later = true;
-		else if (result == FA_PIN_HERE && 
-				 fa_leaf_same_columns(pin->relid, pin->leaf))
+		else if (result == FA_PIN_HERE)
 			here = lappend(here, pin);
 	}
 	if (later)
 		return fa_deferred_plan(parse, cursor_options);
-	whole = fa_whole_plan(parse, here, cursor_options);
-	if (whole)
-		return whole;
+	plan = fa_whole_plan(parse, here, cursor_options);
+	if (plan == NULL && here == NIL)
+		plan = fa_split_plan(parse, query_string, cursor_options, params,
+							 final, custom);
+	if (plan)
+		return plan;
 	foreach(lc, here)
-		fa_leaf_substitute(lfirst(lc));
+	{
+		if (fa_leaf_fits(lfirst(lc)))
+			fa_leaf_substitute(lfirst(lc));
+	}
 	return router_plan(parse, query_string, cursor_options,
 					   custom ? params : NULL);
 }
@@ -76,5 +81,6 @@ fa_router_init(void)
 	fa_leaf_init();
 	fa_alone_init();
 	fa_remote_scan_init();
+	fa_split_init();
 	fa_deferred_init();
 }

@@ -11,7 +11,7 @@ use Test::More;
 my $c = FragAffinity->new(nodes => 3);
 
 my $tables = q{
-	CREATE TABLE %s (k int, id int, v text DEFAULT 'none', n int NOT NULL DEFAULT 0 CHECK (n >= 0),
+	CREATE TABLE %s (gone1 int, k int, id int, gone2 text DEFAULT 'gone', v text DEFAULT 'none', n int NOT NULL DEFAULT 0 CHECK (n >= 0),
 		amount numeric(10, 2), at timestamptz, took interval, ratio float8, tags text[], doc jsonb,
 		double_n int GENERATED ALWAYS AS (n * 2) STORED, PRIMARY KEY (k, id));
 	CREATE TABLE %s (k int PRIMARY KEY, w text)};
@@ -19,8 +19,13 @@ my $tables = q{
 # Distributed d and e; the oracle's p and q on node 1, without the extension's help.
 $c->sql(1, sprintf($tables, 'd', 'e') . q{;
 	SELECT fragaffinity.distribute_table('d', 'k', fragments => 6);
-	SELECT fragaffinity.distribute_table('e', 'k', fragments => 6, colocate_with => 'd')});
-$c->sql(1, sprintf($tables, 'p', 'q'));
+	SELECT fragaffinity.distribute_table('e', 'k', fragments => 6, colocate_with => 'd');
+	ALTER TABLE d DROP COLUMN gone1, DROP COLUMN gone2});
+$c->sql(1, sprintf($tables, 'p', 'q') . '; ALTER TABLE p DROP COLUMN gone1, DROP COLUMN gone2');
+# Fragments that have moved lack the dropped columns; the others have them.
+$c->move($c->fragment('d', 0), 'n2');
+$c->move($c->fragment('e', 0), 'n2');
+$c->move($c->fragment($_, 1), 'n1') for qw(d e);
 
 my $fill = q{
 	TRUNCATE d, e;
@@ -105,6 +110,9 @@ INSERT INTO d AS x (k, id, v) VALUES ({k}, {new}, 'up') ON CONFLICT (k, id) DO U
 INSERT INTO d (k, id, v) VALUES ({k}, {i}, 'up') ON CONFLICT (k, id) DO UPDATE SET k = excluded.k, id = excluded.id, v = excluded.v RETURNING id, v
 INSERT INTO d (k, id, v) VALUES ({k}, {i}, 'a'), ({k}, {new}, 'b') ON CONFLICT (k, id) DO UPDATE SET v = excluded.v RETURNING id, v
 INSERT INTO d (k, id, v) VALUES ({k}, {i}, 'a'), ({k}, {i}, 'b') ON CONFLICT (k, id) DO UPDATE SET v = excluded.v
+INSERT INTO d (k, id, v) VALUES ({k}, {i}, 'a'), ({x}, {new}, 'b'), ({k}, {new}, 'c'), (0, {new}, 'xd'), (1, {new}, 'xe') ON CONFLICT (k, id) DO UPDATE SET v = excluded.v || d.v RETURNING k, id, v
+INSERT INTO d (k, id, v) VALUES (0, {i}, 'a'), (1, {new}, 'b'), (2, {new}, 'c'), (3, 23, 'xd'), (1, {new}, 'xe') ON CONFLICT (k, id) DO UPDATE SET v = excluded.v
+INSERT INTO d (k, id, n) VALUES (0, {new}, 1), (1, {new}, 1), (2, {new}, -1) ON CONFLICT (k, id) DO UPDATE SET n = excluded.n
 INSERT INTO d (k, id) SELECT {k}, {new}
 INSERT INTO d (k, id) SELECT k, id + 1000 FROM d WHERE k = {k} AND id < 30
 INSERT INTO d (k, id) VALUES ({k}, {new}), ({x}, {new}) RETURNING k, id
@@ -160,7 +168,7 @@ sub answers
 
 	for my $sql (@sql)
 	{
-		$script .= "\\echo #" . $n++ . "\n\\warn #$n\n" . $form->($sql);
+		$script .= "\\echo #" . $n++ . "\n\\warn #$n\n" . $form->($sql, $n);
 	}
 	if ($oracle)
 	{
