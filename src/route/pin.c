@@ -34,20 +34,10 @@
 #include "utils/typcache.h"
 
 #include "catalog/map.h"
-#include "route/pin.h"
+#include "route/pin_level.h"
 
 /* More alternatives than this are not worth looking at. */
 #define MAX_ALTERNATIVES 100
-
-typedef struct Level
-{
-	struct Level *outer;
-	Query	   *query;
-	int			nrtes;
-	int		   *natts;			/* by rti - 1; 0: not of interest */
-	FaKnown   **known;			/* by rti - 1, attno - 1 */
-	List	   *equalities;
-} Level;
 
 /* A column equals an expression, for the relations of the scope. */
 typedef struct Equality
@@ -59,11 +49,11 @@ typedef struct Equality
 
 typedef struct CollectContext
 {
-	Level	   *level;
+	FaLevel	   *level;
 	List	   *pins;
 } CollectContext;
 
-static void pin_collect_level(Query *query, Level *outer, FaKnown *pushed,
+static void pin_collect_level(Query *query, FaLevel *outer, FaKnown *pushed,
 							  CollectContext *cx);
 
 /* Anything that has no value outside of the query? */
@@ -116,8 +106,8 @@ pin_as_type(Node *expr, Oid type)
 								 -1);
 }
 
-static FaKnown *
-level_known(Level *level, Var *var)
+FaKnown *
+fa_level_known(FaLevel *level, Var *var)
 {
 	for (Index up = var->varlevelsup; up > 0 && level; up--)
 		level = level->outer;
@@ -148,12 +138,12 @@ pin_is_equality(Oid op, Oid type)
 }
 
 static void
-level_add_equality(Level *level, Node *left, Node *right, Bitmapset *scope)
+level_add_equality(FaLevel *level, Node *left, Node *right, Bitmapset *scope)
 {
 	Var		   *var = pin_variable(left);
 	Equality   *eq;
 
-	if (var == NULL || var->varlevelsup != 0 || level_known(level, var) == NULL ||
+	if (var == NULL || var->varlevelsup != 0 || fa_level_known(level, var) == NULL ||
 		(scope && !bms_is_member(var->varno, scope)))
 		return;
 	eq = palloc(sizeof(Equality));
@@ -165,7 +155,7 @@ level_add_equality(Level *level, Node *left, Node *right, Bitmapset *scope)
 
 /* var IN (...), var = ANY (array) */
 static void
-level_add_any(Level *level, ScalarArrayOpExpr *op, Bitmapset *scope)
+level_add_any(FaLevel *level, ScalarArrayOpExpr *op, Bitmapset *scope)
 {
 	Var		   *var = pin_variable(linitial(op->args));
 	Node	   *array = lsecond(op->args);
@@ -176,7 +166,7 @@ level_add_any(Level *level, ScalarArrayOpExpr *op, Bitmapset *scope)
 		(scope && !bms_is_member(var->varno, scope)) ||
 		!pin_is_equality(op->opno, var->vartype))
 		return;
-	known = level_known(level, var);
+	known = fa_level_known(level, var);
 	if (known == NULL || known->exprs != NIL)
 		return;
 	type = getBaseType(var->vartype);
@@ -206,7 +196,7 @@ level_add_any(Level *level, ScalarArrayOpExpr *op, Bitmapset *scope)
 }
 
 static void
-level_add_quals(Level *level, Node *quals, Bitmapset *scope)
+level_add_quals(FaLevel *level, Node *quals, Bitmapset *scope)
 {
 	ListCell   *lc;
 
@@ -261,7 +251,7 @@ pin_relids(Node *node)
 }
 
 static void
-level_add_joins(Level *level, Node *node)
+level_add_joins(FaLevel *level, Node *node)
 {
 	if (node == NULL)
 		return;
@@ -295,7 +285,7 @@ level_add_joins(Level *level, Node *node)
 
 /* Derives what columns are from the equalities, until nothing new comes. */
 static void
-level_close(Level *level)
+level_close(FaLevel *level)
 {
 	bool		again = true;
 
@@ -307,7 +297,7 @@ level_close(Level *level)
 		foreach(lc, level->equalities)
 		{
 			Equality   *eq = lfirst(lc);
-			FaKnown    *known = level_known(level, eq->var);
+			FaKnown    *known = fa_level_known(level, eq->var);
 			Oid			type = getBaseType(eq->var->vartype);
 			Var		   *other = pin_variable(eq->expr);
 			Node	   *expr;
@@ -316,7 +306,7 @@ level_close(Level *level)
 				continue;
 			if (other)
 			{
-				FaKnown    *from = level_known(level, other);
+				FaKnown    *from = fa_level_known(level, other);
 
 				if (from == NULL || from->exprs == NIL)
 					continue;
@@ -357,7 +347,7 @@ level_know_values(FaKnown *known, List *rows, AttrNumber column)
 
 /* What an INSERT puts into its columns. */
 static void
-level_know_inserted(Level *level, Index rti, List *targets)
+level_know_inserted(FaLevel *level, Index rti, List *targets)
 {
 	ListCell   *lc;
 
@@ -407,7 +397,7 @@ pin_same_value(Query *query, Node *expr)
 
 /* Columns that are the same in every row of a subquery or VALUES. */
 static void
-level_know_rows(Level *level, Index rti, RangeTblEntry *rte)
+level_know_rows(FaLevel *level, Index rti, RangeTblEntry *rte)
 {
 	for (int i = 0; rte->rtekind != RTE_RELATION && i < level->natts[rti - 1]; i++)
 	{
@@ -431,7 +421,7 @@ pin_is_distributed(Query *query, Index rti, RangeTblEntry *rte)
 }
 
 static void
-level_fill(Level *level, FaKnown *pushed)
+level_fill(FaLevel *level, FaKnown *pushed)
 {
 	Index		rti = 0;
 	ListCell   *lc;
@@ -466,7 +456,7 @@ level_fill(Level *level, FaKnown *pushed)
 		if (entry->resjunk || !IsA(var, Var) || var->varlevelsup != 0 ||
 			pushed[entry->resno - 1].exprs == NIL)
 			continue;
-		known = level_known(level, var);
+		known = fa_level_known(level, var);
 		if (known)
 			*known = pushed[entry->resno - 1];
 	}
@@ -485,100 +475,8 @@ pin_can_push(Query *query)
 		query->limitCount == NULL && query->limitOffset == NULL;
 }
 
-/* Columns that targets change, other than to what the row in conflict has. */
-static Bitmapset *
-pin_written(List *targets, Index excluded)
-{
-	Bitmapset  *written = NULL;
-	ListCell   *lc;
-
-	foreach(lc, targets)
-	{
-		TargetEntry *entry = lfirst(lc);
-		Var		   *var = (Var *) entry->expr;
-
-		if (entry->resjunk ||
-			(excluded && IsA(var, Var) && var->varno == excluded &&
-			 var->varattno == entry->resno))
-			continue;
-		written = bms_add_member(written, entry->resno);
-	}
-	return written;
-}
-
-/* Replaces variables of this level by what they are known to be. */
-static Node *
-level_substitute(Node *node, void *context)
-{
-	Level	   *level = context;
-
-	if (node == NULL)
-		return NULL;
-	if (IsA(node, Var))
-	{
-		FaKnown    *known = ((Var *) node)->varlevelsup == 0 ?
-			level_known(level, (Var *) node) : NULL;
-
-		return known && !known->array && list_length(known->exprs) == 1 ?
-			linitial(known->exprs) : node;
-	}
-	return expression_tree_mutator(node, level_substitute, context);
-}
-
-/* Columns in which a row that MERGE inserts may differ from what it sought. */
-static Bitmapset *
-pin_merge_differs(Level *level, FaPin *pin, MergeAction *action)
-{
-	Bitmapset  *differs = NULL;
-
-	for (int i = 0; i < pin->natts; i++)
-	{
-		Node	   *expr = NULL;
-		ListCell   *lc;
-
-		if (pin->known[i].exprs == NIL)
-			continue;
-		foreach(lc, action->targetList)
-		{
-			TargetEntry *entry = lfirst(lc);
-
-			if (entry->resno == i + 1)
-				expr = level_substitute((Node *) entry->expr, level);
-		}
-		if (list_length(pin->known[i].exprs) != 1 ||
-			!equal(expr, linitial(pin->known[i].exprs)))
-			differs = bms_add_member(differs, i + 1);
-	}
-	return differs;
-}
-
-/* Columns of the modified relation that what is known does not speak for. */
-static Bitmapset *
-pin_find_written(Level *level, FaPin *pin)
-{
-	Query	   *query = level->query;
-	Bitmapset  *written = NULL;
-	ListCell   *lc;
-
-	if (query->commandType == CMD_UPDATE)
-		return pin_written(query->targetList, 0);
-	if (query->commandType == CMD_INSERT && query->onConflict)
-		return pin_written(query->onConflict->onConflictSet,
-						   query->onConflict->exclRelIndex);
-	foreach(lc, query->commandType == CMD_MERGE ? query->mergeActionList : NIL)
-	{
-		MergeAction *action = lfirst(lc);
-
-		if (action->commandType == CMD_UPDATE)
-			written = bms_join(written, pin_written(action->targetList, 0));
-		else if (action->commandType == CMD_INSERT)
-			written = bms_join(written, pin_merge_differs(level, pin, action));
-	}
-	return written;
-}
-
 static void
-pin_add(Level *level, Index rti, RangeTblEntry *rte, CollectContext *cx)
+pin_add(FaLevel *level, Index rti, RangeTblEntry *rte, CollectContext *cx)
 {
 	const FaTable *table = fa_map_table(rte->relid);
 	FaKnown    *known = level->known[rti - 1];
@@ -595,7 +493,7 @@ pin_add(Level *level, Index rti, RangeTblEntry *rte, CollectContext *cx)
 	pin->natts = level->natts[rti - 1];
 	pin->known = known;
 	if (rti == level->query->resultRelation)
-		pin->written = pin_find_written(level, pin);
+		pin->written = fa_pin_written(level, pin);
 	cx->pins = lappend(cx->pins, pin);
 }
 
@@ -615,11 +513,11 @@ pin_walker(Node *node, void *context)
 }
 
 static void
-pin_collect_level(Query *query, Level *outer, FaKnown *pushed,
+pin_collect_level(Query *query, FaLevel *outer, FaKnown *pushed,
 				  CollectContext *cx)
 {
-	Level		level = {0};
-	Level	   *around = cx->level;
+	FaLevel		level = {0};
+	FaLevel	   *around = cx->level;
 	Index		rti = 0;
 	ListCell   *lc;
 
