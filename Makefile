@@ -37,6 +37,7 @@ OBJS = \
 	src/node/remote.o \
 	src/node/remote_copy.o \
 	src/node/resolver.o \
+	src/node/session.o \
 	src/node/wait_graph.o \
 	src/node/xact_stats.o \
 	src/catalog/bucket_of.o \
@@ -97,11 +98,14 @@ OBJS = \
 	src/predict/season.o \
 	src/predict/slots.o \
 	src/predict/state.o \
+	src/route/alone.o \
+	src/route/custom_plan.o \
 	src/route/ddl_alter.o \
 	src/route/ddl_check.o \
 	src/route/ddl_everywhere.o \
 	src/route/ddl_guard.o \
 	src/route/ddl_roles.o \
+	src/route/deferred.o \
 	src/placement/admit.o \
 	src/placement/controller.o \
 	src/placement/cost.o \
@@ -161,7 +165,17 @@ OBJS = \
 	src/migrate/stream.o \
 	src/route/gate.o \
 	src/route/isolation.o \
+	src/route/leaf.o \
+	src/route/leaf_columns.o \
+	src/route/peer_scan.o \
+	src/route/pin.o \
+	src/route/pin_resolve.o \
+	src/route/pin_written.o \
+	src/route/remote_scan.o \
+	src/route/router.o \
 	src/route/snapshot_guard.o \
+	src/route/split.o \
+	src/route/whole.o \
 	src/worker/database.o \
 	src/worker/launcher.o \
 	src/fragaffinity.o

@@ -15,9 +15,11 @@
 #include "node/cluster_xact.h"
 #include "node/deadlock.h"
 #include "node/node.h"
+#include "node/session.h"
 #include "node/xact_stats.h"
 #include "route/ddl_guard.h"
 #include "route/gate.h"
+#include "route/route.h"
 #include "worker/worker.h"
 
 PG_MODULE_MAGIC;
@@ -50,9 +52,10 @@ _PG_init(void)
 	fa_peer_session_init();
 	fa_deadlock_init();
 	fa_guard_init();
-	fa_gate_init();
 	fa_snapshot_guard_init();
 	fa_isolation_init();
+	fa_session_init();
+	fa_router_init();
 	fa_guard_stop_database = fa_worker_stop_database;
 	fa_worker_register_launcher();
 }

@@ -46,6 +46,9 @@ extern const FaFragment *fa_map_leaf(Oid relid);
 /* Distributed table by the OID of its root, or NULL. */
 extern const FaTable *fa_map_table(Oid relid);
 
+/* Is the relation a bucket of a distributed table? */
+extern bool fa_map_is_bucket(Oid relid);
+
 /* Is the relation a root, bucket or leaf of a distributed table? */
 extern bool fa_map_is_managed(Oid relid);
 

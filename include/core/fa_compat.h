@@ -10,6 +10,8 @@
 
 #include "access/heapam.h"
 #include "executor/executor.h"
+#include "nodes/plannodes.h"
+#include "parser/parse_relation.h"
 #include "pgstat.h"
 #include "replication/message.h"
 #include "storage/lock.h"
@@ -49,6 +51,16 @@
 	bool execute_once
 #define FA_EXECUTOR_RUN_ARGS queryDesc, direction, count, execute_once
 #endif
+
+static inline void
+fa_executor_run(QueryDesc *desc)
+{
+#if PG_VERSION_NUM >= 180000
+	ExecutorRun(desc, ForwardScanDirection, 0);
+#else
+	ExecutorRun(desc, ForwardScanDirection, 0, true);
+#endif
+}
 
 /*
  * 16 renamed the fields of PgStat_TableCounts, and made find_tabstat_entry
@@ -192,5 +204,80 @@ typedef RelFileNode FaFile;
 #else
 #define fa_log_message(prefix) LogLogicalMessage(prefix, "", 0, false)
 #endif
+
+/*
+ * In libpq/libpq.h, which wants headers of GSSAPI that come with no package
+ * of the server.
+ */
+extern void pq_startmsgread(void);
+extern void pq_endmsgread(void);
+extern int	pq_peekbyte(void);
+extern bool pq_buffer_has_data(void);
+
+/*
+ * 16 moved a relation's permissions from its range table entry to a list
+ * beside the range table.
+ */
+
+/* The entry, a copy of another one, asks for no permission. */
+static inline void
+fa_rte_check_nothing(Query *query, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	RTEPermissionInfo *info;
+
+	if (rte->perminfoindex == 0)
+		return;
+	info = copyObject(list_nth_node(RTEPermissionInfo, query->rteperminfos,
+									rte->perminfoindex - 1));
+	info->relid = rte->relid;
+	info->requiredPerms = 0;
+	query->rteperminfos = lappend(query->rteperminfos, info);
+	rte->perminfoindex = list_length(query->rteperminfos);
+#else
+	rte->requiredPerms = 0;
+#endif
+}
+
+/* Addresses of an entry's sets of columns; returns their number. */
+#define FA_RTE_COLUMN_SETS 4
+static inline int
+fa_rte_column_sets(Query *query, RangeTblEntry *rte, Bitmapset ***sets)
+{
+#if PG_VERSION_NUM >= 160000
+	RTEPermissionInfo *info;
+
+	if (rte->perminfoindex == 0)
+		return 0;
+	info = list_nth_node(RTEPermissionInfo, query->rteperminfos,
+						 rte->perminfoindex - 1);
+	sets[0] = &info->selectedCols;
+	sets[1] = &info->insertedCols;
+	sets[2] = &info->updatedCols;
+	return 3;
+#else
+	sets[0] = &rte->selectedCols;
+	sets[1] = &rte->insertedCols;
+	sets[2] = &rte->updatedCols;
+	sets[3] = &rte->extraUpdatedCols;
+	return 4;
+#endif
+}
+
+/* Adds an entry of a query to a plan's range table, with its permissions. */
+static inline void
+fa_plan_add_rte(PlannedStmt *plan, Query *query, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	if (rte->perminfoindex != 0)
+	{
+		plan->permInfos = lappend(plan->permInfos,
+								  copyObject(list_nth(query->rteperminfos,
+													  rte->perminfoindex - 1)));
+		rte->perminfoindex = list_length(plan->permInfos);
+	}
+#endif
+	plan->rtable = lappend(plan->rtable, rte);
+}
 
 #endif							/* FA_CORE_FA_COMPAT_H */

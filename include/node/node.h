@@ -34,6 +34,9 @@ extern FaNode *fa_node_find(int id);	/* or NULL */
 /* Raises UNDEFINED_OBJECT with the known names as hint. */
 extern FaNode *fa_node_by_name(const char *name);
 
+/* Of any node, also for clients without rights on the catalog; or NULL. */
+extern char *fa_node_name(int id);
+
 /* Name of the foreign server that leads to a node. */
 #define FA_SERVER_NAME "fragaffinity_%d"
 extern char *fa_node_server_name(int id);

@@ -27,6 +27,8 @@ typedef struct FaConn
  * Raises SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION.
  */
 extern FaConn *fa_remote_connect(int node, int timeout_ms);
+/* For statements of the current user: nothing more is allowed than to him. */
+extern FaConn *fa_remote_connect_client(int node, int timeout_ms);
 extern FaConn *fa_remote_connect_replication(int node, int timeout_ms);
 extern FaConn *fa_remote_connect_address(const char *name, const char *host,
 										 int port, const char *dbname,

@@ -142,9 +142,20 @@ touch_walker(PlanState *node, CollectContext *cx)
 				break;
 			}
 		case T_CustomScanState:
-			touch_add_relids(cx, node,
-							 ((CustomScan *) node->plan)->custom_relids);
-			break;
+			{
+				CmdType		does = cx->estate->es_plannedstmt->commandType;
+				int			first = cx->list->n;
+
+				touch_add_relids(cx, node,
+								 ((CustomScan *) node->plan)->custom_relids);
+				/* the router's scan does all that the statement does */
+				for (int i = first; i < cx->list->n; i++)
+				{
+					cx->list->touch[i].written = does != CMD_SELECT;
+					cx->list->touch[i].inserted = does == CMD_INSERT;
+				}
+				break;
+			}
 		case T_ModifyTableState:
 			{
 				ModifyTableState *mt = (ModifyTableState *) node;

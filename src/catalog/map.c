@@ -266,6 +266,12 @@ fa_map_table(Oid relid)
 }
 
 bool
+fa_map_is_bucket(Oid relid)
+{
+	return relid >= FirstNormalObjectId && map_lookup(relid)->is_bucket;
+}
+
+bool
 fa_map_is_managed(Oid relid)
 {
 	MapEntry   *entry;

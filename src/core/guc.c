@@ -40,7 +40,7 @@ guc_define_bool(void)
 							 PGC_SUSET, GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE,
 							 NULL, NULL, NULL);
 	DefineCustomBoolVariable("fragaffinity.routing",
-							 "Routes this session's statements around cut-overs.",
+							 "Sends this session's statements straight to the fragment that they are about.",
 							 NULL, &fa_routing, true,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
 }

@@ -4,10 +4,12 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/heapam.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/uuid.h"
@@ -83,6 +85,31 @@ fa_node_cluster_prefix(void)
 	return psprintf("%02x%02x%02x%02x:%d", local.cluster.data[0],
 					local.cluster.data[1], local.cluster.data[2],
 					local.cluster.data[3], local.node);
+}
+
+char *
+fa_node_name(int id)
+{
+	Relation	rel = table_open(fa_catalog_relid("node"), AccessShareLock);
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
+	char	   *name = NULL;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(id));
+	scan = systable_beginscan(rel, fa_catalog_relid("node_pkey"), true, NULL,
+							  1, &key);
+	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+
+		name = pstrdup(NameStr(*DatumGetName(heap_getattr(tuple, 2,
+														  RelationGetDescr(rel),
+														  &isnull))));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return name;
 }
 
 int

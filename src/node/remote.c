@@ -226,14 +226,14 @@ remote_connect(int node, FaSessionKind kind, int timeout_ms)
 {
 	const char *keywords[FA_MAX_KEYWORDS];
 	const char *values[FA_MAX_KEYWORDS];
-	FaNode	   *peer = fa_node_find(node);
+	char	   *name = fa_node_name(node);
 
-	if (peer == NULL)
+	if (name == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("node %d does not exist", node)));
 	(void) fa_remote_keywords(node, kind, keywords, values);
-	return fa_remote_connect_keywords(node, peer->name, keywords, values,
+	return fa_remote_connect_keywords(node, name, keywords, values,
 									  timeout_ms);
 }
 
@@ -241,6 +241,12 @@ FaConn *
 fa_remote_connect(int node, int timeout_ms)
 {
 	return remote_connect(node, FA_SESSION_MAINTENANCE, timeout_ms);
+}
+
+FaConn *
+fa_remote_connect_client(int node, int timeout_ms)
+{
+	return remote_connect(node, FA_SESSION_CLIENT, timeout_ms);
 }
 
 FaConn *

@@ -25,7 +25,6 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
-#include "optimizer/planner.h"
 #include "parser/parse_coerce.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
@@ -38,8 +37,6 @@
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "route/gate.h"
-
-static planner_hook_type prev_planner_hook = NULL;
 
 typedef struct GateSearch
 {
@@ -319,20 +316,34 @@ gate_wait(Query *parse, ParamListInfo params)
 	}
 }
 
-static PlannedStmt *
-gate_planner(Query *parse, const char *query_string, int cursor_options,
-			 ParamListInfo params)
+void
+fa_gate_wait_statement(Query *parse, ParamListInfo params)
 {
-	if (fa_gate_any() && fa_routing && !fa_maintenance)
+	if (fa_gate_any())
 		gate_wait(parse, params);
-	if (prev_planner_hook)
-		return prev_planner_hook(parse, query_string, cursor_options, params);
-	return standard_planner(parse, query_string, cursor_options, params);
 }
 
 void
-fa_gate_init(void)
+fa_gate_wait_bucket(Oid bucket)
 {
-	prev_planner_hook = planner_hook;
-	planner_hook = gate_planner;
+	int			n;
+
+	if (!fa_gate_any())
+		return;
+	n = fa_slot_count();
+	for (int i = 0; i < n; i++)
+	{
+		FaFragmentSlot *slot = fa_slot_get(i);
+		FaFragment *fragment;
+		LOCKTAG		tag;
+
+		if (pg_atomic_read_u32(&slot->gate) == 0 || slot->dbid != MyDatabaseId)
+			continue;
+		fragment = fa_map_fragment(slot->fragment);
+		if (fragment == NULL || fragment->bucket != bucket)
+			continue;
+		SET_LOCKTAG_RELATION(tag, MyDatabaseId, bucket);
+		if (!fa_lock_held_by_me(&tag))
+			(void) fa_gate_wait(i, fa_setting_int("cutover_wait", 0));
+	}
 }

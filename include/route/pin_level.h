@@ -1,0 +1,33 @@
+/*
+ * pin_level.h
+ *	  What is known of the columns at one level of a statement; for pin*.c.
+ */
+#ifndef FA_ROUTE_PIN_LEVEL_H
+#define FA_ROUTE_PIN_LEVEL_H
+
+#include "nodes/primnodes.h"
+
+#include "route/pin.h"
+
+typedef struct FaLevel
+{
+	struct FaLevel *outer;
+	Query	   *query;
+	int			nrtes;
+	int		   *natts;			/* by rti - 1; 0: not of interest */
+	FaKnown   **known;			/* by rti - 1, attno - 1 */
+	List	   *equalities;
+} FaLevel;
+
+/* in pin.c: of a variable, also of the levels around; NULL: not of interest */
+extern FaKnown *fa_level_known(FaLevel *level, Var *var);
+
+/* in pin_written.c */
+
+/*
+ * Columns of the modified relation that may get a value that is not what the
+ * pin knows; a set of attnos.
+ */
+extern Bitmapset *fa_pin_written(FaLevel *level, FaPin *pin);
+
+#endif							/* FA_ROUTE_PIN_LEVEL_H */

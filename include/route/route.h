@@ -1,0 +1,138 @@
+/*
+ * route.h
+ *	  Statements that are about one fragment go straight to it.
+ *
+ *	pin.c			which relations of a statement are on one fragment
+ *	pin_resolve.c	which fragment that is
+ *	leaf.c			the statement on the fragment's leaf instead of its table
+ *	whole.c			... or as text for the fragment's owner
+ *	remote_scan.c	runs that text there
+ *	split.c			an upsert of several fragments' rows, taken apart
+ *	deferred.c		all of it, for plans that are made before values are known
+ *	router.c		the planner hook, where they meet
+ */
+#ifndef FA_ROUTE_ROUTE_H
+#define FA_ROUTE_ROUTE_H
+
+#include "nodes/extensible.h"
+#include "nodes/plannodes.h"
+
+#include "route/pin.h"
+
+/* in router.c */
+extern void fa_router_init(void);	/* from _PG_init; the last of our hooks */
+
+/*
+ * Plans a statement (and changes it), with what its pins allow.  final: the
+ * plan is executed now, with these parameters; they are then only used to
+ * find fragments, unless custom.
+ */
+extern PlannedStmt *fa_route_plan(Query *parse, const char *query_string,
+								  int cursor_options, ParamListInfo params,
+								  bool final, bool custom);
+
+/* in leaf.c */
+
+/* Have two relations the same columns at the same places? */
+extern bool fa_leaf_same_columns(Oid one, Oid other);
+
+/* in leaf_columns.c: can the leaf stand for the table in the query? */
+extern bool fa_leaf_fits(FaPin *pin);
+/* After the substitution, rti being the leaf's: the leaf's column numbers. */
+extern void fa_leaf_map_columns(FaPin *pin, Index rti);
+
+/*
+ * Puts the leaf in the place of the table.  Permissions are still those on
+ * the table, which stays in the range table, as do all relations on the way:
+ * they are what a cached plan locks, in this order, and is invalidated by.
+ */
+extern void fa_leaf_substitute(FaPin *pin);
+
+extern void fa_leaf_init(void);
+
+/* in custom_plan.c */
+
+/*
+ * A plan that is one custom scan, which returns what the statement does.  It
+ * has all relations of the statement in its range table, for locks and
+ * permissions, after them those given (as custom_relids).
+ */
+extern PlannedStmt *fa_custom_plan(Query *parse,
+								   const CustomScanMethods *methods,
+								   List *custom_private, List *custom_exprs,
+								   List *rtes);
+
+/* A range table entry that only stands for a relation and its lock. */
+extern RangeTblEntry *fa_custom_rte(Oid relid, LOCKMODE lockmode);
+
+/* in whole.c */
+
+/*
+ * A plan that sends the statement, as text, to the node that owns all of its
+ * fragments (pins, all of them resolved); NULL when it must be taken apart,
+ * because some relation is elsewhere or something in it would mean another
+ * thing there.
+ */
+extern PlannedStmt *fa_whole_plan(Query *parse, List *pins, int cursor_options);
+
+/* in split.c */
+
+/*
+ * A plan for an upsert whose rows belong to several fragments: one statement
+ * for each of them, in the transaction.  NULL when it is no such statement,
+ * or not known yet.  Arguments as of fa_route_plan().
+ */
+extern PlannedStmt *fa_split_plan(Query *parse, const char *query_string,
+								  int cursor_options, ParamListInfo params,
+								  bool final, bool custom);
+extern void fa_split_init(void);
+
+/* in remote_scan.c */
+
+/* custom_private of a plan made by whole.c, by position. */
+typedef enum FaRemotePrivate
+{
+	FA_REMOTE_SQL,				/* String */
+	FA_REMOTE_NODE,				/* Integer */
+	FA_REMOTE_LEAF,				/* oid, of a foreign table of that node */
+	FA_REMOTE_FEW_ROWS,			/* Boolean: its result fits in memory */
+	FA_REMOTE_LABEL,			/* String: fragments, for EXPLAIN */
+	FA_REMOTE_VERSION			/* String: of the first one in the map */
+} FaRemotePrivate;
+
+extern const CustomScanMethods fa_remote_scan_methods;
+extern void fa_remote_scan_init(void);
+
+/* in peer_scan.c: a statement over postgres_fdw's own connection */
+typedef struct FaPeerScan FaPeerScan;
+
+/*
+ * leaf: a foreign table of the node; values: parameters as text; columns: of
+ * the result; few: it is fetched at once, in one round trip.  Memory: the
+ * current context.
+ */
+extern FaPeerScan *fa_peer_scan_begin(Oid leaf, const char *sql, int nparams,
+									  char **values, List *columns,
+									  bool few, bool returns);
+/* Next row, or an empty slot. */
+extern TupleTableSlot *fa_peer_scan_next(FaPeerScan *scan);
+/* Rows that a statement without rows says it has changed. */
+extern uint64 fa_peer_scan_processed(FaPeerScan *scan);
+extern void fa_peer_scan_end(FaPeerScan *scan);
+
+/* in alone.c */
+
+/*
+ * Will the statement that runs now be all that its transaction has done when
+ * it commits, and is it the client's own?
+ */
+extern bool fa_statement_is_alone(void);
+extern void fa_alone_init(void);
+
+/* in deferred.c */
+extern void fa_deferred_init(void);
+
+/* Stands for a statement's plan until ExecutorStart. */
+extern PlannedStmt *fa_deferred_plan(Query *parse, int cursor_options);
+
+#endif							/* FA_ROUTE_ROUTE_H */

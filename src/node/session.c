@@ -1,0 +1,428 @@
+/*
+ * session.c
+ *	  A backend's own sessions on its peers.
+ *
+ * postgres_fdw needs a transaction, a cursor and a commit for a row, five
+ * round trips; a statement that is alone in its transaction needs one.
+ */
+#include "postgres.h"
+
+#include <poll.h>
+
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/wait_event.h"
+
+#include "node/node.h"
+#include "node/remote.h"
+#include "node/session.h"
+
+#define MAX_STATEMENTS 256		/* remembered in a session */
+
+typedef struct SessionKey
+{
+	int			node;
+	Oid			role;
+} SessionKey;
+
+/* A statement that the session has run. */
+typedef struct Statement
+{
+	uint64		hash;			/* of its text; hash key */
+	char	   *sql;
+	int			number;			/* part of its name there */
+	bool		prepared;
+} Statement;
+
+struct FaSession
+{
+	SessionKey	key;			/* hash key */
+	MemoryContext context;		/* of what follows; NULL: not connected */
+	FaConn	   *conn;
+	HTAB	   *statements;
+	int			last_number;
+	bool		outdated;		/* server or mapping has changed */
+
+	/* of the statement that runs */
+	bool		busy;
+	bool		writes;
+	bool		pipelined;		/* with its preparation, in one round trip */
+	bool		cancelled;		/* we have asked for it */
+	const char *sql;
+	Statement  *preparing;
+};
+
+static HTAB *sessions = NULL;
+
+void		(*fa_session_note_write) (int node) = NULL;
+
+static void
+session_close(FaSession *session)
+{
+	if (session->context)
+		MemoryContextDelete(session->context);	/* closes the connection */
+	session->context = NULL;
+	session->conn = NULL;
+	session->busy = false;
+}
+
+static void
+session_outdated_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	HASH_SEQ_STATUS status;
+	FaSession  *session;
+
+	if (sessions == NULL)
+		return;
+	hash_seq_init(&status, sessions);
+	while ((session = hash_seq_search(&status)) != NULL)
+		session->outdated = true;
+}
+
+/* Asks the peer to end what runs.  Does not wait for it. */
+static void
+session_cancel(FaSession *session)
+{
+	PGcancel   *cancel = PQgetCancel(session->conn->pg);
+	char		error[256];
+
+	if (cancel)
+	{
+		(void) PQcancel(cancel, error, sizeof(error));
+		PQfreeCancel(cancel);
+	}
+	session->cancelled = true;
+}
+
+/* A statement that nobody has read to its end does not outlive its transaction. */
+static void
+session_xact_callback(XactEvent event, void *arg)
+{
+	HASH_SEQ_STATUS status;
+	FaSession  *session;
+
+	if (sessions == NULL ||
+		(event != XACT_EVENT_ABORT && event != XACT_EVENT_COMMIT))
+		return;
+	hash_seq_init(&status, sessions);
+	while ((session = hash_seq_search(&status)) != NULL)
+	{
+		if (session->busy)
+			fa_session_finish(session);
+	}
+}
+
+void
+fa_session_init(void)
+{
+	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, session_outdated_callback,
+								  (Datum) 0);
+	CacheRegisterSyscacheCallback(USERMAPPINGOID, session_outdated_callback,
+								  (Datum) 0);
+	RegisterXactCallback(session_xact_callback, NULL);
+}
+
+static void
+session_connect(FaSession *session)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "fragaffinity session",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	HASHCTL		ctl;
+
+	session->outdated = false;
+	session->conn = fa_remote_connect_client(session->key.node,
+											 FA_CONNECT_TIMEOUT_MS);
+	ctl.keysize = sizeof(uint64);
+	ctl.entrysize = sizeof(Statement);
+	ctl.hcxt = context;
+	session->statements = hash_create("fragaffinity statements of a session",
+									  64, &ctl,
+									  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	session->last_number = 0;
+	MemoryContextSwitchTo(caller);
+	MemoryContextSetParent(context, TopMemoryContext);
+	session->context = context;
+}
+
+/* Has the peer said goodbye while we were idle? */
+static bool
+session_is_dead(FaSession *session)
+{
+	PGconn	   *pg = session->conn->pg;
+	struct pollfd fd;
+
+	if (pg == NULL || PQstatus(pg) != CONNECTION_OK)
+		return true;
+	fd.fd = PQsocket(pg);
+	fd.events = POLLIN;
+	fd.revents = 0;
+	/* first the message that says so, then the end of the stream */
+	while (poll(&fd, 1, 0) > 0)
+	{
+		if (!PQconsumeInput(pg) || PQstatus(pg) != CONNECTION_OK)
+			return true;
+	}
+	return false;
+}
+
+FaSession *
+fa_session_get(int node)
+{
+	SessionKey	key = {node, GetUserId()};
+	FaSession  *session;
+	bool		found;
+
+	if (sessions == NULL)
+	{
+		HASHCTL		ctl;
+
+		ctl.keysize = sizeof(SessionKey);
+		ctl.entrysize = sizeof(FaSession);
+		ctl.hcxt = TopMemoryContext;
+		sessions = hash_create("fragaffinity sessions", 16, &ctl,
+							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	session = hash_search(sessions, &key, HASH_ENTER, &found);
+	if (!found)
+		memset((char *) session + sizeof(SessionKey), 0,
+			   sizeof(FaSession) - sizeof(SessionKey));
+	if (session->busy)
+		return NULL;
+	if (session->context && (session->outdated || session_is_dead(session)))
+		session_close(session);
+	if (session->context == NULL)
+		session_connect(session);
+	return session;
+}
+
+/* What the session knows of a statement; NULL when it cannot be remembered. */
+static Statement *
+session_statement(FaSession *session, const char *sql, bool *again_p)
+{
+	uint64		hash = hash_bytes_extended((const unsigned char *) sql,
+										   strlen(sql), 0);
+	Statement  *statement;
+
+	statement = hash_search(session->statements, &hash, HASH_FIND, NULL);
+	if (statement)
+	{
+		*again_p = true;
+		return strcmp(statement->sql, sql) == 0 ? statement : NULL;
+	}
+	*again_p = false;
+	if (hash_get_num_entries(session->statements) >= MAX_STATEMENTS)
+		return NULL;
+	sql = MemoryContextStrdup(session->context, sql);
+	statement = hash_search(session->statements, &hash, HASH_ENTER, NULL);
+	statement->sql = unconstify(char *, sql);
+	statement->number = ++session->last_number;
+	statement->prepared = false;
+	return statement;
+}
+
+void
+fa_session_send(FaSession *session, const char *sql, int nparams,
+				const char *const *values, bool writes, bool stream)
+{
+	PGconn	   *pg = session->conn->pg;
+	bool		again;
+	Statement  *statement = session_statement(session, sql, &again);
+	char		name[32];
+	bool		sent;
+
+	session->busy = true;
+	session->writes = writes;
+	session->pipelined = false;
+	session->cancelled = false;
+	session->preparing = NULL;
+	session->sql = sql;
+	if (statement)
+		snprintf(name, sizeof(name), "fa%d", statement->number);
+	if (statement == NULL || !again)
+		sent = PQsendQueryParams(pg, sql, nparams, NULL, values, NULL, NULL, 0);
+	else if (statement->prepared)
+		sent = PQsendQueryPrepared(pg, name, nparams, values, NULL, NULL, 0);
+	else
+	{
+		session->pipelined = true;
+		session->preparing = statement;
+		sent = PQenterPipelineMode(pg) &&
+			PQsendPrepare(pg, name, sql, nparams, NULL) &&
+			PQsendQueryPrepared(pg, name, nparams, values, NULL, NULL, 0) &&
+			PQpipelineSync(pg);
+	}
+	if (!sent)
+		fa_remote_raise(session->conn, NULL, sql);
+	if (stream && !session->pipelined)
+		(void) PQsetSingleRowMode(pg);
+}
+
+/* The link is gone: whether a write has happened, nobody can say here. */
+static void
+session_lost(FaSession *session)
+{
+	char	   *message = pchomp(PQerrorMessage(session->conn->pg));
+	bool		writes = session->writes;
+	char	   *name = pstrdup(session->conn->name);
+
+	session_close(session);
+	ereport(ERROR,
+			(errcode(writes ? ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN :
+					 ERRCODE_CONNECTION_FAILURE),
+			 errmsg("connection to node \"%s\" was lost", name),
+			 errdetail_internal("%s", message),
+			 writes ? errhint("The statement may have been executed.") : 0));
+}
+
+/* Serves interrupts, but leaves it to the peer whether a cancel has effect. */
+static void
+session_interrupts(FaSession *session)
+{
+	if (!InterruptPending)
+		return;
+	if (ProcDiePending)
+	{
+		session_cancel(session);
+		CHECK_FOR_INTERRUPTS();
+	}
+	else if (QueryCancelPending)
+	{
+		QueryCancelPending = false;
+		session_cancel(session);
+	}
+	else
+		CHECK_FOR_INTERRUPTS();
+}
+
+static PGresult *
+session_wait(FaSession *session)
+{
+	PGconn	   *pg = session->conn->pg;
+
+	while (PQisBusy(pg))
+	{
+		int			rc = WaitLatchOrSocket(MyLatch, WL_LATCH_SET |
+										   WL_EXIT_ON_PM_DEATH |
+										   WL_SOCKET_READABLE,
+										   PQsocket(pg), -1, PG_WAIT_EXTENSION);
+
+		if (rc & WL_LATCH_SET)
+			ResetLatch(MyLatch);
+		session_interrupts(session);
+		if ((rc & WL_SOCKET_READABLE) && !PQconsumeInput(pg))
+			session_lost(session);
+	}
+	return PQgetResult(pg);
+}
+
+/* Reads to the end of the statement. */
+static void
+session_drain(FaSession *session)
+{
+	PGconn	   *pg = session->conn->pg;
+	PGresult   *res;
+	bool		synced = !session->pipelined;
+
+	while (!synced || (res = session_wait(session)) != NULL)
+	{
+		if (!synced)
+		{
+			res = session_wait(session);
+			if (res == NULL)
+			{
+				if (PQstatus(pg) != CONNECTION_OK)
+					session_lost(session);
+				continue;
+			}
+			synced = PQresultStatus(res) == PGRES_PIPELINE_SYNC;
+		}
+		PQclear(res);
+		if (PQstatus(pg) != CONNECTION_OK)
+			session_lost(session);
+	}
+	if (session->pipelined && !PQexitPipelineMode(pg))
+		session_lost(session);
+	session->pipelined = false;
+	session->busy = false;
+}
+
+static void
+session_failed(FaSession *session, PGresult *res)
+{
+	const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+
+	if (state == NULL || PQstatus(session->conn->pg) != CONNECTION_OK)
+	{
+		PQclear(res);
+		session_lost(session);
+	}
+	session_drain(session);
+	/* our own cancel: the reason is known here */
+	if (session->cancelled && strcmp(state, "57014") == 0)
+	{
+		PQclear(res);
+		QueryCancelPending = true;
+		InterruptPending = true;
+		CHECK_FOR_INTERRUPTS();
+		elog(ERROR, "statement was cancelled");
+	}
+	fa_remote_raise(session->conn, res, session->sql);
+}
+
+PGresult *
+fa_session_result(FaSession *session)
+{
+	for (;;)
+	{
+		PGresult   *res = session_wait(session);
+
+		if (res == NULL)
+		{
+			if (PQstatus(session->conn->pg) != CONNECTION_OK)
+				session_lost(session);
+			if (session->preparing)
+				continue;		/* what follows is the statement's */
+			elog(ERROR, "no answer from node \"%s\"", session->conn->name);
+		}
+		switch (PQresultStatus(res))
+		{
+			case PGRES_COMMAND_OK:
+				if (session->preparing)
+				{
+					session->preparing->prepared = true;
+					session->preparing = NULL;
+					PQclear(res);
+					/* the end of the preparation's results */
+					PQclear(session_wait(session));
+					continue;
+				}
+				/* FALLTHROUGH */
+			case PGRES_TUPLES_OK:
+				session_drain(session);
+				return res;
+			case PGRES_SINGLE_TUPLE:
+				return res;
+			default:
+				session_failed(session, res);
+		}
+	}
+}
+
+void
+fa_session_finish(FaSession *session)
+{
+	if (!session->busy)
+		return;
+	if (session->conn && session->conn->pg &&
+		PQtransactionStatus(session->conn->pg) == PQTRANS_ACTIVE)
+		session_cancel(session);
+	session_close(session);
+}

@@ -1,0 +1,128 @@
+/*
+ * custom_plan.c
+ *	  Plans that are one custom scan of ours.
+ *
+ * The planner has no say in them, so everything that the executor and the
+ * plan cache look for is put together here: relations with the rights that
+ * the statement needs and the locks to take, and the columns it returns.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_class.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "utils/lsyscache.h"
+
+#include "core/fa_compat.h"
+#include "route/route.h"
+
+static bool
+custom_collect_relations(Node *node, void *context)
+{
+	PlannedStmt *plan = context;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		Query	   *query = (Query *) node;
+		ListCell   *lc;
+
+		foreach(lc, query->rtable)
+		{
+			RangeTblEntry *rte = lfirst(lc);
+
+			if (rte->rtekind != RTE_RELATION ||
+				rte->relkind == RELKIND_COMPOSITE_TYPE)
+				continue;
+			fa_plan_add_rte(plan, query, copyObject(rte));
+			plan->relationOids = lappend_oid(plan->relationOids, rte->relid);
+		}
+		return query_tree_walker(query, custom_collect_relations, context, 0);
+	}
+	return expression_tree_walker(node, custom_collect_relations, context);
+}
+
+RangeTblEntry *
+fa_custom_rte(Oid relid, LOCKMODE lockmode)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+
+	rte->rtekind = RTE_RELATION;
+	rte->relid = relid;
+	rte->relkind = get_rel_relkind(relid);
+	rte->rellockmode = lockmode;
+	rte->eref = makeAlias(get_rel_name(relid), NIL);
+	return rte;
+}
+
+/*
+ * The scan returns columns of a range table entry that is there for EXPLAIN
+ * alone, to have names for them.
+ */
+static void
+custom_set_columns(CustomScan *scan, PlannedStmt *plan, List *targets)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	ListCell   *lc;
+
+	rte->rtekind = RTE_VALUES;
+	rte->eref = makeAlias("statement", NIL);
+	plan->rtable = lappend(plan->rtable, rte);
+	foreach(lc, targets)
+	{
+		TargetEntry *entry = lfirst(lc);
+		Node	   *expr = (Node *) entry->expr;
+		AttrNumber	attno = list_length(scan->custom_scan_tlist) + 1;
+		Var		   *var;
+
+		if (entry->resjunk)
+			continue;
+		rte->eref->colnames = lappend(rte->eref->colnames,
+									  makeString(entry->resname ? pstrdup(entry->resname) :
+												 pstrdup("?column?")));
+		var = makeVar(list_length(plan->rtable), attno, exprType(expr),
+					  exprTypmod(expr), exprCollation(expr), 0);
+		scan->custom_scan_tlist = lappend(scan->custom_scan_tlist,
+										  makeTargetEntry((Expr *) var, attno, NULL, false));
+		var = copyObject(var);
+		var->varno = INDEX_VAR;
+		scan->scan.plan.targetlist = lappend(scan->scan.plan.targetlist,
+											 makeTargetEntry((Expr *) var, attno,
+															 entry->resname, false));
+	}
+}
+
+PlannedStmt *
+fa_custom_plan(Query *parse, const CustomScanMethods *methods,
+			   List *custom_private, List *custom_exprs, List *rtes)
+{
+	PlannedStmt *plan = makeNode(PlannedStmt);
+	CustomScan *scan = makeNode(CustomScan);
+	ListCell   *lc;
+
+	plan->commandType = parse->commandType;
+	plan->queryId = parse->queryId;
+	plan->hasReturning = parse->returningList != NIL;
+	plan->hasModifyingCTE = parse->hasModifyingCTE;
+	plan->canSetTag = parse->canSetTag;
+	plan->planTree = (Plan *) scan;
+	plan->stmt_location = parse->stmt_location;
+	plan->stmt_len = parse->stmt_len;
+	(void) custom_collect_relations((Node *) parse, plan);
+	foreach(lc, rtes)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+
+		plan->rtable = lappend(plan->rtable, rte);
+		plan->relationOids = lappend_oid(plan->relationOids, rte->relid);
+		scan->custom_relids = bms_add_member(scan->custom_relids,
+											 list_length(plan->rtable));
+	}
+	scan->methods = methods;
+	scan->custom_private = custom_private;
+	scan->custom_exprs = custom_exprs;
+	custom_set_columns(scan, plan, parse->commandType == CMD_SELECT ?
+					   parse->targetList : parse->returningList);
+	return plan;
+}

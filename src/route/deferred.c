@@ -1,0 +1,368 @@
+/*
+ * deferred.c
+ *	  Prepared statements whose fragment depends on their parameters.
+ *
+ * A plan that is to serve all values cannot name a leaf.  PostgreSQL's own
+ * answer, a plan with every partition in it, takes the longer the more there
+ * are.  So the plan cache gets a stand-in, and ExecutorStart, where the
+ * parameters are known, replaces it by the plan for the leaf that they lead
+ * to.  Those plans are kept here: one for each statement and leaf, made once,
+ * thrown away when anything they depend on changes, as a move does.
+ *
+ * The plan cache has locked what the stand-in names, the tables; buckets and
+ * leaf are locked here, on the way to the leaf, and only then is the plan
+ * looked up, so what is found is valid.
+ *
+ * These locks come after the statement's snapshot, and a move may have come
+ * between: the snapshot is then older than the leaf.  In READ COMMITTED a
+ * client's own statement simply takes a new one.  Statements in functions
+ * cannot (their caller's snapshot may be theirs); so their stand-ins tell a
+ * price at which the plan cache prefers to plan for each execution, which
+ * locks first.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "optimizer/cost.h"
+#include "tcop/pquery.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "catalog/map.h"
+#include "route/route.h"
+
+#define MAX_PINS 4				/* statements with more are planned each time */
+#define MAX_PLANS 1024			/* then the cache starts anew */
+
+/* A statement that waits for its parameters, as this backend keeps it. */
+typedef struct Template
+{
+	int			id;				/* hash key */
+	MemoryContext context;		/* of the following */
+	Query	   *query;
+	List	   *pins;			/* of FaPin */
+	int			cursor_options;
+	bool		own;			/* a client's own statement, not a function's */
+	int			users;
+} Template;
+
+typedef struct PlanKey
+{
+	int			id;				/* of the template */
+	Oid			leaf[MAX_PINS];
+} PlanKey;
+
+typedef struct LeafPlan
+{
+	PlanKey		key;
+	MemoryContext context;
+	PlannedStmt *plan;
+	bool		valid;
+	int			users;
+} LeafPlan;
+
+/* An execution that uses a cached plan; in the memory of its QueryDesc. */
+typedef struct Use
+{
+	LeafPlan   *plan;
+	MemoryContextCallback release;
+} Use;
+
+static HTAB *templates = NULL;
+static HTAB *plans = NULL;		/* of PlanKey -> LeafPlan * */
+static int	last_id = 0;
+
+typedef struct PlanEntry
+{
+	PlanKey		key;
+	LeafPlan   *plan;
+} PlanEntry;
+
+static ExecutorStart_hook_type prev_executor_start = NULL;
+
+static Node *
+deferred_create_state(CustomScan *scan)
+{
+	elog(ERROR, "plan was not replaced before its execution");
+	return NULL;
+}
+
+static const CustomScanMethods deferred_methods = {
+	"Fragment of Parameters", deferred_create_state
+};
+
+PlannedStmt *
+fa_deferred_plan(Query *parse, int cursor_options)
+{
+	/* functions and SQL's EXECUTE run inside a portal */
+	bool		own = ActivePortal == NULL;
+	PlannedStmt *plan;
+
+	plan = fa_custom_plan(parse, &deferred_methods,
+						  list_make4(makeInteger(++last_id), parse,
+									 makeInteger(cursor_options),
+									 makeInteger(own)),
+						  NIL, NIL);
+	plan->planTree->total_cost = own ? 0 : disable_cost;
+	plan->planTree->plan_rows = 1;
+	return plan;
+}
+
+/* The plan's memory goes when nobody uses it any more. */
+static void
+plan_free(LeafPlan *plan)
+{
+	if (plan->users == 0 && !plan->valid)
+		MemoryContextDelete(plan->context);
+}
+
+static void
+plan_release(void *arg)
+{
+	LeafPlan   *plan = ((Use *) arg)->plan;
+
+	plan->users--;
+	plan_free(plan);
+}
+
+/* Takes plans out of the cache; relid: those that depend on it (0: all). */
+static void
+plans_forget(Oid relid)
+{
+	HASH_SEQ_STATUS status;
+	PlanEntry  *entry;
+
+	if (plans == NULL || hash_get_num_entries(plans) == 0)
+		return;
+	hash_seq_init(&status, plans);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		LeafPlan   *plan = entry->plan;
+
+		if (OidIsValid(relid) &&
+			!list_member_oid(plan->plan->relationOids, relid))
+			continue;
+		plan->valid = false;
+		(void) hash_search(plans, &plan->key, HASH_REMOVE, NULL);
+		plan_free(plan);
+	}
+}
+
+static void
+plans_relcache_callback(Datum arg, Oid relid)
+{
+	plans_forget(relid);
+}
+
+static void
+plans_syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	plans_forget(InvalidOid);
+}
+
+static void
+templates_forget(void)
+{
+	HASH_SEQ_STATUS status;
+	Template   *template;
+
+	hash_seq_init(&status, templates);
+	while ((template = hash_seq_search(&status)) != NULL)
+	{
+		if (template->users > 0)
+			continue;
+		MemoryContextDelete(template->context);
+		(void) hash_search(templates, &template->id, HASH_REMOVE, NULL);
+	}
+}
+
+static void
+deferred_create_tables(void)
+{
+	HASHCTL		ctl;
+
+	ctl.keysize = sizeof(int);
+	ctl.entrysize = sizeof(Template);
+	ctl.hcxt = TopMemoryContext;
+	templates = hash_create("fragaffinity statements", 64, &ctl,
+							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	ctl.keysize = sizeof(PlanKey);
+	ctl.entrysize = sizeof(PlanEntry);
+	plans = hash_create("fragaffinity plans", 256, &ctl,
+						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+static Template *
+template_find(CustomScan *scan)
+{
+	int			id = intVal(linitial(scan->custom_private));
+	Template   *template;
+	MemoryContext context;
+	MemoryContext caller;
+	Query	   *query;
+	List	   *pins;
+
+	if (templates == NULL)
+		deferred_create_tables();
+	template = hash_search(templates, &id, HASH_FIND, NULL);
+	if (template)
+		return template;
+	if (hash_get_num_entries(templates) >= MAX_PLANS)
+		templates_forget();
+	context = AllocSetContextCreate(CurrentMemoryContext,
+									"fragaffinity statement",
+									ALLOCSET_SMALL_SIZES);
+	caller = MemoryContextSwitchTo(context);
+	query = copyObject(lsecond_node(Query, scan->custom_private));
+	pins = fa_pin_collect(query);
+	MemoryContextSwitchTo(caller);
+	template = hash_search(templates, &id, HASH_ENTER, NULL);
+	template->context = context;
+	template->query = query;
+	template->pins = pins;
+	template->cursor_options = intVal(lthird(scan->custom_private));
+	template->own = intVal(lfourth(scan->custom_private));
+	template->users = 0;
+	MemoryContextSetParent(context, CacheMemoryContext);
+	return template;
+}
+
+/* Finds, and locks, the leaf of every pin; false when one has none. */
+static bool
+template_resolve(Template *template, ParamListInfo params, PlanKey *key_p)
+{
+	ListCell   *lc;
+	int			n = 0;
+
+	if (list_length(template->pins) > MAX_PINS)
+		return false;
+	memset(key_p, 0, sizeof(PlanKey));
+	key_p->id = template->id;
+	foreach(lc, template->pins)
+	{
+		/* a copy: what it finds is in this execution's memory */
+		FaPin		pin = *(FaPin *) lfirst(lc);
+
+		if (fa_pin_resolve(&pin, params, true) != FA_PIN_HERE)
+			return false;
+		key_p->leaf[n++] = pin.leaf;
+	}
+	return true;
+}
+
+static PlannedStmt *
+template_plan(Template *template, QueryDesc *desc, bool custom)
+{
+	return fa_route_plan(copyObject(template->query), desc->sourceText,
+						 template->cursor_options, desc->params, true, custom);
+}
+
+static LeafPlan *
+template_cache_plan(Template *template, const PlanKey *key, QueryDesc *desc)
+{
+	PlannedStmt *plan = template_plan(template, desc, false);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "fragaffinity plan",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	LeafPlan   *cached = palloc0(sizeof(LeafPlan));
+	PlanEntry  *entry;
+
+	cached->key = *key;
+	cached->context = context;
+	cached->plan = copyObject(plan);
+	MemoryContextSwitchTo(caller);
+	if (hash_get_num_entries(plans) >= MAX_PLANS)
+		plans_forget(InvalidOid);
+	MemoryContextSetParent(context, CacheMemoryContext);
+	entry = hash_search(plans, key, HASH_ENTER, NULL);
+	entry->plan = cached;
+	cached->valid = true;
+	return cached;
+}
+
+/* A snapshot older than the leaf would not see the rows that came with it. */
+static void
+deferred_renew_snapshot(QueryDesc *desc)
+{
+	if (IsolationUsesXactSnapshot() || desc->snapshot == NULL ||
+		desc->snapshot->snapshot_type != SNAPSHOT_MVCC ||
+		!fa_map_snapshot_may_be_old(desc->snapshot->xmin))
+		return;
+	UnregisterSnapshot(desc->snapshot);
+	desc->snapshot = NULL;
+	desc->snapshot = RegisterSnapshot(GetTransactionSnapshot());
+}
+
+static void
+deferred_replace(QueryDesc *desc, CustomScan *scan)
+{
+	Template   *template = template_find(scan);
+	MemoryContext caller;
+	PlanKey		key;
+	PlanEntry  *entry = NULL;
+	Use		   *use;
+
+	caller = MemoryContextSwitchTo(GetMemoryChunkContext(desc));
+	template->users++;
+	PG_TRY();
+	{
+		if (!template_resolve(template, desc->params, &key))
+			desc->plannedstmt = template_plan(template, desc, true);
+		else
+		{
+			use = palloc0(sizeof(Use));
+			entry = hash_search(plans, &key, HASH_FIND, NULL);
+			use->plan = entry ? entry->plan :
+				template_cache_plan(template, &key, desc);
+			use->plan->users++;
+			use->release.func = plan_release;
+			use->release.arg = use;
+			MemoryContextRegisterResetCallback(CurrentMemoryContext,
+											   &use->release);
+			desc->plannedstmt = use->plan->plan;
+		}
+	}
+	PG_FINALLY();
+	{
+		template->users--;
+	}
+	PG_END_TRY();
+	if (template->own)
+		deferred_renew_snapshot(desc);
+	MemoryContextSwitchTo(caller);
+}
+
+static void
+deferred_executor_start(QueryDesc *desc, int eflags)
+{
+	Plan	   *plan = desc->plannedstmt->planTree;
+
+	if (plan && IsA(plan, CustomScan) &&
+		((CustomScan *) plan)->methods == &deferred_methods)
+		deferred_replace(desc, (CustomScan *) plan);
+	if (prev_executor_start)
+		prev_executor_start(desc, eflags);
+	else
+		standard_ExecutorStart(desc, eflags);
+}
+
+void
+fa_deferred_init(void)
+{
+	static const int caches[] = {PROCOID, NAMESPACEOID, OPEROID, AMOPOPID,
+		FOREIGNSERVEROID, FOREIGNDATAWRAPPEROID, TYPEOID
+	};
+
+	RegisterCustomScanMethods(&deferred_methods);
+	prev_executor_start = ExecutorStart_hook;
+	ExecutorStart_hook = deferred_executor_start;
+	CacheRegisterRelcacheCallback(plans_relcache_callback, (Datum) 0);
+	for (int i = 0; i < lengthof(caches); i++)
+		CacheRegisterSyscacheCallback(caches[i], plans_syscache_callback,
+									  (Datum) 0);
+}

@@ -1,0 +1,312 @@
+/*
+ * pin_resolve.c
+ *	  From a pin's values to its fragment: down the partitions of its table.
+ *
+ * This is what pruning and tuple routing do, for values that are known
+ * before either has a plan to work on, and without looking at any other
+ * partition: what it costs does not depend on how many there are.
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "catalog/pg_class.h"
+#include "executor/executor.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "partitioning/partbounds.h"
+#include "partitioning/partdesc.h"
+#include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/partcache.h"
+#include "utils/rel.h"
+
+#include "catalog/map.h"
+#include "route/gate.h"
+#include "route/pin.h"
+
+#define MAX_DEPTH 16
+#define MAX_VALUES 1000
+
+/* Values of one column: alternatives. */
+typedef struct Values
+{
+	int			n;
+	Datum	   *value;
+	bool		null;			/* the one value is NULL */
+} Values;
+
+typedef struct Resolve
+{
+	FaPin	   *pin;
+	ParamListInfo params;
+	bool		final;
+	bool		later;			/* a value is not known yet */
+	Values	   *values;			/* by attno - 1; n = 0: not asked for yet */
+} Resolve;
+
+static bool
+resolve_needs_execution(Node *node, void *context)
+{
+	ParamListInfo params = context;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Param))
+	{
+		Param	   *param = (Param *) node;
+		ParamExternData *data;
+		ParamExternData space;
+
+		if (params == NULL || param->paramid > params->numParams)
+			return true;
+		data = params->paramFetch ?
+			params->paramFetch(params, param->paramid, true, &space) :
+			&params->params[param->paramid - 1];
+		return !(data->pflags & PARAM_FLAG_CONST) ||
+			data->ptype != param->paramtype;
+	}
+	return expression_tree_walker(node, resolve_needs_execution, context);
+}
+
+/* Value of an expression without variables; false when it is NULL. */
+static bool
+resolve_evaluate(Node *expr, ParamListInfo params, Datum *value_p)
+{
+	EState	   *estate;
+	ExprContext *econtext;
+	MemoryContext caller = CurrentMemoryContext;
+	int16		len;
+	bool		byval;
+	bool		isnull;
+	Datum		value;
+
+	if (IsA(expr, Const))
+	{
+		*value_p = ((Const *) expr)->constvalue;
+		return !((Const *) expr)->constisnull;
+	}
+	if (IsA(expr, Param) && params && params->paramFetch == NULL &&
+		params->params[((Param *) expr)->paramid - 1].ptype == exprType(expr))
+	{
+		ParamExternData *data = &params->params[((Param *) expr)->paramid - 1];
+
+		*value_p = data->value;
+		return !data->isnull;
+	}
+	estate = CreateExecutorState();
+	estate->es_param_list_info = params;
+	econtext = GetPerTupleExprContext(estate);
+	get_typlenbyval(exprType(expr), &len, &byval);
+	value = ExecEvalExprSwitchContext(ExecPrepareExpr((Expr *) copyObject(expr), estate),
+									  econtext, &isnull);
+	MemoryContextSwitchTo(caller);
+	if (!isnull)
+		*value_p = datumCopy(value, byval, len);
+	FreeExecutorState(estate);
+	return !isnull;
+}
+
+/* The elements of an array, as alternatives. */
+static bool
+resolve_array(Values *values, Node *expr, Datum array)
+{
+	Oid			type = get_element_type(exprType(expr));
+	bool	   *nulls;
+	int16		len;
+	bool		byval;
+	char		align;
+
+	get_typlenbyvalalign(type, &len, &byval, &align);
+	deconstruct_array(DatumGetArrayTypeP(array), type, len, byval, align,
+					  &values->value, &nulls, &values->n);
+	if (values->n == 0 || values->n > MAX_VALUES)
+		return false;
+	for (int i = 0; i < values->n; i++)
+	{
+		if (nulls[i])
+			return false;
+	}
+	return true;
+}
+
+/* All values of a column; false when they cannot be had (now). */
+static bool
+resolve_values(Resolve *r, AttrNumber attno, Values **values_p)
+{
+	FaKnown    *known;
+	Values	   *values;
+	ListCell   *lc;
+	int			n = 0;
+
+	if (attno < 1 || attno > r->pin->natts ||
+		bms_is_member(attno, r->pin->written))
+		return false;
+	known = &r->pin->known[attno - 1];
+	values = &r->values[attno - 1];
+	*values_p = values;
+	if (values->n > 0)
+		return true;
+	if (known->exprs == NIL)
+		return false;
+	values->value = palloc(sizeof(Datum) * list_length(known->exprs));
+	foreach(lc, known->exprs)
+	{
+		Node	   *expr = lfirst(lc);
+
+		if (!r->final && !IsA(expr, Const) &&
+			(resolve_needs_execution(expr, r->params) ||
+			 contain_mutable_functions(expr)))
+		{
+			r->later = true;
+			return false;
+		}
+		if (!resolve_evaluate(expr, r->params, &values->value[n++]))
+		{
+			/* a row with NULL goes somewhere, for its constraints to be met */
+			values->null = r->pin->query->commandType == CMD_INSERT &&
+				r->pin->rti == r->pin->query->resultRelation &&
+				list_length(known->exprs) == 1;
+			if (!values->null)
+				return false;
+		}
+		if (known->array)
+			return resolve_array(values, expr, values->value[0]);
+	}
+	values->n = n;
+	return true;
+}
+
+static int
+resolve_partition(PartitionKey key, PartitionDesc desc, Datum *value,
+				  bool *isnull)
+{
+	PartitionBoundInfo bound = desc->boundinfo;
+	bool		equal = false;
+	int			index = -1;
+	int			offset;
+
+	switch (key->strategy)
+	{
+		case PARTITION_STRATEGY_HASH:
+			return bound->indexes[compute_partition_hash_value(key->partnatts,
+															   key->partsupfunc,
+															   key->partcollation,
+															   value, isnull) %
+								  bound->nindexes];
+		case PARTITION_STRATEGY_LIST:
+			offset = partition_list_bsearch(key->partsupfunc, key->partcollation,
+											bound, value[0], &equal);
+			if (offset >= 0 && equal)
+				index = bound->indexes[offset];
+			break;
+		default:
+			offset = partition_range_datum_bsearch(key->partsupfunc,
+												   key->partcollation, bound,
+												   key->partnatts, value, &equal);
+			index = bound->indexes[offset + 1];
+			break;
+	}
+	return index >= 0 ? index : bound->default_index;
+}
+
+/* The pin's column that is column attno of another relation of its tree. */
+static AttrNumber
+resolve_column(FaPin *pin, Oid relid, AttrNumber attno)
+{
+	if (relid == pin->relid)
+		return attno;
+	return get_attnum(pin->relid, get_attname(relid, attno, false));
+}
+
+/*
+ * The one partition that all alternatives lead to; InvalidOid when there is
+ * no such.  The relation is locked.
+ */
+static Oid
+resolve_step(Resolve *r, Oid relid)
+{
+	Relation	rel = relation_open(relid, NoLock);
+	PartitionKey key = RelationGetPartitionKey(rel);
+	PartitionDesc desc = RelationGetPartitionDesc(rel, true);
+	Values	   *values[PARTITION_MAX_KEYS];
+	int			found = -1;
+	int			n = 1;
+	Oid			child;
+
+	/* a bucket that is not split needs no key */
+	if (desc->nparts == 1 && fa_map_is_bucket(relid))
+	{
+		child = desc->oids[0];
+		relation_close(rel, NoLock);
+		return child;
+	}
+	for (int i = 0; i < key->partnatts; i++)
+	{
+		if (desc->nparts == 0 || key->partattrs[i] == 0 ||
+			!resolve_values(r, resolve_column(r->pin, relid, key->partattrs[i]),
+							&values[i]))
+			n = 0;
+		/* several columns with alternatives: the rows pair them up */
+		else if (values[i]->n > 1 && key->partnatts > 1)
+			n = 0;
+		else
+			n = Min(n, 1) * values[i]->n;
+	}
+	for (int row = 0; row < n; row++)
+	{
+		Datum		value[PARTITION_MAX_KEYS];
+		bool		isnull[PARTITION_MAX_KEYS];
+		int			index;
+
+		for (int i = 0; i < key->partnatts; i++)
+		{
+			value[i] = values[i]->value[row];
+			isnull[i] = values[i]->null;
+			if (isnull[i] && key->strategy != PARTITION_STRATEGY_HASH)
+				n = 0;
+		}
+		index = n == 0 ? -1 : resolve_partition(key, desc, value, isnull);
+		if (index < 0 || (row > 0 && index != found))
+		{
+			found = -1;
+			break;
+		}
+		found = index;
+	}
+	child = found >= 0 ? desc->oids[found] : InvalidOid;
+	relation_close(rel, NoLock);
+	return child;
+}
+
+FaPinResult
+fa_pin_resolve(FaPin *pin, ParamListInfo params, bool final)
+{
+	Resolve		r = {pin, params, final};
+	Oid			relid = pin->relid;
+
+	r.values = palloc0(sizeof(Values) * Max(pin->natts, 1));
+	pin->parents = NIL;
+	for (int depth = 0; depth < MAX_DEPTH; depth++)
+	{
+		Oid			child = resolve_step(&r, relid);
+
+		if (!OidIsValid(child))
+			return r.later ? FA_PIN_LATER : FA_PIN_NONE;
+		if (fa_map_is_bucket(child))
+			fa_gate_wait_bucket(child);
+		LockRelationOid(child, pin->lockmode);
+		if (get_rel_relkind(child) != RELKIND_PARTITIONED_TABLE)
+		{
+			if (fa_map_leaf(child) == NULL)
+				return FA_PIN_NONE;
+			pin->leaf = child;
+			pin->proven = !fa_map_is_bucket(pin->relid);
+			return FA_PIN_HERE;
+		}
+		pin->parents = lappend_oid(pin->parents, child);
+		relid = child;
+	}
+	return FA_PIN_NONE;
+}

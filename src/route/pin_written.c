@@ -1,0 +1,104 @@
+/*
+ * pin_written.c
+ *	  Columns that a modification may give other values than a pin knows.
+ *
+ * The fragment of a row must not depend on one of them, else the row may have
+ * to go elsewhere.
+ */
+#include "postgres.h"
+
+#include "nodes/nodeFuncs.h"
+
+#include "route/pin_level.h"
+
+/* Columns that targets change, other than to what the row in conflict has. */
+static Bitmapset *
+written_by(List *targets, Index excluded)
+{
+	Bitmapset  *written = NULL;
+	ListCell   *lc;
+
+	foreach(lc, targets)
+	{
+		TargetEntry *entry = lfirst(lc);
+		Var		   *var = (Var *) entry->expr;
+
+		if (entry->resjunk ||
+			(excluded && IsA(var, Var) && var->varno == excluded &&
+			 var->varattno == entry->resno))
+			continue;
+		written = bms_add_member(written, entry->resno);
+	}
+	return written;
+}
+
+/* Replaces variables of this level by what they are known to be. */
+static Node *
+written_substitute(Node *node, void *context)
+{
+	FaLevel	   *level = context;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var))
+	{
+		FaKnown    *known = ((Var *) node)->varlevelsup == 0 ?
+			fa_level_known(level, (Var *) node) : NULL;
+
+		return known && !known->array && list_length(known->exprs) == 1 ?
+			linitial(known->exprs) : node;
+	}
+	return expression_tree_mutator(node, written_substitute, context);
+}
+
+/* Columns in which a row that MERGE inserts may differ from what it sought. */
+static Bitmapset *
+written_by_merge(FaLevel *level, FaPin *pin, MergeAction *action)
+{
+	Bitmapset  *differs = NULL;
+
+	for (int i = 0; i < pin->natts; i++)
+	{
+		Node	   *expr = NULL;
+		ListCell   *lc;
+
+		if (pin->known[i].exprs == NIL)
+			continue;
+		foreach(lc, action->targetList)
+		{
+			TargetEntry *entry = lfirst(lc);
+
+			if (entry->resno == i + 1)
+				expr = written_substitute((Node *) entry->expr, level);
+		}
+		if (list_length(pin->known[i].exprs) != 1 ||
+			!equal(expr, linitial(pin->known[i].exprs)))
+			differs = bms_add_member(differs, i + 1);
+	}
+	return differs;
+}
+
+/* Columns of the modified relation that what is known does not speak for. */
+Bitmapset *
+fa_pin_written(FaLevel *level, FaPin *pin)
+{
+	Query	   *query = level->query;
+	Bitmapset  *written = NULL;
+	ListCell   *lc;
+
+	if (query->commandType == CMD_UPDATE)
+		return written_by(query->targetList, 0);
+	if (query->commandType == CMD_INSERT && query->onConflict)
+		return written_by(query->onConflict->onConflictSet,
+						   query->onConflict->exclRelIndex);
+	foreach(lc, query->commandType == CMD_MERGE ? query->mergeActionList : NIL)
+	{
+		MergeAction *action = lfirst(lc);
+
+		if (action->commandType == CMD_UPDATE)
+			written = bms_join(written, written_by(action->targetList, 0));
+		else if (action->commandType == CMD_INSERT)
+			written = bms_join(written, written_by_merge(level, pin, action));
+	}
+	return written;
+}

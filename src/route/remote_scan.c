@@ -1,0 +1,363 @@
+/*
+ * remote_scan.c
+ *	  Runs a statement on the node that owns its fragments, and returns what
+ *	  it returns.
+ *
+ * Alone in its transaction, it goes over this backend's own session there, in
+ * one round trip; else over postgres_fdw's, as part of the transaction.
+ */
+#include "postgres.h"
+
+#include "commands/explain.h"
+#include "executor/executor.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "utils/builtins.h"
+#include "utils/float.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "core/fa_compat.h"
+#include "node/node.h"
+#include "node/session.h"
+#include "route/route.h"
+
+typedef struct RemoteScanState
+{
+	CustomScanState css;
+	CmdType		operation;
+	bool		returns;		/* rows come back */
+	List	   *params;			/* of ExprState */
+	FmgrInfo   *output;			/* their types' output functions */
+	int			nparams;
+	AttInMetadata *input;		/* of the result's columns */
+	MemoryContext row_context;
+	bool		started;
+	bool		done;
+
+	FaPeerScan *peer;			/* over postgres_fdw, or ... */
+	FaSession  *session;		/* ... over our own session */
+	PGresult   *result;			/* rows that it sent last */
+	int			next_row;
+	MemoryContextCallback forget_result;
+} RemoteScanState;
+
+static Node *remote_create_state(CustomScan *scan);
+
+const CustomScanMethods fa_remote_scan_methods = {
+	"Fragment", remote_create_state
+};
+
+static void *
+remote_private(RemoteScanState *state, FaRemotePrivate which)
+{
+	return list_nth(castNode(CustomScan, state->css.ss.ps.plan)->custom_private,
+					which);
+}
+
+static void
+remote_forget_result(void *arg)
+{
+	RemoteScanState *state = arg;
+
+	PQclear(state->result);
+	state->result = NULL;
+}
+
+static void
+remote_begin(CustomScanState *node, EState *estate, int eflags)
+{
+	RemoteScanState *state = (RemoteScanState *) node;
+	CustomScan *scan = (CustomScan *) node->ss.ps.plan;
+	ListCell   *lc;
+	int			i = 0;
+
+	state->operation = estate->es_plannedstmt->commandType;
+	state->returns = state->operation == CMD_SELECT ||
+		estate->es_plannedstmt->hasReturning;
+	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
+		return;
+	state->nparams = list_length(scan->custom_exprs);
+	state->params = ExecInitExprList(scan->custom_exprs, &node->ss.ps);
+	state->output = palloc(sizeof(FmgrInfo) * Max(state->nparams, 1));
+	foreach(lc, scan->custom_exprs)
+	{
+		Oid			function;
+		bool		varlena;
+
+		getTypeOutputInfo(exprType(lfirst(lc)), &function, &varlena);
+		fmgr_info(function, &state->output[i++]);
+	}
+	state->row_context = AllocSetContextCreate(estate->es_query_cxt,
+											   "fragaffinity remote row",
+											   ALLOCSET_SMALL_SIZES);
+	state->forget_result.func = remote_forget_result;
+	state->forget_result.arg = state;
+	MemoryContextRegisterResetCallback(estate->es_query_cxt,
+									   &state->forget_result);
+}
+
+/* Until AtEOXact_GUC(true, level), text has the form that peers expect. */
+static int
+remote_plain_output(void)
+{
+	int			level = NewGUCNestLevel();
+
+	if (DateStyle != USE_ISO_DATES)
+		(void) set_config_option("datestyle", "ISO", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	if (IntervalStyle != INTSTYLE_POSTGRES)
+		(void) set_config_option("intervalstyle", "postgres", PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	if (extra_float_digits < 3)
+		(void) set_config_option("extra_float_digits", "3", PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return level;
+}
+
+/* Values as text that means the same in any session. */
+static char **
+remote_parameters(RemoteScanState *state)
+{
+	ExprContext *econtext = state->css.ss.ps.ps_ExprContext;
+	char	  **values = palloc0(sizeof(char *) * Max(state->nparams, 1));
+	Datum	   *value = palloc(sizeof(Datum) * Max(state->nparams, 1));
+	bool	   *isnull = palloc(sizeof(bool) * Max(state->nparams, 1));
+	ListCell   *lc;
+	int			i = 0;
+	int			level;
+
+	/* with the session's own settings; only the output is without them */
+	foreach(lc, state->params)
+	{
+		value[i] = ExecEvalExprSwitchContext(lfirst(lc), econtext, &isnull[i]);
+		i++;
+	}
+	level = remote_plain_output();
+	for (i = 0; i < state->nparams; i++)
+	{
+		if (!isnull[i])
+			values[i] = OutputFunctionCall(&state->output[i], value[i]);
+	}
+	AtEOXact_GUC(true, level);
+	return values;
+}
+
+static void
+remote_start(RemoteScanState *state)
+{
+	EState	   *estate = state->css.ss.ps.state;
+	MemoryContext caller = MemoryContextSwitchTo(estate->es_query_cxt);
+	char	   *sql = strVal(remote_private(state, FA_REMOTE_SQL));
+	int			node = intVal(remote_private(state, FA_REMOTE_NODE));
+	bool		few = boolVal(remote_private(state, FA_REMOTE_FEW_ROWS));
+	bool		writes = state->operation != CMD_SELECT;
+	char	  **values = remote_parameters(state);
+
+	state->started = true;
+	if (fa_statement_is_alone())
+		state->session = fa_session_get(node);
+	if (state->session)
+	{
+		fa_session_send(state->session, sql, state->nparams,
+						(const char *const *) values, writes,
+						!writes && !few);
+		if (state->returns && state->input == NULL)
+			state->input = TupleDescGetAttInMetadata(state->css.ss.ss_ScanTupleSlot->tts_tupleDescriptor);
+	}
+	else
+	{
+		CustomScan *scan = (CustomScan *) state->css.ss.ps.plan;
+
+		if (writes && fa_session_note_write)
+			fa_session_note_write(node);
+		state->peer = fa_peer_scan_begin(DatumGetObjectId(((Const *) remote_private(state, FA_REMOTE_LEAF))->constvalue),
+										 sql, state->nparams, values,
+										 scan->custom_scan_tlist,
+										 few || writes, state->returns);
+	}
+	MemoryContextSwitchTo(caller);
+}
+
+/* The next row of our own session's result; false at the end. */
+static bool
+remote_next_result(RemoteScanState *state)
+{
+	while (state->result == NULL ||
+		   state->next_row >= PQntuples(state->result))
+	{
+		if (state->result &&
+			PQresultStatus(state->result) != PGRES_SINGLE_TUPLE)
+			return false;
+		remote_forget_result(state);
+		state->result = fa_session_result(state->session);
+		state->next_row = 0;
+		if (PQresultStatus(state->result) == PGRES_COMMAND_OK)
+			return false;
+		if (PQnfields(state->result) != state->input->tupdesc->natts &&
+			state->input->tupdesc->natts > 0)
+			elog(ERROR, "the statement's columns are others on the peer");
+	}
+	return true;
+}
+
+static TupleTableSlot *
+remote_store_row(RemoteScanState *state)
+{
+	TupleTableSlot *slot = state->css.ss.ss_ScanTupleSlot;
+	AttInMetadata *input = state->input;
+	int			row = state->next_row++;
+	MemoryContext caller;
+
+	ExecClearTuple(slot);
+	MemoryContextReset(state->row_context);
+	caller = MemoryContextSwitchTo(state->row_context);
+	for (int i = 0; i < input->tupdesc->natts; i++)
+	{
+		char	   *value = PQgetisnull(state->result, row, i) ? NULL :
+			PQgetvalue(state->result, row, i);
+
+		slot->tts_isnull[i] = value == NULL;
+		slot->tts_values[i] = InputFunctionCall(&input->attinfuncs[i], value,
+												input->attioparams[i],
+												input->atttypmods[i]);
+	}
+	MemoryContextSwitchTo(caller);
+	return ExecStoreVirtualTuple(slot);
+}
+
+/* Rows that the statement changed, when none of them comes back. */
+static uint64
+remote_count(RemoteScanState *state)
+{
+	if (state->peer)
+	{
+		(void) fa_peer_scan_next(state->peer);
+		return fa_peer_scan_processed(state->peer);
+	}
+	(void) remote_next_result(state);
+	return strtou64(PQcmdTuples(state->result), NULL, 10);
+}
+
+static TupleTableSlot *
+remote_next(ScanState *node)
+{
+	RemoteScanState *state = (RemoteScanState *) node;
+	EState	   *estate = node->ps.state;
+	TupleTableSlot *slot = node->ss_ScanTupleSlot;
+
+	if (state->done)
+		return ExecClearTuple(slot);
+	if (!state->started)
+		remote_start(state);
+	if (!state->returns)
+	{
+		state->done = true;
+		estate->es_processed += remote_count(state);
+		return ExecClearTuple(slot);
+	}
+	if (state->peer)
+	{
+		TupleTableSlot *row = fa_peer_scan_next(state->peer);
+
+		if (!TupIsNull(row))
+			slot = ExecCopySlot(slot, row);
+		else
+			state->done = true;
+	}
+	else if (remote_next_result(state))
+		slot = remote_store_row(state);
+	else
+		state->done = true;
+	if (state->done)
+		return ExecClearTuple(slot);
+	if (state->operation != CMD_SELECT)
+		estate->es_processed++;
+	return slot;
+}
+
+static bool
+remote_recheck(ScanState *node, TupleTableSlot *slot)
+{
+	return true;
+}
+
+static TupleTableSlot *
+remote_exec(CustomScanState *node)
+{
+	return ExecScan(&node->ss, remote_next, remote_recheck);
+}
+
+static void
+remote_stop(RemoteScanState *state)
+{
+	if (state->peer)
+		fa_peer_scan_end(state->peer);
+	if (state->session)
+		fa_session_finish(state->session);
+	remote_forget_result(state);
+	state->peer = NULL;
+	state->session = NULL;
+	state->started = false;
+	state->done = false;
+}
+
+static void
+remote_end(CustomScanState *node)
+{
+	remote_stop((RemoteScanState *) node);
+}
+
+static void
+remote_rescan(CustomScanState *node)
+{
+	remote_stop((RemoteScanState *) node);
+	ExecScanReScan(&node->ss);
+}
+
+static void
+remote_explain(CustomScanState *node, List *ancestors, ExplainState *es)
+{
+	RemoteScanState *state = (RemoteScanState *) node;
+
+	char	   *owner = fa_node_name(intVal(remote_private(state, FA_REMOTE_NODE)));
+
+	ExplainPropertyText("Fragment",
+						psprintf("%s on %s, version %s; routed whole",
+								 strVal(remote_private(state, FA_REMOTE_LABEL)),
+								 owner ? owner : "?",
+								 strVal(remote_private(state, FA_REMOTE_VERSION))), es);
+	if (state->started)
+		ExplainPropertyText("Connection", state->session ? "own" :
+							"transaction's", es);
+	if (es->verbose)
+		ExplainPropertyText("Remote SQL",
+							strVal(remote_private(state, FA_REMOTE_SQL)), es);
+}
+
+static const CustomExecMethods remote_exec_methods = {
+	.CustomName = "Fragment",
+	.BeginCustomScan = remote_begin,
+	.ExecCustomScan = remote_exec,
+	.EndCustomScan = remote_end,
+	.ReScanCustomScan = remote_rescan,
+	.ExplainCustomScan = remote_explain
+};
+
+static Node *
+remote_create_state(CustomScan *scan)
+{
+	RemoteScanState *state = (RemoteScanState *) newNode(sizeof(RemoteScanState),
+														 T_CustomScanState);
+
+	state->css.methods = &remote_exec_methods;
+	return (Node *) state;
+}
+
+void
+fa_remote_scan_init(void)
+{
+	RegisterCustomScanMethods(&fa_remote_scan_methods);
+}

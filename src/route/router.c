@@ -1,0 +1,86 @@
+/*
+ * router.c
+ *	  Planner hook: a statement about one fragment goes straight to it.
+ *
+ * A statement without a distributed table is recognised by a look at its
+ * range table, and pays for nothing else.  One whose relations are not pinned
+ * is planned by PostgreSQL as for any partitioned table.
+ */
+#include "postgres.h"
+
+#include "optimizer/planner.h"
+
+#include "core/settings.h"
+#include "core/shmem.h"
+#include "route/gate.h"
+#include "route/route.h"
+
+static planner_hook_type prev_planner_hook = NULL;
+
+static PlannedStmt *
+router_plan(Query *parse, const char *query_string, int cursor_options,
+			ParamListInfo params)
+{
+	if (prev_planner_hook)
+		return prev_planner_hook(parse, query_string, cursor_options, params);
+	return standard_planner(parse, query_string, cursor_options, params);
+}
+
+PlannedStmt *
+fa_route_plan(Query *parse, const char *query_string, int cursor_options,
+			  ParamListInfo params, bool final, bool custom)
+{
+	List	   *here = NIL;
+	bool		later = false;
+	PlannedStmt *plan;
+	ListCell   *lc;
+
+	foreach(lc, fa_pin_collect(parse))
+	{
+		FaPin	   *pin = lfirst(lc);
+		FaPinResult result = fa_pin_resolve(pin, params, final);
+
+		if (result == FA_PIN_LATER)
+			later = true;
+		else if (result == FA_PIN_HERE)
+			here = lappend(here, pin);
+	}
+	if (later)
+		return fa_deferred_plan(parse, cursor_options);
+	plan = fa_whole_plan(parse, here, cursor_options);
+	if (plan == NULL && here == NIL)
+		plan = fa_split_plan(parse, query_string, cursor_options, params,
+							 final, custom);
+	if (plan)
+		return plan;
+	foreach(lc, here)
+	{
+		if (fa_leaf_fits(lfirst(lc)))
+			fa_leaf_substitute(lfirst(lc));
+	}
+	return router_plan(parse, query_string, cursor_options,
+					   custom ? params : NULL);
+}
+
+static PlannedStmt *
+router_planner(Query *parse, const char *query_string, int cursor_options,
+			   ParamListInfo params)
+{
+	if (!fa_routing || fa_maintenance || !fa_pin_possible(parse))
+		return router_plan(parse, query_string, cursor_options, params);
+	fa_gate_wait_statement(parse, params);
+	return fa_route_plan(parse, query_string, cursor_options, params, false,
+						 true);
+}
+
+void
+fa_router_init(void)
+{
+	prev_planner_hook = planner_hook;
+	planner_hook = router_planner;
+	fa_leaf_init();
+	fa_alone_init();
+	fa_remote_scan_init();
+	fa_split_init();
+	fa_deferred_init();
+}

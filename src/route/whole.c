@@ -1,0 +1,548 @@
+/*
+ * whole.c
+ *	  A statement as text for the one node that owns all of its fragments.
+ *
+ * The text names buckets, which every node has, and has parameters in the
+ * place of constants, so that one preparation there serves many statements.
+ * It must mean there what it means here: whatever depends on the session or
+ * the moment (now(), nextval(), current_user, functions that the user made)
+ * is evaluated here and sent as a value, and where that cannot be, because it
+ * needs rows or must be done for each of them, the statement is not sent.
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/ruleutils.h"
+
+#include "catalog/map.h"
+#include "core/settings.h"
+#include "route/route.h"
+
+#define MAX_PARAMETERS 30000	/* the protocol can 65535 */
+
+typedef struct WholeContext
+{
+	List	   *pins;
+	List	   *params;			/* expressions to evaluate here */
+	bool		once;			/* what is evaluated here is so once there, too */
+	bool		conditional;	/* perhaps not evaluated at all */
+	bool		failed;
+} WholeContext;
+
+static Node *whole_mutator(Node *node, void *context);
+
+/* Built in and always the same: other nodes have it, and it does the same. */
+static bool
+whole_is_foreign_function(Oid function, void *context)
+{
+	return function >= FirstUnpinnedObjectId ||
+		func_volatile(function) != PROVOLATILE_IMMUTABLE;
+}
+
+/* Things that need the rows or the place where they stand. */
+static bool
+whole_needs_rows(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var) || IsA(node, Aggref) || IsA(node, GroupingFunc) ||
+		IsA(node, WindowFunc) || IsA(node, SubLink) || IsA(node, Query) ||
+		IsA(node, CaseTestExpr) || IsA(node, CoerceToDomainValue) ||
+		IsA(node, SetToDefault) || IsA(node, CurrentOfExpr) ||
+		(IsA(node, Param) && ((Param *) node)->paramkind != PARAM_EXTERN))
+		return true;
+	return expression_tree_walker(node, whole_needs_rows, context);
+}
+
+/* Can a value of the type be sent as text? */
+static bool
+whole_can_send(Oid type)
+{
+	if (type >= FirstNormalObjectId)
+		return get_typtype(type) != TYPTYPE_COMPOSITE;
+	switch (type)
+	{
+		case RECORDOID:
+		case RECORDARRAYOID:
+		case UNKNOWNOID:
+		case REGPROCOID:
+		case REGPROCEDUREOID:
+		case REGOPEROID:
+		case REGOPERATOROID:
+		case REGCLASSOID:
+		case REGTYPEOID:
+		case REGROLEOID:
+		case REGNAMESPACEOID:
+		case REGCONFIGOID:
+		case REGDICTIONARYOID:
+		case REGCOLLATIONOID:
+			return false;
+		default:
+			return get_typtype(type) != TYPTYPE_PSEUDO;
+	}
+}
+
+/*
+ * A parameter with the value of an expression.  Equal ones are the same, so
+ * that an expression in GROUP BY is still found in the target list.
+ */
+static Node *
+whole_parameter(Node *expr, WholeContext *cx)
+{
+	Oid			type = exprType(expr);
+	Param	   *param;
+	RelabelType *cast;
+	ListCell   *lc;
+	int			number = 0;
+
+	if (!whole_can_send(type) || list_length(cx->params) >= MAX_PARAMETERS)
+	{
+		cx->failed = true;
+		return expr;
+	}
+	/* a long list of values has few that are equal */
+	foreach(lc, list_length(cx->params) < 100 ? cx->params : NIL)
+	{
+		if (equal(lfirst(lc), expr) && !contain_volatile_functions(expr))
+			number = foreach_current_index(lc) + 1;
+	}
+	if (number == 0)
+	{
+		cx->params = lappend(cx->params, expr);
+		number = list_length(cx->params);
+	}
+	param = makeNode(Param);
+	param->paramkind = PARAM_EXTERN;
+	param->paramid = number;
+	param->paramtype = type;
+	param->paramtypmod = -1;
+	param->paramcollid = exprCollation(expr);
+	cast = makeRelabelType((Expr *) param, type, -1, exprCollation(expr),
+						   COERCE_EXPLICIT_CAST);
+	return (Node *) cast;
+}
+
+/* A cast to a length keeps its length as a constant. */
+static Node *
+whole_cast(FuncExpr *func, WholeContext *cx)
+{
+	FuncExpr   *copy = copyObject(func);
+
+	linitial(copy->args) = whole_mutator(linitial(func->args), cx);
+	return (Node *) copy;
+}
+
+/* ON CONFLICT's target must stay as the index has it. */
+static Node *
+whole_on_conflict(OnConflictExpr *conflict, WholeContext *cx)
+{
+	OnConflictExpr *copy = copyObject(conflict);
+
+	copy->onConflictSet = (List *) whole_mutator((Node *) conflict->onConflictSet, cx);
+	copy->onConflictWhere = whole_mutator(conflict->onConflictWhere, cx);
+	return (Node *) copy;
+}
+
+static Bitmapset *
+whole_pinned_entries(Query *query, List *pins)
+{
+	Bitmapset  *entries = NULL;
+	ListCell   *lc;
+
+	foreach(lc, pins)
+	{
+		FaPin	   *pin = lfirst(lc);
+
+		if (pin->query == query)
+			entries = bms_add_member(entries, pin->rti);
+	}
+	return entries;
+}
+
+static Oid
+whole_bucket(FaPin *pin)
+{
+	return pin->parents == NIL ? pin->relid : llast_oid(pin->parents);
+}
+
+/* Entries that must not be there, or are not pinned. */
+static bool
+whole_has_others(Query *query, Bitmapset *pinned)
+{
+	ListCell   *lc;
+	Index		rti = 0;
+
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+
+		rti++;
+		if ((rte->rtekind == RTE_RELATION && !bms_is_member(rti, pinned) &&
+			 rte->relkind != RELKIND_COMPOSITE_TYPE) ||
+			rte->checkAsUser != InvalidOid || rte->securityQuals != NIL ||
+			rte->rtekind == RTE_NAMEDTUPLESTORE ||
+			rte->rtekind == RTE_TABLEFUNC)
+			return true;
+	}
+	return query->hasRowSecurity || query->hasModifyingCTE ||
+		query->withCheckOptions != NIL;
+}
+
+typedef struct RowContext
+{
+	Index		rti;			/* of VALUES */
+	List	   *row;
+} RowContext;
+
+static Node *
+whole_row_mutator(Node *node, void *context)
+{
+	RowContext *cx = context;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var) && ((Var *) node)->varno == cx->rti &&
+		((Var *) node)->varlevelsup == 0 && ((Var *) node)->varattno > 0)
+		return copyObject(list_nth(cx->row, ((Var *) node)->varattno - 1));
+	return expression_tree_mutator(node, whole_row_mutator, context);
+}
+
+/*
+ * Moves the expressions of an INSERT's targets, defaults for example, into
+ * its rows: each row has its own, and text of such a statement is made of the
+ * rows alone.
+ */
+static void
+whole_fold_targets(Query *query, Index rti, RangeTblEntry *values)
+{
+	List	   *rows = NIL;
+	List	   *names = NIL;
+	List	   *targets = NIL;
+	ListCell   *lc;
+	ListCell   *target;
+
+	foreach(lc, values->values_lists)
+	{
+		RowContext	cx = {rti, lfirst(lc)};
+		List	   *row = NIL;
+
+		foreach(target, query->targetList)
+			row = lappend(row, whole_row_mutator((Node *) ((TargetEntry *) lfirst(target))->expr,
+												 &cx));
+		rows = lappend(rows, row);
+	}
+	foreach(target, query->targetList)
+	{
+		TargetEntry *entry = flatCopyTargetEntry(lfirst(target));
+		Node	   *expr = (Node *) entry->expr;
+
+		names = lappend(names, makeString(psprintf("column%d", list_length(names) + 1)));
+		entry->expr = (Expr *) makeVar(rti, list_length(names), exprType(expr),
+									   exprTypmod(expr), exprCollation(expr), 0);
+		targets = lappend(targets, entry);
+	}
+	values->values_lists = rows;
+	values->eref = makeAlias(values->eref->aliasname, names);
+	query->targetList = targets;
+}
+
+/*
+ * Takes out of a copy of an INSERT what is evaluated once for each row that
+ * it names: its target list or, with several rows, their values.
+ */
+static void
+whole_take_values(Query *query, List **targets_p, RangeTblEntry **values_p)
+{
+	ListCell   *lc;
+	bool		from_query = false;
+	Index		rti = 0;
+
+	*targets_p = NIL;
+	*values_p = NULL;
+	if (query->commandType != CMD_INSERT)
+		return;
+	query->rtable = list_copy(query->rtable);
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+
+		rti++;
+		if (rte->rtekind == RTE_VALUES)
+		{
+			RangeTblEntry *empty = makeNode(RangeTblEntry);
+
+			*values_p = makeNode(RangeTblEntry);
+			**values_p = *rte;
+			whole_fold_targets(query, rti, *values_p);
+			*empty = **values_p;
+			empty->values_lists = NIL;
+			lfirst(lc) = empty;
+		}
+		else if (rte->rtekind == RTE_SUBQUERY || rte->rtekind == RTE_CTE)
+			from_query = true;
+	}
+	if (*values_p == NULL && !from_query)
+	{
+		*targets_p = query->targetList;
+		query->targetList = NIL;
+	}
+}
+
+/* One level of the statement, with buckets in the place of tables. */
+static Query *
+whole_query(Query *query, WholeContext *cx)
+{
+	WholeContext around = *cx;
+	Query	   *rest = makeNode(Query);
+	Query	   *copy;
+	List	   *targets;
+	RangeTblEntry *values;
+	ListCell   *lc;
+
+	if (whole_has_others(query, whole_pinned_entries(query, cx->pins)))
+	{
+		cx->failed = true;
+		return query;
+	}
+	*rest = *query;
+	whole_take_values(rest, &targets, &values);
+	cx->conditional = false;
+	cx->once = false;
+	copy = query_tree_mutator(rest, whole_mutator, cx, QTW_IGNORE_JOINALIASES);
+	cx->once = true;
+	if (targets)
+		copy->targetList = (List *) whole_mutator((Node *) targets, cx);
+	foreach(lc, values ? copy->rtable : NIL)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+
+		if (rte->rtekind == RTE_VALUES)
+			rte->values_lists = (List *) whole_mutator((Node *) values->values_lists, cx);
+	}
+	cx->once = around.once;
+	cx->conditional = around.conditional;
+	foreach(lc, cx->pins)
+	{
+		FaPin	   *pin = lfirst(lc);
+
+		if (pin->query == query)
+			rt_fetch(pin->rti, copy->rtable)->relid = whole_bucket(pin);
+	}
+	return copy;
+}
+
+static Node *
+whole_mutator(Node *node, void *context)
+{
+	WholeContext *cx = context;
+	bool		conditional = cx->conditional;
+	Node	   *result;
+
+	if (node == NULL || cx->failed)
+		return node;
+	switch (nodeTag(node))
+	{
+		case T_Query:
+			return (Node *) whole_query((Query *) node, cx);
+		case T_Const:
+			/* written as they are; the peer's planner can make use of them */
+			if (((Const *) node)->constisnull ||
+				((Const *) node)->consttype == BOOLOID)
+				return node;
+			return whole_parameter(node, cx);
+		case T_Param:
+			if (((Param *) node)->paramkind == PARAM_EXTERN)
+				return whole_parameter(node, cx);
+			break;
+		case T_OnConflictExpr:
+			return whole_on_conflict((OnConflictExpr *) node, cx);
+		case T_Var:
+			if (((Var *) node)->varattno <= 0)
+				cx->failed = true;
+			return node;
+		case T_CollateExpr:
+			if (((CollateExpr *) node)->collOid >= FirstUnpinnedObjectId)
+				cx->failed = true;
+			break;
+		case T_XmlExpr:
+		case T_CurrentOfExpr:
+		case T_SetToDefault:
+			cx->failed = true;
+			return node;
+		default:
+			break;
+	}
+
+	/* what is not the same there: its value from here, if it has one */
+	if (IsA(node, SQLValueFunction) || IsA(node, NextValueExpr) ||
+		check_functions_in_node(node, whole_is_foreign_function, NULL) ||
+		(cx->once && !IsA(node, List) && !IsA(node, TargetEntry) &&
+		 contain_volatile_functions(node)))
+	{
+		if (whole_needs_rows(node, NULL) ||
+			(!cx->once && (cx->conditional || contain_volatile_functions(node))))
+		{
+			cx->failed = true;
+			return node;
+		}
+		return whole_parameter(node, cx);
+	}
+	if (IsA(node, FuncExpr) &&
+		((FuncExpr *) node)->funcformat != COERCE_EXPLICIT_CALL &&
+		list_length(((FuncExpr *) node)->args) > 1)
+		return whole_cast((FuncExpr *) node, cx);
+	if (IsA(node, CaseExpr) || IsA(node, CoalesceExpr) || is_andclause(node) ||
+		is_orclause(node))
+		cx->conditional = true;
+	result = expression_tree_mutator(node, whole_mutator, cx);
+	cx->conditional = conditional;
+	return result;
+}
+
+/* Same owner, not us, for all; the columns of every bucket as in its table. */
+static FaFragment *
+whole_owner(List *pins)
+{
+	FaFragment *first = NULL;
+	ListCell   *lc;
+
+	foreach(lc, pins)
+	{
+		FaPin	   *pin = lfirst(lc);
+		const FaFragment *fragment = fa_map_leaf(pin->leaf);
+
+		if (fragment == NULL || fragment->local ||
+			(first && fragment->owner != first->owner) ||
+			!fa_leaf_same_columns(pin->relid, whole_bucket(pin)))
+			return NULL;
+		if (first == NULL)
+		{
+			first = palloc(sizeof(FaFragment));
+			*first = *fragment;
+		}
+	}
+	return first;
+}
+
+/* Surely not more rows than fit in memory? */
+static bool
+whole_has_few_rows(Query *query)
+{
+	Node	   *limit = query->limitCount;
+
+	if (query->commandType != CMD_SELECT)
+		return true;
+	if (limit && IsA(limit, Const) && !((Const *) limit)->constisnull &&
+		query->limitOption == LIMIT_OPTION_COUNT)
+		return DatumGetInt64(((Const *) limit)->constvalue) <= 1000;
+	return query->hasAggs && query->groupClause == NIL &&
+		query->groupingSets == NIL && !query->hasTargetSRFs;
+}
+
+static bool
+whole_can_receive(Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->commandType == CMD_SELECT ? query->targetList :
+			query->returningList)
+	{
+		TargetEntry *entry = lfirst(lc);
+
+		if (!entry->resjunk && !whole_can_send(exprType((Node *) entry->expr)))
+			return false;
+	}
+	return true;
+}
+
+static char *
+whole_text(Query *query)
+{
+	int			level = NewGUCNestLevel();
+	char	   *text;
+
+	(void) set_config_option("search_path", "pg_catalog", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	text = pg_get_querydef(query, false);
+	AtEOXact_GUC(true, level);
+	return text;
+}
+
+/* "orders 17, customers 4" */
+static char *
+whole_label(List *pins)
+{
+	StringInfoData buf;
+	ListCell   *lc;
+
+	initStringInfo(&buf);
+	foreach(lc, pins)
+	{
+		FaPin	   *pin = lfirst(lc);
+
+		appendStringInfo(&buf, "%s%s " INT64_FORMAT, buf.len ? ", " : "",
+						 get_rel_name(pin->relid),
+						 fa_map_leaf(pin->leaf)->fragment);
+	}
+	return buf.data;
+}
+
+PlannedStmt *
+fa_whole_plan(Query *parse, List *pins, int cursor_options)
+{
+	WholeContext cx = {0};
+	FaFragment *fragment;
+	PlannedStmt *plan;
+	Query	   *query = parse;
+	List	   *private;
+	List	   *params = NIL;
+	List	   *rtes = NIL;
+	List	   *invalid = NIL;
+	ListCell   *lc;
+
+	if (pins == NIL || (cursor_options & CURSOR_OPT_SCROLL) ||
+		parse->utilityStmt != NULL)
+		return NULL;
+	fragment = whole_owner(pins);
+	if (fragment == NULL || !whole_can_receive(parse))
+		return NULL;
+	cx.pins = pins;
+	query = whole_query(parse, &cx);
+	if (cx.failed)
+		return NULL;
+	private = list_make5(makeString(whole_text(query)),
+						 makeInteger(fragment->owner),
+						 makeConst(OIDOID, -1, InvalidOid, sizeof(Oid),
+								   ObjectIdGetDatum(fragment->leaf), false, true),
+						 makeBoolean(whole_has_few_rows(parse)),
+						 makeString(whole_label(pins)));
+	private = lappend(private, makeString(psprintf(INT64_FORMAT,
+												   fragment->version)));
+	foreach(lc, cx.params)
+		params = lappend(params, expression_planner_with_deps(copyObject(lfirst(lc)),
+															  &rtes, &invalid));
+	rtes = NIL;
+	foreach(lc, pins)
+	{
+		FaPin	   *pin = lfirst(lc);
+		ListCell   *parent;
+
+		foreach(parent, pin->parents)
+			rtes = lappend(rtes, fa_custom_rte(lfirst_oid(parent), pin->lockmode));
+		rtes = lappend(rtes, fa_custom_rte(pin->leaf, pin->lockmode));
+	}
+	plan = fa_custom_plan(parse, &fa_remote_scan_methods, private, params, rtes);
+	plan->invalItems = list_concat(plan->invalItems, invalid);
+	plan->planTree->plan_rows = 1;
+	return plan;
+}
