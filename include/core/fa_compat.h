@@ -264,6 +264,18 @@ fa_rte_column_sets(Query *query, RangeTblEntry *rte, Bitmapset ***sets)
 #endif
 }
 
+/* As whom its permissions are checked; invalid: the current user. */
+static inline Oid
+fa_rte_check_as(Query *query, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	return rte->perminfoindex == 0 ? InvalidOid :
+		getRTEPermissionInfo(query->rteperminfos, rte)->checkAsUser;
+#else
+	return rte->checkAsUser;
+#endif
+}
+
 /* Adds an entry of a query to a plan's range table, with its permissions. */
 static inline void
 fa_plan_add_rte(PlannedStmt *plan, Query *query, RangeTblEntry *rte)

@@ -45,6 +45,7 @@ typedef enum FaSessionKind
 {
 	FA_SESSION_MAINTENANCE,		/* our own work; the user is a superuser */
 	FA_SESSION_REPLICATION,
+	FA_SESSION_CLIENT,			/* statements of a client, with his rights */
 	FA_SESSION_FINISH			/* COMMIT PREPARED, as any user */
 } FaSessionKind;
 

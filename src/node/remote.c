@@ -153,6 +153,12 @@ remote_session_options(FaSessionKind kind)
 			" -c default_transaction_deferrable=off"
 			" -c statement_timeout=0 -c lock_timeout=0"
 			" -c idle_in_transaction_session_timeout=0";
+	else if (kind == FA_SESSION_CLIENT)
+		more = " -c search_path=pg_catalog"
+			" -c datestyle=ISO -c intervalstyle=postgres"
+			" -c extra_float_digits=3 -c timezone=GMT"
+			" -c default_transaction_isolation=read\\ committed"
+			" -c default_transaction_read_only=off";
 	else if (kind == FA_SESSION_FINISH)
 		more = " -c search_path=pg_catalog"
 			" -c statement_timeout=0 -c lock_timeout=0";

@@ -25,6 +25,7 @@
 #include "utils/ruleutils.h"
 
 #include "catalog/map.h"
+#include "core/fa_compat.h"
 #include "core/settings.h"
 #include "route/route.h"
 
@@ -189,7 +190,7 @@ whole_has_others(Query *query, Bitmapset *pinned)
 		rti++;
 		if ((rte->rtekind == RTE_RELATION && !bms_is_member(rti, pinned) &&
 			 rte->relkind != RELKIND_COMPOSITE_TYPE) ||
-			rte->checkAsUser != InvalidOid || rte->securityQuals != NIL ||
+			fa_rte_check_as(query, rte) != InvalidOid || rte->securityQuals != NIL ||
 			rte->rtekind == RTE_NAMEDTUPLESTORE ||
 			rte->rtekind == RTE_TABLEFUNC)
 			return true;
