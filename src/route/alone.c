@@ -4,9 +4,10 @@
  *
  * Then it may run in a transaction of its own on another node: nothing before
  * it has to be seen, nothing after it can fail and would have to take it back.
- * So it must be the client's own statement (not a function's), the first of
- * its transaction and, as far as can be known, the last: outside of a
- * transaction block, and in the extended protocol followed by a Sync.
+ * So it must be the client's own statement (not a function's, nor of DO or CALL,
+ * which go on after their COMMIT), the first of its transaction and, as far as
+ * can be known, the last: outside of a transaction block, and in the extended
+ * protocol followed by a Sync.
  */
 #include "postgres.h"
 
@@ -25,6 +26,12 @@ static ProcessUtility_hook_type prev_process_utility = NULL;
 /* Statements of any kind that this transaction has begun, nested ones too. */
 static int	statements = 0;
 
+/*
+ * Commands around the one that runs.  DO and CALL may begin transactions, whose
+ * first statement is not the client's.
+ */
+static int	commands = 0;
+
 static void
 alone_executor_start(QueryDesc *desc, int eflags)
 {
@@ -42,12 +49,21 @@ alone_utility(PlannedStmt *pstmt, const char *query_string,
 			  DestReceiver *dest, QueryCompletion *qc)
 {
 	statements++;
-	if (prev_process_utility)
-		prev_process_utility(pstmt, query_string, read_only_tree, context,
-							 params, env, dest, qc);
-	else
-		standard_ProcessUtility(pstmt, query_string, read_only_tree, context,
-								params, env, dest, qc);
+	commands++;
+	PG_TRY();
+	{
+		if (prev_process_utility)
+			prev_process_utility(pstmt, query_string, read_only_tree, context,
+								 params, env, dest, qc);
+		else
+			standard_ProcessUtility(pstmt, query_string, read_only_tree,
+									context, params, env, dest, qc);
+	}
+	PG_FINALLY();
+	{
+		commands--;
+	}
+	PG_END_TRY();
 }
 
 static void
@@ -75,7 +91,7 @@ alone_sync_follows(void)
 bool
 fa_statement_is_alone(void)
 {
-	if (statements != 1 || ActivePortal == NULL || IsTransactionBlock() ||
+	if (statements != 1 || commands != 0 || ActivePortal == NULL || IsTransactionBlock() ||
 		IsSubTransaction() || XactIsoLevel != XACT_READ_COMMITTED ||
 		whereToSendOutput != DestRemote)
 		return false;

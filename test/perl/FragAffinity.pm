@@ -320,7 +320,7 @@ sub rows_agree
 =item $c->fragment(TABLE, OFFSET), $c->owner(FRAGMENT), $c->move(FRAGMENT, NODE, [FROM])
 
 Id of a table's fragment; name of its owner as node 1 sees it; a move that
-waits.
+waits, also for the node that asks to know the new owner.
 
 =cut
 
@@ -342,8 +342,14 @@ sub owner
 sub move
 {
 	my ($self, $fragment, $destination, $from) = @_;
-	return $self->sql($from // 1,
+	$from //= 1;
+	my $move = $self->sql($from,
 		"SELECT fragaffinity.move_fragment($fragment, '$destination')");
+
+	# A node with a transaction that has written by the old way hears of it later.
+	$self->poll($from, "SELECT owner FROM fragaffinity.fragments WHERE fragment = $fragment",
+		$destination, "node $from knows of move $move");
+	return $move;
 }
 
 =pod
