@@ -327,9 +327,8 @@ fa_remote_raise(FaConn *conn, PGresult *res, const char *sql)
 			 errmsg_internal("%s", message[0] ? message : "connection lost"),
 			 detail_copy ? errdetail_internal("%s", detail_copy) : 0,
 			 hint_copy ? errhint("%s", hint_copy) : 0,
-			 sql ? errcontext("remote SQL on node \"%s\": %s",
-							  conn->name, sql) :
-			 errcontext("on node \"%s\"", conn->name)));
+			 errcontext(sql ? "remote SQL on node \"%s\": %s" :
+						"on node \"%s\"", conn->name, sql)));
 }
 
 static FaRows *
