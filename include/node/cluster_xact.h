@@ -45,15 +45,12 @@ typedef enum FaUse
  * This transaction has used the session that postgres_fdw has for the user at
  * the server of this foreign table; after it was opened.  Cheap enough for
  * each row.  A use in a subtransaction that is rolled back counts, too.
+ *
+ * Called by the routines of the foreign data wrapper (fdw.c), so whoever uses
+ * them for a plan of his own need not call it.  A transaction on a connection
+ * of the caller's own is enlisted instead.
  */
 extern void fa_xact_note_use(Oid foreign_table, Oid user, FaUse use);
-
-/*
- * The same for a writer that went around the routines of the foreign data
- * wrapper: postgres_fdw's session of the current user at the node has written.
- * A transaction on a connection of the caller's own is enlisted instead.
- */
-extern void fa_xact_note_write(int node);
 
 /* Runs a statement on every other node (not here). */
 extern void fa_xact_exec_all(const char *fmt,...) pg_attribute_printf(1, 2);

@@ -39,12 +39,6 @@ extern PGresult *fa_session_result(FaSession *session);
 /* The caller wants no more; ends the connection if there is more. */
 extern void fa_session_finish(FaSession *session);
 
-/*
- * Called when a routed statement writes on a peer over postgres_fdw's
- * connection, in the transaction; for whoever commits over nodes.
- */
-extern void (*fa_session_note_write) (int node);
-
 extern void fa_session_init(void);	/* from _PG_init */
 
 #endif							/* FA_NODE_SESSION_H */

@@ -223,8 +223,8 @@ cluster_fdw_part(Oid server, Oid user)
 	return part;
 }
 
-static void
-cluster_note(Oid server, Oid user, FaUse use)
+void
+fa_xact_note_use(Oid foreign_table, Oid user, FaUse use)
 {
 	static bool registered = false;
 	RemotePart *part;
@@ -234,22 +234,9 @@ cluster_note(Oid server, Oid user, FaUse use)
 	if (!registered)
 		fa_fdw_register_before(cluster_early_callback);
 	registered = true;
-	part = cluster_fdw_part(server, user);
+	part = cluster_fdw_part(GetForeignServerIdByRelId(foreign_table), user);
 	if (part)
 		part->use = Max(part->use, use);
-}
-
-void
-fa_xact_note_use(Oid foreign_table, Oid user, FaUse use)
-{
-	cluster_note(GetForeignServerIdByRelId(foreign_table), user, use);
-}
-
-void
-fa_xact_note_write(int node)
-{
-	cluster_note(get_foreign_server_oid(fa_node_server_name(node), false),
-				 GetUserId(), FA_USE_WRITE);
 }
 
 /*

@@ -63,20 +63,22 @@ fdw_user(Oid check_as)
 }
 
 /*
- * Does the statement lock rows?  postgres_fdw writes the clause itself, and so
- * does whoever makes a plan by hand; a literal that looks like it only makes
- * the commit longer.
+ * What the statement does, by its text: postgres_fdw writes it, and so does
+ * whoever makes a plan by hand (who may run a SELECT as a direct modification).
+ * A literal that looks like a locking clause only makes the commit longer.
  */
-static bool
-fdw_sql_locks(ForeignScan *scan)
+static FaUse
+fdw_sql_use(ForeignScan *scan)
 {
-	const char *sql;
+	const char *sql = strVal(linitial(scan->fdw_private));
 
-	if (scan->fdw_private == NIL || !IsA(linitial(scan->fdw_private), String))
-		return false;
-	sql = strVal(linitial(scan->fdw_private));
-	return strstr(sql, " FOR UPDATE") || strstr(sql, " FOR SHARE") ||
-		strstr(sql, " FOR NO KEY UPDATE") || strstr(sql, " FOR KEY SHARE");
+	sql += strspn(sql, " \n\t(");
+	if (pg_strncasecmp(sql, "SELECT", strlen("SELECT")) != 0)
+		return FA_USE_WRITE;
+	if (strstr(sql, " FOR UPDATE") || strstr(sql, " FOR SHARE") ||
+		strstr(sql, " FOR NO KEY UPDATE") || strstr(sql, " FOR KEY SHARE"))
+		return FA_USE_LOCK;
+	return FA_USE_READ;
 }
 
 static void
@@ -93,15 +95,14 @@ fdw_begin_scan(ForeignScanState *node, int eflags)
 		rti = bms_next_member(fa_foreign_scan_relids(scan), -1);
 	rte = exec_rt_fetch(rti, node->ss.ps.state);
 	fa_xact_note_use(rte->relid, fdw_user(fa_foreign_scan_check_as(scan, rte)),
-					 fdw_sql_locks(scan) ? FA_USE_LOCK : FA_USE_READ);
+					 fdw_sql_use(scan));
 }
 
 static void
-fdw_note_write(ResultRelInfo *rri, EState *estate)
+fdw_note(ResultRelInfo *rri, EState *estate, FaUse use)
 {
 	fa_xact_note_use(RelationGetRelid(rri->ri_RelationDesc),
-					 fdw_user(fa_result_rel_check_as(rri, estate)),
-					 FA_USE_WRITE);
+					 fdw_user(fa_result_rel_check_as(rri, estate)), use);
 }
 
 static TupleTableSlot *
@@ -109,7 +110,8 @@ fdw_iterate_direct_modify(ForeignScanState *node)
 {
 	TupleTableSlot *slot = base->IterateDirectModify(node);
 
-	fdw_note_write(node->resultRelInfo, node->ss.ps.state);
+	fdw_note(node->resultRelInfo, node->ss.ps.state,
+			 fdw_sql_use((ForeignScan *) node->ss.ps.plan));
 	return slot;
 }
 
@@ -118,7 +120,7 @@ fdw_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
 		   TupleTableSlot *plan_slot)
 {
 	slot = base->ExecForeignInsert(estate, rri, slot, plan_slot);
-	fdw_note_write(rri, estate);
+	fdw_note(rri, estate, FA_USE_WRITE);
 	return slot;
 }
 
@@ -128,7 +130,7 @@ fdw_batch_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot **slots,
 {
 	slots = base->ExecForeignBatchInsert(estate, rri, slots, plan_slots,
 										 nslots);
-	fdw_note_write(rri, estate);
+	fdw_note(rri, estate, FA_USE_WRITE);
 	return slots;
 }
 
@@ -137,7 +139,7 @@ fdw_update(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
 		   TupleTableSlot *plan_slot)
 {
 	slot = base->ExecForeignUpdate(estate, rri, slot, plan_slot);
-	fdw_note_write(rri, estate);
+	fdw_note(rri, estate, FA_USE_WRITE);
 	return slot;
 }
 
@@ -146,7 +148,7 @@ fdw_delete(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
 		   TupleTableSlot *plan_slot)
 {
 	slot = base->ExecForeignDelete(estate, rri, slot, plan_slot);
-	fdw_note_write(rri, estate);
+	fdw_note(rri, estate, FA_USE_WRITE);
 	return slot;
 }
 

@@ -60,8 +60,6 @@ struct FaSession
 
 static HTAB *sessions = NULL;
 
-void		(*fa_session_note_write) (int node) = NULL;
-
 static void
 session_close(FaSession *session)
 {

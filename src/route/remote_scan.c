@@ -171,8 +171,6 @@ remote_start(RemoteScanState *state)
 	{
 		CustomScan *scan = (CustomScan *) state->css.ss.ps.plan;
 
-		if (writes && fa_session_note_write)
-			fa_session_note_write(node);
 		state->peer = fa_peer_scan_begin(DatumGetObjectId(((Const *) remote_private(state, FA_REMOTE_LEAF))->constvalue),
 										 sql, state->nparams, values,
 										 scan->custom_scan_tlist,

@@ -52,6 +52,8 @@ is(asked(add(1)), 'prepare 0, commit 0', 'a local write');
 is(asked(add(2)), 'prepare 0, commit 0', 'a write on one peer');
 is(asked('BEGIN; ' . add(2) . 'SELECT sum(n) FROM t; COMMIT'), 'prepare 0, commit 0',
 	'a write on one peer and reads on the others');
+is(asked("BEGIN; SELECT n FROM t WHERE id = $id[2]; " . add(1) . 'COMMIT'), 'prepare 0, commit 0',
+	'a local write and the read of a row on a peer');
 is(asked('BEGIN; SELECT * FROM t; COMMIT'), 'prepare 0, commit 0', 'reads');
 is(asked("BEGIN; SELECT * FROM t WHERE id = $id[2] FOR UPDATE; SELECT * FROM t WHERE id = $id[3] FOR SHARE; COMMIT"),
 	'prepare 0, commit 0', 'row locks alone');
@@ -63,7 +65,7 @@ is(asked('UPDATE t SET n = n + 1'), 'prepare 2, commit 2', 'one statement');
 is(asked('SET fragaffinity.atomic_commit = off; BEGIN; ' . add(2, 3) . 'COMMIT'),
 	'prepare 0, commit 0', 'switched off');
 is(asked('BEGIN; ' . add(2, 3) . 'ROLLBACK'), 'prepare 0, commit 0', 'rolled back');
-is(values_of(), '104 106 106', 'all is there');
+is(values_of(), '105 106 106', 'all is there');
 
 # Ways to write.
 is(asked("COPY t FROM STDIN;\n" . join('', map { $_ + 1000 . "\t1\n" } 1 .. 20) . "\\.\n"),
@@ -84,10 +86,10 @@ $c->sql(1, "CREATE FUNCTION pay(a bigint, b bigint, amount bigint) RETURNS void 
 		END;
 	END \$\$");
 is(asked("SELECT pay($id[2], $id[3], 5)"), 'prepare 2, commit 2', 'a function with an exception block');
-is(values_of(), '104 101 111', 'and what it wrote');
+is(values_of(), '105 101 111', 'and what it wrote');
 is(asked('BEGIN; ' . add(2) . 'SAVEPOINT a; ' . add(3) . 'ROLLBACK TO a; ' . add(1) . 'COMMIT'),
 	'prepare 2, commit 2', 'a savepoint rolled back');
-is(values_of(), '105 102 111', 'and what is left');
+is(values_of(), '106 102 111', 'and what is left');
 is(asked("DO \$\$ BEGIN
 	FOR i IN 1 .. 3 LOOP
 		UPDATE t SET n = n WHERE id = $id[2];
@@ -106,7 +108,7 @@ is(asked('SET SESSION AUTHORIZATION joe; BEGIN; ' . add(1, 2) . 'COMMIT'), 'prep
 	'as another user');
 is(asked('SET synchronous_commit = off; BEGIN; ' . add(1, 2) . 'COMMIT'), 'prepare 1, commit 1',
 	'with asynchronous commits');
-is(values_of(), '107 108 115', 'all is there');
+is(values_of(), '108 108 115', 'all is there');
 is(asked('TRUNCATE t'), 'prepare 2, commit 2', 'TRUNCATE');
 $c->sql(1, 'INSERT INTO t SELECT i, 100 FROM generate_series(1, 60) i');
 
