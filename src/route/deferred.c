@@ -129,9 +129,34 @@ plan_release(void *arg)
 	plan_free(plan);
 }
 
-/* Takes plans out of the cache; relid: those that depend on it (0: all). */
+typedef bool (*PlanDepends) (PlannedStmt *plan, Oid relid, int cacheid,
+							 uint32 hash);
+
+static bool
+plan_depends_on_relation(PlannedStmt *plan, Oid relid, int cacheid, uint32 hash)
+{
+	return !OidIsValid(relid) || list_member_oid(plan->relationOids, relid);
+}
+
+/* On a function that was inlined, or a domain. */
+static bool
+plan_depends_on_object(PlannedStmt *plan, Oid relid, int cacheid, uint32 hash)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan->invalItems)
+	{
+		PlanInvalItem *item = lfirst(lc);
+
+		if (item->cacheId == cacheid && (hash == 0 || item->hashValue == hash))
+			return true;
+	}
+	return false;
+}
+
+/* Takes plans out of the cache that depend on what has changed. */
 static void
-plans_forget(Oid relid)
+plans_forget(PlanDepends depends, Oid relid, int cacheid, uint32 hash)
 {
 	HASH_SEQ_STATUS status;
 	PlanEntry  *entry;
@@ -143,8 +168,7 @@ plans_forget(Oid relid)
 	{
 		LeafPlan   *plan = entry->plan;
 
-		if (OidIsValid(relid) &&
-			!list_member_oid(plan->plan->relationOids, relid))
+		if (!depends(plan->plan, relid, cacheid, hash))
 			continue;
 		plan->valid = false;
 		(void) hash_search(plans, &plan->key, HASH_REMOVE, NULL);
@@ -155,13 +179,20 @@ plans_forget(Oid relid)
 static void
 plans_relcache_callback(Datum arg, Oid relid)
 {
-	plans_forget(relid);
+	plans_forget(plan_depends_on_relation, relid, 0, 0);
 }
 
 static void
+plans_object_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	plans_forget(plan_depends_on_object, InvalidOid, cacheid, hashvalue);
+}
+
+/* What any plan may depend on, and rarely changes. */
+static void
 plans_syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
 {
-	plans_forget(InvalidOid);
+	plans_forget(plan_depends_on_relation, InvalidOid, 0, 0);
 }
 
 static void
@@ -277,7 +308,7 @@ template_cache_plan(Template *template, const PlanKey *key, QueryDesc *desc)
 	cached->plan = copyObject(plan);
 	MemoryContextSwitchTo(caller);
 	if (hash_get_num_entries(plans) >= MAX_PLANS)
-		plans_forget(InvalidOid);
+		plans_forget(plan_depends_on_relation, InvalidOid, 0, 0);
 	MemoryContextSetParent(context, CacheMemoryContext);
 	entry = hash_search(plans, key, HASH_ENTER, NULL);
 	entry->plan = cached;
@@ -354,14 +385,16 @@ deferred_executor_start(QueryDesc *desc, int eflags)
 void
 fa_deferred_init(void)
 {
-	static const int caches[] = {PROCOID, NAMESPACEOID, OPEROID, AMOPOPID,
-		FOREIGNSERVEROID, FOREIGNDATAWRAPPEROID, TYPEOID
+	static const int caches[] = {NAMESPACEOID, OPEROID, AMOPOPID,
+		FOREIGNSERVEROID, FOREIGNDATAWRAPPEROID
 	};
 
 	RegisterCustomScanMethods(&deferred_methods);
 	prev_executor_start = ExecutorStart_hook;
 	ExecutorStart_hook = deferred_executor_start;
 	CacheRegisterRelcacheCallback(plans_relcache_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(PROCOID, plans_object_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(TYPEOID, plans_object_callback, (Datum) 0);
 	for (int i = 0; i < lengthof(caches); i++)
 		CacheRegisterSyscacheCallback(caches[i], plans_syscache_callback,
 									  (Datum) 0);
