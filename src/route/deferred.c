@@ -46,7 +46,6 @@ typedef struct Template
 	Query	   *query;
 	List	   *pins;			/* of FaPin */
 	int			cursor_options;
-	bool		own;			/* a client's own statement, not a function's */
 	int			users;
 } Template;
 
@@ -75,6 +74,13 @@ typedef struct Use
 static HTAB *templates = NULL;
 static HTAB *plans = NULL;		/* of PlanKey -> LeafPlan * */
 static int	last_id = 0;
+
+/*
+ * Statements that were executed once, by the low bits of their ids: many are
+ * not executed again, and then nothing of them need be kept.
+ */
+#define NSEEN 1024
+static int	seen[NSEEN];
 
 typedef struct PlanEntry
 {
@@ -227,6 +233,7 @@ deferred_create_tables(void)
 						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
+/* NULL when the statement is executed for the first time. */
 static Template *
 template_find(CustomScan *scan)
 {
@@ -242,6 +249,11 @@ template_find(CustomScan *scan)
 	template = hash_search(templates, &id, HASH_FIND, NULL);
 	if (template)
 		return template;
+	if (seen[(uint32) id % NSEEN] != id)
+	{
+		seen[(uint32) id % NSEEN] = id;
+		return NULL;
+	}
 	if (hash_get_num_entries(templates) >= MAX_PLANS)
 		templates_forget();
 	context = AllocSetContextCreate(CurrentMemoryContext,
@@ -256,7 +268,6 @@ template_find(CustomScan *scan)
 	template->query = query;
 	template->pins = pins;
 	template->cursor_options = intVal(lthird(scan->custom_private));
-	template->own = intVal(lfourth(scan->custom_private));
 	template->users = 0;
 	MemoryContextSetParent(context, CacheMemoryContext);
 	return template;
@@ -329,16 +340,23 @@ deferred_renew_snapshot(QueryDesc *desc)
 	desc->snapshot = RegisterSnapshot(GetTransactionSnapshot());
 }
 
-static void
-deferred_replace(QueryDesc *desc, CustomScan *scan)
+/* Plans for this execution, with its values. */
+static PlannedStmt *
+deferred_plan_once(QueryDesc *desc, CustomScan *scan)
 {
-	Template   *template = template_find(scan);
-	MemoryContext caller;
+	return fa_route_plan(copyObject(lsecond_node(Query, scan->custom_private)),
+						 desc->sourceText, intVal(lthird(scan->custom_private)),
+						 desc->params, true, true);
+}
+
+/* The cached plan for this execution's values, made if need be. */
+static void
+deferred_use_template(QueryDesc *desc, Template *template)
+{
 	PlanKey		key;
-	PlanEntry  *entry = NULL;
+	PlanEntry  *entry;
 	Use		   *use;
 
-	caller = MemoryContextSwitchTo(GetMemoryChunkContext(desc));
 	template->users++;
 	PG_TRY();
 	{
@@ -363,7 +381,19 @@ deferred_replace(QueryDesc *desc, CustomScan *scan)
 		template->users--;
 	}
 	PG_END_TRY();
-	if (template->own)
+}
+
+static void
+deferred_replace(QueryDesc *desc, CustomScan *scan)
+{
+	Template   *template = template_find(scan);
+	MemoryContext caller = MemoryContextSwitchTo(GetMemoryChunkContext(desc));
+
+	if (template)
+		deferred_use_template(desc, template);
+	else
+		desc->plannedstmt = deferred_plan_once(desc, scan);
+	if (intVal(lfourth(scan->custom_private)))
 		deferred_renew_snapshot(desc);
 	MemoryContextSwitchTo(caller);
 }
