@@ -45,6 +45,7 @@ struct FaSession
 	SessionKey	key;			/* hash key */
 	MemoryContext context;		/* of what follows; NULL: not connected */
 	FaConn	   *conn;
+	WaitEventSet *waits;		/* for its socket; made once, as each wait counts */
 	HTAB	   *statements;
 	int			last_number;
 	bool		outdated;		/* server or mapping has changed */
@@ -63,6 +64,9 @@ static HTAB *sessions = NULL;
 static void
 session_close(FaSession *session)
 {
+	if (session->waits)
+		FreeWaitEventSet(session->waits);
+	session->waits = NULL;
 	if (session->context)
 		MemoryContextDelete(session->context);	/* closes the connection */
 	session->context = NULL;
@@ -133,6 +137,7 @@ session_connect(FaSession *session)
 												  "fragaffinity session",
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
+	WaitEventSet *waits;
 	HASHCTL		ctl;
 
 	session->outdated = false;
@@ -145,6 +150,12 @@ session_connect(FaSession *session)
 									  64, &ctl,
 									  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	session->last_number = 0;
+	waits = fa_create_wait_event_set(3);
+	AddWaitEventToSet(waits, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(waits, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	AddWaitEventToSet(waits, WL_SOCKET_READABLE,
+					  PQsocket(session->conn->pg), NULL, NULL);
+	session->waits = waits;
 	MemoryContextSwitchTo(caller);
 	MemoryContextSetParent(context, TopMemoryContext);
 	session->context = context;
@@ -307,15 +318,14 @@ session_wait(FaSession *session)
 
 	while (PQisBusy(pg))
 	{
-		int			rc = WaitLatchOrSocket(MyLatch, WL_LATCH_SET |
-										   WL_EXIT_ON_PM_DEATH |
-										   WL_SOCKET_READABLE,
-										   PQsocket(pg), -1, PG_WAIT_EXTENSION);
+		WaitEvent	event;
 
-		if (rc & WL_LATCH_SET)
+		(void) WaitEventSetWait(session->waits, -1, &event, 1,
+								PG_WAIT_EXTENSION);
+		if (event.events & WL_LATCH_SET)
 			ResetLatch(MyLatch);
 		session_interrupts(session);
-		if ((rc & WL_SOCKET_READABLE) && !PQconsumeInput(pg))
+		if ((event.events & WL_SOCKET_READABLE) && !PQconsumeInput(pg))
 			session_lost(session);
 	}
 	return PQgetResult(pg);

@@ -52,7 +52,7 @@ fa_custom_rte(Oid relid, LOCKMODE lockmode)
 	rte->relid = relid;
 	rte->relkind = get_rel_relkind(relid);
 	rte->rellockmode = lockmode;
-	rte->eref = makeAlias(get_rel_name(relid), NIL);
+	rte->eref = makeAlias("", NIL); /* nobody sees it */
 	return rte;
 }
 

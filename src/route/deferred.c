@@ -46,7 +46,6 @@ typedef struct Template
 	Query	   *query;
 	List	   *pins;			/* of FaPin */
 	int			cursor_options;
-	bool		own;			/* a client's own statement, not a function's */
 	int			users;
 } Template;
 
@@ -75,6 +74,13 @@ typedef struct Use
 static HTAB *templates = NULL;
 static HTAB *plans = NULL;		/* of PlanKey -> LeafPlan * */
 static int	last_id = 0;
+
+/*
+ * Statements that were executed once, by the low bits of their ids: many are
+ * not executed again, and then nothing of them need be kept.
+ */
+#define NSEEN 1024
+static int	seen[NSEEN];
 
 typedef struct PlanEntry
 {
@@ -129,9 +135,34 @@ plan_release(void *arg)
 	plan_free(plan);
 }
 
-/* Takes plans out of the cache; relid: those that depend on it (0: all). */
+typedef bool (*PlanDepends) (PlannedStmt *plan, Oid relid, int cacheid,
+							 uint32 hash);
+
+static bool
+plan_depends_on_relation(PlannedStmt *plan, Oid relid, int cacheid, uint32 hash)
+{
+	return !OidIsValid(relid) || list_member_oid(plan->relationOids, relid);
+}
+
+/* On a function that was inlined, or a domain. */
+static bool
+plan_depends_on_object(PlannedStmt *plan, Oid relid, int cacheid, uint32 hash)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan->invalItems)
+	{
+		PlanInvalItem *item = lfirst(lc);
+
+		if (item->cacheId == cacheid && (hash == 0 || item->hashValue == hash))
+			return true;
+	}
+	return false;
+}
+
+/* Takes plans out of the cache that depend on what has changed. */
 static void
-plans_forget(Oid relid)
+plans_forget(PlanDepends depends, Oid relid, int cacheid, uint32 hash)
 {
 	HASH_SEQ_STATUS status;
 	PlanEntry  *entry;
@@ -143,8 +174,7 @@ plans_forget(Oid relid)
 	{
 		LeafPlan   *plan = entry->plan;
 
-		if (OidIsValid(relid) &&
-			!list_member_oid(plan->plan->relationOids, relid))
+		if (!depends(plan->plan, relid, cacheid, hash))
 			continue;
 		plan->valid = false;
 		(void) hash_search(plans, &plan->key, HASH_REMOVE, NULL);
@@ -155,13 +185,20 @@ plans_forget(Oid relid)
 static void
 plans_relcache_callback(Datum arg, Oid relid)
 {
-	plans_forget(relid);
+	plans_forget(plan_depends_on_relation, relid, 0, 0);
 }
 
 static void
+plans_object_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	plans_forget(plan_depends_on_object, InvalidOid, cacheid, hashvalue);
+}
+
+/* What any plan may depend on, and rarely changes. */
+static void
 plans_syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
 {
-	plans_forget(InvalidOid);
+	plans_forget(plan_depends_on_relation, InvalidOid, 0, 0);
 }
 
 static void
@@ -196,6 +233,7 @@ deferred_create_tables(void)
 						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
+/* NULL when the statement is executed for the first time. */
 static Template *
 template_find(CustomScan *scan)
 {
@@ -211,6 +249,11 @@ template_find(CustomScan *scan)
 	template = hash_search(templates, &id, HASH_FIND, NULL);
 	if (template)
 		return template;
+	if (seen[(uint32) id % NSEEN] != id)
+	{
+		seen[(uint32) id % NSEEN] = id;
+		return NULL;
+	}
 	if (hash_get_num_entries(templates) >= MAX_PLANS)
 		templates_forget();
 	context = AllocSetContextCreate(CurrentMemoryContext,
@@ -225,7 +268,6 @@ template_find(CustomScan *scan)
 	template->query = query;
 	template->pins = pins;
 	template->cursor_options = intVal(lthird(scan->custom_private));
-	template->own = intVal(lfourth(scan->custom_private));
 	template->users = 0;
 	MemoryContextSetParent(context, CacheMemoryContext);
 	return template;
@@ -277,7 +319,7 @@ template_cache_plan(Template *template, const PlanKey *key, QueryDesc *desc)
 	cached->plan = copyObject(plan);
 	MemoryContextSwitchTo(caller);
 	if (hash_get_num_entries(plans) >= MAX_PLANS)
-		plans_forget(InvalidOid);
+		plans_forget(plan_depends_on_relation, InvalidOid, 0, 0);
 	MemoryContextSetParent(context, CacheMemoryContext);
 	entry = hash_search(plans, key, HASH_ENTER, NULL);
 	entry->plan = cached;
@@ -298,16 +340,23 @@ deferred_renew_snapshot(QueryDesc *desc)
 	desc->snapshot = RegisterSnapshot(GetTransactionSnapshot());
 }
 
-static void
-deferred_replace(QueryDesc *desc, CustomScan *scan)
+/* Plans for this execution, with its values. */
+static PlannedStmt *
+deferred_plan_once(QueryDesc *desc, CustomScan *scan)
 {
-	Template   *template = template_find(scan);
-	MemoryContext caller;
+	return fa_route_plan(copyObject(lsecond_node(Query, scan->custom_private)),
+						 desc->sourceText, intVal(lthird(scan->custom_private)),
+						 desc->params, true, true);
+}
+
+/* The cached plan for this execution's values, made if need be. */
+static void
+deferred_use_template(QueryDesc *desc, Template *template)
+{
 	PlanKey		key;
-	PlanEntry  *entry = NULL;
+	PlanEntry  *entry;
 	Use		   *use;
 
-	caller = MemoryContextSwitchTo(GetMemoryChunkContext(desc));
 	template->users++;
 	PG_TRY();
 	{
@@ -332,7 +381,19 @@ deferred_replace(QueryDesc *desc, CustomScan *scan)
 		template->users--;
 	}
 	PG_END_TRY();
-	if (template->own)
+}
+
+static void
+deferred_replace(QueryDesc *desc, CustomScan *scan)
+{
+	Template   *template = template_find(scan);
+	MemoryContext caller = MemoryContextSwitchTo(GetMemoryChunkContext(desc));
+
+	if (template)
+		deferred_use_template(desc, template);
+	else
+		desc->plannedstmt = deferred_plan_once(desc, scan);
+	if (intVal(lfourth(scan->custom_private)))
 		deferred_renew_snapshot(desc);
 	MemoryContextSwitchTo(caller);
 }
@@ -354,14 +415,16 @@ deferred_executor_start(QueryDesc *desc, int eflags)
 void
 fa_deferred_init(void)
 {
-	static const int caches[] = {PROCOID, NAMESPACEOID, OPEROID, AMOPOPID,
-		FOREIGNSERVEROID, FOREIGNDATAWRAPPEROID, TYPEOID
+	static const int caches[] = {NAMESPACEOID, OPEROID, AMOPOPID,
+		FOREIGNSERVEROID, FOREIGNDATAWRAPPEROID
 	};
 
 	RegisterCustomScanMethods(&deferred_methods);
 	prev_executor_start = ExecutorStart_hook;
 	ExecutorStart_hook = deferred_executor_start;
 	CacheRegisterRelcacheCallback(plans_relcache_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(PROCOID, plans_object_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(TYPEOID, plans_object_callback, (Datum) 0);
 	for (int i = 0; i < lengthof(caches); i++)
 		CacheRegisterSyscacheCallback(caches[i], plans_syscache_callback,
 									  (Datum) 0);

@@ -85,7 +85,7 @@ peer_range_table(Oid leaf, List *columns)
 	for (int i = 1; i <= list_length(columns); i++)
 		names->eref->colnames = lappend(names->eref->colnames,
 										makeString(psprintf("column%d", i)));
-	return list_make2(fa_custom_rte(leaf, RowExclusiveLock), names);
+	return list_make2(fa_custom_rte(leaf, AccessShareLock), names);
 }
 
 FaPeerScan *
