@@ -11,7 +11,8 @@
  *
  * Memory and time are bounded: MOST_CELLS cells are followed, those of the
  * fragments that were first to have LEAST_ACCESSES, and horizons up to
- * MOST_AHEAD steps.  All others have score 0, which says nothing.
+ * MOST_AHEAD steps: farther ahead it did not help on any trace.  All others
+ * have score 0, which says nothing.
  */
 #include <math.h>
 #include <string.h>
@@ -20,7 +21,7 @@
 
 #define MOST_CELLS		1024
 #define LEAST_ACCESSES	64
-#define MOST_AHEAD		24
+#define MOST_AHEAD		8
 #define WINDOW			4
 #define SAMPLE			16		/* fragments learned from, each step */
 #define RATE			0.002
