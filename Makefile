@@ -82,6 +82,7 @@ OBJS = \
 	src/predict/linear.o \
 	src/predict/lstm.o \
 	src/predict/memory.o \
+	src/predict/model_lstm.o \
 	src/predict/model_recent.o \
 	src/predict/model_seasonal.o \
 	src/predict/model_static.o \

@@ -100,6 +100,8 @@ typedef struct FaModelOps
 	/* local and rate point at the model's own first column */
 	void		(*fragment) (FaFrame *frame, void *model, FaView *view,
 							 double *local, double *rate);
+	/* after a step, when the others' signals are new; may be NULL */
+	void		(*advance) (FaFrame *frame, void *model);
 	void		(*archive) (FaFrame *frame, void *model, FaArchive *ar);
 } FaModelOps;
 
@@ -220,6 +222,7 @@ extern int	fa_predict_find_seasons(FaFrame *frame, float *series,
 extern const FaModelOps fa_predict_static;
 extern const FaModelOps fa_predict_recent;
 extern const FaModelOps fa_predict_seasonal;
+extern const FaModelOps fa_predict_lstm;
 extern void fa_predict_static_rates(const FaFrame *frame, const void *model,
 									double *rate_p);
 extern double fa_predict_recent_evidence(const FaFrame *frame,

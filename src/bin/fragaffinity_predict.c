@@ -44,7 +44,7 @@ usage(FILE *to)
 	fputs("Usage: fragaffinity-predict DIR NAME [OPTION]...\n"
 		  "Forecasts over an exported access history, on stdout as CSV.\n\n"
 		  "  --horizons H,...   steps ahead (default 1)\n"
-		  "  --models M,...     of static, recent, seasonal (default all)\n"
+		  "  --models M,...     of static, recent, seasonal, lstm (default all)\n"
 		  "  --next             instead, how well the next fragment of a session is\n"
 		  "                     foreseen; models: markov, habit, clock, cache, lstm\n"
 		  "  --max-season N     longest season looked for, in steps\n"

@@ -14,6 +14,7 @@ const FaModelOps *const fa_predict_models[FA_NMODELS] = {
 	[FA_MODEL_STATIC] = &fa_predict_static,
 	[FA_MODEL_RECENT] = &fa_predict_recent,
 	[FA_MODEL_SEASONAL] = &fa_predict_seasonal,
+	[FA_MODEL_LSTM] = &fa_predict_lstm,
 	[FA_MODEL_MIXTURE] = NULL,
 };
 

@@ -275,6 +275,11 @@ fa_predictor_observe(FaPredictor *p, int64_t step, const FaCell *cells,
 		fr->total = 0;
 	}
 	fa_predict_site(frame);
+	for (int m = 0; m < FA_MODEL_MIXTURE; m++)
+	{
+		if (fa_predict_models[m]->advance != NULL && fa_predict_model_on(frame, m))
+			fa_predict_models[m]->advance(frame, frame->model[m]);
+	}
 	for (int h = 0; h < nh; h++)
 		fa_predict_pending_keep(frame, h);
 	return true;
