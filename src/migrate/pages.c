@@ -17,8 +17,8 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "libpq/pqformat.h"
 #include "miscadmin.h"
-#include "port/pg_bswap.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -57,37 +57,34 @@ static const char copy_signature[19] = "PGCOPY\n\377\r\n\0";
 
 /* The frame in a message of COPY; NULL: it is COPY's end. */
 static const char *
-pages_unwrap(const char *data, int *len, bool first)
+pages_unwrap(char *data, int *len_p, bool first)
 {
-	uint16		columns;
-	uint32		size;
+	StringInfoData msg;
+	unsigned	columns;
+	unsigned	size;
 
-	if (first)
+	msg.data = data;
+	msg.len = *len_p;
+	msg.maxlen = -1;
+	msg.cursor = 0;
+	/* these raise PROTOCOL_VIOLATION when there is less */
+	if (!first || memcmp(pq_getmsgbytes(&msg, sizeof(copy_signature)),
+						 copy_signature, sizeof(copy_signature)) == 0)
 	{
-		if (*len < sizeof(copy_signature) ||
-			memcmp(data, copy_signature, sizeof(copy_signature)) != 0)
-			columns = 0;
-		data += sizeof(copy_signature);
-		*len -= sizeof(copy_signature);
-	}
-	if (*len >= sizeof(columns))
-	{
-		memcpy(&columns, data, sizeof(columns));
-		if (*len == sizeof(columns) && pg_ntoh16(columns) == PG_UINT16_MAX)
+		columns = pq_getmsgint(&msg, 2);
+		if (columns == PG_UINT16_MAX && msg.cursor == msg.len)
 			return NULL;
-		memcpy(&size, data + sizeof(columns),
-			   *len >= sizeof(columns) + sizeof(size) ? sizeof(size) : 0);
-		if (*len > sizeof(columns) + sizeof(size) &&
-			pg_ntoh16(columns) == 1 &&
-			pg_ntoh32(size) == *len - sizeof(columns) - sizeof(size))
+		size = columns == 1 ? pq_getmsgint(&msg, 4) : 0;
+		if (size > 0 && size == (unsigned) (msg.len - msg.cursor))
 		{
-			*len = pg_ntoh32(size);
-			return data + sizeof(columns) + sizeof(size);
+			*len_p = size;
+			return data + msg.cursor;
 		}
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_PROTOCOL_VIOLATION),
 			 errmsg("invalid row in a copy of pages")));
+	return NULL;				/* keep compiler quiet */
 }
 
 static void
