@@ -19,8 +19,10 @@
 #include "access/xlog.h"
 #include "libpq/pqformat.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -41,6 +43,7 @@
 #define MAX_STALLS		8		/* rounds since one was smaller than all before */
 #define SMALLER			0.8
 #define ANSWER_MS		30000	/* for the source to send the next frame */
+#define FLUSH_AFTER		"1MB"
 #define CALLS_A_REQUEST	16		/* so that round trips do not count */
 
 typedef struct PagePath
@@ -238,6 +241,10 @@ pages_open(FaMove *move)
 	ListCell   *lc;
 
 	path = MemoryContextAllocZero(move->context, sizeof(PagePath));
+	/* the fence's own writes must not queue behind all that was copied */
+	if (backend_flush_after == 0)
+		SetConfigOption("backend_flush_after", FLUSH_AFTER, PGC_USERSET,
+						PGC_S_SESSION);
 	fa_move_lock_heap(move);
 	StartTransactionCommand();
 	path->pause_ms = fa_setting_float("cutover_pause", move->fragment.table_id);
