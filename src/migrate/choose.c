@@ -3,8 +3,9 @@
  *	  By pages or by rows?
  *
  * Pages are copied where both sides agree on everything that their bytes
- * depend on (page/layout.h); rows everywhere else.  "move_path" asks for one
- * of them; pages that are asked for and not possible fail the move.
+ * depend on (page/layout.h); rows everywhere else, and after a move that met a
+ * page which may be right for its server, but not by page/image.h.  "move_path"
+ * asks for one of them; pages that are asked for and not possible fail the move.
  */
 #include "postgres.h"
 
@@ -117,6 +118,18 @@ choose_match(FaMove *move, MemoryContext context)
 	return NULL;
 }
 
+/* Has the fragment's last move found a page that is not as it must be? */
+static bool
+choose_was_invalid(const FaMove *move)
+{
+	return fa_spi_value("SELECT 1 FROM (SELECT path, state, error FROM fragaffinity.move "
+						" WHERE fragment = " INT64_FORMAT " AND state IN ('done', 'failed') "
+						" ORDER BY finished DESC LIMIT 1) AS last "
+						"WHERE path = 'page' AND state = 'failed' "
+						"AND error LIKE 'invalid page%%'",
+						move->fragment.fragment) != NULL;
+}
+
 void
 fa_move_choose_path(FaMove *move)
 {
@@ -125,14 +138,20 @@ fa_move_choose_path(FaMove *move)
 												  ALLOCSET_DEFAULT_SIZES);
 	char	   *asked;
 	char	   *why;
+	bool		invalid;
 
 	StartTransactionCommand();
 	MemoryContextSwitchTo(context);
 	asked = fa_setting_text("move_path", move->fragment.table_id);
+	invalid = choose_was_invalid(move);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
-	why = strcmp(asked, "logical") == 0 ? "\"move_path\" says so" :
-		choose_match(move, context);
+	if (strcmp(asked, "logical") == 0)
+		why = "\"move_path\" says so";
+	else if (invalid && strcmp(asked, "auto") == 0)
+		why = "its last move met an invalid page";
+	else
+		why = choose_match(move, context);
 	if (why && strcmp(asked, "page") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
+#include "access/xlog_internal.h"
 #include "access/xlogreader.h"
 #include "access/xlogutils.h"
 #include "catalog/storage_xlog.h"
@@ -83,6 +84,16 @@ wal_report(XLogReaderState *reader, FaWalChanged changed, void *arg)
 	}
 }
 
+/* Where the record after a position begins: behind a page's header. */
+static XLogRecPtr
+wal_record_start(XLogRecPtr position)
+{
+	if (position % XLOG_BLCKSZ != 0)
+		return position;
+	return position + (position % wal_segment_size == 0 ?
+					   SizeOfXLogLongPHD : SizeOfXLogShortPHD);
+}
+
 void
 fa_wal_scan(FaWalScan *scan, FaWalChanged changed, void *arg)
 {
@@ -90,7 +101,7 @@ fa_wal_scan(FaWalScan *scan, FaWalChanged changed, void *arg)
 	XLogRecPtr	target = wal_mark();
 
 	scan->private.end_of_wal = false;
-	XLogBeginRead(scan->reader, scan->next);
+	XLogBeginRead(scan->reader, wal_record_start(scan->next));
 	while (scan->next < target)
 	{
 		char	   *error = NULL;

@@ -169,6 +169,33 @@ is($c->sql(2, 'SELECT count(*), sum(hashtext(t::text)) FROM t_b0_h t'), $good, '
 $c->sql(1, 'DROP FUNCTION fragaffinity.send_pages(integer, bigint);
 	ALTER FUNCTION fragaffinity.true_pages(integer, bigint) RENAME TO send_pages');
 
+# A page that its own server can read, but that is not as it must be: here the
+# bit of a row which says that it has an OID, as rows had long ago.
+my $odd = distribute('odd', 'v text');
+my $file = $c->node(1)->data_dir . '/' . $c->sql(1, "SELECT pg_relation_filepath('odd_b0_h')");
+$c->sql(1, 'CHECKPOINT');
+$c->stop(1);
+open my $fh, '+<:raw', $file or die "$file: $!";
+seek $fh, 24, 0;
+read $fh, my $lp, 4;
+my $at = (unpack('V', $lp) & 0x7fff) + 20;
+seek $fh, $at, 0;
+read $fh, my $mask, 2;
+seek $fh, $at, 0;
+print $fh pack('v', unpack('v', $mask) | 0x0008);
+close $fh;
+$c->node(1)->start;
+is($c->sql(1, 'SELECT count(*) FROM odd'), '50', 'its server can read the odd row');
+$c->poll(2, "SELECT state FROM fragaffinity.nodes WHERE name = 'n1'", 'active');
+($code, $message) = $c->fails(1, "SELECT fragaffinity.move_fragment($odd, 'n2')");
+like($message, qr/invalid page for block 0/, 'the destination does not let it in');
+$c->move($odd, 'n2');
+is(last_move($odd, 'path'), 'logical', 'the next move goes by rows');
+like(last_move($odd, 'reason'), qr/its last move met an invalid page/, 'and says why');
+is($c->sql(2, 'SELECT count(*) FROM odd_b0_h'), '50', 'with all rows');
+$c->move($odd, 'n1');
+is(last_move($odd, 'path'), 'page', 'and now they are as they must be');
+
 # A standby of the destination, and an index-only scan there.
 $c->node(1)->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
