@@ -235,8 +235,13 @@ membership_export(FaConn *conn, int id)
 	for (int i = 0; i < rows->nrows; i++)
 		fa_remote_exec(conn, 0, "INSERT INTO fragaffinity.pin VALUES (%s)",
 					   rows->value[i][0]);
-	/* numbers of moves are unique in the cluster: node modulo 1024 */
-	fa_remote_exec(conn, 0, "SELECT pg_catalog.setval('fragaffinity.move_id_seq', %d, false)", id);
+	/*
+	 * Numbers of moves are unique in the cluster: node modulo 1024.  A node
+	 * that has left may have had this id before, and its moves are known.
+	 */
+	fa_remote_exec(conn, 0, "SELECT pg_catalog.setval('fragaffinity.move_id_seq', %s, false)",
+				   fa_spi_value("SELECT greatest(max(move) / 1024 + 1, %d) "
+								"FROM fragaffinity.move", id));
 	foreach(lc, fa_node_list())
 	{
 		FaNode	   *node = lfirst(lc);
@@ -452,6 +457,12 @@ membership_clear(int id)
 				   "DELETE FROM fragaffinity.node; "
 				   "DELETE FROM fragaffinity.setting; "
 				   "DELETE FROM fragaffinity.pin; "
+				   "DELETE FROM fragaffinity.move; "
+				   "DELETE FROM fragaffinity.history; "
+				   "DELETE FROM fragaffinity.history_step; "
+				   "DELETE FROM fragaffinity.access_total; "
+				   "DELETE FROM fragaffinity.transition; "
+				   "DELETE FROM fragaffinity.metric; "
 				   "DELETE FROM fragaffinity.decision");
 }
 

@@ -130,6 +130,24 @@ is($c->sql($_, "SELECT count(*) FROM fragaffinity.nodes WHERE name = 'n2'"), '0'
 $c->sql(1, $add->('n2', 2));
 is($c->sql(2, 'SELECT count(*) FROM fragaffinity.nodes'), '4', 'and back');
 
+# One that comes back may get the id that it had: its moves are new ones still.
+$c->sql(1, 'CREATE TABLE m (id integer PRIMARY KEY)');
+$c->sql(1, "SELECT fragaffinity.distribute_table('m', 'id', 8)");
+my $there = "FROM fragaffinity.fragments WHERE owner = 'n2'";
+my $move = "SELECT fragaffinity.move_fragment(fragment, 'n2') FROM fragaffinity.fragments
+	WHERE owner = 'n1' ORDER BY fragment LIMIT 1";
+my $id = $c->sql(1, "SELECT node FROM fragaffinity.nodes WHERE name = 'n2'");
+$c->sql(1, $move);
+$c->sql(1, "SELECT fragaffinity.drain_node('n2')");
+ok($c->poll(1, "SELECT count(*) $there", '0'), 'node 2 is empty');
+$c->sql(1, "SELECT fragaffinity.remove_node('n2')");
+is($c->sql(2, 'SELECT count(*) FROM fragaffinity.moves'), '0', 'moves are forgotten with the cluster');
+$c->sql(1, $add->('n2', 2));
+is($c->sql(1, "SELECT node FROM fragaffinity.nodes WHERE name = 'n2'"), $id, 'same id again');
+$c->sql(1, $move);
+is($c->sql(1, "SELECT count(*) $there"), '1', 'a fragment moves there')
+  or diag($c->sql(1, 'SELECT * FROM fragaffinity.moves ORDER BY requested'));
+
 # No password of anyone anywhere.
 is($c->sql($_, q{SELECT count(*) FROM pg_user_mapping, unnest(umoptions) o
 	WHERE o LIKE 'password=%'}), '0', "no password on node $_") for 1 .. 4;
