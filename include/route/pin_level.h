@@ -30,4 +30,7 @@ extern FaKnown *fa_level_known(FaLevel *level, Var *var);
  */
 extern Bitmapset *fa_pin_written(FaLevel *level, FaPin *pin);
 
+/* Relations under a node of the join tree. */
+extern Bitmapset *fa_pin_relids(Node *node);
+
 #endif							/* FA_ROUTE_PIN_LEVEL_H */

@@ -126,15 +126,24 @@ pin_variable(Node *node)
 	return node && IsA(node, Var) ? (Var *) node : NULL;
 }
 
+/* May values be equal in it that are not the same? */
 static bool
-pin_is_equality(Oid op, Oid type)
+pin_collation_is_loose(Oid collation)
+{
+	return OidIsValid(collation) && !get_collation_isdeterministic(collation);
+}
+
+/* The column's own equality, as its table's partitions have it, or a stricter. */
+static bool
+pin_is_equality(Oid op, Oid collation, Var *var)
 {
 	Oid			family;
 
-	family = lookup_type_cache(getBaseType(type),
+	family = lookup_type_cache(getBaseType(var->vartype),
 							   TYPECACHE_BTREE_OPFAMILY)->btree_opf;
 	return OidIsValid(family) &&
-		get_op_opfamily_strategy(op, family) == BTEqualStrategyNumber;
+		get_op_opfamily_strategy(op, family) == BTEqualStrategyNumber &&
+		(collation == var->varcollid || !pin_collation_is_loose(collation));
 }
 
 static void
@@ -164,7 +173,7 @@ level_add_any(FaLevel *level, ScalarArrayOpExpr *op, Bitmapset *scope)
 
 	if (!op->useOr || var == NULL || var->varlevelsup != 0 ||
 		(scope && !bms_is_member(var->varno, scope)) ||
-		!pin_is_equality(op->opno, var->vartype))
+		!pin_is_equality(op->opno, op->inputcollid, var))
 		return;
 	known = fa_level_known(level, var);
 	if (known == NULL || known->exprs != NIL)
@@ -217,7 +226,7 @@ level_add_quals(FaLevel *level, Node *quals, Bitmapset *scope)
 		Var		   *var = pin_variable(left) ? pin_variable(left) :
 			pin_variable(right);
 
-		if (var == NULL || !pin_is_equality(op->opno, var->vartype))
+		if (var == NULL || !pin_is_equality(op->opno, op->inputcollid, var))
 			return;
 		level_add_equality(level, left, right, scope);
 		level_add_equality(level, right, left, scope);
@@ -227,27 +236,6 @@ level_add_quals(FaLevel *level, Node *quals, Bitmapset *scope)
 	else if (IsA(quals, Var) && ((Var *) quals)->vartype == BOOLOID)
 		level_add_equality(level, quals, (Node *) makeBoolConst(true, false),
 						   scope);
-}
-
-/* Relations under a node of the join tree. */
-static Bitmapset *
-pin_relids(Node *node)
-{
-	Bitmapset  *relids = NULL;
-
-	if (IsA(node, RangeTblRef))
-		return bms_make_singleton(((RangeTblRef *) node)->rtindex);
-	if (IsA(node, JoinExpr))
-		return bms_join(pin_relids(((JoinExpr *) node)->larg),
-						pin_relids(((JoinExpr *) node)->rarg));
-	if (IsA(node, FromExpr))
-	{
-		ListCell   *lc;
-
-		foreach(lc, ((FromExpr *) node)->fromlist)
-			relids = bms_join(relids, pin_relids(lfirst(lc)));
-	}
-	return relids;
 }
 
 static void
@@ -275,11 +263,11 @@ level_add_joins(FaLevel *level, Node *node)
 		level_add_joins(level, join->larg);
 		level_add_joins(level, join->rarg);
 		if (join->jointype == JOIN_INNER)
-			level_add_quals(level, join->quals, pin_relids(node));
+			level_add_quals(level, join->quals, fa_pin_relids(node));
 		else if (join->jointype == JOIN_LEFT)
-			level_add_quals(level, join->quals, pin_relids(join->rarg));
+			level_add_quals(level, join->quals, fa_pin_relids(join->rarg));
 		else if (join->jointype == JOIN_RIGHT)
-			level_add_quals(level, join->quals, pin_relids(join->larg));
+			level_add_quals(level, join->quals, fa_pin_relids(join->larg));
 	}
 }
 
@@ -308,7 +296,9 @@ level_close(FaLevel *level)
 			{
 				FaKnown    *from = fa_level_known(level, other);
 
-				if (from == NULL || from->exprs == NIL)
+				if (from == NULL || from->exprs == NIL ||
+					(other->varcollid != eq->var->varcollid &&
+					 pin_collation_is_loose(other->varcollid)))
 					continue;
 				if (getBaseType(other->vartype) == type)
 					*known = *from;
@@ -415,7 +405,8 @@ pin_is_distributed(Query *query, Index rti, RangeTblEntry *rte)
 {
 	return rte->rtekind == RTE_RELATION &&
 		rte->relkind == RELKIND_PARTITIONED_TABLE &&
-		(rte->inh || rti == query->resultRelation) &&
+		(rte->inh || (rti == query->resultRelation &&
+					  query->commandType == CMD_INSERT)) &&
 		rte->tablesample == NULL &&
 		(fa_map_table(rte->relid) != NULL || fa_map_is_bucket(rte->relid));
 }
@@ -512,6 +503,30 @@ pin_walker(Node *node, void *context)
 	return expression_tree_walker(node, pin_walker, context);
 }
 
+/*
+ * Where a row that is written can be named as it becomes, or as the row in
+ * conflict is, nothing is known of it.
+ */
+static void
+pin_collect_sublinks(FaLevel *level, CollectContext *cx)
+{
+	Query	   *query = level->query;
+	Query		rest = *query;
+	int			rti = query->resultRelation;
+	int			natts;
+
+	rest.returningList = NIL;
+	rest.onConflict = NULL;
+	(void) query_tree_walker(&rest, pin_walker, cx, QTW_IGNORE_RT_SUBQUERIES);
+	if (rti == 0)
+		return;
+	natts = level->natts[rti - 1];
+	level->natts[rti - 1] = 0;
+	(void) pin_walker((Node *) query->returningList, cx);
+	(void) pin_walker((Node *) query->onConflict, cx);
+	level->natts[rti - 1] = natts;
+}
+
 static void
 pin_collect_level(Query *query, FaLevel *outer, FaKnown *pushed,
 				  CollectContext *cx)
@@ -538,8 +553,7 @@ pin_collect_level(Query *query, FaLevel *outer, FaKnown *pushed,
 							  level.known[rti - 1] : NULL, cx);
 	}
 	if (query->hasSubLinks || query->cteList != NIL)
-		(void) query_tree_walker(query, pin_walker, cx,
-								 QTW_IGNORE_RT_SUBQUERIES);
+		pin_collect_sublinks(&level, cx);
 	cx->level = around;
 }
 

@@ -102,3 +102,24 @@ fa_pin_written(FaLevel *level, FaPin *pin)
 	}
 	return written;
 }
+
+/* Relations under a node of the join tree. */
+Bitmapset *
+fa_pin_relids(Node *node)
+{
+	Bitmapset  *relids = NULL;
+
+	if (IsA(node, RangeTblRef))
+		return bms_make_singleton(((RangeTblRef *) node)->rtindex);
+	if (IsA(node, JoinExpr))
+		return bms_join(fa_pin_relids(((JoinExpr *) node)->larg),
+						fa_pin_relids(((JoinExpr *) node)->rarg));
+	if (IsA(node, FromExpr))
+	{
+		ListCell   *lc;
+
+		foreach(lc, ((FromExpr *) node)->fromlist)
+			relids = bms_join(relids, fa_pin_relids(lfirst(lc)));
+	}
+	return relids;
+}

@@ -65,6 +65,19 @@ is(as('nobody', 1, "SELECT v FROM w WHERE k = $far"), "v$far", 'and so does a vi
 is(as('nobody', 1, "SELECT v FROM t WHERE k = $far"), '42501', 'but its caller cannot');
 $c->sql(1, 'DROP FUNCTION peek; DROP VIEW w');
 
+# What a pin must not be taken from.
+is($c->sql(1, "DELETE FROM ONLY t WHERE k IN ($near) RETURNING k"), '', 'ONLY a partitioned table has no rows');
+$c->sql(1, "CREATE TABLE plain (a int PRIMARY KEY, x int); INSERT INTO plain VALUES (1, $near)");
+is($c->sql(1, "UPDATE plain SET x = $far WHERE x = $near RETURNING (SELECT t.k FROM t WHERE t.k = plain.x)"),
+	$far, 'RETURNING sees what was written');
+is($c->sql(1, "INSERT INTO plain VALUES (1, $near) ON CONFLICT (a) DO UPDATE SET a = (SELECT t.k FROM t WHERE t.k = plain.x) RETURNING a"),
+	$far, 'ON CONFLICT sees the row in conflict');
+$c->sql(1, q{DROP TABLE plain; CREATE TABLE words (k text PRIMARY KEY); INSERT INTO words SELECT chr(96 + i) FROM generate_series(1, 26) i;
+	SELECT fragaffinity.distribute_table('words', 'k', fragments => 2);
+	CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false)});
+is($c->sql(1, join ';', map { "SELECT k FROM words WHERE k = '" . uc($_) . "' COLLATE loose" } 'a' .. 'f'),
+	join("\n", 'a' .. 'f'), 'equal under a collation that is not the partitions\'');
+
 # A transaction's work stays in it.
 sub n { return $c->sql(2, "SELECT n FROM t WHERE k = $far"); }
 $c->sql(1, "UPDATE t SET n = 0");
