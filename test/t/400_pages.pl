@@ -250,14 +250,12 @@ use_table('moved back');
 {
 	my $i = number($c->owner($f));
 	my $to = $i == 1 ? 2 : 1;
-	my ($in, $out) = ('', '');
 
 	$c->hold($to, 'move_catching up');
 	my $move = $c->sql($to, "SELECT fragaffinity.move_fragment($f, 'n$to', wait => false)");
 	ok($c->wait_held($to, 'move_catching up', qr/\] LOG: /), 'a new heap is copied');
 	my $heap = $c->sql($to, "SELECT relation FROM fragaffinity.cleanup WHERE move = $move");
-	$in = "VACUUM $heap;\n";
-	my $session = IPC::Run::start([ 'psql', '-XAtq', $c->conninfo($to) ], '<', \$in, '>', \$out, '2>&1');
+	my $session = IPC::Run::start([ 'psql', '-Xq', '-c', "VACUUM $heap", $c->conninfo($to) ], '<', '/dev/null');
 	ok($c->poll($to, "SELECT count(*) FROM pg_locks WHERE relation = '$heap'::regclass AND NOT granted", '1'),
 		'VACUUM waits for it');
 	$c->release($to);
