@@ -21,6 +21,7 @@
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/latch.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -28,7 +29,6 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
-#include "core/lock_poll.h"
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "core/spi.h"
@@ -42,6 +42,7 @@
 #define MAX_WAITS		6000
 #define MAX_STALLS		8		/* rounds since one was smaller than all before */
 #define SMALLER			0.8
+#define READERS_MS		10		/* for readers of the new heap to be gone */
 #define ANSWER_MS		30000	/* for the source to send the next frame */
 #define FLUSH_AFTER		"1MB"
 #define CALLS_A_REQUEST	16		/* so that round trips do not count */
@@ -347,7 +348,8 @@ pages_catch_up(FaMove *move, TimestampTz deadline)
 
 /*
  * The last round.  Readers of the new heap (nobody has a reason to be one)
- * would make it wait for their pins, so they must be gone.
+ * would make it wait for their pins, so they must be gone: raises
+ * LOCK_NOT_AVAILABLE, for another try, while they are not.
  */
 static bool
 pages_settle(FaMove *move, XLogRecPtr fenced, int limit_ms)
@@ -358,8 +360,11 @@ pages_settle(FaMove *move, XLogRecPtr fenced, int limit_ms)
 	StartTransactionCommand();
 	/* the swap that follows is what has to be on disk, and all before it */
 	(void) fa_spi_exec("SET LOCAL synchronous_commit = off");
-	if (fa_lock_poll(move->heap, AccessExclusiveLock, 0))
-		pages_round(move, true, pages_budget(path) * FENCED_FACTOR, &end);
+	/* in the queue: before who waits for the session's lock, as VACUUM does */
+	(void) fa_spi_exec("SET LOCAL lock_timeout = %d", READERS_MS);
+	LockRelationOid(move->heap, AccessExclusiveLock);
+	(void) fa_spi_exec("SET LOCAL lock_timeout = 0");
+	pages_round(move, true, pages_budget(path) * FENCED_FACTOR, &end);
 	if (end.sent && end.left == 0)
 	{
 		fa_target_check_complete(path->target);

@@ -246,6 +246,24 @@ use_table('moved back');
 	check_table('t', 'shortened');
 }
 
+# A VACUUM of the whole destination waits for the new heap, and the move goes on.
+{
+	my $i = number($c->owner($f));
+	my $to = $i == 1 ? 2 : 1;
+
+	$c->hold($to, 'move_catching up');
+	my $move = $c->sql($to, "SELECT fragaffinity.move_fragment($f, 'n$to', wait => false)");
+	ok($c->wait_held($to, 'move_catching up', qr/\] LOG: /), 'a new heap is copied');
+	my $heap = $c->sql($to, "SELECT relation FROM fragaffinity.cleanup WHERE move = $move");
+	my $session = IPC::Run::start([ 'psql', '-Xq', '-c', "VACUUM $heap", $c->conninfo($to) ], '<', '/dev/null');
+	ok($c->poll($to, "SELECT count(*) FROM pg_locks WHERE relation = '$heap'::regclass AND NOT granted", '1'),
+		'VACUUM waits for it');
+	$c->release($to);
+	ok($c->poll($to, "SELECT state FROM fragaffinity.moves WHERE move = $move", 'done'), 'and the move ends');
+	$session->finish;
+	check_table('t', 'vacuumed');
+}
+
 # There and back under writers on both nodes.
 $c->sql(1, "INSERT INTO types (id) VALUES (100000); CREATE TABLE w (id bigint PRIMARY KEY, n bigint NOT NULL,
 		pad text DEFAULT repeat('p', 300), made timestamptz DEFAULT now());
