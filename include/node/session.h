@@ -21,10 +21,13 @@ typedef struct FaSession FaSession;
 extern FaSession *fa_session_get(int node);
 
 /*
- * Sends a statement with its parameters as text (NULL: null).  stream: rows
+ * Sends a statement with its parameters as text (NULL: null).  shape: the same
+ * for executions whose results have the same columns; what was prepared for
+ * others is not used.  stream: rows
  * come one by one.  The session is in use until fa_session_finish().
  */
-extern void fa_session_send(FaSession *session, const char *sql, int nparams,
+extern void fa_session_send(FaSession *session, const char *sql, uint64 shape,
+							int nparams,
 							const char *const *values, bool writes,
 							bool stream);
 

@@ -34,7 +34,7 @@ typedef struct SessionKey
 /* A statement that the session has run. */
 typedef struct Statement
 {
-	uint64		hash;			/* of its text; hash key */
+	uint64		hash;			/* of its text and shape; hash key */
 	char	   *sql;
 	int			number;			/* part of its name there */
 	bool		prepared;
@@ -214,10 +214,11 @@ fa_session_get(int node)
 
 /* What the session knows of a statement; NULL when it cannot be remembered. */
 static Statement *
-session_statement(FaSession *session, const char *sql, bool *again_p)
+session_statement(FaSession *session, const char *sql, uint64 shape,
+				  bool *again_p)
 {
 	uint64		hash = hash_bytes_extended((const unsigned char *) sql,
-										   strlen(sql), 0);
+										   strlen(sql), shape);
 	Statement  *statement;
 
 	statement = hash_search(session->statements, &hash, HASH_FIND, NULL);
@@ -238,12 +239,12 @@ session_statement(FaSession *session, const char *sql, bool *again_p)
 }
 
 void
-fa_session_send(FaSession *session, const char *sql, int nparams,
+fa_session_send(FaSession *session, const char *sql, uint64 shape, int nparams,
 				const char *const *values, bool writes, bool stream)
 {
 	PGconn	   *pg = session->conn->pg;
 	bool		again;
-	Statement  *statement = session_statement(session, sql, &again);
+	Statement  *statement = session_statement(session, sql, shape, &again);
 	char		name[32];
 	bool		sent;
 

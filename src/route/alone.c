@@ -93,7 +93,8 @@ fa_statement_is_alone(void)
 {
 	if (statements != 1 || commands != 0 || ActivePortal == NULL || IsTransactionBlock() ||
 		IsSubTransaction() || XactIsoLevel != XACT_READ_COMMITTED ||
-		whereToSendOutput != DestRemote)
+		whereToSendOutput != DestRemote ||
+		TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		return false;
 	/* only the extended protocol's portals have a cached plan */
 	return ActivePortal->cplan == NULL || alone_sync_follows();

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "commands/explain.h"
+#include "common/hashfn.h"
 #include "executor/executor.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -145,6 +146,24 @@ remote_parameters(RemoteScanState *state)
 	return values;
 }
 
+/* Changes when the types of the result's columns do, as after ALTER TABLE. */
+static uint64
+remote_shape(RemoteScanState *state)
+{
+	TupleDesc	desc = state->css.ss.ss_ScanTupleSlot->tts_tupleDescriptor;
+	uint64		shape = 0;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		shape = hash_combine64(shape, ((uint64) att->atttypid << 32) |
+							   (uint32) att->atttypmod);
+		shape = hash_combine64(shape, att->attcollation);
+	}
+	return shape;
+}
+
 static void
 remote_start(RemoteScanState *state)
 {
@@ -161,7 +180,8 @@ remote_start(RemoteScanState *state)
 		state->session = fa_session_get(node);
 	if (state->session)
 	{
-		fa_session_send(state->session, sql, state->nparams,
+		fa_session_send(state->session, sql, remote_shape(state),
+						state->nparams,
 						(const char *const *) values, writes,
 						!writes && !few);
 		if (state->returns && state->input == NULL)

@@ -128,6 +128,19 @@ $client->{stderr} = $client->{stdout} = '';
 $holder->query_safe('ROLLBACK');
 is($client->query("SELECT n FROM t WHERE k = $far"), '6', 'and the client goes on');
 
+# What was prepared there does not outlive the types of its columns.
+$client->query("SELECT n FROM t WHERE k = $far") for 1 .. 3;
+$c->sql(1, 'ALTER TABLE t ALTER n TYPE bigint');
+is($client->query("SELECT n FROM t WHERE k = $far"), '6', 'a column has another type');
+$c->sql(1, 'ALTER TABLE t ALTER n TYPE int');
+is($client->query("SELECT n FROM t WHERE k = $far"), '6', 'and its old one again');
+
+# A statement that also writes here is not alone.
+my $commits = 'SELECT commits FROM fragaffinity.transaction_stats';
+my $before = $c->sql(1, $commits);
+$c->sql(1, "UPDATE t SET v = 'large ' || lo_from_bytea(0, 'x')::text WHERE k = $far");
+is($c->sql(1, $commits), $before + 1, 'a large object made by a routed statement is committed with it');
+
 # The owner restarts: the next statement connects anew.
 $holder->quit;
 $c->restart(2);
