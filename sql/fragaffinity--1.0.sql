@@ -1414,6 +1414,8 @@ REVOKE ALL ON FUNCTION fragaffinity.reset_predictions(timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.drain_node(name, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.mark_node(name, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.resume_node(name) FROM PUBLIC;
+
+-- ---------------------------------------------------------------------
 -- What pg_dump must carry to restore a node
 -- ---------------------------------------------------------------------
 

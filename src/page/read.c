@@ -20,8 +20,9 @@
  * A round takes as many calls as it needs: each ends after a moment, so that
  * its snapshot does not keep the source from pruning what clients update.
  *
- * An ACCESS SHARE lock is held in a call and not between calls.  A relation
- * that has got another file since (TRUNCATE, REINDEX) is sent anew.
+ * An ACCESS SHARE lock is held until the calls of one request have ended, as
+ * they are one transaction (pages.c), and not between requests.  A relation that
+ * has got another file since (TRUNCATE, REINDEX) is sent anew.
  */
 #include "postgres.h"
 
