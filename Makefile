@@ -82,7 +82,9 @@ OBJS = \
 	src/predict/linear.o \
 	src/predict/lstm.o \
 	src/predict/memory.o \
+	src/predict/model_holt.o \
 	src/predict/model_lstm.o \
+	src/predict/model_pooled.o \
 	src/predict/model_recent.o \
 	src/predict/model_seasonal.o \
 	src/predict/model_static.o \

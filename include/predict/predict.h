@@ -31,6 +31,8 @@ typedef enum FaModel
 	FA_MODEL_STATIC,			/* long-run shares, the floor to beat */
 	FA_MODEL_RECENT,			/* level and trend of the recent past */
 	FA_MODEL_SEASONAL,			/* slot means over the seasons found */
+	FA_MODEL_HOLT,				/* Holt-Winters */
+	FA_MODEL_POOLED,			/* regression over all cells */
 	FA_MODEL_LSTM,				/* network over what the others say */
 	FA_MODEL_MIXTURE,			/* what is published */
 	FA_NMODELS

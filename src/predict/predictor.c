@@ -261,7 +261,7 @@ fa_predictor_observe(FaPredictor *p, int64_t step, const FaCell *cells,
 		fa_predict_pending_settle(frame, h);
 	for (int m = 0; m < FA_MODEL_MIXTURE; m++)
 	{
-		if (m == FA_MODEL_STATIC || fa_predict_model_on(frame, m))
+		if (fa_predict_model_runs(frame, m))
 			fa_predict_models[m]->observe(frame, frame->model[m]);
 	}
 	frame->last_step = step;

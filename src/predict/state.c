@@ -14,7 +14,7 @@
 #include "predict/pool.h"
 
 #define MAGIC			0x46415052u
-#define VERSION			2u
+#define VERSION			3u
 
 static uint64_t
 checksum(const uint8_t *p, size_t n)
