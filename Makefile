@@ -76,6 +76,7 @@ OBJS = \
 	src/capture/utility.o \
 	src/predict/archive.o \
 	src/predict/chain.o \
+	src/predict/expected.o \
 	src/predict/frame.o \
 	src/predict/hints.o \
 	src/predict/history.o \
@@ -85,8 +86,10 @@ OBJS = \
 	src/predict/model_holt.o \
 	src/predict/model_lstm.o \
 	src/predict/model_pooled.o \
+	src/predict/model_profile.o \
 	src/predict/model_recent.o \
 	src/predict/model_seasonal.o \
+	src/predict/model_session.o \
 	src/predict/model_static.o \
 	src/predict/next.o \
 	src/predict/next_context.o \
@@ -99,6 +102,7 @@ OBJS = \
 	src/predict/profile.o \
 	src/predict/rates.o \
 	src/predict/season.o \
+	src/predict/sessions.o \
 	src/predict/slots.o \
 	src/predict/state.o \
 	src/route/alone.o \

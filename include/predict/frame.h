@@ -226,7 +226,13 @@ extern const FaModelOps fa_predict_recent;
 extern const FaModelOps fa_predict_seasonal;
 extern const FaModelOps fa_predict_holt;
 extern const FaModelOps fa_predict_pooled;
+extern const FaModelOps fa_predict_session;
+extern const FaModelOps fa_predict_profile;
 extern const FaModelOps fa_predict_lstm;
+extern void fa_predict_session_tell(FaFrame *frame, void *model, int64_t step,
+									const FaCell *cells, int ncells);
+extern void fa_predict_profile_tell(FaFrame *frame, void *model, int64_t step,
+									const FaProfileUse *use, int n);
 extern void fa_predict_static_rates(const FaFrame *frame, const void *model,
 									double *rate_p);
 extern double fa_predict_recent_evidence(const FaFrame *frame,

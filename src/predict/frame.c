@@ -16,6 +16,8 @@ const FaModelOps *const fa_predict_models[FA_NMODELS] = {
 	[FA_MODEL_SEASONAL] = &fa_predict_seasonal,
 	[FA_MODEL_HOLT] = &fa_predict_holt,
 	[FA_MODEL_POOLED] = &fa_predict_pooled,
+	[FA_MODEL_SESSION] = &fa_predict_session,
+	[FA_MODEL_PROFILE] = &fa_predict_profile,
 	[FA_MODEL_LSTM] = &fa_predict_lstm,
 	[FA_MODEL_MIXTURE] = NULL,
 };

@@ -285,6 +285,21 @@ fa_predictor_observe(FaPredictor *p, int64_t step, const FaCell *cells,
 	return true;
 }
 
+void
+fa_predictor_expect(FaPredictor *p, int64_t step, const FaCell *cells,
+					int ncells)
+{
+	fa_predict_session_tell(&p->frame, p->frame.model[FA_MODEL_SESSION], step,
+							cells, ncells);
+}
+
+void
+fa_predictor_use(FaPredictor *p, int64_t step, const FaProfileUse *use, int n)
+{
+	fa_predict_profile_tell(&p->frame, p->frame.model[FA_MODEL_PROFILE], step,
+							use, n);
+}
+
 /* Which part of the log odds each model carries; sums to 1. */
 static void
 share_weights(FaFrame *frame, const FaView *view, const double *p,
