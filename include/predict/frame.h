@@ -206,6 +206,7 @@ extern void fa_predict_ar_i64(FaArchive *ar, int64_t *v);
 extern void fa_predict_ar_double(FaArchive *ar, double *v);
 extern void fa_predict_ar_doubles(FaArchive *ar, double *v, size_t n);
 extern void fa_predict_ar_floats(FaArchive *ar, float *v, size_t n);
+extern uint64_t fa_predict_checksum(const uint8_t *p, size_t n);
 extern bool fa_predict_ar_room(FaArchive *ar, uint64_t n, size_t size);
 
 /* in pending.c */

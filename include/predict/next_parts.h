@@ -199,6 +199,8 @@ extern FaSession *fa_next_session(FaNext *next, uint64_t key);
 extern FaContext *fa_next_find(const FaContextTable *table, uint64_t key);
 extern void fa_next_count(FaNext *next, uint64_t key, int fragment,
 						  double slow_most, double fast_most);
+extern void fa_next_put(FaNext *next, uint64_t key, int64_t used, int fragment,
+						float slow, float fast);
 extern void fa_next_table_init(FaNext *next, size_t most);
 
 /* in next_kinds.c */
@@ -215,9 +217,12 @@ extern void fa_next_mix(FaNext *next);
 extern void fa_next_mix_learn(FaNext *next, int fragment);
 extern bool fa_next_foreseen(const FaNext *next, int fragment);
 extern void fa_next_learn_contexts(FaNext *next, int fragment);
+extern void fa_next_mix_archive(FaNext *next, FaArchive *ar);
 
 /* in next_lstm.c */
 extern void fa_next_lstm_init(FaNext *next);
+extern int	fa_next_lstm_classes(const FaNext *next);
+extern void fa_next_lstm_archive(FaNext *next, FaArchive *ar);
 extern void fa_next_lstm_count(FaNext *next, int fragment, double count);
 extern void fa_next_lstm_look(FaNext *next, const FaSession *s);
 extern double fa_next_lstm_signal(const FaNext *next, int fragment);

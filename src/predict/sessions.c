@@ -16,11 +16,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "predict/next_parts.h"
-#include "predict/sessions.h"
+#include "predict/sessions_parts.h"
 
-#define IDLES			10		/* levels of steps since the last event */
-#define BUSYS			12		/* levels of events a step */
 #define MOST_IDLE		256		/* steps; longer: the session has ended */
 #define KEEP_STATE		0.999	/* of what a state has had, each step */
 #define BELIEF			2.0		/* session-steps of belief in its own rate */
@@ -28,30 +25,6 @@
 #define KEEP_VISITS		0.99	/* of accesses an event, each event */
 #define SHARE_FLIP		0.01	/* between the two guesses at the node */
 #define MOST_LOOKS		8192	/* sessions looked up a step */
-
-typedef struct State
-{
-	double		n;				/* session-steps */
-	double		events;			/* in the step after */
-} State;
-
-struct FaSessions
-{
-	FaMemory	memory;
-	int			nnodes;
-	FaNext	   *next;
-	int64_t		step;			/* steps ended */
-	State		state[IDLES * BUSYS];
-	double		stays;			/* belief that the node stays */
-	/* by fragment */
-	double	   *visits;			/* events, forgotten */
-	double	   *accesses;		/* of these events */
-	double	   *follows;		/* x nnodes: nodes of the events after; NULL */
-	/* expected of the coming step: nnodes x nfragments, and which are set */
-	double	   *expected;
-	int32_t    *set;
-	int			nset;
-};
 
 static void
 size_fragments(FaSessions *s, int old_n, int n)
@@ -180,15 +153,15 @@ level(double v, int most)
 }
 
 /* How the session stands at the end of the step; its rate in *rate_p. */
-static State *
+static FaSessionState *
 state_of(FaSessions *s, const FaSession *session, double *rate_p)
 {
 	double		idle = (double) (s->step - session->use.step);
 	double		rate = session->use.rate * exp2(-idle / HALF_LIFE);
 
 	*rate_p = rate;
-	return &s->state[level(log2(idle + 1) + 0.5, IDLES) * BUSYS +
-					 level(2 * log2(1 + 8 * rate), BUSYS)];
+	return &s->state[level(log2(idle + 1) + 0.5, FA_SESSION_IDLES) * FA_SESSION_BUSYS +
+					 level(2 * log2(1 + 8 * rate), FA_SESSION_BUSYS)];
 }
 
 /* The likeliest next fragments of the session. */
@@ -265,7 +238,7 @@ learn_states(FaSessions *s)
 {
 	double		keep = exp2(-1 / HALF_LIFE);
 
-	for (int i = 0; i < IDLES * BUSYS; i++)
+	for (int i = 0; i < FA_SESSION_STATES; i++)
 	{
 		s->state[i].n *= KEEP_STATE;
 		s->state[i].events *= KEEP_STATE;
@@ -300,7 +273,7 @@ fa_sessions_step(FaSessions *s, double scale)
 	{
 		FaSessionUse *use = &x->use;
 		double		rate;
-		State	   *state;
+		FaSessionState *state;
 
 		if (s->step - use->step > MOST_IDLE)
 			break;
