@@ -246,6 +246,42 @@ CREATE TABLE fragaffinity.predictor_state (
 	state		bytea NOT NULL
 );
 
+-- What a node's open sessions are expected to access in the step after "step",
+-- and what its roles did in "step"; written there, collected with the history
+-- and read once.
+CREATE UNLOGGED TABLE fragaffinity.session_forecast (
+	step		timestamptz NOT NULL,
+	node		integer NOT NULL,
+	fragment	bigint NOT NULL,
+	accesses	double precision NOT NULL,
+	PRIMARY KEY (step, node, fragment)
+);
+
+CREATE UNLOGGED TABLE fragaffinity.profile_use (
+	step		timestamptz NOT NULL,
+	node		integer NOT NULL,
+	role		name NOT NULL,
+	application	text NOT NULL,
+	fragment	bigint NOT NULL,
+	accesses	double precision NOT NULL,
+	arrivals	double precision NOT NULL,	-- sessions that began with it
+	PRIMARY KEY (step, node, role, application, fragment)
+);
+
+-- What this node has learned of its sessions; survives a restart.
+CREATE TABLE fragaffinity.session_state (
+	one			boolean PRIMARY KEY DEFAULT true CHECK (one),
+	saved		timestamptz NOT NULL,
+	fragments	bigint[] NOT NULL,		-- dense index -> id
+	state		bytea NOT NULL
+);
+
+-- When reset_network() was called here last.
+CREATE TABLE fragaffinity.network_reset (
+	one			boolean PRIMARY KEY DEFAULT true CHECK (one),
+	called		timestamptz NOT NULL
+);
+
 -- What people told the predictor; on the coordinator.
 CREATE TABLE fragaffinity.hint (
 	hint		bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -1015,6 +1051,16 @@ CREATE FUNCTION fragaffinity.reset_predictions(
 LANGUAGE c SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'fa_sql_reset_predictions';
 
+-- The networks of this node's worker begin anew, with all else that was
+-- learned kept: on the coordinator the predictor's, on every node the one that
+-- reads sessions.
+CREATE FUNCTION fragaffinity.reset_network() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+	INSERT INTO fragaffinity.network_reset (called) VALUES (clock_timestamp())
+	ON CONFLICT (one) DO UPDATE SET called = EXCLUDED.called
+$$;
+
 -- Has every fragment moved off a node; with wait, returns when it is empty.
 CREATE FUNCTION fragaffinity.drain_node(name name, wait boolean DEFAULT true)
 RETURNS bigint
@@ -1411,6 +1457,7 @@ REVOKE ALL ON FUNCTION fragaffinity.drop_profile(name, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.explain_prediction(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION fragaffinity.explain_prediction(bigint) TO pg_monitor;
 REVOKE ALL ON FUNCTION fragaffinity.reset_predictions(timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.reset_network() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.drain_node(name, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.mark_node(name, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.resume_node(name) FROM PUBLIC;
