@@ -276,6 +276,15 @@ CREATE TABLE fragaffinity.session_state (
 	state		bytea NOT NULL
 );
 
+-- What learning takes of this node's worker.
+CREATE UNLOGGED TABLE fragaffinity.learning_state (
+	part		text PRIMARY KEY,		-- predictor, sessions
+	bytes		bigint NOT NULL,		-- of memory
+	step_ms		double precision NOT NULL,	-- of processor, for a step
+	share		double precision NOT NULL,	-- of what it could learn from
+	updated		timestamptz NOT NULL
+);
+
 -- When reset_network() was called here last.
 CREATE TABLE fragaffinity.network_reset (
 	one			boolean PRIMARY KEY DEFAULT true CHECK (one),
@@ -946,6 +955,32 @@ SELECT s."window", s.horizon, s.model, s.steps, s.accesses, s.log_loss,
   LEFT JOIN scored b
 	ON b."window" = s."window" AND b.horizon = s.horizon AND b.model = 'static';
 
+-- The same, hour by hour.
+CREATE VIEW fragaffinity.prediction_quality_history AS
+WITH scored AS (
+	SELECT pg_catalog.date_trunc('hour', s.scored_at) AS hour, s.horizon, s.model,
+		   pg_catalog.sum(s.accesses) AS accesses,
+		   pg_catalog.sum(s.log_loss * s.accesses) / pg_catalog.sum(s.accesses) AS log_loss,
+		   pg_catalog.sum(s.top1 * s.accesses) / pg_catalog.sum(s.accesses) AS top1,
+		   pg_catalog.avg(s.rate_msle) AS rate_msle,
+		   pg_catalog.array_agg(s.bins) AS bins
+	  FROM fragaffinity.prediction_score s
+	 WHERE s.accesses > 0
+	 GROUP BY 1, s.horizon, s.model
+)
+SELECT s.hour, s.horizon, s.model, s.accesses, s.log_loss,
+	   b.log_loss - s.log_loss AS gain_on_static, s.top1,
+	   fragaffinity.calibration_error(s.bins) AS ece, s.rate_msle
+  FROM scored s
+  LEFT JOIN scored b
+	ON b.hour = s.hour AND b.horizon = s.horizon AND b.model = 'static';
+
+-- What learning takes of this node: the predictor on the coordinator, and on
+-- every node the part that follows its sessions.
+CREATE VIEW fragaffinity.learning AS
+SELECT s.part, s.bytes, s.step_ms, s.share, s.updated
+  FROM fragaffinity.learning_state s;
+
 CREATE VIEW fragaffinity.recommendations AS
 SELECT r.fragment, t.rel AS table_name, s.name AS source,
 	   d.name AS destination, r.trigger, r.affinity, r.expected_benefit,
@@ -1042,6 +1077,7 @@ SELECT n.name AS node,
  WHERE n.state = 'draining';
 
 GRANT SELECT ON fragaffinity.predictions, fragaffinity.prediction_quality,
+	fragaffinity.prediction_quality_history, fragaffinity.learning,
 	fragaffinity.recommendations, fragaffinity.stat_progress_drain TO pg_monitor;
 
 -- Forgets what the predictor has learned and learns anew from recorded

@@ -22,6 +22,7 @@ typedef struct FaForecaster
 	FaPredictor *predictor;		/* NULL: not started */
 	bool		busy;			/* inside the predictor: an error spoils it */
 	int			training;		/* fragments that the network learns from */
+	double		step_ms;		/* that a step took of late */
 	TimestampTz network_since;	/* its weights were made or restored */
 	int64		width_us;		/* length of a step */
 	int			nhorizons;
@@ -121,6 +122,9 @@ extern void fa_forecast_save(FaForecaster *f);
 extern bool fa_forecast_restore(FaForecaster *f, const FaAllocator *allocator);
 /* When the state in the catalog was saved; 0: there is none. */
 extern TimestampTz fa_forecast_state_time(void);
+/* Says in the view "learning" what a part of learning takes. */
+extern void fa_learning_report(const char *part, Size bytes, double step_ms,
+							   double share);
 /* When reset_network() was called; DT_NOBEGIN: never. */
 extern TimestampTz fa_forecast_network_reset(void);
 

@@ -190,6 +190,7 @@ fit_budget(FaForecaster *f, double spent_ms, int64 steps)
 	double		most = fa_setting_float("prediction_budget", 0) *
 		(double) f->width_us / 1000 * (double) steps;
 
+	f->step_ms = spent_ms / (double) steps;
 	if (spent_ms > most)
 		f->training = Max(f->training / 2, 0);
 	else if (spent_ms < most / 4)

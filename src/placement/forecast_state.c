@@ -59,6 +59,19 @@ fa_forecast_network_reset(void)
 	return time_of("SELECT called FROM fragaffinity.network_reset", DT_NOBEGIN);
 }
 
+void
+fa_learning_report(const char *part, Size bytes, double step_ms, double share)
+{
+	(void) fa_spi_exec("INSERT INTO fragaffinity.learning_state"
+					   " (part, bytes, step_ms, share, updated)"
+					   " VALUES ('%s', " UINT64_FORMAT ", %.3f, %.4f,"
+					   "  pg_catalog.clock_timestamp())"
+					   " ON CONFLICT (part) DO UPDATE SET"
+					   "  bytes = EXCLUDED.bytes, step_ms = EXCLUDED.step_ms,"
+					   "  share = EXCLUDED.share, updated = EXCLUDED.updated",
+					   part, (uint64) bytes, step_ms, share);
+}
+
 static ArrayType *
 make_array(int n, Oid type, const int *ints, const int64 *bigints)
 {

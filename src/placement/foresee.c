@@ -340,6 +340,8 @@ fa_foresee_step(void)
 		if (over != 0)
 		{
 			fa_foresee_write(f, self, over);
+			fa_learning_report("sessions", fa_sessions_memory(f->sessions),
+							   (double) f->spent_us / 1000, f->share);
 			fit_budget(f, budget);
 		}
 		f->busy = false;
