@@ -127,11 +127,11 @@ look_cancel(const FaWaitEdge *edges, int n)
 
 	if (waiter->node != self)
 		return;					/* its node sees the same, and does it */
-	if (!fa_deadlock_cancel(waiter->pid, waiter->wait_start, detail))
+	if (!fa_deadlock_end_wait(waiter->pid, waiter->wait_start, detail))
 		return;
 	fa_xact_count(FA_XACT_DEADLOCKS);
 	ereport(LOG,
-			(errmsg("ending a deadlock over several nodes: canceling process %d of node %d",
+			(errmsg("ending a deadlock over several nodes: process %d of node %d gives way",
 					sessions[victim->root].pid, sessions[victim->root].node),
 			 errdetail_internal("%s", detail)));
 }

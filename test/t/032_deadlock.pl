@@ -67,8 +67,37 @@ circle('two nodes, clients of a third', [ 3, 1 ], [ 3, 2 ]);
 circle('three nodes', [ 1, 1 ], [ 2, 2 ], [ 3, 3 ]);
 circle('three nodes, crosswise', [ 1, 2 ], [ 2, 3 ], [ 3, 1 ]);
 
+# A program can catch it, as one of the server's own; and it needs no log.
+$c->sql($_, "ALTER SYSTEM SET log_min_messages = 'fatal'") for 1 .. 3;
+$c->sql($_, 'SELECT pg_reload_conf()') for 1 .. 3;
+$c->poll($_, 'SHOW log_min_messages', 'fatal') for 1 .. 3;
+for my $row (2, 1)
+{
+	my ($first, $second) = (client(1), client($row == 1 ? 2 : 3));
+	my $place = $row == 1 ? 'here' : 'on a peer';
+	$first->query_safe('BEGIN; ' . update(3));
+	$second->query_safe('BEGIN; ' . update($row));
+	$first->{stdin} .= update($row) . "\n";
+	$first->{run}->pump_nb;
+	$second->query_safe("DO \$\$ BEGIN
+		UPDATE t SET n = n + 100 WHERE id = $id[3];
+	EXCEPTION WHEN deadlock_detected THEN
+		PERFORM set_config('test.caught', SQLERRM, false);
+	END \$\$");
+	is($second->query('SHOW test.caught'), 'deadlock detected', "caught in an exception block, $place");
+	$second->query_safe('COMMIT');
+	$first->query_safe('COMMIT');
+	is($first->{stderr}, '', "the other one goes through, $place");
+	$_->quit for $first, $second;
+}
+$c->sql($_, 'ALTER SYSTEM RESET log_min_messages') for 1 .. 3;
+$c->sql($_, 'SELECT pg_reload_conf()') for 1 .. 3;
+is($c->sql(1, 'SELECT max(n) < 100 FROM t'), 't', 'what they had tried is undone');
+
 my $before = join ' ', map { $c->sql($_, 'SELECT deadlocks FROM fragaffinity.transaction_stats') } 1 .. 3;
-is(eval(join '+', split / /, $before), 6, 'counted');
+is(eval(join '+', split / /, $before), 8, 'counted');
+is(eval(join '+', map { $c->sql($_, "SELECT deadlocks FROM pg_stat_database WHERE datname = 'postgres'") } 1 .. 3), 8,
+	'also by the server itself');
 
 # A long wait that is none: nobody is cancelled.
 my ($holder, $waiter, $third) = (client(1), client(2), client(3));
