@@ -21,6 +21,7 @@ OBJS = \
 	src/core/slots.o \
 	src/core/spi.o \
 	src/core/stop_point.o \
+	src/node/cluster_part.o \
 	src/node/cluster_xact.o \
 	src/node/deadlock.o \
 	src/node/deadlock_cancel.o \

@@ -222,8 +222,23 @@ fdw_make_state(EState *estate, Relation rel, const char *sql)
 	return node;
 }
 
-void
-fa_fdw_exec(int node, const char *sql)
+PGconn *
+fa_fdw_session(Oid user, Oid server)
+{
+	static PGconn *(*get_connection) (UserMapping *, bool, void **) = NULL;
+	static bool sought = false;
+
+	if (!sought)
+		get_connection = (PGconn *(*) (UserMapping *, bool, void **))
+			load_external_function("$libdir/postgres_fdw", "GetConnection",
+								   false, NULL);
+	sought = true;
+	return get_connection ?
+		get_connection(GetUserMapping(user, server), false, NULL) : NULL;
+}
+
+static void
+fdw_exec(int node, const char *sql)
 {
 	EState	   *estate = CreateExecutorState();
 	MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
@@ -239,4 +254,16 @@ fa_fdw_exec(int node, const char *sql)
 	table_close(rel, AccessShareLock);
 	MemoryContextSwitchTo(old);
 	FreeExecutorState(estate);
+}
+
+void
+fa_fdw_exec(int node, Oid user, const char *sql)
+{
+	Oid			caller;
+	int			sec_context;
+
+	GetUserIdAndSecContext(&caller, &sec_context);
+	SetUserIdAndSecContext(user, sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	fdw_exec(node, sql);
+	SetUserIdAndSecContext(caller, sec_context);
 }
