@@ -35,6 +35,7 @@ OBJS = \
 	src/node/peer.o \
 	src/node/peer_pool.o \
 	src/node/peer_session.o \
+	src/node/peer_use.o \
 	src/node/remote.o \
 	src/node/remote_copy.o \
 	src/node/resolver.o \

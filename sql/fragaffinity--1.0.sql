@@ -422,24 +422,45 @@ CREATE FUNCTION fragaffinity.lock_waiters(OUT pid integer, OUT wait_start timest
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'fa_sql_lock_waiters' LANGUAGE C STRICT VOLATILE;
 
--- What the search for deadlocks asks of each node.  Sessions that postgres_fdw
--- has opened say in their application_name for whom.
+-- Ends a wait that began then (in microseconds, as below) as a deadlock's.
+CREATE FUNCTION fragaffinity.end_lock_wait(pid integer, wait_start bigint, detail text)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'fa_sql_end_lock_wait' LANGUAGE C STRICT VOLATILE;
+
+-- Sessions that use others at peers, and which: a number for node and role.
+CREATE FUNCTION fragaffinity.peer_uses(OUT pid integer, OUT keys bigint[])
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'fa_sql_peer_uses' LANGUAGE C STRICT VOLATILE;
+
+-- What the search for deadlocks asks of each node: who waits, who may be waited
+-- for, who works for whom.  Sessions that postgres_fdw has opened say in their
+-- application_name for whom; that the origin uses such a session is for the
+-- origin to say.
 CREATE FUNCTION fragaffinity.open_transactions(
 	OUT pid integer, OUT origin_node integer, OUT origin_pid integer,
-	OUT xact_start bigint, OUT wait_start bigint, OUT blockers integer[])
+	OUT xact_start bigint, OUT wait_start bigint, OUT blockers integer[],
+	OUT role name, OUT uses bigint[])
 RETURNS SETOF record
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
+	WITH waiter AS MATERIALIZED (
+		SELECT w.pid, w.wait_start, pg_blocking_pids(w.pid) AS blockers
+		  FROM fragaffinity.lock_waiters() w),
+	blocker AS MATERIALIZED (
+		SELECT DISTINCT unnest(w.blockers) AS pid FROM waiter w)
 	SELECT a.pid, coalesce(o[1]::integer, 0), coalesce(o[2]::integer, 0),
 		   (extract(epoch FROM a.xact_start) * 1000000)::bigint,
 		   coalesce((extract(epoch FROM w.wait_start) * 1000000)::bigint, 0),
-		   CASE WHEN w.pid IS NULL THEN '{}' ELSE pg_blocking_pids(a.pid) END
+		   coalesce(w.blockers, '{}'), a.usename, coalesce(u.keys, '{}')
 	  FROM pg_stat_activity a
-	  LEFT JOIN fragaffinity.lock_waiters() w ON w.pid = a.pid
+	  LEFT JOIN waiter w ON w.pid = a.pid
+	  LEFT JOIN fragaffinity.peer_uses() u ON u.pid = a.pid
 	  LEFT JOIN LATERAL regexp_match(a.application_name,
 			'^fragaffinity:([0-9]{1,4}):([0-9]{1,9})$') o ON true
 	 WHERE a.datname = current_database() AND a.xact_start IS NOT NULL
 	   AND a.backend_type = 'client backend'
+	   AND (w.pid IS NOT NULL OR u.pid IS NOT NULL OR o IS NOT NULL
+			OR a.pid IN (SELECT b.pid FROM blocker b))
 $$;
 
 REVOKE ALL ON FUNCTION fragaffinity.local_decision(text) FROM PUBLIC;
@@ -447,6 +468,8 @@ REVOKE ALL ON FUNCTION fragaffinity.decision(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.resolve_in_doubt(text, text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.transaction_counters() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.lock_waiters() FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.end_lock_wait(integer, bigint, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.peer_uses() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.open_transactions() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION fragaffinity.decision(text) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION fragaffinity.transaction_counters() TO pg_monitor;

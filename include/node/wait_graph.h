@@ -7,20 +7,27 @@
 
 #include <stdint.h>
 
-#define FA_WAIT_MAX_BLOCKERS 64
-
 /* A session in a transaction, as its node saw it. */
 typedef struct FaWaitSession
 {
 	int			node;
 	int			pid;
-	int			origin_node;	/* for whom it works; 0: a client */
+	int			origin_node;	/* for whom it says to work; 0: a client */
 	int			origin_pid;
 	int64_t		xact_start;		/* microseconds, by its node's clock */
 	int64_t		wait_start;		/* for a lock; 0: does not wait */
-	int			nblockers;		/* who keeps it waiting, at the same node */
-	int			blockers[FA_WAIT_MAX_BLOCKERS];
+	uint64_t	key;			/* fa_wait_key() of its node and role */
+	const uint64_t *uses;		/* keys of the sessions that work for it */
+	int			nuses;
+	const int  *blockers;		/* who keeps it waiting, at the same node */
+	int			nblockers;
 } FaWaitSession;
+
+/* Same on all machines: nodes compute it for each other. */
+extern uint64_t fa_wait_key(int node, const char *role);
+
+/* In uses: there are more than could be noted. */
+#define FA_WAIT_KEY_ANY UINT64_C(0)
 
 /* Numbers are places in the array of sessions. */
 typedef struct FaWaitEdge
@@ -32,7 +39,8 @@ typedef struct FaWaitEdge
 
 /*
  * Sorts the sessions by node and pid, and finds one circle: the same one for
- * the same sessions, whoever looks.  Returns the number of its edges, written
+ * the same sessions, whoever looks.  Takes time in proportion to the sessions
+ * and blockers.  Returns the number of its edges, written
  * to edges (room for n), or 0.
  */
 extern int	fa_wait_graph_cycle(FaWaitSession *sessions, int n,

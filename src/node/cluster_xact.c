@@ -29,6 +29,7 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_type.h"
+#include "commands/defrem.h"
 #include "foreign/fdwapi.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
@@ -47,6 +48,7 @@
 #include "node/cluster_xact.h"
 #include "node/fdw.h"
 #include "node/node.h"
+#include "node/peer_use.h"
 #include "node/xact_stats.h"
 
 static List *parts = NIL;		/* of FaPart, in cluster_context */
@@ -165,11 +167,27 @@ fa_xact_lock_cluster(void)
 		fa_remote_exec(fa_xact_conn(coordinator), 0, "%s", lock);
 }
 
+/* Who it is at the peer. */
+static const char *
+cluster_mapped_role(UserMapping *mapping)
+{
+	ListCell   *lc;
+
+	foreach(lc, mapping->options)
+	{
+		DefElem    *def = lfirst(lc);
+
+		if (strcmp(def->defname, "user") == 0)
+			return defGetString(def);
+	}
+	return GetUserNameFromId(mapping->userid, false);
+}
+
 static FaPart *
 cluster_fdw_part(Oid server, Oid user)
 {
 	ListCell   *lc;
-	Oid			mapping;
+	UserMapping *mapping;
 	int			node;
 	FaPart *part;
 
@@ -182,17 +200,18 @@ cluster_fdw_part(Oid server, Oid user)
 	if (sscanf(GetForeignServer(server)->servername, FA_SERVER_NAME, &node) != 1)
 		return NULL;
 	/* a mapping for PUBLIC means one session for all its users */
-	mapping = GetUserMapping(user, server)->umid;
+	mapping = GetUserMapping(user, server);
 	foreach(lc, parts)
 	{
 		part = lfirst(lc);
-		if (part->fdw && part->mapping == mapping)
+		if (part->fdw && part->mapping == mapping->umid)
 			return part;
 	}
+	fa_peer_use_note(node, cluster_mapped_role(mapping));
 	part = cluster_add_part(node);
 	part->fdw = true;
 	part->server = server;
-	part->mapping = mapping;
+	part->mapping = mapping->umid;
 	part->user = user;
 	part->use = FA_USE_READ;
 	return part;
@@ -374,6 +393,7 @@ cluster_forget(void)
 	cluster_gid = NULL;
 	forwarded = false;
 	prepared = false;
+	fa_peer_use_forget();
 	if (cluster_context)
 		MemoryContextReset(cluster_context);
 }

@@ -23,11 +23,12 @@
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "storage/spin.h"
-#include "utils/elog.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "core/fa_compat.h"
 #include "node/deadlock.h"
+#include "node/xact_stats.h"
 
 #define NVICTIMS 64
 #define VICTIM_MS 5000			/* by then it has raised its error */
@@ -80,10 +81,11 @@ proc_wait_start(PGPROC *proc)
 	return (TimestampTz) pg_atomic_read_u64(&proc->waitStart);
 }
 
-int64
-fa_deadlock_longest_wait(void)
+TimestampTz
+fa_deadlock_newest_wait(int64 age_ms)
 {
-	TimestampTz first = 0;
+	TimestampTz limit = GetCurrentTimestamp() - age_ms * 1000;
+	TimestampTz newest = 0;
 
 	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
 	{
@@ -91,12 +93,10 @@ fa_deadlock_longest_wait(void)
 		TimestampTz start = proc_wait_start(proc);
 
 		if (start != 0 && proc->pid != 0 && proc->databaseId == MyDatabaseId &&
-			(first == 0 || start < first))
-			first = start;
+			start <= limit && start > newest)
+			newest = start;
 	}
-	if (first == 0)
-		return 0;
-	return TimestampDifferenceMilliseconds(first, GetCurrentTimestamp());
+	return newest;
 }
 
 static void
@@ -135,9 +135,27 @@ fa_deadlock_end_wait(int pid, int64 wait_start, const char *detail)
 	}
 	for (int i = NUM_LOCK_PARTITIONS; --i >= 0;)
 		LWLockRelease(LockHashPartitionLockByIndex(i));
-	if (ended)
-		SetLatch(&proc->procLatch);
-	return ended;
+	if (!ended)
+		return false;
+	SetLatch(&proc->procLatch);
+	fa_xact_count(FA_XACT_DEADLOCKS);
+	ereport(LOG,
+			(errmsg("ending a deadlock over several nodes: process %d gives way",
+					pid),
+			 errdetail_internal("%s", detail)));
+	return true;
+}
+
+PG_FUNCTION_INFO_V1(fa_sql_end_lock_wait);
+
+/* end_lock_wait(pid, wait_start, detail): asked by a node that found a circle */
+Datum
+fa_sql_end_lock_wait(PG_FUNCTION_ARGS)
+{
+	fa_shmem_require();
+	PG_RETURN_BOOL(fa_deadlock_end_wait(PG_GETARG_INT32(0),
+										PG_GETARG_INT64(1),
+										text_to_cstring(PG_GETARG_TEXT_PP(2))));
 }
 
 /* Has this process been taken out of a queue?  Takes the record out. */

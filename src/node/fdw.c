@@ -3,8 +3,8 @@
  *	  postgres_fdw's routines, with notes taken of what they were used for.
  *
  * The handler hands out a copy of postgres_fdw's table of routines in which
- * those that read, lock or write are replaced by functions that call the
- * original and then tell cluster_xact.c.  The original comes first: it opens
+ * those that open a session, read, lock or write are replaced by functions that
+ * call the original and then tell cluster_xact.c.  The original comes first: it opens
  * the session, and with the first session of a process it registers
  * postgres_fdw's transaction callback, which ours must run before, that is be
  * registered after.
@@ -105,6 +105,31 @@ fdw_note(ResultRelInfo *rri, EState *estate, FaUse use)
 					 fdw_user(fa_result_rel_check_as(rri, estate)), use);
 }
 
+/* The session is open; what it is used for is known when it has been. */
+static void
+fdw_begin_direct_modify(ForeignScanState *node, int eflags)
+{
+	base->BeginDirectModify(node, eflags);
+	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
+		fdw_note(node->resultRelInfo, node->ss.ps.state, FA_USE_READ);
+}
+
+static void
+fdw_begin_modify(ModifyTableState *mtstate, ResultRelInfo *rri,
+				 List *fdw_private, int subplan, int eflags)
+{
+	base->BeginForeignModify(mtstate, rri, fdw_private, subplan, eflags);
+	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
+		fdw_note(rri, mtstate->ps.state, FA_USE_READ);
+}
+
+static void
+fdw_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri)
+{
+	base->BeginForeignInsert(mtstate, rri);
+	fdw_note(rri, mtstate->ps.state, FA_USE_READ);
+}
+
 static TupleTableSlot *
 fdw_iterate_direct_modify(ForeignScanState *node)
 {
@@ -152,12 +177,31 @@ fdw_delete(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
 	return slot;
 }
 
+PGconn *
+fa_fdw_session(Oid user, Oid server)
+{
+	static PGconn *(*get_connection) (UserMapping *, bool, void **) = NULL;
+	static bool sought = false;
+
+	if (!sought)
+		get_connection = (PGconn *(*) (UserMapping *, bool, void **))
+			load_external_function("$libdir/postgres_fdw", "GetConnection",
+								   false, NULL);
+	sought = true;
+	return get_connection ?
+		get_connection(GetUserMapping(user, server), false, NULL) : NULL;
+}
+
 static void
 fdw_truncate(List *rels, DropBehavior behavior, bool restart_seqs)
 {
+	Oid			relid = RelationGetRelid((Relation) linitial(rels));
+
+	/* it opens the session and then waits for locks, with nothing between */
+	if (fa_fdw_session(GetUserId(), GetForeignServerIdByRelId(relid)))
+		fa_xact_note_use(relid, GetUserId(), FA_USE_READ);
 	base->ExecForeignTruncate(rels, behavior, restart_seqs);
-	fa_xact_note_use(RelationGetRelid((Relation) linitial(rels)), GetUserId(),
-					 FA_USE_WRITE);
+	fa_xact_note_use(relid, GetUserId(), FA_USE_WRITE);
 }
 
 /* fdw_handler() of the wrapper fragaffinity */
@@ -168,6 +212,9 @@ fa_sql_fdw_handler(PG_FUNCTION_ARGS)
 
 	*routine = *fdw_base();
 	routine->BeginForeignScan = fdw_begin_scan;
+	routine->BeginDirectModify = fdw_begin_direct_modify;
+	routine->BeginForeignModify = fdw_begin_modify;
+	routine->BeginForeignInsert = fdw_begin_insert;
 	routine->IterateDirectModify = fdw_iterate_direct_modify;
 	routine->ExecForeignInsert = fdw_insert;
 	routine->ExecForeignBatchInsert = fdw_batch_insert;
@@ -220,21 +267,6 @@ fdw_make_state(EState *estate, Relation rel, const char *sql)
 	node->resultRelInfo = makeNode(ResultRelInfo);
 	InitResultRelInfo(node->resultRelInfo, rel, 1, NULL, 0);
 	return node;
-}
-
-PGconn *
-fa_fdw_session(Oid user, Oid server)
-{
-	static PGconn *(*get_connection) (UserMapping *, bool, void **) = NULL;
-	static bool sought = false;
-
-	if (!sought)
-		get_connection = (PGconn *(*) (UserMapping *, bool, void **))
-			load_external_function("$libdir/postgres_fdw", "GetConnection",
-								   false, NULL);
-	sought = true;
-	return get_connection ?
-		get_connection(GetUserMapping(user, server), false, NULL) : NULL;
 }
 
 static void

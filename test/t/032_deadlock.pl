@@ -116,6 +116,37 @@ $_->quit for $holder, $waiter, $third;
 is(join(' ', map { $c->sql($_, 'SELECT deadlocks FROM fragaffinity.transaction_stats') } 1 .. 3), $before,
 	'and nothing was counted');
 
+# A client that pretends to work for another one's transaction is not believed.
+$c->sql($_, 'CREATE ROLE joe LOGIN') for 1 .. 3;
+$c->sql(1, 'GRANT ALL ON t TO joe');
+($holder, $waiter) = (client(2), client(1));
+my $pid = $holder->query_safe('SELECT pg_backend_pid()');
+$holder->query_safe('BEGIN; ' . update(2));
+$waiter->query_safe('BEGIN; ' . update(1));
+$waiter->{stdin} .= update(2) . "\n";
+$waiter->{run}->pump_nb;
+my $joe;
+{
+	local $ENV{PGAPPNAME} = "fragaffinity:2:$pid";
+	local $ENV{PGOPTIONS} = '-c fragaffinity.origin=2';
+	$joe = $c->node(1)->background_psql('postgres', on_error_stop => 0, extra_params => ['-U', 'joe']);
+}
+$joe->query_safe('SELECT 1');
+$joe->{stdin} .= update(1) . "\n";
+$joe->{run}->pump_nb;
+$c->poll(1, q{SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND waitstart < clock_timestamp() - interval '2 s'});
+is($c->sql(1, q{SELECT count(*) FROM fragaffinity.open_transactions() WHERE role = 'joe' AND origin_node = 2}), '1',
+	'one says that it works for node 2');
+$holder->query_safe('COMMIT');
+$waiter->query_safe('COMMIT');
+$joe->query_safe('SELECT 1');
+is($_->{stderr} =~ /ERROR/ ? $_->{stderr} : '', '', 'and nobody has to give way for it') for $holder, $waiter, $joe;
+$_->quit for $holder, $waiter, $joe;
+($pid) = $c->fails(1, 'SET ROLE joe; SELECT fragaffinity.end_lock_wait(1, 1, NULL)');
+is($pid, '42501', 'nor may he end waits');
+is(join(' ', map { $c->sql($_, 'SELECT deadlocks FROM fragaffinity.transaction_stats') } 1 .. 3), $before,
+	'nothing was counted');
+
 # Many transfers over few rows, which lock in one order, looked at all the time.
 $c->sql(1, q{SELECT fragaffinity.configure('deadlock_wait', '10ms')});
 my $load = $c->start_load(
