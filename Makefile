@@ -78,27 +78,34 @@ OBJS = \
 	src/capture/utility.o \
 	src/predict/archive.o \
 	src/predict/chain.o \
+	src/predict/expected.o \
 	src/predict/frame.o \
 	src/predict/hints.o \
 	src/predict/history.o \
 	src/predict/linear.o \
 	src/predict/lstm.o \
 	src/predict/memory.o \
+	src/predict/model_holt.o \
 	src/predict/model_lstm.o \
+	src/predict/model_pooled.o \
+	src/predict/model_profile.o \
 	src/predict/model_recent.o \
 	src/predict/model_seasonal.o \
+	src/predict/model_session.o \
 	src/predict/model_static.o \
 	src/predict/next.o \
 	src/predict/next_context.o \
 	src/predict/next_kinds.o \
 	src/predict/next_lstm.o \
 	src/predict/next_mix.o \
+	src/predict/next_state.o \
 	src/predict/pending.o \
 	src/predict/pool.o \
 	src/predict/predictor.o \
 	src/predict/profile.o \
 	src/predict/rates.o \
 	src/predict/season.o \
+	src/predict/sessions.o \
 	src/predict/slots.o \
 	src/predict/state.o \
 	src/route/alone.o \

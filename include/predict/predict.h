@@ -31,6 +31,10 @@ typedef enum FaModel
 	FA_MODEL_STATIC,			/* long-run shares, the floor to beat */
 	FA_MODEL_RECENT,			/* level and trend of the recent past */
 	FA_MODEL_SEASONAL,			/* slot means over the seasons found */
+	FA_MODEL_HOLT,				/* Holt-Winters */
+	FA_MODEL_POOLED,			/* regression over all cells */
+	FA_MODEL_SESSION,			/* what open sessions will do next */
+	FA_MODEL_PROFILE,			/* what roles use, and where they work now */
 	FA_MODEL_LSTM,				/* network over what the others say */
 	FA_MODEL_MIXTURE,			/* what is published */
 	FA_NMODELS
@@ -61,6 +65,16 @@ typedef struct FaCell
 	int32_t		fragment;
 	double		count;			/* accesses in the step */
 } FaCell;
+
+/* What a role with an application did at a node in one step. */
+typedef struct FaProfileUse
+{
+	uint64_t	profile;		/* any number but 0 */
+	int32_t		node;
+	int32_t		fragment;
+	double		accesses;
+	double		arrivals;		/* sessions that began with the fragment */
+} FaProfileUse;
 
 /* Forecast of one fragment at one horizon.  Arrays have nnodes entries. */
 typedef struct FaForecast
@@ -111,6 +125,17 @@ extern void fa_predictor_resize(FaPredictor *p, int nnodes, int nfragments);
 extern bool fa_predictor_observe(FaPredictor *p, int64_t step,
 								 const FaCell *cells, int ncells,
 								 const bool *known);
+
+/*
+ * What else is known when a step is over, told before that step is observed;
+ * may be called several times.  expect: what the sessions open at the end of
+ * the step will access in the step after (sessions.h).  use: what roles did in
+ * the step.  A step of which nothing is told has no word of these models.
+ */
+extern void fa_predictor_expect(FaPredictor *p, int64_t step,
+								const FaCell *cells, int ncells);
+extern void fa_predictor_use(FaPredictor *p, int64_t step,
+							 const FaProfileUse *use, int n);
 
 /*
  * Forecast for step (last observed + horizons[h]) of one fragment.  out's

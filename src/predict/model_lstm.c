@@ -166,13 +166,15 @@ lstm_advance(FaFrame *frame, void *model)
 			for (int k = 0; k < frame->nsite; k++)
 			{
 				sum += k < frame->site_at[FA_MODEL_RECENT] ||
-					k >= frame->site_at[FA_MODEL_SEASONAL] ? site[k] : 0;
+					(k >= frame->site_at[FA_MODEL_SEASONAL] &&
+					 k < frame->site_at[FA_MODEL_SEASONAL + 1]) ? site[k] : 0;
 				p->dense[n++] = (float) (site[k] / 2);
 			}
 			for (int k = 0; k < frame->nlocal; k++)
 			{
 				sum += k < frame->local_at[FA_MODEL_RECENT] ||
-					(k >= frame->local_at[FA_MODEL_SEASONAL] && k < others) ?
+					(k >= frame->local_at[FA_MODEL_SEASONAL] &&
+					 k < frame->local_at[FA_MODEL_SEASONAL + 1]) ?
 					local[k] : 0;
 				p->dense[n++] = k < others ? (float) (local[k] / 2) : 0;
 			}
@@ -299,37 +301,18 @@ lstm_site(FaFrame *frame, void *model, int h, int64_t target, double *signal)
 	(void) signal;
 }
 
-/* Horizon whose scores a target step borrows; -1: too far away. */
-static int
-horizon_of(const FaFrame *frame, int64_t ahead)
-{
-	int			best = -1;
-	int64_t		nearest = INT64_MAX;
-
-	for (int h = 0; h < frame->config.nhorizons; h++)
-	{
-		int64_t		far = ahead - frame->config.horizons[h];
-
-		far = far < 0 ? -far : far;
-		if (far < nearest)
-		{
-			nearest = far;
-			best = h;
-		}
-	}
-	return best >= 0 && frame->config.horizons[best] <= MOST_AHEAD ? best : -1;
-}
-
 static void
 lstm_fragment(FaFrame *frame, void *model, FaView *view, double *local,
 			  double *rate)
 {
 	Series	   *s = model;
-	int			h = horizon_of(frame, view->target - frame->last_step);
+	int			h = fa_predict_nearest_horizon(frame, view->target -
+											   frame->last_step);
 	const Tracked *t;
 
 	(void) rate;
-	if (h < 0 || s->place[view->fragment] == 0)
+	if (frame->config.horizons[h] > MOST_AHEAD ||
+		s->place[view->fragment] == 0)
 		return;
 	t = &s->tracked[s->place[view->fragment] - 1];
 	for (int c = 0; c < t->ncells && c < view->ncells; c++)
