@@ -50,6 +50,9 @@ OBJS = \
 	src/catalog/placement.o \
 	src/catalog/refuse.o \
 	src/catalog/refuse_peers.o \
+	src/catalog/reshape.o \
+	src/catalog/reshape_lock.o \
+	src/catalog/split.o \
 	src/catalog/table_export.o \
 	src/catalog/table_leaf.o \
 	src/catalog/table_names.o \

@@ -49,10 +49,14 @@ CREATE TABLE fragaffinity.fragment (
 	-- Transaction on this node after which a snapshot agrees with the leaf:
 	-- an older one must not be answered from it.
 	changed_xid	xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
-	bytes		bigint				-- last known, where it is not local
+	bytes		bigint,				-- last known, where it is not local
+	-- Bucket as distribute_table made it: the same, until it is split; then
+	-- what holds the buckets of all its fragments.
+	home		regclass NOT NULL
 );
 CREATE INDEX fragment_table_id_idx ON fragaffinity.fragment (table_id);
 CREATE INDEX fragment_bucket_idx ON fragaffinity.fragment (bucket);
+CREATE INDEX fragment_home_idx ON fragaffinity.fragment (home);
 
 CREATE TABLE fragaffinity.setting (
 	name		text NOT NULL,
@@ -528,6 +532,22 @@ CREATE FUNCTION fragaffinity.undistribute_table(rel regclass)
 RETURNS void LANGUAGE c
 AS 'MODULE_PATHNAME', 'fa_sql_undistribute_table';
 REVOKE ALL ON FUNCTION fragaffinity.undistribute_table FROM PUBLIC;
+
+CREATE FUNCTION fragaffinity.reshape_bucket(home regclass, pieces text)
+RETURNS void LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'fa_sql_reshape_bucket';
+REVOKE ALL ON FUNCTION fragaffinity.reshape_bucket FROM PUBLIC;
+
+-- Of one key: all from there on; of several: each from one to the next.
+CREATE FUNCTION fragaffinity.split_fragment(fragment bigint, VARIADIC at text[])
+RETURNS bigint[] LANGUAGE c
+AS 'MODULE_PATHNAME', 'fa_sql_split_fragment';
+REVOKE ALL ON FUNCTION fragaffinity.split_fragment FROM PUBLIC;
+
+CREATE FUNCTION fragaffinity.merge_fragments(fragment bigint, other bigint)
+RETURNS bigint LANGUAGE c
+AS 'MODULE_PATHNAME', 'fa_sql_merge_fragments';
+REVOKE ALL ON FUNCTION fragaffinity.merge_fragments FROM PUBLIC;
 
 -- Remainder of the bucket that holds a key.
 CREATE FUNCTION fragaffinity.bucket_of(rel regclass, key anyelement)
@@ -1264,6 +1284,21 @@ BEGIN
 	RETURN made;
 END
 $$;
+
+-- After a split or merge: the fragments of the keys that hints are about.
+CREATE FUNCTION fragaffinity.renew_hints(table_id integer) RETURNS void
+LANGUAGE sql STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+	UPDATE fragaffinity.hint h
+	   SET fragments = fragaffinity.fragments_of_keys(h.table_id, h.key_from, h.key_to)
+	 WHERE h.table_id = renew_hints.table_id AND h.kind = 'schedule';
+	UPDATE fragaffinity.hint h
+	   SET fragments = ARRAY(
+			SELECT (fragaffinity.fragments_of_keys(h.table_id, k.k, k.k))[1]
+			  FROM unnest(h.keys) WITH ORDINALITY k(k, n) ORDER BY k.n)
+	 WHERE h.table_id = renew_hints.table_id AND h.kind = 'sequence';
+$$;
+REVOKE ALL ON FUNCTION fragaffinity.renew_hints(integer) FROM PUBLIC;
 
 CREATE FUNCTION fragaffinity.drop_hint(hint bigint, kind text) RETURNS void
 LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp

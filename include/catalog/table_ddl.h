@@ -9,6 +9,9 @@
  *	leaf			<bucket>_h, a heap, on the owner;
  *					<bucket>_r, a foreign table, on all other nodes
  *
+ * A bucket of the hash that is split (reshape.h) has a bucket of its own for
+ * each of its fragments below it, <bucket>_s<fragment>.
+ *
  * Everything runs over SPI in the caller's transaction.  Functions that make
  * relations want a superuser and bring their own settings (search_path,
  * fragaffinity.maintenance) for their duration.
@@ -27,6 +30,7 @@
 
 /* in table_names.c: palloc'd, cut to fit, not quoted */
 extern char *fa_table_bucket_name(const char *partition, int remainder);
+extern char *fa_table_piece_name(const char *home, int64 fragment);
 extern char *fa_table_heap_name(const char *bucket);
 extern char *fa_table_remote_name(const char *bucket);
 /* Of any relation: schema-qualified and quoted, as SQL wants it. */
@@ -63,6 +67,16 @@ extern Oid	fa_table_create_remote(const FaFragment *f, const char *name,
 
 /* "FOR VALUES FROM (...) TO (...)" of an attached leaf. */
 extern char *fa_table_bound(Oid leaf);
+#define FA_TABLE_WHOLE_RANGE "FOR VALUES FROM (MINVALUE) TO (MAXVALUE)"
+
+/* Owner and grants of the table, and grants of a partition, to a new bucket. */
+extern void fa_table_give_rights(Oid root, Oid partition, const char *bucket);
+/* New leaf of a bucket that has none: empty heap without unique indexes, or
+ * foreign table.  f->leaf is not used. */
+extern Oid	fa_table_create_leaf(const FaFragment *f);
+extern Oid	fa_table_parent(Oid rel);
+/* Options of a foreign table that leads to a bucket on the owner. */
+extern char *fa_table_server_options(Oid bucket, int owner);
 
 /* in table_export.c */
 

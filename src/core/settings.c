@@ -90,6 +90,8 @@ const FaSettingDef fa_setting_defs[] = {
 	"Steps that remote access must have lasted before a reactive move."},
 	{"reactive_threshold", FA_SETTING_FLOAT, "0.7", 0, 1, NULL, true,
 	"Share of a fragment's recent accesses that a node must have for a reactive move."},
+	{"split_timeout", FA_SETTING_MS, "5s", 10, 3600000, NULL, true,
+	"Longest time for which clients of a bucket may wait while it is split or merged; nothing is changed then."},
 	{"transition_half_life", FA_SETTING_MS, "1d", 1000, 3650 * MS_PER_DAY, NULL, false,
 	"Time after which an observed transition between fragments weighs half."},
 	{"transition_limit", FA_SETTING_INT, "100000", 100, 1e9, NULL, false,
