@@ -53,6 +53,7 @@ OBJS = \
 	src/catalog/reshape.o \
 	src/catalog/reshape_lock.o \
 	src/catalog/split.o \
+	src/catalog/table_bound.o \
 	src/catalog/table_export.o \
 	src/catalog/table_leaf.o \
 	src/catalog/table_names.o \

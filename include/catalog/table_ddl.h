@@ -21,11 +21,7 @@
 
 #include "catalog/map.h"
 
-/*
- * CHECK constraint of a heap made by fa_table_create_heap(), equal to the
- * partition constraint of the leaf it is to become, so that ATTACH does not
- * scan it.  Drop it after ATTACH: it costs every later insert.
- */
+/* Name of the constraint of fa_table_promise_bound(). */
 #define FA_TABLE_BOUND_CHECK "fragaffinity_bound"
 
 /* in table_names.c: palloc'd, cut to fit, not quoted */
@@ -44,11 +40,21 @@ extern Oid	fa_table_oid(const char *qualified);
 /* A root, partition, bucket or leaf of a distributed table? */
 extern bool fa_table_is_managed(Oid rel);
 
+/* in table_bound.c */
+
+/*
+ * Says of a heap that it has only rows that belong in the bucket, so that
+ * ATTACH to it does not read them.  True of an empty one; of another, the
+ * caller knows why.  To be forgotten after ATTACH: it costs every insert.
+ */
+extern void fa_table_promise_bound(Oid heap, Oid bucket);
+extern void fa_table_forget_bound(Oid heap);
+
 /* in table_leaf.c */
 
 /*
  * Standalone heap on this node, in the bucket's schema, like the fragment's
- * leaf: columns, storage, constraints, owner, options, FA_TABLE_BOUND_CHECK.
+ * leaf: columns, storage, constraints, owner, options, promise of its bound.
  * With with_indexes also what fa_table_create_indexes() makes.
  */
 extern Oid	fa_table_create_heap(const FaFragment *f, const char *name,

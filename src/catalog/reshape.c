@@ -14,26 +14,19 @@
  *	5. rows of fragaffinity.fragment
  *
  * A heap that is attached would be scanned for rows that do not belong.  The
- * lock, and step 3, are the proof that there are none; it is written down as
- * a valid CHECK constraint for the time of the ATTACH.
+ * lock, and step 3, are the proof that there are none, of which table_bound.c
+ * makes something that ATTACH accepts.
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "access/table.h"
 #include "access/xact.h"
-#include "catalog/indexing.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_constraint.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
-#include "utils/syscache.h"
 
 #include "catalog/reshape.h"
 #include "catalog/table_ddl.h"
@@ -411,30 +404,10 @@ reshape_leaves(Reshape *r)
 	}
 }
 
-/* Marks a CHECK constraint as valid, as VALIDATE does after its scan. */
-static void
-reshape_trust_check(Oid rel, const char *name)
-{
-	Oid			oid = get_relation_constraint_oid(rel, name, false);
-	Relation	catalog = table_open(ConstraintRelationId, RowExclusiveLock);
-	HeapTuple	tuple = SearchSysCacheCopy1(CONSTROID, ObjectIdGetDatum(oid));
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for constraint %u", oid);
-	((Form_pg_constraint) GETSTRUCT(tuple))->convalidated = true;
-	CatalogTupleUpdate(catalog, &tuple->t_self, tuple);
-	heap_freetuple(tuple);
-	table_close(catalog, RowExclusiveLock);
-	CacheInvalidateRelcacheByRelid(rel);
-	CommandCounterIncrement();
-}
-
 static void
 reshape_attach_heap(Part *part)
 {
-	char	   *bucket_q = fa_table_qualified_name(part->f.bucket);
 	char	   *name = fa_table_heap_name(get_rel_name(part->f.bucket));
-	char	   *leaf_q;
 
 	if (strcmp(get_rel_name(part->f.leaf), name) != 0)
 	{
@@ -442,15 +415,11 @@ reshape_attach_heap(Part *part)
 		fa_spi_exec("ALTER TABLE %s RENAME TO %s",
 					fa_table_qualified_name(part->f.leaf), quote_identifier(name));
 	}
-	leaf_q = fa_table_qualified_name(part->f.leaf);
-	fa_spi_exec("ALTER TABLE %s ADD CONSTRAINT " FA_TABLE_BOUND_CHECK
-				" CHECK (%s) NOT VALID", leaf_q,
-				fa_spi_value("SELECT pg_catalog.pg_get_partition_constraintdef(%u)",
-							 part->f.bucket));
-	reshape_trust_check(part->f.leaf, FA_TABLE_BOUND_CHECK);
+	fa_table_promise_bound(part->f.leaf, part->f.bucket);
 	fa_spi_exec("ALTER TABLE %s ATTACH PARTITION %s " FA_TABLE_WHOLE_RANGE,
-				bucket_q, leaf_q);
-	fa_spi_exec("ALTER TABLE %s DROP CONSTRAINT " FA_TABLE_BOUND_CHECK, leaf_q);
+				fa_table_qualified_name(part->f.bucket),
+				fa_table_qualified_name(part->f.leaf));
+	fa_table_forget_bound(part->f.leaf);
 }
 
 /* Its name and target follow the bucket; what it is good for is kept. */

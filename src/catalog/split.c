@@ -165,7 +165,7 @@ read_cuts(Division *d, ArrayType *at)
 						 key_sql(d, TextDatumGetCString(datums[i])));
 	}
 	rows = fa_spi_rows("SELECT v::pg_catalog.text, pg_catalog.count(*) "
-					   "FROM (VALUES %s) AS x(v) GROUP BY v ORDER BY v",
+					   "FROM (VALUES %s) AS x(v) GROUP BY x.v ORDER BY x.v",
 					   values.data);
 	for (int i = 0; i < rows->nrows; i++)
 		if (strcmp(rows->value[i][1], "1") != 0)

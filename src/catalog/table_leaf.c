@@ -70,15 +70,13 @@ fa_table_create_heap(const FaFragment *f, const char *name, bool with_indexes)
 	fa_ddl_begin(&state);
 	qualified = fa_table_sibling_name(f->bucket, name);
 	fa_spi_exec("CREATE TABLE %s (LIKE %s INCLUDING DEFAULTS INCLUDING GENERATED"
-				"  INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING CONSTRAINTS,"
-				"  CONSTRAINT " FA_TABLE_BOUND_CHECK " CHECK (%s))%s",
+				"  INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING CONSTRAINTS)%s",
 				qualified, fa_table_qualified_name(f->bucket),
-				fa_spi_value("SELECT pg_catalog.pg_get_partition_constraintdef(%u)",
-							 f->leaf),
 				heap_options(f->table_id, fa_table_parent(f->home)));
 	fa_ddl_run(fa_text_owner(f->bucket, qualified));
 	fa_ddl_run(fa_text_column_options(f->bucket, qualified, false));
 	heap = fa_table_oid(qualified);
+	fa_table_promise_bound(heap, f->bucket);
 	if (with_indexes)
 		fa_table_create_indexes(heap, f);
 	fa_ddl_end(&state);
