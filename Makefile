@@ -16,6 +16,8 @@ OBJS = \
 	src/core/background.o \
 	src/core/guc.o \
 	src/core/lock_poll.o \
+	src/core/plain_output.o \
+	src/core/ring.o \
 	src/core/settings.o \
 	src/core/shmem.o \
 	src/core/slots.o \
@@ -67,6 +69,7 @@ OBJS = \
 	src/capture/counters.o \
 	src/capture/drain.o \
 	src/capture/events.o \
+	src/capture/heat.o \
 	src/capture/hook.o \
 	src/capture/import_log.o \
 	src/capture/log_reader.o \

@@ -176,6 +176,16 @@ CREATE TABLE fragaffinity.transition (
 CREATE INDEX transition_updated_idx
 	ON fragaffinity.transition (node, updated);
 
+-- Keys that this node's clients asked for, of late.
+CREATE UNLOGGED TABLE fragaffinity.key_sample (
+	fragment	bigint NOT NULL,
+	key			text NOT NULL,
+	weight		double precision NOT NULL,	-- accesses that it stands for
+	sampled		timestamptz NOT NULL
+);
+CREATE INDEX key_sample_fragment_idx ON fragaffinity.key_sample (fragment);
+CREATE INDEX key_sample_sampled_idx ON fragaffinity.key_sample (sampled);
+
 CREATE TABLE fragaffinity.metric (
 	sampled		timestamptz NOT NULL,
 	node		integer NOT NULL,
@@ -716,6 +726,22 @@ SELECT n.name::text AS node, x.role, x.application,
  CROSS JOIN (SELECT extract(epoch FROM value::interval) * 1000 AS half_life_ms
 			   FROM fragaffinity.settings
 			  WHERE name = 'transition_half_life' AND table_name IS NULL) c;
+
+-- The keys that this node's clients asked for most in heat_window, and what
+-- share of their accesses to the fragment that was.
+CREATE VIEW fragaffinity.heat AS
+SELECT t.rel AS table_name, s.fragment, s.key, s.weight, s.weight / s.total AS share,
+	   s.samples, s.last_sample, n.name::text AS owner
+  FROM (SELECT k.fragment, k.key, pg_catalog.sum(k.weight) AS weight,
+			   pg_catalog.count(*) AS samples, pg_catalog.max(k.sampled) AS last_sample,
+			   pg_catalog.sum(pg_catalog.sum(k.weight))
+				OVER (PARTITION BY k.fragment) AS total
+		  FROM fragaffinity.key_sample k
+		 GROUP BY k.fragment, k.key) s
+  JOIN fragaffinity.fragment f ON f.fragment = s.fragment
+  JOIN fragaffinity.distributed_table t ON t.table_id = f.table_id
+  JOIN fragaffinity.node n ON n.node = f.owner;
+GRANT SELECT ON fragaffinity.heat TO pg_monitor;
 
 CREATE VIEW fragaffinity.node_metrics AS
 SELECT m.sampled, n.name::text AS node, m.active, m.idle_in_transaction,

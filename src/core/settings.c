@@ -44,6 +44,8 @@ const FaSettingDef fa_setting_defs[] = {
 	"Accesses of evidence at which a forecast's benefit counts half."},
 	{"fragment_size", FA_SETTING_BYTES, "256MB", 8192, 1e15, NULL, true,
 	"Size that distribute_table aims at for a fragment."},
+	{"heat_window", FA_SETTING_MS, "1h", 1000, 30 * MS_PER_DAY, NULL, false,
+	"How long samples of the keys within fragments are kept."},
 	{"history_days_retention", FA_SETTING_MS, "730d", MS_PER_DAY, 36500 * MS_PER_DAY, NULL, false,
 	"How long history is kept at all, in days in the end."},
 	{"history_hours_retention", FA_SETTING_MS, "60d", MS_PER_DAY, 36500 * MS_PER_DAY, NULL, false,
