@@ -16,6 +16,8 @@ OBJS = \
 	src/core/background.o \
 	src/core/guc.o \
 	src/core/lock_poll.o \
+	src/core/plain_output.o \
+	src/core/ring.o \
 	src/core/settings.o \
 	src/core/shmem.o \
 	src/core/slots.o \
@@ -52,6 +54,10 @@ OBJS = \
 	src/catalog/placement.o \
 	src/catalog/refuse.o \
 	src/catalog/refuse_peers.o \
+	src/catalog/reshape.o \
+	src/catalog/reshape_lock.o \
+	src/catalog/split.o \
+	src/catalog/table_bound.o \
 	src/catalog/table_export.o \
 	src/catalog/table_leaf.o \
 	src/catalog/table_names.o \
@@ -65,6 +71,7 @@ OBJS = \
 	src/capture/counters.o \
 	src/capture/drain.o \
 	src/capture/events.o \
+	src/capture/heat.o \
 	src/capture/hook.o \
 	src/capture/import_log.o \
 	src/capture/log_reader.o \

@@ -49,10 +49,14 @@ CREATE TABLE fragaffinity.fragment (
 	-- Transaction on this node after which a snapshot agrees with the leaf:
 	-- an older one must not be answered from it.
 	changed_xid	xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
-	bytes		bigint				-- last known, where it is not local
+	bytes		bigint,				-- last known, where it is not local
+	-- Bucket as distribute_table made it: the same, until it is split; then
+	-- what holds the buckets of all its fragments.
+	home		regclass NOT NULL
 );
 CREATE INDEX fragment_table_id_idx ON fragaffinity.fragment (table_id);
 CREATE INDEX fragment_bucket_idx ON fragaffinity.fragment (bucket);
+CREATE INDEX fragment_home_idx ON fragaffinity.fragment (home);
 
 CREATE TABLE fragaffinity.setting (
 	name		text NOT NULL,
@@ -171,6 +175,16 @@ CREATE TABLE fragaffinity.transition (
 );
 CREATE INDEX transition_updated_idx
 	ON fragaffinity.transition (node, updated);
+
+-- Keys that this node's clients asked for, of late.
+CREATE UNLOGGED TABLE fragaffinity.key_sample (
+	fragment	bigint NOT NULL,
+	key			text NOT NULL,
+	weight		double precision NOT NULL,	-- accesses that it stands for
+	sampled		timestamptz NOT NULL
+);
+CREATE INDEX key_sample_fragment_idx ON fragaffinity.key_sample (fragment);
+CREATE INDEX key_sample_sampled_idx ON fragaffinity.key_sample (sampled);
 
 CREATE TABLE fragaffinity.metric (
 	sampled		timestamptz NOT NULL,
@@ -552,6 +566,22 @@ RETURNS void LANGUAGE c
 AS 'MODULE_PATHNAME', 'fa_sql_undistribute_table';
 REVOKE ALL ON FUNCTION fragaffinity.undistribute_table FROM PUBLIC;
 
+CREATE FUNCTION fragaffinity.reshape_bucket(home regclass, pieces text)
+RETURNS void LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'fa_sql_reshape_bucket';
+REVOKE ALL ON FUNCTION fragaffinity.reshape_bucket FROM PUBLIC;
+
+-- Of one key: all from there on; of several: each from one to the next.
+CREATE FUNCTION fragaffinity.split_fragment(fragment bigint, VARIADIC at text[])
+RETURNS bigint[] LANGUAGE c
+AS 'MODULE_PATHNAME', 'fa_sql_split_fragment';
+REVOKE ALL ON FUNCTION fragaffinity.split_fragment FROM PUBLIC;
+
+CREATE FUNCTION fragaffinity.merge_fragments(fragment bigint, other bigint)
+RETURNS bigint LANGUAGE c
+AS 'MODULE_PATHNAME', 'fa_sql_merge_fragments';
+REVOKE ALL ON FUNCTION fragaffinity.merge_fragments FROM PUBLIC;
+
 -- Remainder of the bucket that holds a key.
 CREATE FUNCTION fragaffinity.bucket_of(rel regclass, key anyelement)
 RETURNS integer LANGUAGE c STABLE STRICT PARALLEL SAFE
@@ -719,6 +749,22 @@ SELECT n.name::text AS node, x.role, x.application,
  CROSS JOIN (SELECT extract(epoch FROM value::interval) * 1000 AS half_life_ms
 			   FROM fragaffinity.settings
 			  WHERE name = 'transition_half_life' AND table_name IS NULL) c;
+
+-- The keys that this node's clients asked for most in heat_window, and what
+-- share of their accesses to the fragment that was.
+CREATE VIEW fragaffinity.heat AS
+SELECT t.rel AS table_name, s.fragment, s.key, s.weight, s.weight / s.total AS share,
+	   s.samples, s.last_sample, n.name::text AS owner
+  FROM (SELECT k.fragment, k.key, pg_catalog.sum(k.weight) AS weight,
+			   pg_catalog.count(*) AS samples, pg_catalog.max(k.sampled) AS last_sample,
+			   pg_catalog.sum(pg_catalog.sum(k.weight))
+				OVER (PARTITION BY k.fragment) AS total
+		  FROM fragaffinity.key_sample k
+		 GROUP BY k.fragment, k.key) s
+  JOIN fragaffinity.fragment f ON f.fragment = s.fragment
+  JOIN fragaffinity.distributed_table t ON t.table_id = f.table_id
+  JOIN fragaffinity.node n ON n.node = f.owner;
+GRANT SELECT ON fragaffinity.heat TO pg_monitor;
 
 CREATE VIEW fragaffinity.node_metrics AS
 SELECT m.sampled, n.name::text AS node, m.active, m.idle_in_transaction,
@@ -1287,6 +1333,21 @@ BEGIN
 	RETURN made;
 END
 $$;
+
+-- After a split or merge: the fragments of the keys that hints are about.
+CREATE FUNCTION fragaffinity.renew_hints(table_id integer) RETURNS void
+LANGUAGE sql STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+	UPDATE fragaffinity.hint h
+	   SET fragments = fragaffinity.fragments_of_keys(h.table_id, h.key_from, h.key_to)
+	 WHERE h.table_id = renew_hints.table_id AND h.kind = 'schedule';
+	UPDATE fragaffinity.hint h
+	   SET fragments = ARRAY(
+			SELECT (fragaffinity.fragments_of_keys(h.table_id, k.k, k.k))[1]
+			  FROM unnest(h.keys) WITH ORDINALITY k(k, n) ORDER BY k.n)
+	 WHERE h.table_id = renew_hints.table_id AND h.kind = 'sequence';
+$$;
+REVOKE ALL ON FUNCTION fragaffinity.renew_hints(integer) FROM PUBLIC;
 
 CREATE FUNCTION fragaffinity.drop_hint(hint bigint, kind text) RETURNS void
 LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp

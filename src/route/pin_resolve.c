@@ -22,6 +22,7 @@
 #include "utils/partcache.h"
 #include "utils/rel.h"
 
+#include "capture/heat.h"
 #include "catalog/map.h"
 #include "route/gate.h"
 #include "route/pin.h"
@@ -280,6 +281,25 @@ resolve_step(Resolve *r, Oid relid)
 	return child;
 }
 
+/* Now and then capture is told which key the statement is about. */
+static void
+resolve_tell_key(Resolve *r)
+{
+	const FaTable *table = fa_map_table(r->pin->relid);
+	Values	   *values;
+
+	if (!fa_heat_due())
+		return;
+	values = table && table->key <= r->pin->natts ?
+		&r->values[table->key - 1] : NULL;
+	/* of several, the first does: they are in one fragment */
+	if (values && values->n > 0 && !values->null)
+		fa_heat_note(r->pin->leaf, get_atttype(table->rel, table->key),
+					 values->value[0]);
+	else
+		fa_heat_note(InvalidOid, InvalidOid, (Datum) 0);
+}
+
 FaPinResult
 fa_pin_resolve(FaPin *pin, ParamListInfo params, bool final)
 {
@@ -303,6 +323,7 @@ fa_pin_resolve(FaPin *pin, ParamListInfo params, bool final)
 				return FA_PIN_NONE;
 			pin->leaf = child;
 			pin->proven = !fa_map_is_bucket(pin->relid);
+			resolve_tell_key(&r);
 			return FA_PIN_HERE;
 		}
 		pin->parents = lappend_oid(pin->parents, child);
