@@ -17,7 +17,6 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "libpq/pqformat.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/latch.h"
@@ -33,8 +32,10 @@
 #include "core/shmem.h"
 #include "core/spi.h"
 #include "migrate/move.h"
+#include "page/frame.h"
 #include "page/room.h"
 #include "page/target.h"
+#include "transport/transport.h"
 
 #define FEW_PAGES		64		/* never worth another round */
 #define FENCED_FACTOR	4		/* pauses' worth of pages that settle accepts */
@@ -50,46 +51,12 @@
 typedef struct PagePath
 {
 	FaPageTarget *target;
+	FaChannel  *channel;		/* that frames come by */
 	uint32		round;			/* the next one */
 	double		rate;			/* pages a ms, lately */
 	double		pause_ms;		/* allowed for pages under the fence */
 	double		limit;			/* bytes a second; 0: none */
 } PagePath;
-
-/* COPY's binary format: a signature, rows of one column, an end. */
-static const char copy_signature[19] = "PGCOPY\n\377\r\n\0";
-
-/* The frame in a message of COPY; NULL: it is COPY's end. */
-static const char *
-pages_unwrap(char *data, int *len_p, bool first)
-{
-	StringInfoData msg;
-	unsigned	columns;
-	unsigned	size;
-
-	msg.data = data;
-	msg.len = *len_p;
-	msg.maxlen = -1;
-	msg.cursor = 0;
-	/* these raise PROTOCOL_VIOLATION when there is less */
-	if (!first || memcmp(pq_getmsgbytes(&msg, sizeof(copy_signature)),
-						 copy_signature, sizeof(copy_signature)) == 0)
-	{
-		columns = pq_getmsgint(&msg, 2);
-		if (columns == PG_UINT16_MAX && msg.cursor == msg.len)
-			return NULL;
-		size = columns == 1 ? pq_getmsgint(&msg, 4) : 0;
-		if (size > 0 && size == (unsigned) (msg.len - msg.cursor))
-		{
-			*len_p = size;
-			return data + msg.cursor;
-		}
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_PROTOCOL_VIOLATION),
-			 errmsg("invalid row in a copy of pages")));
-	return NULL;				/* keep compiler quiet */
-}
 
 static void
 pages_sleep(long ms)
@@ -124,81 +91,82 @@ pages_measure(FaMove *move, TimestampTz begun, int64 pages, int64 bytes)
 	move->slot->rate = bytes / ms * 1000;
 }
 
-/* Frames of one COPY; true when the round's last has come, now or before. */
-static bool
-pages_receive(FaMove *move, bool ended, FaRoundEnd *end_p, TimestampTz begun,
-			  int64 *bytes_p, bool fenced)
+/* A round as its frames come. */
+typedef struct PageRound
 {
+	FaMove	   *move;
+	TimestampTz begun;
+	int64		bytes;
+	bool		fenced;
+	bool		ended;			/* its last frame has come */
+	FaRoundEnd *end_p;
+} PageRound;
+
+static void
+pages_receive(void *arg, const char *frame, Size len)
+{
+	PageRound  *round = arg;
+	FaMove	   *move = round->move;
 	PagePath   *path = move->path_state;
-	bool		first = true;
-	char	   *data;
-	int			len;
 
-	while ((len = fa_remote_copy_next(move->swap, ANSWER_MS, &data)) > 0)
-	{
-		const char *frame = pages_unwrap(data, &len, first);
-
-		first = false;
-		if (frame && ended)
-			ereport(ERROR,
-					(errcode(ERRCODE_PROTOCOL_VIOLATION),
-					 errmsg("a copy of pages goes on after its end")));
-		if (frame)
-		{
-			ended = fa_target_receive(path->target, frame, len, end_p);
-			*bytes_p += len;
-			move->slot->bytes_done += len;
-		}
-		PQfreemem(data);
-		if (path->round == 0)
-			move->slot->rate = *bytes_p * 1e6 / Max(1, GetCurrentTimestamp() - begun);
-		if (path->limit > 0 && !fenced)
-			pages_throttle(path, begun, *bytes_p);
-	}
-	return ended;
+	if (round->ended)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("a copy of pages goes on after its end")));
+	round->ended = fa_target_receive(path->target, frame, len, round->end_p);
+	round->bytes += len;
+	move->slot->bytes_done += len;
+	if (path->round == 0)
+		move->slot->rate = round->bytes * 1e6 /
+			Max(1, GetCurrentTimestamp() - round->begun);
+	if (path->limit > 0 && !round->fenced)
+		pages_throttle(path, round->begun, round->bytes);
 }
 
-/* COPY statements that take a round further; what is too many does nothing. */
+/* Statements that take a round further; what is too many does nothing. */
 static char *
 pages_request(const PagePath *path, bool fenced, int64 most)
 {
+	char	   *send = psprintf("SELECT fragaffinity.send_pages(%u, " INT64_FORMAT ")",
+								path->round, most);
 	StringInfoData sql;
 
+	if (path->channel->ops->capabilities & FA_TRANSPORT_ROWS)
+		send = psprintf("COPY (%s) TO STDOUT (FORMAT binary)", send);
 	initStringInfo(&sql);
 	for (int i = 0; i < (fenced ? 1 : CALLS_A_REQUEST); i++)
-		appendStringInfo(&sql, "COPY (SELECT fragaffinity.send_pages(%u, " INT64_FORMAT
-						 ")) TO STDOUT (FORMAT binary);", path->round, most);
+		appendStringInfo(&sql, "%s%s", i > 0 ? "; " : "", send);
 	return sql.data;
 }
 
 /*
  * A round; in a transaction of the caller's.  Unthrottled under the fence,
- * where it is one COPY.
+ * where it is one statement.
  */
 static void
 pages_round(FaMove *move, bool fenced, int64 most, FaRoundEnd *end_p)
 {
 	PagePath   *path = move->path_state;
-	TimestampTz begun = GetCurrentTimestamp();
+	PageRound	round = {
+		.move = move, .begun = GetCurrentTimestamp(), .fenced = fenced,
+		.end_p = end_p
+	};
 	char	   *request = pages_request(path, fenced, most);
-	int64		bytes = 0;
-	bool		ended = false;
 
 	fa_target_begin(path->target, path->round);
-	while (!ended)
+	while (!round.ended)
 	{
 		uint32		before = fa_target_frames(path->target);
 
-		fa_remote_copy_begin(move->swap, ANSWER_MS, request);
-		do
-			ended = pages_receive(move, ended, end_p, begun, &bytes, fenced);
-		while (fa_remote_copy_end(move->swap, ANSWER_MS));
-		if (!ended && (fenced || fa_target_frames(path->target) == before))
+		fa_channel_call(path->channel, ANSWER_MS, request, pages_receive,
+						&round);
+		if (!round.ended &&
+			(fenced || fa_target_frames(path->target) == before))
 			ereport(ERROR,
 					(errcode(ERRCODE_PROTOCOL_VIOLATION),
 					 errmsg("a copy of pages has no end")));
 	}
-	pages_measure(move, begun, end_p->pages, bytes);
+	pages_measure(move, round.begun, end_p->pages, round.bytes);
 	path->round++;
 }
 
@@ -233,6 +201,30 @@ pages_oid_array(const List *oids)
 	return buf.data;
 }
 
+/* What frames come by: the best of the setting "transports" that works. */
+static void
+pages_connect(FaMove *move)
+{
+	PagePath   *path = move->path_state;
+	char	   *names;
+	char	   *why;
+
+	StartTransactionCommand();
+	names = fa_setting_text("transports", move->fragment.table_id);
+	MemoryContextSwitchTo(move->context);
+	path->channel = fa_channel_negotiate(move->swap, names,
+										 fa_frame_max(list_length(move->our_relations)),
+										 &why);
+	(void) fa_spi_exec("UPDATE fragaffinity.move SET transport = '%s', "
+					   "transport_reason = nullif(%s, ''), "
+					   "changed = pg_catalog.clock_timestamp() "
+					   "WHERE move = " INT64_FORMAT,
+					   path->channel->ops->name, quote_literal_cstr(why),
+					   move->move);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(move->context);
+}
+
 /* Steps 1 and 2. */
 static void
 pages_open(FaMove *move)
@@ -242,6 +234,8 @@ pages_open(FaMove *move)
 	ListCell   *lc;
 
 	path = MemoryContextAllocZero(move->context, sizeof(PagePath));
+	move->path_state = path;
+	pages_connect(move);
 	/* the fence's own writes must not queue behind all that was copied */
 	if (backend_flush_after == 0)
 		SetConfigOption("backend_flush_after", FLUSH_AFTER, PGC_USERSET,
@@ -255,7 +249,6 @@ pages_open(FaMove *move)
 	MemoryContextSwitchTo(move->context);
 	path->target = fa_target_create(move->move, move->heap_xid, relations,
 									list_length(move->our_relations));
-	move->path_state = path;
 	move->slot->bytes_total =
 		strtoll(fa_remote_value(move->swap, 0,
 								"SELECT fragaffinity.open_pages(" INT64_FORMAT
