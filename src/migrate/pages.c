@@ -50,7 +50,8 @@
 typedef struct PagePath
 {
 	FaPageTarget *target;
-	uint32		round;			/* the next one */
+	uint32		round;			/* the last that was begun; they count from 1 */
+	uint32		received;		/* the last that came whole */
 	double		rate;			/* pages a ms, lately */
 	double		pause_ms;		/* allowed for pages under the fence */
 	double		limit;			/* bytes a second; 0: none */
@@ -150,7 +151,7 @@ pages_receive(FaMove *move, bool ended, FaRoundEnd *end_p, TimestampTz begun,
 			move->slot->bytes_done += len;
 		}
 		PQfreemem(data);
-		if (path->round == 0)
+		if (path->received == 0)
 			move->slot->rate = *bytes_p * 1e6 / Max(1, GetCurrentTimestamp() - begun);
 		if (path->limit > 0 && !fenced)
 			pages_throttle(path, begun, *bytes_p);
@@ -158,32 +159,43 @@ pages_receive(FaMove *move, bool ended, FaRoundEnd *end_p, TimestampTz begun,
 	return ended;
 }
 
-/* COPY statements that take a round further; what is too many does nothing. */
+/*
+ * COPY statements that take a round further, each in a transaction of its own;
+ * under the fence one, in the transaction that is open.  What is too many does
+ * nothing.
+ */
 static char *
 pages_request(const PagePath *path, bool fenced, int64 most)
 {
+	char	   *copy = psprintf("COPY (SELECT fragaffinity.send_pages(%u, %u, " INT64_FORMAT
+								")) TO STDOUT (FORMAT binary);",
+								path->round, path->received, most);
 	StringInfoData sql;
 
+	if (fenced)
+		return copy;
 	initStringInfo(&sql);
-	for (int i = 0; i < (fenced ? 1 : CALLS_A_REQUEST); i++)
-		appendStringInfo(&sql, "COPY (SELECT fragaffinity.send_pages(%u, " INT64_FORMAT
-						 ")) TO STDOUT (FORMAT binary);", path->round, most);
+	for (int i = 0; i < CALLS_A_REQUEST; i++)
+		appendStringInfo(&sql, "BEGIN; %s COMMIT;", copy);
 	return sql.data;
 }
 
 /*
  * A round; in a transaction of the caller's.  Unthrottled under the fence,
- * where it is one COPY.
+ * where it is one COPY.  One that fails has used its number, by which the
+ * source knows that its pages are to come again.
  */
 static void
 pages_round(FaMove *move, bool fenced, int64 most, FaRoundEnd *end_p)
 {
 	PagePath   *path = move->path_state;
 	TimestampTz begun = GetCurrentTimestamp();
-	char	   *request = pages_request(path, fenced, most);
+	char	   *request;
 	int64		bytes = 0;
 	bool		ended = false;
 
+	path->round++;
+	request = pages_request(path, fenced, most);
 	fa_target_begin(path->target, path->round);
 	while (!ended)
 	{
@@ -198,8 +210,8 @@ pages_round(FaMove *move, bool fenced, int64 most, FaRoundEnd *end_p)
 					(errcode(ERRCODE_PROTOCOL_VIOLATION),
 					 errmsg("a copy of pages has no end")));
 	}
+	path->received = path->round;
 	pages_measure(move, begun, end_p->pages, bytes);
-	path->round++;
 }
 
 /* A round of its own, as many pages as there are; their log is flushed. */
@@ -208,7 +220,6 @@ pages_full_round(FaMove *move)
 {
 	FaRoundEnd	end;
 
-	fa_move_relock_heap(move);
 	StartTransactionCommand();
 	pages_round(move, false, PG_INT64_MAX, &end);
 	/* now, not under the fence */
@@ -233,12 +244,35 @@ pages_oid_array(const List *oids)
 	return buf.data;
 }
 
+/* Raises when what the source has does not fit here.  In a transaction. */
+static void
+pages_check_room(FaMove *move, const char *sizes)
+{
+	FaRows	   *rows = fa_spi_rows("SELECT s.bytes, c.reltablespace "
+								   "FROM ROWS FROM (pg_catalog.unnest('%s'::pg_catalog.int8[]), "
+								   " pg_catalog.unnest('{%s}'::pg_catalog.oid[])) AS s(bytes, relation) "
+								   "JOIN pg_catalog.pg_class c ON c.oid = s.relation",
+								   sizes, pages_oid_array(move->our_relations));
+	FaRoom	   *rooms = palloc(sizeof(FaRoom) * Max(rows->nrows, 1));
+	int64		sum = 0;
+
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		rooms[i].bytes = rows->value[i][0] ? strtoll(rows->value[i][0], NULL, 10) : 0;
+		rooms[i].tablespace = atooid(rows->value[i][1]);
+		sum += rooms[i].bytes;
+	}
+	move->slot->bytes_total = sum;
+	fa_room_require(rooms, rows->nrows);
+}
+
 /* Steps 1 and 2. */
 static void
 pages_open(FaMove *move)
 {
 	PagePath   *path;
 	Oid		   *relations = palloc(sizeof(Oid) * list_length(move->our_relations));
+	char	   *sizes;
 	ListCell   *lc;
 
 	path = MemoryContextAllocZero(move->context, sizeof(PagePath));
@@ -256,15 +290,13 @@ pages_open(FaMove *move)
 	path->target = fa_target_create(move->move, move->heap_xid, relations,
 									list_length(move->our_relations));
 	move->path_state = path;
-	move->slot->bytes_total =
-		strtoll(fa_remote_value(move->swap, 0,
-								"SELECT fragaffinity.open_pages(" INT64_FORMAT
-								", %u, %u, '{%s}')", move->move, move->heap_xid,
-								move->toast, pages_oid_array(move->source_relations)),
-				NULL, 10);
+	sizes = fa_remote_value(move->swap, 0,
+							"SELECT fragaffinity.open_pages(" INT64_FORMAT
+							", %u, %u, '{%s}')", move->move, move->heap_xid,
+							move->toast, pages_oid_array(move->source_relations));
+	pages_check_room(move, sizes);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(move->context);
-	fa_room_require(move->slot->bytes_total);
 }
 
 static void
@@ -311,7 +343,7 @@ pages_give_up(const FaMove *move, int64 pages)
  * log for us.
  */
 static void
-pages_catch_up(FaMove *move, TimestampTz deadline)
+pages_catch_up(FaMove *move)
 {
 	PagePath   *path = move->path_state;
 	int64		best = PG_INT64_MAX;
@@ -339,7 +371,7 @@ pages_catch_up(FaMove *move, TimestampTz deadline)
 			stalls++;
 		if (stalls > MAX_STALLS || waits > MAX_WAITS)
 			pages_give_up(move, pages);
-		if (GetCurrentTimestamp() > deadline)
+		if (GetCurrentTimestamp() > move->deadline)
 			ereport(ERROR,
 					(errcode(ERRCODE_QUERY_CANCELED),
 					 errmsg("move did not catch up within \"move_timeout\"")));
@@ -357,7 +389,7 @@ pages_settle(FaMove *move, XLogRecPtr fenced, int limit_ms)
 	PagePath   *path = move->path_state;
 	FaRoundEnd	end = {.sent = false};
 
-	StartTransactionCommand();
+	fa_cutover_begin();
 	/* the swap that follows is what has to be on disk, and all before it */
 	(void) fa_spi_exec("SET LOCAL synchronous_commit = off");
 	/* in the queue: before who waits for the session's lock, as VACUUM does */
@@ -370,7 +402,7 @@ pages_settle(FaMove *move, XLogRecPtr fenced, int limit_ms)
 		fa_target_check_complete(path->target);
 		fa_target_write_maps(path->target);
 	}
-	CommitTransactionCommand();
+	fa_cutover_end();
 	MemoryContextSwitchTo(move->context);
 	return end.sent && end.left == 0;
 }
@@ -380,12 +412,6 @@ pages_keep_up(FaMove *move, int pause_ms)
 {
 	pages_sleep(pause_ms);
 	(void) pages_full_round(move);
-}
-
-static void
-pages_aborted(FaMove *move)
-{
-	fa_move_relock_heap(move);
 }
 
 static void
@@ -399,6 +425,5 @@ const FaMovePath fa_page_path = {
 	.catch_up = pages_catch_up,
 	.settle = pages_settle,
 	.keep_up = pages_keep_up,
-	.aborted = pages_aborted,
 	.finish = pages_finish,
 };
