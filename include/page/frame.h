@@ -25,8 +25,11 @@
 #define FA_FRAME_HEADER		36	/* bytes */
 #define FA_FRAME_PAGE		12	/* bytes before those of a page */
 #define FA_FRAME_RELATION	8	/* bytes of an entry of an end frame */
-#define FA_FRAME_MAX \
-	(FA_FRAME_HEADER + FA_FRAME_PAGES * (FA_FRAME_PAGE + BLCKSZ))
+
+/* Most bytes of a frame in a copy of so many relations. */
+#define fa_frame_max(nrelations) \
+	(FA_FRAME_HEADER + Max(FA_FRAME_PAGES * (FA_FRAME_PAGE + BLCKSZ), \
+						   (nrelations) * FA_FRAME_RELATION))
 
 typedef enum FaFrameKind
 {

@@ -369,7 +369,7 @@ frame_read(const char *data, size_t len)
 static void
 test_frames(void **state)
 {
-	char	   *buf = malloc(FA_FRAME_MAX);
+	char	   *buf = malloc(fa_frame_max(1));
 	size_t		len = frame_make(buf, 3);
 	FaFrameReader reader;
 	FaFrameHeader header;
