@@ -172,6 +172,7 @@ OBJS = \
 	src/route/pin.o \
 	src/route/pin_resolve.o \
 	src/route/pin_written.o \
+	src/route/refusal.o \
 	src/route/remote_scan.o \
 	src/route/router.o \
 	src/route/snapshot_guard.o \

@@ -13,7 +13,6 @@
 
 #include "access/transam.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "nodes/makefuncs.h"
@@ -41,14 +40,6 @@ typedef struct WholeContext
 } WholeContext;
 
 static Node *whole_mutator(Node *node, void *context);
-
-/* Built in and always the same: other nodes have it, and it does the same. */
-static bool
-whole_is_foreign_function(Oid function, void *context)
-{
-	return function >= FirstUnpinnedObjectId ||
-		func_volatile(function) != PROVOLATILE_IMMUTABLE;
-}
 
 /* Things that need the rows or the place where they stand. */
 static bool
@@ -386,7 +377,7 @@ whole_mutator(Node *node, void *context)
 
 	/* what is not the same there: its value from here, if it has one */
 	if (IsA(node, SQLValueFunction) || IsA(node, NextValueExpr) ||
-		check_functions_in_node(node, whole_is_foreign_function, NULL) ||
+		check_functions_in_node(node, fa_function_is_foreign, NULL) ||
 		(cx->once && !IsA(node, List) && !IsA(node, TargetEntry) &&
 		 contain_volatile_functions(node)))
 	{
