@@ -26,6 +26,7 @@ OBJS = \
 	src/node/deadlock_cancel.o \
 	src/node/fdw.o \
 	src/node/fdw_callback.o \
+	src/node/fdw_settings.o \
 	src/node/finish.o \
 	src/node/forward.o \
 	src/node/health.o \
@@ -35,6 +36,7 @@ OBJS = \
 	src/node/peer_pool.o \
 	src/node/peer_session.o \
 	src/node/remote.o \
+	src/node/remote_cancel.o \
 	src/node/remote_copy.o \
 	src/node/resolver.o \
 	src/node/session.o \

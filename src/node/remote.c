@@ -14,6 +14,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
@@ -158,11 +159,16 @@ remote_session_options(FaSessionKind kind)
 			" -c datestyle=ISO -c intervalstyle=postgres"
 			" -c extra_float_digits=3 -c timezone=GMT"
 			" -c default_transaction_isolation=read\\ committed"
-			" -c default_transaction_read_only=off";
+			" -c default_transaction_read_only=off"
+			/* what ends statements is decided where the client is */
+			" -c statement_timeout=0"
+			" -c idle_in_transaction_session_timeout=0";
 	else if (kind == FA_SESSION_FINISH)
 		more = " -c search_path=pg_catalog"
 			" -c statement_timeout=0 -c lock_timeout=0";
-	return psprintf("-c fragaffinity.origin=%d%s", fa_node_self(), more);
+	return psprintf("-c fragaffinity.origin=%d%s%s", fa_node_self(), more,
+					kind == FA_SESSION_CLIENT ?
+					psprintf(" -c lock_timeout=%d", LockTimeout) : "");
 }
 
 /* Appends the options of a server or mapping, except what we set. */

@@ -34,6 +34,7 @@
 #include "utils/syscache.h"
 
 #include "catalog/map.h"
+#include "core/fa_compat.h"
 #include "route/route.h"
 
 #define MAX_PINS 4				/* statements with more are planned each time */
@@ -91,6 +92,10 @@ typedef struct PlanEntry
 } PlanEntry;
 
 static ExecutorStart_hook_type prev_executor_start = NULL;
+static ExecutorRun_hook_type prev_executor_run = NULL;
+
+/* The client's statement that runs now, if it got a new snapshot. */
+static QueryDesc *renewed = NULL;
 
 static Node *
 deferred_create_state(CustomScan *scan)
@@ -437,16 +442,44 @@ deferred_executor_start(QueryDesc *desc, int eflags)
 	{
 		CustomScan *scan = (CustomScan *) plan;
 
+		bool		own = intVal(lfourth(scan->custom_private));
+
 		deferred_replace(desc, scan);
-		if (intVal(lfourth(scan->custom_private)) &&
-			deferred_renew_snapshot(desc) &&
-			contain_mutable_functions(lsecond(scan->custom_private)))
-			deferred_replace_again(desc, scan);
+		if (own)
+			renewed = NULL;
+		if (own && deferred_renew_snapshot(desc))
+		{
+			renewed = desc;
+			if (contain_mutable_functions(lsecond(scan->custom_private)))
+				deferred_replace_again(desc, scan);
+		}
 	}
 	if (prev_executor_start)
 		prev_executor_start(desc, eflags);
 	else
 		standard_ExecutorStart(desc, eflags);
+}
+
+static void
+deferred_run(FA_EXECUTOR_RUN_PARAMS)
+{
+	if (prev_executor_run)
+		prev_executor_run(FA_EXECUTOR_RUN_ARGS);
+	else
+		standard_ExecutorRun(FA_EXECUTOR_RUN_ARGS);
+}
+
+/* Modifications run under a snapshot that the portal took before. */
+static void
+deferred_executor_run(FA_EXECUTOR_RUN_PARAMS)
+{
+	bool		push = queryDesc == renewed && queryDesc->operation != CMD_SELECT;
+
+	if (push)
+		PushActiveSnapshot(queryDesc->snapshot);
+	deferred_run(FA_EXECUTOR_RUN_ARGS);
+	if (push)
+		PopActiveSnapshot();
 }
 
 void
@@ -459,6 +492,8 @@ fa_deferred_init(void)
 	RegisterCustomScanMethods(&deferred_methods);
 	prev_executor_start = ExecutorStart_hook;
 	ExecutorStart_hook = deferred_executor_start;
+	prev_executor_run = ExecutorRun_hook;
+	ExecutorRun_hook = deferred_executor_run;
 	CacheRegisterRelcacheCallback(plans_relcache_callback, (Datum) 0);
 	CacheRegisterSyscacheCallback(PROCOID, plans_object_callback, (Datum) 0);
 	CacheRegisterSyscacheCallback(TYPEOID, plans_object_callback, (Datum) 0);
