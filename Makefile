@@ -22,10 +22,12 @@ OBJS = \
 	src/core/spi.o \
 	src/core/stop_point.o \
 	src/node/cluster_xact.o \
+	src/node/copy_lines.o \
 	src/node/deadlock.o \
 	src/node/deadlock_cancel.o \
 	src/node/fdw.o \
 	src/node/fdw_callback.o \
+	src/node/fdw_copy.o \
 	src/node/fdw_settings.o \
 	src/node/finish.o \
 	src/node/forward.o \
@@ -39,6 +41,7 @@ OBJS = \
 	src/node/remote_cancel.o \
 	src/node/remote_copy.o \
 	src/node/resolver.o \
+	src/node/row_stream.o \
 	src/node/session.o \
 	src/node/wait_graph.o \
 	src/node/xact_stats.o \
@@ -102,6 +105,7 @@ OBJS = \
 	src/predict/slots.o \
 	src/predict/state.o \
 	src/route/alone.o \
+	src/route/copy.o \
 	src/route/custom_plan.o \
 	src/route/ddl_alter.o \
 	src/route/ddl_check.o \

@@ -25,6 +25,7 @@
 #include "core/settings.h"
 #include "node/cluster_xact.h"
 #include "node/fdw.h"
+#include "node/fdw_copy.h"
 #include "node/node.h"
 
 PG_FUNCTION_INFO_V1(fa_sql_fdw_handler);
@@ -126,6 +127,8 @@ fdw_begin_modify(ModifyTableState *mtstate, ResultRelInfo *rri,
 static void
 fdw_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri)
 {
+	if (fa_fdw_copy_begin_insert(mtstate, rri, base))
+		return;
 	base->BeginForeignInsert(mtstate, rri);
 	fdw_pass_settings(rri, mtstate->ps.state, 0);
 }
@@ -151,15 +154,30 @@ static TupleTableSlot *
 fdw_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
 		   TupleTableSlot *plan_slot)
 {
+	if (fa_fdw_copy_insert(estate, rri, slot))
+		return slot;
 	slot = base->ExecForeignInsert(estate, rri, slot, plan_slot);
 	fdw_note(rri, estate, FA_USE_WRITE);
 	return slot;
+}
+
+static void
+fdw_end_insert(EState *estate, ResultRelInfo *rri)
+{
+	if (!fa_fdw_copy_end_insert(estate, rri))
+		base->EndForeignInsert(estate, rri);
 }
 
 static TupleTableSlot **
 fdw_batch_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot **slots,
 				 TupleTableSlot **plan_slots, int *nslots)
 {
+	bool		copied = false;
+
+	for (int i = 0; i < *nslots; i++)
+		copied = fa_fdw_copy_insert(estate, rri, slots[i]);
+	if (copied)
+		return slots;
 	slots = base->ExecForeignBatchInsert(estate, rri, slots, plan_slots,
 										 nslots);
 	fdw_note(rri, estate, FA_USE_WRITE);
@@ -204,6 +222,7 @@ fa_sql_fdw_handler(PG_FUNCTION_ARGS)
 	routine->BeginForeignModify = fdw_begin_modify;
 	routine->BeginForeignInsert = fdw_begin_insert;
 	routine->IterateDirectModify = fdw_iterate_direct_modify;
+	routine->EndForeignInsert = fdw_end_insert;
 	routine->ExecForeignInsert = fdw_insert;
 	routine->ExecForeignBatchInsert = fdw_batch_insert;
 	routine->ExecForeignUpdate = fdw_update;

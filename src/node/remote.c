@@ -317,10 +317,13 @@ fa_remote_raise(FaConn *conn, PGresult *res, const char *sql)
 		PQresultErrorField(res, PG_DIAG_MESSAGE_DETAIL) : NULL;
 	const char *hint = res ?
 		PQresultErrorField(res, PG_DIAG_MESSAGE_HINT) : NULL;
+	const char *context = res ?
+		PQresultErrorField(res, PG_DIAG_CONTEXT) : NULL;
 	int			code = ERRCODE_CONNECTION_FAILURE;
 	char	   *message;
 	char	   *detail_copy = detail ? pstrdup(detail) : NULL;
 	char	   *hint_copy = hint ? pstrdup(hint) : NULL;
+	char	   *context_copy = context ? pstrdup(context) : NULL;
 
 	if (state && strlen(state) == 5)
 		code = MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4]);
@@ -333,6 +336,7 @@ fa_remote_raise(FaConn *conn, PGresult *res, const char *sql)
 			 errmsg_internal("%s", message[0] ? message : "connection lost"),
 			 detail_copy ? errdetail_internal("%s", detail_copy) : 0,
 			 hint_copy ? errhint("%s", hint_copy) : 0,
+			 context_copy ? errcontext("%s", context_copy) : 0,
 			 errcontext(sql ? "remote SQL on node \"%s\": %s" :
 						"on node \"%s\"", conn->name, sql)));
 }

@@ -112,6 +112,7 @@ fa_router_init(void)
 	planner_hook = router_planner;
 	fa_refusal_init();
 	fa_leaf_init();
+	fa_copy_init();				/* inside of: */
 	fa_alone_init();
 	fa_remote_scan_init();
 	fa_split_init();

@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "access/sysattr.h"
 #include "access/transam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
@@ -249,6 +250,33 @@ whole_fold_targets(Query *query, Index rti, RangeTblEntry *values)
 }
 
 /*
+ * Targets of an INSERT without those that the user has not named and that are
+ * defaults of the same value there: he may lack the right to write them.
+ */
+static List *
+whole_named_targets(Query *query)
+{
+	RangeTblEntry *rte = rt_fetch(query->resultRelation, query->rtable);
+	Bitmapset **sets[FA_RTE_COLUMN_SETS];
+	List	   *targets = NIL;
+	ListCell   *lc;
+
+	if (fa_rte_column_sets(query, rte, sets) == 0)
+		return query->targetList;
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *entry = lfirst(lc);
+
+		if (!IsA(entry->expr, Const) ||
+			bms_is_member(entry->resno - FirstLowInvalidHeapAttributeNumber,
+						  *sets[1]))
+			targets = lappend(targets, entry);
+	}
+	/* there is no text for an INSERT of nothing but defaults */
+	return targets == NIL ? query->targetList : targets;
+}
+
+/*
  * Takes out of a copy of an INSERT what is evaluated once for each row that
  * it names: its target list or, with several rows, their values.
  */
@@ -263,6 +291,7 @@ whole_take_values(Query *query, List **targets_p, RangeTblEntry **values_p)
 	*values_p = NULL;
 	if (query->commandType != CMD_INSERT)
 		return;
+	query->targetList = whole_named_targets(query);
 	query->rtable = list_copy(query->rtable);
 	foreach(lc, query->rtable)
 	{
