@@ -25,10 +25,13 @@ OBJS = \
 	src/core/stop_point.o \
 	src/node/cluster_part.o \
 	src/node/cluster_xact.o \
+	src/node/copy_lines.o \
 	src/node/deadlock.o \
 	src/node/deadlock_cancel.o \
 	src/node/fdw.o \
 	src/node/fdw_callback.o \
+	src/node/fdw_copy.o \
+	src/node/fdw_settings.o \
 	src/node/finish.o \
 	src/node/forward.o \
 	src/node/health.o \
@@ -39,8 +42,10 @@ OBJS = \
 	src/node/peer_session.o \
 	src/node/peer_use.o \
 	src/node/remote.o \
+	src/node/remote_cancel.o \
 	src/node/remote_copy.o \
 	src/node/resolver.o \
+	src/node/row_stream.o \
 	src/node/session.o \
 	src/node/wait_graph.o \
 	src/node/xact_stats.o \
@@ -116,6 +121,7 @@ OBJS = \
 	src/predict/slots.o \
 	src/predict/state.o \
 	src/route/alone.o \
+	src/route/copy.o \
 	src/route/custom_plan.o \
 	src/route/ddl_alter.o \
 	src/route/ddl_check.o \
@@ -197,6 +203,7 @@ OBJS = \
 	src/route/pin.o \
 	src/route/pin_resolve.o \
 	src/route/pin_written.o \
+	src/route/refusal.o \
 	src/route/remote_scan.o \
 	src/route/router.o \
 	src/route/snapshot_guard.o \

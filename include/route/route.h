@@ -8,6 +8,7 @@
  *	whole.c			... or as text for the fragment's owner
  *	remote_scan.c	runs that text there
  *	split.c			an upsert of several fragments' rows, taken apart
+ *	copy.c			COPY into a table whose fragments are on several nodes
  *	deferred.c		all of it, for plans that are made before values are known
  *	router.c		the planner hook, where they meet
  */
@@ -127,7 +128,12 @@ extern void fa_peer_scan_end(FaPeerScan *scan);
  * it commits, and is it the client's own?
  */
 extern bool fa_statement_is_alone(void);
+/* The same for a utility command, from a hook inside of ours. */
+extern bool fa_command_is_alone(void);
 extern void fa_alone_init(void);
+
+/* in copy.c: utility hook */
+extern void fa_copy_init(void);
 
 /* in deferred.c */
 extern void fa_deferred_init(void);

@@ -13,6 +13,7 @@
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "route/gate.h"
+#include "route/refusal.h"
 #include "route/route.h"
 
 static planner_hook_type prev_planner_hook = NULL;
@@ -24,6 +25,34 @@ router_plan(Query *parse, const char *query_string, int cursor_options,
 	if (prev_planner_hook)
 		return prev_planner_hook(parse, query_string, cursor_options, params);
 	return standard_planner(parse, query_string, cursor_options, params);
+}
+
+/* Without a pin, with what PostgreSQL then refuses said in our words. */
+static PlannedStmt *
+router_plan_unpinned(Query *parse, const char *query_string,
+					 int cursor_options, ParamListInfo params)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	PlannedStmt *volatile plan = NULL;
+
+	if (parse->commandType != CMD_MERGE && parse->onConflict == NULL)
+		return router_plan(parse, query_string, cursor_options, params);
+	PG_TRY();
+	{
+		plan = router_plan(parse, query_string, cursor_options, params);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(caller);
+		edata = CopyErrorData();
+		FlushErrorState();
+		fa_refusal_of_plan(edata, parse);
+		ReThrowError(edata);
+	}
+	PG_END_TRY();
+	return plan;
 }
 
 PlannedStmt *
@@ -53,6 +82,9 @@ fa_route_plan(Query *parse, const char *query_string, int cursor_options,
 							 final, custom);
 	if (plan)
 		return plan;
+	if (here == NIL)
+		return router_plan_unpinned(parse, query_string, cursor_options,
+									custom ? params : NULL);
 	foreach(lc, here)
 	{
 		if (fa_leaf_fits(lfirst(lc)))
@@ -78,7 +110,9 @@ fa_router_init(void)
 {
 	prev_planner_hook = planner_hook;
 	planner_hook = router_planner;
+	fa_refusal_init();
 	fa_leaf_init();
+	fa_copy_init();				/* inside of: */
 	fa_alone_init();
 	fa_remote_scan_init();
 	fa_split_init();

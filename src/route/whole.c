@@ -11,9 +11,9 @@
  */
 #include "postgres.h"
 
+#include "access/sysattr.h"
 #include "access/transam.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "nodes/makefuncs.h"
@@ -41,14 +41,6 @@ typedef struct WholeContext
 } WholeContext;
 
 static Node *whole_mutator(Node *node, void *context);
-
-/* Built in and always the same: other nodes have it, and it does the same. */
-static bool
-whole_is_foreign_function(Oid function, void *context)
-{
-	return function >= FirstUnpinnedObjectId ||
-		func_volatile(function) != PROVOLATILE_IMMUTABLE;
-}
 
 /* Things that need the rows or the place where they stand. */
 static bool
@@ -258,6 +250,33 @@ whole_fold_targets(Query *query, Index rti, RangeTblEntry *values)
 }
 
 /*
+ * Targets of an INSERT without those that the user has not named and that are
+ * defaults of the same value there: he may lack the right to write them.
+ */
+static List *
+whole_named_targets(Query *query)
+{
+	RangeTblEntry *rte = rt_fetch(query->resultRelation, query->rtable);
+	Bitmapset **sets[FA_RTE_COLUMN_SETS];
+	List	   *targets = NIL;
+	ListCell   *lc;
+
+	if (fa_rte_column_sets(query, rte, sets) == 0)
+		return query->targetList;
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *entry = lfirst(lc);
+
+		if (!IsA(entry->expr, Const) ||
+			bms_is_member(entry->resno - FirstLowInvalidHeapAttributeNumber,
+						  *sets[1]))
+			targets = lappend(targets, entry);
+	}
+	/* there is no text for an INSERT of nothing but defaults */
+	return targets == NIL ? query->targetList : targets;
+}
+
+/*
  * Takes out of a copy of an INSERT what is evaluated once for each row that
  * it names: its target list or, with several rows, their values.
  */
@@ -272,6 +291,7 @@ whole_take_values(Query *query, List **targets_p, RangeTblEntry **values_p)
 	*values_p = NULL;
 	if (query->commandType != CMD_INSERT)
 		return;
+	query->targetList = whole_named_targets(query);
 	query->rtable = list_copy(query->rtable);
 	foreach(lc, query->rtable)
 	{
@@ -386,7 +406,7 @@ whole_mutator(Node *node, void *context)
 
 	/* what is not the same there: its value from here, if it has one */
 	if (IsA(node, SQLValueFunction) || IsA(node, NextValueExpr) ||
-		check_functions_in_node(node, whole_is_foreign_function, NULL) ||
+		check_functions_in_node(node, fa_function_is_foreign, NULL) ||
 		(cx->once && !IsA(node, List) && !IsA(node, TargetEntry) &&
 		 contain_volatile_functions(node)))
 	{
