@@ -115,6 +115,7 @@ OBJS = \
 	src/placement/forecast.o \
 	src/placement/forecast_state.o \
 	src/placement/gather.o \
+	src/placement/hindsight.o \
 	src/placement/hints.o \
 	src/placement/outcome.o \
 	src/placement/pin.o \
