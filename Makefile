@@ -123,6 +123,7 @@ OBJS = \
 	src/placement/publish.o \
 	src/placement/request.o \
 	src/placement/simulate.o \
+	src/placement/simulate_replay.o \
 	src/report/chart.o \
 	src/report/data.o \
 	src/report/forecast.o \

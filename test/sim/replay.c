@@ -16,8 +16,8 @@
  *
  * With -c, the rules of each policy (threshold, hysteresis, doubt, residency,
  * reach; of the means, their weight) are first chosen on the steps from -c to
- * -f: one rule after the other, the value that is best over all costs, until
- * none changes.  What comes after -f has no part in that.
+ * -f: one rule after the other, the value that is best over all costs.  What
+ * comes after -f has no part in that.
  */
 #include <getopt.h>
 #include <math.h>
@@ -28,7 +28,6 @@
 #include "foretell.h"
 
 #define NCOSTS 4
-#define ROUNDS 3				/* over all rules, at most */
 
 static const double costs[NCOSTS] = {0.1, 0.2, 0.5, 1.0};
 
@@ -96,12 +95,12 @@ worth(const Policy *p, Span span)
 	return sum;
 }
 
-static const double thresholds[] = {0, 0.15, 0.3, 0.5};
-static const double hystereses[] = {0, 0.02, 0.05, 0.1};
+static const double thresholds[] = {0, 0.15, 0.3};
+static const double hystereses[] = {0, 0.02, 0.05};
 static const double doubts[] = {0, 5, 50};
-static const double residencies[] = {0, 2, 6};
+static const double residencies[] = {0, 3};
 static const double reaches[] = {12, 24, 32};
-static const double alphas[] = {0.02, 0.05, 0.1, 0.2, 0.4};
+static const double alphas[] = {0.05, 0.1, 0.2};
 static const double reactive_shares[] = {0.5, 0.7, 0.9};
 static const double reactive_lengths[] = {1, 3, 6, 12};
 
@@ -112,8 +111,8 @@ static const struct
 	const double *value;
 	int			n;
 }			choices[NRULES] = {
-	{thresholds, 4}, {hystereses, 4}, {doubts, 3}, {residencies, 3},
-	{reaches, 3}, {alphas, 5}, {reactive_shares, 3}, {reactive_lengths, 4}
+	{thresholds, 3}, {hystereses, 3}, {doubts, 3}, {residencies, 2},
+	{reaches, 3}, {alphas, 3}, {reactive_shares, 3}, {reactive_lengths, 4}
 };
 
 static bool
@@ -126,54 +125,52 @@ applies(Source source, int rule)
 	return source != PAST || (rule != 0 && rule != 4);
 }
 
-static void
+/* False when it is that already. */
+static bool
 set_rule(Policy *p, int rule, double value)
 {
-	double	   *field[] = {&p->rules.policy.threshold,
+	double		reach = p->rules.reach;
+	double		steps = p->rules.policy.reactive_steps;
+	double	   *field[NRULES] = {&p->rules.policy.threshold,
 		&p->rules.policy.hysteresis, &p->rules.policy.doubt,
-		&p->rules.residency, NULL, &p->alpha,
-	&p->rules.policy.reactive_threshold, NULL};
+		&p->rules.residency, &reach, &p->alpha,
+	&p->rules.policy.reactive_threshold, &steps};
 
-	if (rule == 4)
-		p->rules.reach = value;
-	else if (rule == 7)
-		p->rules.policy.reactive_steps = value;
-	else
-		*field[rule] = value;
+	if (*field[rule] == value)
+		return false;
+	*field[rule] = value;
+	p->rules.reach = reach;
+	p->rules.policy.reactive_steps = steps;
+	return true;
 }
 
 static void
 choose_rules(Policy *p, Span span)
 {
 	double		best = worth(p, span);
-	int			last = -1;		/* rule that changed last */
-	int			round,
-				rule,
+	int			rule,
 				i;
 
-	for (round = 0; round < ROUNDS; round++)
-		for (rule = 0; rule < NRULES; rule++)
+	for (rule = 0; rule < NRULES; rule++)
+	{
+		Policy		kept = *p;
+
+		for (i = 0; applies(p->source, rule) && i < choices[rule].n; i++)
 		{
-			Policy		kept = *p;
+			Policy		other = *p;
+			double		w;
 
-			if (rule == last)
-				return;			/* all others were tried since */
-			for (i = 0; applies(p->source, rule) && i < choices[rule].n; i++)
+			if (!set_rule(&other, rule, choices[rule].value[i]))
+				continue;
+			w = worth(&other, span);
+			if (w > best)
 			{
-				Policy		other = *p;
-				double		w;
-
-				set_rule(&other, rule, choices[rule].value[i]);
-				w = worth(&other, span);
-				if (w > best + 1e-6)
-				{
-					best = w;
-					kept = other;
-					last = rule;
-				}
+				best = w;
+				kept = other;
 			}
-			*p = kept;
 		}
+		*p = kept;
+	}
 }
 
 static void
