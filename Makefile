@@ -120,6 +120,7 @@ OBJS = \
 	src/placement/outcome.o \
 	src/placement/pin.o \
 	src/placement/placement.o \
+	src/placement/plan.o \
 	src/placement/publish.o \
 	src/placement/request.o \
 	src/placement/simulate.o \
