@@ -95,6 +95,7 @@ OBJS = \
 	src/predict/pool.o \
 	src/predict/predictor.o \
 	src/predict/profile.o \
+	src/predict/profile_seen.o \
 	src/predict/rates.o \
 	src/predict/season.o \
 	src/predict/slots.o \
