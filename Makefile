@@ -115,6 +115,7 @@ OBJS = \
 	src/predict/pool.o \
 	src/predict/predictor.o \
 	src/predict/profile.o \
+	src/predict/profile_seen.o \
 	src/predict/rates.o \
 	src/predict/season.o \
 	src/predict/sessions.o \
@@ -137,13 +138,16 @@ OBJS = \
 	src/placement/forecast.o \
 	src/placement/forecast_state.o \
 	src/placement/gather.o \
+	src/placement/hindsight.o \
 	src/placement/hints.o \
 	src/placement/outcome.o \
 	src/placement/pin.o \
 	src/placement/placement.o \
+	src/placement/plan.o \
 	src/placement/publish.o \
 	src/placement/request.o \
 	src/placement/simulate.o \
+	src/placement/simulate_replay.o \
 	src/report/chart.o \
 	src/report/data.o \
 	src/report/forecast.o \

@@ -1039,7 +1039,7 @@ SELECT i.item, i.detail
 	 WHERE s.name IN ('benefit_learning', 'doubt', 'hysteresis',
 			'max_concurrent_moves', 'max_move_bytes_per_hour',
 			'max_moves_per_hour', 'max_moves_per_node', 'migration_threshold',
-			'min_residency', 'mode', 'move_window', 'reactive')
+			'min_residency', 'mode', 'move_window', 'predictive', 'reactive')
 	   AND (s.table_name = f.table_name
 			OR s.table_name IS NULL AND NOT EXISTS (
 				SELECT FROM fragaffinity.settings o
@@ -1421,8 +1421,9 @@ $$;
 -- Recorded history replayed against other settings; nothing is moved.
 CREATE FUNCTION fragaffinity.simulate(
 	"from" timestamptz, "to" timestamptz, settings jsonb DEFAULT '{}',
-	OUT variant text, OUT accesses double precision,
-	OUT remote_share double precision, OUT moves bigint, OUT bytes bigint)
+	OUT variant text, OUT table_name regclass, OUT accesses double precision,
+	OUT remote_share double precision, OUT moves bigint, OUT bytes bigint,
+	OUT expected_ms double precision, OUT cost_ms double precision)
 RETURNS SETOF record
 LANGUAGE c STRICT VOLATILE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'fa_sql_simulate';

@@ -24,6 +24,7 @@ typedef struct FaTablePolicy
 	FaPlacePolicy policy;
 	bool		decide;			/* advise or auto */
 	bool		act;			/* auto */
+	bool		predictive;		/* forecasts count */
 	double		cost_fixed_ms;
 	double		cost_factor;	/* of a move's time that clients feel */
 	double		unknown_bytes;
@@ -61,6 +62,8 @@ typedef struct FaPlaceInput
 /* f may be NULL: no forecasts, hence no look at the recent past. */
 extern FaPlaceInput *fa_controller_gather(FaForecaster *f);
 extern FaTablePolicy *fa_controller_policy(FaPlaceInput *input, int table_id);
+/* Reads the cluster's limits from the settings (gather has done so). */
+extern void fa_controller_limits(FaPlaceInput *input);
 /* Row of a fragment, or NULL. */
 extern FaPlaceRow *fa_controller_row(FaPlaceInput *input, int64 fragment);
 /* Minute of the day, in the session's time zone. */

@@ -154,6 +154,16 @@ extern void fa_predictor_forecast(FaPredictor *p, int fragment, int h,
 extern double fa_predictor_profile(FaPredictor *p, int fragment,
 								   const int *ahead, int n, double *rate_p);
 
+/*
+ * The same for the nodes that have used the fragment, which are written to
+ * node_p, alone: rate_p is n x their number, which is returned; both arrays
+ * must have room for all nodes.  Its time does not depend on the number of nodes.  What the others
+ * are expected to make is left out; it is little.
+ */
+extern int	fa_predictor_profile_seen(FaPredictor *p, int fragment,
+									  const int *ahead, int n, int *node_p,
+									  double *rate_p, double *evidence_p);
+
 /* Adds what has been scored since the last call into *out and resets it. */
 extern void fa_predictor_take_score(FaPredictor *p, int h, FaModel model,
 									FaScore *out);

@@ -86,6 +86,8 @@ const FaSettingDef fa_setting_defs[] = {
 	"Times of day at which the controller begins moves, by the coordinator's time zone."},
 	{"prediction_horizons", FA_SETTING_INT_LIST, "1,5,15,60", 1, 10080, NULL, false,
 	"Steps ahead at which forecasts are published and scored; plans reach to the last."},
+	{"predictive", FA_SETTING_BOOL, "on", 0, 0, NULL, true,
+	"Moves by forecasts; off, with reactive on, only by what has been seen."},
 	{"reactive", FA_SETTING_BOOL, "on", 0, 0, NULL, true,
 	"Also moves what the forecast did not see, after sustained remote access."},
 	{"reactive_steps", FA_SETTING_INT, "3", 1, 12, NULL, true,

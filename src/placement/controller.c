@@ -90,13 +90,17 @@ active_nodes(Work *work, const FaPlaceRow *row, int index, int *n_p)
 	return active;
 }
 
-/* Forecast and recent past of a fragment, as the decision wants them. */
+/*
+ * Forecast (if it counts) and recent past of a fragment, as the decision wants
+ * them.
+ */
 static void
-fill_demand(Work *work, const FaPlaceRow *row, FaPlaceItem *item)
+fill_demand(Work *work, const FaPlaceRow *row, bool foresee, FaPlaceItem *item)
 {
 	FaPlaceInput *input = work->input;
 	FaForecaster *f = work->f;
-	int			index = fa_forecast_fragment_index(f, row->fragment);
+	int			index = foresee ?
+		fa_forecast_fragment_index(f, row->fragment) : -1;
 	double	   *rate;
 	double	   *recent;
 	int		   *active;
@@ -195,7 +199,7 @@ consider(Work *work, FaPlaceRow *row)
 	item.move_ms = fa_cost_move_ms(item.bytes, input->bytes_per_ms);
 	item.cost_ms = table->cost_fixed_ms + table->cost_factor * item.move_ms;
 	if (work->f)
-		fill_demand(work, row, &item);
+		fill_demand(work, row, table->predictive || leave, &item);
 	if (leave)
 		fa_decide_drain(&input->cluster, &item, &decision);
 	else
