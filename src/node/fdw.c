@@ -102,38 +102,6 @@ fdw_begin_scan(ForeignScanState *node, int eflags)
 }
 
 static void
-fdw_pass_settings(ResultRelInfo *rri, EState *estate, int eflags)
-{
-	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
-		fa_fdw_pass_settings(RelationGetRelid(rri->ri_RelationDesc),
-							 fdw_user(fa_result_rel_check_as(rri, estate)));
-}
-
-static void
-fdw_begin_direct_modify(ForeignScanState *node, int eflags)
-{
-	base->BeginDirectModify(node, eflags);
-	fdw_pass_settings(node->resultRelInfo, node->ss.ps.state, eflags);
-}
-
-static void
-fdw_begin_modify(ModifyTableState *mtstate, ResultRelInfo *rri,
-				 List *fdw_private, int subplan_index, int eflags)
-{
-	base->BeginForeignModify(mtstate, rri, fdw_private, subplan_index, eflags);
-	fdw_pass_settings(rri, mtstate->ps.state, eflags);
-}
-
-static void
-fdw_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri)
-{
-	if (fa_fdw_copy_begin_insert(mtstate, rri, base))
-		return;
-	base->BeginForeignInsert(mtstate, rri);
-	fdw_pass_settings(rri, mtstate->ps.state, 0);
-}
-
-static void
 fdw_note(ResultRelInfo *rri, EState *estate, FaUse use)
 {
 	fa_xact_note_use(RelationGetRelid(rri->ri_RelationDesc),
@@ -142,11 +110,19 @@ fdw_note(ResultRelInfo *rri, EState *estate, FaUse use)
 
 /* The session is open; what it is used for is known when it has been. */
 static void
+fdw_opened(ResultRelInfo *rri, EState *estate)
+{
+	fa_fdw_pass_settings(RelationGetRelid(rri->ri_RelationDesc),
+						 fdw_user(fa_result_rel_check_as(rri, estate)));
+	fdw_note(rri, estate, FA_USE_READ);
+}
+
+static void
 fdw_begin_direct_modify(ForeignScanState *node, int eflags)
 {
 	base->BeginDirectModify(node, eflags);
 	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
-		fdw_note(node->resultRelInfo, node->ss.ps.state, FA_USE_READ);
+		fdw_opened(node->resultRelInfo, node->ss.ps.state);
 }
 
 static void
@@ -155,14 +131,16 @@ fdw_begin_modify(ModifyTableState *mtstate, ResultRelInfo *rri,
 {
 	base->BeginForeignModify(mtstate, rri, fdw_private, subplan, eflags);
 	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
-		fdw_note(rri, mtstate->ps.state, FA_USE_READ);
+		fdw_opened(rri, mtstate->ps.state);
 }
 
 static void
 fdw_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri)
 {
+	if (fa_fdw_copy_begin_insert(mtstate, rri, base))
+		return;
 	base->BeginForeignInsert(mtstate, rri);
-	fdw_note(rri, mtstate->ps.state, FA_USE_READ);
+	fdw_opened(rri, mtstate->ps.state);
 }
 
 static TupleTableSlot *
