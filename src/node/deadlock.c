@@ -19,6 +19,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "core/background.h"
 #include "core/settings.h"
 #include "core/spi.h"
 #include "node/deadlock.h"
@@ -271,7 +272,7 @@ look_begin(void)
 											 "fragaffinity deadlock search",
 											 ALLOCSET_DEFAULT_SIZES);
 	look_forget();
-	StartTransactionCommand();
+	fa_background_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	rows = fa_spi_rows(WAITS_QUERY);
 	for (int i = 0; i < rows->nrows; i++)
@@ -308,7 +309,7 @@ look_due(void)
 	TimestampTz newest;
 	int64		now = fa_pool_clock_ms();
 
-	StartTransactionCommand();
+	fa_background_begin();
 	self = fa_node_self();
 	newest = self == 0 ? 0 :
 		fa_deadlock_newest_wait(fa_setting_int("deadlock_wait", 0));
