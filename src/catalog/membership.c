@@ -30,7 +30,7 @@
 #include "node/cluster_xact.h"
 #include "node/node.h"
 
-#define MAX_NODE_ID 1023
+#define MAX_NODE_ID (FA_MAX_NODES - 1)
 
 PG_FUNCTION_INFO_V1(fa_sql_add_node);
 PG_FUNCTION_INFO_V1(fa_sql_set_node);
