@@ -25,7 +25,8 @@ CREATE TABLE fragaffinity.local_node (
 	one			boolean PRIMARY KEY DEFAULT true CHECK (one),
 	node		integer NOT NULL,
 	coordinator	integer NOT NULL,
-	cluster		uuid NOT NULL
+	cluster		uuid NOT NULL,
+	last_node	integer NOT NULL DEFAULT 1	-- on the coordinator: ids given out
 );
 
 CREATE TABLE fragaffinity.distributed_table (
@@ -337,6 +338,10 @@ CREATE FUNCTION fragaffinity.remove_node(name name, force boolean DEFAULT false)
 RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_remove_node' LANGUAGE C VOLATILE;
 
+CREATE FUNCTION fragaffinity.leave_cluster(force boolean DEFAULT false)
+RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_leave_cluster' LANGUAGE C VOLATILE;
+
 CREATE FUNCTION fragaffinity.link_node(node integer) RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_link_node' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.relink_node(node integer) RETURNS void
@@ -358,6 +363,7 @@ AS 'MODULE_PATHNAME', 'fa_sql_setting_definitions' LANGUAGE C STRICT VOLATILE;
 REVOKE ALL ON FUNCTION fragaffinity.add_node(name, text, integer, name, text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.set_node(name, name, text, integer, name, text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.remove_node(name, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.leave_cluster(boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.link_node(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.relink_node(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.unlink_node(integer) FROM PUBLIC;
