@@ -95,4 +95,25 @@ for my $from (2, 1)
 	$c->move($f, 'n2');
 	$c->sql(2, "UPDATE t SET n = 0 WHERE id = $id[2]");
 }
+
+# The destination dies when the source has prepared its half of the swap: the
+# bucket is locked there, as nobody but the destination knows what was decided.
+# What an administrator says about it holds.
+$c->hold(1, 'cluster_before_decision');
+$c->sql(1, "SELECT fragaffinity.move_fragment($f, 'n1', wait => false)");
+ok($c->wait_held(1, 'cluster_before_decision', qr/\] LOG: /), 'a move stands before its decision');
+$c->kill9(1);
+$c->release(1);
+my ($code) = $c->fails(2, "SET lock_timeout = '100ms'; SET fragaffinity.routing = off; SELECT n FROM t_b1 WHERE id = $id[3]");
+is($code, '55P03', 'its bucket is locked at the source');
+ok($c->poll(2, 'SELECT origin, state, outcome FROM fragaffinity.in_doubt', 'n1|prepared|unknown'), 'which is seen');
+my $gid = $c->sql(2, 'SELECT gid FROM fragaffinity.in_doubt');
+($code) = $c->fails(2, "SELECT fragaffinity.resolve_in_doubt('$gid', 'rollback')");
+is($code, '55000', 'nobody can say');
+$c->sql(2, "SET client_min_messages = error; SELECT fragaffinity.resolve_in_doubt('$gid', 'rollback', force => true)");
+is($c->sql(2, "SELECT n FROM t_b1 WHERE id = $id[3]"), '0', 'but by force it is open again');
+$c->restart(1);
+$c->check_consistent('as the destination had not decided, nothing is wrong when it is back');
+is($c->owner($f, $_), 'n2', "the fragment is where it was, for node $_") for 1 .. 3;
+goes_through('after that');
 done_testing();
