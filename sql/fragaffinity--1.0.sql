@@ -433,15 +433,15 @@ CREATE FUNCTION fragaffinity.end_lock_wait(pid integer, wait_start bigint, detai
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'fa_sql_end_lock_wait' LANGUAGE C STRICT VOLATILE;
 
--- Sessions that use others at peers, and which: a number for node and role.
+-- Sessions that use others at peers, and which: a number for node and process,
+-- one for node and role.
 CREATE FUNCTION fragaffinity.peer_uses(OUT pid integer, OUT keys bigint[])
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'fa_sql_peer_uses' LANGUAGE C STRICT VOLATILE;
 
 -- What the search for deadlocks asks of each node: who waits, who may be waited
 -- for, who works for whom.  Sessions that postgres_fdw has opened say in their
--- application_name for whom; that the origin uses such a session is for the
--- origin to say.
+-- application_name for whom; whom it uses is for the origin to say.
 CREATE FUNCTION fragaffinity.open_transactions(
 	OUT pid integer, OUT origin_node integer, OUT origin_pid integer,
 	OUT xact_start bigint, OUT wait_start bigint, OUT blockers integer[],
