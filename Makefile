@@ -53,6 +53,7 @@ OBJS = \
 	src/catalog/configure.o \
 	src/catalog/copy_rows.o \
 	src/catalog/distribute.o \
+	src/catalog/leave.o \
 	src/catalog/links.o \
 	src/catalog/map.o \
 	src/catalog/membership.o \

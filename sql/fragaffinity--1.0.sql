@@ -25,7 +25,8 @@ CREATE TABLE fragaffinity.local_node (
 	one			boolean PRIMARY KEY DEFAULT true CHECK (one),
 	node		integer NOT NULL,
 	coordinator	integer NOT NULL,
-	cluster		uuid NOT NULL
+	cluster		uuid NOT NULL,
+	last_node	integer NOT NULL DEFAULT 1	-- on the coordinator: ids given out
 );
 
 CREATE TABLE fragaffinity.distributed_table (
@@ -352,6 +353,10 @@ CREATE FUNCTION fragaffinity.remove_node(name name, force boolean DEFAULT false)
 RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_remove_node' LANGUAGE C VOLATILE;
 
+CREATE FUNCTION fragaffinity.leave_cluster(force boolean DEFAULT false)
+RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_leave_cluster' LANGUAGE C VOLATILE;
+
 CREATE FUNCTION fragaffinity.link_node(node integer) RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_link_node' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.relink_node(node integer) RETURNS void
@@ -373,6 +378,7 @@ AS 'MODULE_PATHNAME', 'fa_sql_setting_definitions' LANGUAGE C STRICT VOLATILE;
 REVOKE ALL ON FUNCTION fragaffinity.add_node(name, text, integer, name, text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.set_node(name, name, text, integer, name, text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.remove_node(name, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.leave_cluster(boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.link_node(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.relink_node(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.unlink_node(integer) FROM PUBLIC;
@@ -442,15 +448,15 @@ CREATE FUNCTION fragaffinity.end_lock_wait(pid integer, wait_start bigint, detai
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'fa_sql_end_lock_wait' LANGUAGE C STRICT VOLATILE;
 
--- Sessions that use others at peers, and which: a number for node and role.
+-- Sessions that use others at peers, and which: a number for node and process,
+-- one for node and role.
 CREATE FUNCTION fragaffinity.peer_uses(OUT pid integer, OUT keys bigint[])
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'fa_sql_peer_uses' LANGUAGE C STRICT VOLATILE;
 
 -- What the search for deadlocks asks of each node: who waits, who may be waited
 -- for, who works for whom.  Sessions that postgres_fdw has opened say in their
--- application_name for whom; that the origin uses such a session is for the
--- origin to say.
+-- application_name for whom; whom it uses is for the origin to say.
 CREATE FUNCTION fragaffinity.open_transactions(
 	OUT pid integer, OUT origin_node integer, OUT origin_pid integer,
 	OUT xact_start bigint, OUT wait_start bigint, OUT blockers integer[],

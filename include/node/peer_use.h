@@ -13,10 +13,11 @@
 extern const FaShmemPart fa_peer_use_part;
 
 /*
- * This backend's transaction has a session at the node, as this role of the
- * node's.  To be called before that session can have to wait for a lock.
+ * This backend's transaction has a session at the node, as this role and, if it
+ * is known (else 0), process of the node's.  To be called before that session
+ * can have to wait for a lock.
  */
-extern void fa_peer_use_note(int node, const char *role);
+extern void fa_peer_use_note(int node, const char *role, int pid);
 
 /* The transaction is over.  Does not raise. */
 extern void fa_peer_use_forget(void);

@@ -12,19 +12,20 @@ typedef struct FaWaitSession
 {
 	int			node;
 	int			pid;
-	int			origin_node;	/* for whom it says to work; 0: a client */
+	int			origin_node;	/* for whom it says to work; 0: nobody */
 	int			origin_pid;
 	int64_t		xact_start;		/* microseconds, by its node's clock */
 	int64_t		wait_start;		/* for a lock; 0: does not wait */
 	uint64_t	key;			/* fa_wait_key() of its node and role */
-	const uint64_t *uses;		/* keys of the sessions that work for it */
+	const uint64_t *uses;		/* keys, of either kind, of those it uses */
 	int			nuses;
 	const int  *blockers;		/* who keeps it waiting, at the same node */
 	int			nblockers;
 } FaWaitSession;
 
-/* Same on all machines: nodes compute it for each other. */
+/* Same on all machines: nodes compute them for each other. */
 extern uint64_t fa_wait_key(int node, const char *role);
+extern uint64_t fa_wait_pid_key(int node, int pid);
 
 /* In uses: there are more than could be noted. */
 #define FA_WAIT_KEY_ANY UINT64_C(0)

@@ -188,6 +188,7 @@ cluster_fdw_part(Oid server, Oid user)
 {
 	ListCell   *lc;
 	UserMapping *mapping;
+	PGconn	   *session;
 	int			node;
 	FaPart *part;
 
@@ -207,7 +208,9 @@ cluster_fdw_part(Oid server, Oid user)
 		if (part->fdw && part->mapping == mapping->umid)
 			return part;
 	}
-	fa_peer_use_note(node, cluster_mapped_role(mapping));
+	session = fa_fdw_session(user, server);
+	fa_peer_use_note(node, cluster_mapped_role(mapping),
+					 session ? PQbackendPID(session) : 0);
 	part = cluster_add_part(node);
 	part->fdw = true;
 	part->server = server;

@@ -32,7 +32,6 @@
 #define PATIENCE_MS 400			/* beside four round trips */
 #define FIRST_PAUSE_MS 1000		/* before the same waits are looked at again */
 #define LAST_PAUSE_MS 30000
-#define MAX_NODES 1024
 #define WAITS_QUERY \
 	"SELECT pid, origin_node, origin_pid, xact_start, wait_start, blockers, " \
 	"role, uses FROM fragaffinity.open_transactions()"
@@ -53,7 +52,7 @@ static int	nsessions = 0;
 static int	sessions_size = 0;
 static intptr_t look_number = 0;	/* answers to earlier ones are late */
 static int	nasked = 0;			/* peers that have not answered yet */
-static bool asked[MAX_NODES];	/* peers that owe an answer to any look */
+static bool asked[FA_MAX_NODES];	/* peers that owe an answer to any look */
 static int64 look_deadline;		/* by fa_pool_clock_ms() */
 
 static char *suspected = NULL;	/* circle of the first look, or NULL */
@@ -263,7 +262,7 @@ look_begin(void)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	double		distance_ms = 0;
-	int			nodes[MAX_NODES];
+	int			nodes[FA_MAX_NODES];
 	FaRows	   *rows;
 	int			n;
 

@@ -20,7 +20,7 @@
 #include "node/peer_use.h"
 #include "node/wait_graph.h"
 
-#define MAX_USES 15				/* the one after is FA_WAIT_KEY_ANY */
+#define MAX_USES 31				/* the one after is FA_WAIT_KEY_ANY */
 
 typedef struct PeerUse
 {
@@ -54,8 +54,20 @@ const FaShmemPart fa_peer_use_part = {
 	"fragaffinity sessions at peers", peer_use_size, peer_use_init
 };
 
+static void
+peer_use_add(PeerUse *use, uint64 key)
+{
+	if (use->n < MAX_USES)
+		use->key[use->n++] = key;
+	else
+	{
+		use->key[MAX_USES] = FA_WAIT_KEY_ANY;
+		use->n = MAX_USES + 1;
+	}
+}
+
 void
-fa_peer_use_note(int node, const char *role)
+fa_peer_use_note(int node, const char *role, int pid)
 {
 	PeerUse    *use;
 
@@ -67,13 +79,9 @@ fa_peer_use_note(int node, const char *role)
 	if (!noted || use->pid != MyProcPid)
 		use->n = 0;
 	use->pid = MyProcPid;
-	if (use->n < MAX_USES)
-		use->key[use->n++] = fa_wait_key(node, role);
-	else
-	{
-		use->key[MAX_USES] = FA_WAIT_KEY_ANY;
-		use->n = MAX_USES + 1;
-	}
+	if (pid != 0)
+		peer_use_add(use, fa_wait_pid_key(node, pid));
+	peer_use_add(use, fa_wait_key(node, role));
 	SpinLockRelease(&use->lock);
 	noted = true;
 }
@@ -95,7 +103,7 @@ fa_peer_use_forget(void)
 
 PG_FUNCTION_INFO_V1(fa_sql_peer_uses);
 
-/* peer_uses(OUT pid, OUT keys): as fa_wait_key() has them, as bigint */
+/* peer_uses(OUT pid, OUT keys): as wait_graph.h has them, as bigint */
 Datum
 fa_sql_peer_uses(PG_FUNCTION_ARGS)
 {

@@ -11,7 +11,9 @@
  * node.  A transaction that waits for itself, in two sessions at one node, is
  * a circle, too.
  *
- * For whom a session works is what its client said when it connected.  It is
+ * For whom a session works, its origin says, which knows its process; that is
+ * certain.  Where the origin cannot know it (another server version, a pooler
+ * between nodes), it is what the session's client said when it connected.  That is
  * believed when the origin says, too, that it uses a session there with that
  * role: a client that pretends has only its own role's transactions to harm.
  */
@@ -45,15 +47,36 @@ graph_find(const FaWaitSession *sessions, int n, int node, int pid)
 	return found ? (int) (found - sessions) : -1;
 }
 
+/* FNV-1a */
+static uint64_t
+key_add(uint64_t key, const void *data, size_t len)
+{
+	for (const unsigned char *p = data; len > 0; p++, len--)
+		key = (key ^ *p) * UINT64_C(0x100000001b3);
+	return key == FA_WAIT_KEY_ANY ? 1 : key;
+}
+
+static uint64_t
+key_start(char kind, int node)
+{
+	char		bytes[] = {kind, (char) (node >> 8), (char) node};
+
+	return key_add(UINT64_C(0xcbf29ce484222325), bytes, sizeof(bytes));
+}
+
 uint64_t
 fa_wait_key(int node, const char *role)
 {
-	uint64_t	key = UINT64_C(0xcbf29ce484222325) ^ (uint64_t) node;
+	return key_add(key_start('r', node), role, strlen(role));
+}
 
-	/* FNV-1a */
-	for (; *role; role++)
-		key = (key ^ (unsigned char) *role) * UINT64_C(0x100000001b3);
-	return key == FA_WAIT_KEY_ANY ? 1 : key;
+uint64_t
+fa_wait_pid_key(int node, int pid)
+{
+	char		bytes[] = {(char) (pid >> 24), (char) (pid >> 16),
+	(char) (pid >> 8), (char) pid};
+
+	return key_add(key_start('p', node), bytes, sizeof(bytes));
 }
 
 static int
@@ -67,24 +90,31 @@ session_uses(const FaWaitSession *origin, const FaWaitSession *s)
 	return 0;
 }
 
-/*
- * The client's session that s works for.  One whose origin cannot be found, or
- * does not know of it, stands for itself: its node is down or its transaction
- * is over, and then nothing that waits is to be cancelled for it.
- */
-static int
-graph_root(const FaWaitSession *sessions, int n, int s)
+/* Who uses a session, by the session's key. */
+typedef struct User
 {
-	for (int hop = 0; hop < MAX_HOPS && sessions[s].origin_node != 0; hop++)
-	{
-		int			origin = graph_find(sessions, n, sessions[s].origin_node,
-										sessions[s].origin_pid);
+	uint64_t	key;
+	int			session;
+} User;
 
-		if (origin < 0 || !session_uses(&sessions[origin], &sessions[s]))
-			break;
-		s = origin;
-	}
-	return s;
+static int
+user_compare(const void *a, const void *b)
+{
+	const User *u = a;
+	const User *v = b;
+
+	if (u->key != v->key)
+		return u->key < v->key ? -1 : 1;
+	return u->session < v->session ? -1 : u->session > v->session;
+}
+
+static int
+user_compare_key(const void *key, const void *user)
+{
+	uint64_t	a = *(const uint64_t *) key;
+	uint64_t	b = ((const User *) user)->key;
+
+	return a < b ? -1 : a > b;
 }
 
 typedef struct Root
@@ -107,9 +137,51 @@ typedef struct Search
 	int		   *root;			/* of each session */
 	int		   *next;			/* session with the same root that waits */
 	Root	   *roots;			/* by place of the root's session */
+	User	   *users;			/* sorted */
+	int			nusers;
 	Step	   *path;
 	int			depth;
 } Search;
+
+/* The session that s works for; -1: it is a client's, or nobody knows. */
+static int
+search_origin(const Search *search, int s)
+{
+	const FaWaitSession *session = &search->sessions[s];
+	uint64_t	key = fa_wait_pid_key(session->node, session->pid);
+	const User *user = bsearch(&key, search->users, search->nusers,
+							   sizeof(User), user_compare_key);
+	int			origin;
+
+	if (user)
+		return user->session;
+	if (session->origin_node == 0)
+		return -1;
+	origin = graph_find(search->sessions, search->n, session->origin_node,
+						session->origin_pid);
+	if (origin >= 0 && !session_uses(&search->sessions[origin], session))
+		origin = -1;
+	return origin;
+}
+
+/*
+ * The client's session that s works for.  One whose origin cannot be found, or
+ * does not know of it, stands for itself: its node is down or its transaction
+ * is over, and then nothing that waits is to be cancelled for it.
+ */
+static int
+search_root(const Search *search, int s)
+{
+	for (int hop = 0; hop < MAX_HOPS; hop++)
+	{
+		int			origin = search_origin(search, s);
+
+		if (origin < 0)
+			break;
+		s = origin;
+	}
+	return s;
+}
 
 static void
 search_push(Search *search, int root)
@@ -176,13 +248,31 @@ search_from(Search *search, int root)
 	return -1;
 }
 
+static void
+search_list_users(Search *search)
+{
+	search->nusers = 0;
+	for (int i = 0; i < search->n; i++)
+	{
+		for (int u = 0; u < search->sessions[i].nuses; u++)
+		{
+			User	   *user = &search->users[search->nusers++];
+
+			user->key = search->sessions[i].uses[u];
+			user->session = i;
+		}
+	}
+	qsort(search->users, search->nusers, sizeof(User), user_compare);
+}
+
 /* Lists of the sessions that wait, by root, in the order of the sessions. */
 static void
 search_prepare(Search *search)
 {
+	search_list_users(search);
 	for (int i = 0; i < search->n; i++)
 	{
-		search->root[i] = graph_root(search->sessions, search->n, i);
+		search->root[i] = search_root(search, i);
 		search->roots[i].first = -1;
 		search->roots[i].state = 0;
 	}
@@ -201,9 +291,12 @@ int
 fa_wait_graph_cycle(FaWaitSession *sessions, int n, FaWaitEdge *edges)
 {
 	Search		search = {0};
+	size_t		nuses = 0;
 	int			start = -1;
 	int			found = 0;
 
+	for (int i = 0; i < n; i++)
+		nuses += sessions[i].nuses;
 	qsort(sessions, n, sizeof(FaWaitSession), session_compare);
 	search.sessions = sessions;
 	search.n = n;
@@ -211,7 +304,9 @@ fa_wait_graph_cycle(FaWaitSession *sessions, int n, FaWaitEdge *edges)
 	search.next = malloc(sizeof(int) * (n + 1));
 	search.roots = malloc(sizeof(Root) * (n + 1));
 	search.path = malloc(sizeof(Step) * (n + 1));
-	if (search.root && search.next && search.roots && search.path)
+	search.users = malloc(sizeof(User) * (nuses + 1));
+	if (search.root && search.next && search.roots && search.path &&
+		search.users)
 	{
 		search_prepare(&search);
 		for (int i = 0; i < n && start < 0; i++)
@@ -227,6 +322,7 @@ fa_wait_graph_cycle(FaWaitSession *sessions, int n, FaWaitEdge *edges)
 	free(search.next);
 	free(search.roots);
 	free(search.path);
+	free(search.users);
 	return found;
 }
 

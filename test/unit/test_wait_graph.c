@@ -224,6 +224,31 @@ impostor(void **state)
 	assert_true(fa_wait_key(1, "joe") != fa_wait_key(2, "joe"));
 }
 
+/* The origin knows the process: what that says itself does not matter. */
+static void
+known_process(void **state)
+{
+	FaWaitSession *s;
+	uint64_t	uses_there[] = {fa_wait_pid_key(2, 21)};
+
+	(void) state;
+	for (int says = 0; says < 2; says++)
+	{
+		start();
+		s = add(1, 10, 0, 0, 100);
+		s->uses = uses_there;
+		s->nuses = 1;
+		add(2, 20, 0, 0, 200);
+		add(3, 30, 0, 0, 200);
+		s = says ? add(2, 21, 3, 30, 110) : add(2, 21, 0, 0, 110);
+		waits(s, 20);
+		waits(add(1, 11, 2, 20, 210), 10);
+		assert_int_equal(fa_wait_graph_cycle(sessions, n, edges), 2);
+		assert_int_equal(victim_pid(2), 20);
+	}
+	assert_true(fa_wait_pid_key(1, 257) != fa_wait_pid_key(257, 1));
+}
+
 /* Deep and wide: a chain of all sessions, each of which many others wait for. */
 static void
 many_sessions(void **state)
@@ -259,6 +284,7 @@ main(void)
 		cmocka_unit_test(waits_for_several),
 		cmocka_unit_test(same_for_all_who_look),
 		cmocka_unit_test(impostor),
+		cmocka_unit_test(known_process),
 		cmocka_unit_test(many_sessions),
 	};
 
