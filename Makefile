@@ -137,7 +137,10 @@ OBJS = \
 	src/placement/decide.o \
 	src/placement/drain.o \
 	src/placement/forecast.o \
+	src/placement/forecast_batch.o \
 	src/placement/forecast_state.o \
+	src/placement/foresee.o \
+	src/placement/foresee_rows.o \
 	src/placement/gather.o \
 	src/placement/hindsight.o \
 	src/placement/hints.o \

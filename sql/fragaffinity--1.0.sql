@@ -262,6 +262,51 @@ CREATE TABLE fragaffinity.predictor_state (
 	state		bytea NOT NULL
 );
 
+-- What a node's open sessions are expected to access in the step after "step",
+-- and what its roles did in "step"; written there, collected with the history
+-- and read once.
+CREATE UNLOGGED TABLE fragaffinity.session_forecast (
+	step		timestamptz NOT NULL,
+	node		integer NOT NULL,
+	fragment	bigint NOT NULL,
+	accesses	double precision NOT NULL,
+	PRIMARY KEY (step, node, fragment)
+);
+
+CREATE UNLOGGED TABLE fragaffinity.profile_use (
+	step		timestamptz NOT NULL,
+	node		integer NOT NULL,
+	role		name NOT NULL,
+	application	text NOT NULL,
+	fragment	bigint NOT NULL,
+	accesses	double precision NOT NULL,
+	arrivals	double precision NOT NULL,	-- sessions that began with it
+	PRIMARY KEY (step, node, role, application, fragment)
+);
+
+-- What this node has learned of its sessions; survives a restart.
+CREATE TABLE fragaffinity.session_state (
+	one			boolean PRIMARY KEY DEFAULT true CHECK (one),
+	saved		timestamptz NOT NULL,
+	fragments	bigint[] NOT NULL,		-- dense index -> id
+	state		bytea NOT NULL
+);
+
+-- What learning takes of this node's worker.
+CREATE UNLOGGED TABLE fragaffinity.learning_state (
+	part		text PRIMARY KEY,		-- predictor, sessions
+	bytes		bigint NOT NULL,		-- of memory
+	step_ms		double precision NOT NULL,	-- of processor, for a step
+	share		double precision NOT NULL,	-- of what it could learn from
+	updated		timestamptz NOT NULL
+);
+
+-- When reset_network() was called here last.
+CREATE TABLE fragaffinity.network_reset (
+	one			boolean PRIMARY KEY DEFAULT true CHECK (one),
+	called		timestamptz NOT NULL
+);
+
 -- What people told the predictor; on the coordinator.
 CREATE TABLE fragaffinity.hint (
 	hint		bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -997,6 +1042,32 @@ SELECT s."window", s.horizon, s.model, s.steps, s.accesses, s.log_loss,
   LEFT JOIN scored b
 	ON b."window" = s."window" AND b.horizon = s.horizon AND b.model = 'static';
 
+-- The same, hour by hour.
+CREATE VIEW fragaffinity.prediction_quality_history AS
+WITH scored AS (
+	SELECT pg_catalog.date_trunc('hour', s.scored_at) AS hour, s.horizon, s.model,
+		   pg_catalog.sum(s.accesses) AS accesses,
+		   pg_catalog.sum(s.log_loss * s.accesses) / pg_catalog.sum(s.accesses) AS log_loss,
+		   pg_catalog.sum(s.top1 * s.accesses) / pg_catalog.sum(s.accesses) AS top1,
+		   pg_catalog.avg(s.rate_msle) AS rate_msle,
+		   pg_catalog.array_agg(s.bins) AS bins
+	  FROM fragaffinity.prediction_score s
+	 WHERE s.accesses > 0
+	 GROUP BY 1, s.horizon, s.model
+)
+SELECT s.hour, s.horizon, s.model, s.accesses, s.log_loss,
+	   b.log_loss - s.log_loss AS gain_on_static, s.top1,
+	   fragaffinity.calibration_error(s.bins) AS ece, s.rate_msle
+  FROM scored s
+  LEFT JOIN scored b
+	ON b.hour = s.hour AND b.horizon = s.horizon AND b.model = 'static';
+
+-- What learning takes of this node: the predictor on the coordinator, and on
+-- every node the part that follows its sessions.
+CREATE VIEW fragaffinity.learning AS
+SELECT s.part, s.bytes, s.step_ms, s.share, s.updated
+  FROM fragaffinity.learning_state s;
+
 CREATE VIEW fragaffinity.recommendations AS
 SELECT r.fragment, t.rel AS table_name, s.name AS source,
 	   d.name AS destination, r.trigger, r.affinity, r.expected_benefit,
@@ -1093,6 +1164,7 @@ SELECT n.name AS node,
  WHERE n.state = 'draining';
 
 GRANT SELECT ON fragaffinity.predictions, fragaffinity.prediction_quality,
+	fragaffinity.prediction_quality_history, fragaffinity.learning,
 	fragaffinity.recommendations, fragaffinity.stat_progress_drain TO pg_monitor;
 
 -- Forgets what the predictor has learned and learns anew from recorded
@@ -1101,6 +1173,16 @@ CREATE FUNCTION fragaffinity.reset_predictions(
 	since timestamptz DEFAULT '-infinity') RETURNS void
 LANGUAGE c SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'fa_sql_reset_predictions';
+
+-- The networks of this node's worker begin anew, with all else that was
+-- learned kept: on the coordinator the predictor's, on every node the one that
+-- reads sessions.
+CREATE FUNCTION fragaffinity.reset_network() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+	INSERT INTO fragaffinity.network_reset (called) VALUES (clock_timestamp())
+	ON CONFLICT (one) DO UPDATE SET called = EXCLUDED.called
+$$;
 
 -- Has every fragment moved off a node; with wait, returns when it is empty.
 CREATE FUNCTION fragaffinity.drain_node(name name, wait boolean DEFAULT true)
@@ -1514,6 +1596,7 @@ REVOKE ALL ON FUNCTION fragaffinity.drop_profile(name, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.explain_prediction(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION fragaffinity.explain_prediction(bigint) TO pg_monitor;
 REVOKE ALL ON FUNCTION fragaffinity.reset_predictions(timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.reset_network() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.drain_node(name, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.mark_node(name, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.resume_node(name) FROM PUBLIC;

@@ -233,6 +233,8 @@ extern const FaModelOps fa_predict_pooled;
 extern const FaModelOps fa_predict_session;
 extern const FaModelOps fa_predict_profile;
 extern const FaModelOps fa_predict_lstm;
+extern void fa_predict_lstm_train(void *model, int fragments);
+extern void fa_predict_lstm_reset(FaFrame *frame, void *model);
 extern void fa_predict_session_tell(FaFrame *frame, void *model, int64_t step,
 									const FaCell *cells, int ncells);
 extern void fa_predict_profile_tell(FaFrame *frame, void *model, int64_t step,

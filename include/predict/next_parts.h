@@ -108,6 +108,14 @@ typedef struct FaNextInput
 	int			fragment;
 } FaNextInput;
 
+/* Likeliest next fragments, likeliest first. */
+typedef struct FaSessionTop
+{
+	int32_t		n;
+	int32_t		fragment[FA_NEXT_TOP];
+	float		share[FA_NEXT_TOP];
+} FaSessionTop;
+
 /* What is known of a session at the ends of steps: see sessions.c. */
 typedef struct FaSessionUse
 {
@@ -117,9 +125,7 @@ typedef struct FaSessionUse
 	int16_t		state;			/* at the end of the step before */
 	bool		known;			/* there was such an end */
 	bool		moved;			/* since it was looked up */
-	int16_t		ntop;			/* likeliest next fragments, likeliest first */
-	int32_t		top[FA_NEXT_TOP];
-	float		share[FA_NEXT_TOP];
+	FaSessionTop top;
 } FaSessionUse;
 
 typedef struct FaSession
@@ -206,6 +212,7 @@ extern void fa_next_table_init(FaNext *next, size_t most);
 /* in next_kinds.c */
 extern const FaNextKindInfo fa_next_kinds[FA_NEXT_NKINDS];
 extern int	fa_next_pause(const FaNext *next, const FaSession *s);
+extern uint64_t fa_next_follow_key(int fragment);
 extern uint64_t fa_next_key(const FaNext *next, FaNextKind kind,
 							const FaSession *s, uint64_t profile, int node);
 
@@ -223,6 +230,7 @@ extern void fa_next_mix_archive(FaNext *next, FaArchive *ar);
 extern void fa_next_lstm_init(FaNext *next);
 extern int	fa_next_lstm_classes(const FaNext *next);
 extern void fa_next_lstm_archive(FaNext *next, FaArchive *ar);
+extern void fa_next_lstm_reset(FaNext *next);
 extern void fa_next_lstm_count(FaNext *next, int fragment, double count);
 extern void fa_next_lstm_look(FaNext *next, const FaSession *s);
 extern double fa_next_lstm_signal(const FaNext *next, int fragment);

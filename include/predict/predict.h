@@ -24,6 +24,7 @@
 #define FA_PREDICT_MAX_HORIZONS 4
 #define FA_PREDICT_MAX_PROFILE 32
 #define FA_PREDICT_CALIBRATION_BINS 10
+#define FA_PREDICT_TRAINING 16	/* see fa_predictor_train() */
 
 /* One entry a model; the mixture comes last.  New models go before it. */
 typedef enum FaModel
@@ -157,12 +158,24 @@ extern double fa_predictor_profile(FaPredictor *p, int fragment,
 /*
  * The same for the nodes that have used the fragment, which are written to
  * node_p, alone: rate_p is n x their number, which is returned; both arrays
- * must have room for all nodes.  Its time does not depend on the number of nodes.  What the others
- * are expected to make is left out; it is little.
+ * must have room for all nodes.  Its time does not depend on the number of
+ * nodes.  What the others are expected to make is left out; it is little.
  */
 extern int	fa_predictor_profile_seen(FaPredictor *p, int fragment,
 									  const int *ahead, int n, int *node_p,
 									  double *rate_p, double *evidence_p);
+
+/*
+ * Fragments that the network learns from in each step and horizon: bounds the
+ * time of a step.  0 .. FA_PREDICT_TRAINING, which is where it begins.
+ */
+extern void fa_predictor_train(FaPredictor *p, int fragments);
+
+/*
+ * The network forgets everything, the models beside it nothing.  For weights
+ * that went astray.
+ */
+extern void fa_predictor_reset_network(FaPredictor *p);
 
 /* Adds what has been scored since the last call into *out and resets it. */
 extern void fa_predictor_take_score(FaPredictor *p, int h, FaModel model,

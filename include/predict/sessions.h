@@ -53,6 +53,9 @@ extern void fa_sessions_step(FaSessions *s, double scale);
 extern int	fa_sessions_expected(const FaSessions *s, double least,
 								 FaCell *cells, int max);
 
+/* The network begins anew; counts are kept. */
+extern void fa_sessions_reset_network(FaSessions *s);
+
 /* Bytes held. */
 extern size_t fa_sessions_memory(const FaSessions *s);
 

@@ -31,6 +31,8 @@ struct FaSessions
 	double	   *visits;			/* events, forgotten */
 	double	   *accesses;		/* of these events */
 	double	   *follows;		/* x nnodes: nodes of the events after; NULL */
+	double	   *after;			/* scratch, zero between calls */
+	int32_t    *after_set;
 	/* expected of the coming step: nfragments x nnodes, and which are set */
 	double	   *expected;
 	int32_t    *set;

@@ -84,6 +84,8 @@ const FaSettingDef fa_setting_defs[] = {
 	"Longest duration of a move; then it fails and the fragment stays."},
 	{"move_window", FA_SETTING_HOURS, "always", 0, 0, NULL, true,
 	"Times of day at which the controller begins moves, by the coordinator's time zone."},
+	{"prediction_budget", FA_SETTING_FLOAT, "0.1", 0, 1, NULL, false,
+	"Part of one processor that learning may take on each node; above it less is learned from. 0: no sessions are followed and the network rests."},
 	{"prediction_horizons", FA_SETTING_INT_LIST, "1,5,15,60", 1, 10080, NULL, false,
 	"Steps ahead at which forecasts are published and scored; plans reach to the last."},
 	{"predictive", FA_SETTING_BOOL, "on", 0, 0, NULL, true,

@@ -23,7 +23,6 @@
 #define LEAST_ACCESSES	64
 #define MOST_AHEAD		8
 #define WINDOW			4
-#define SAMPLE			16		/* fragments learned from, each step */
 #define RATE			0.002
 #define RING			(MOST_AHEAD + WINDOW)
 #define MOST_SCORE		4.0
@@ -62,6 +61,7 @@ typedef struct Series
 	Tracked    *tracked;		/* MOST_CELLS */
 	int32_t    *place;			/* by fragment: tracked + 1, 0 for none */
 	int64_t		draws;			/* state of the sampling */
+	int			sample;			/* fragments learned from, each step */
 	float		dout[WINDOW * FA_PREDICT_MAX_HORIZONS];
 } Series;
 
@@ -73,6 +73,7 @@ lstm_create(FaFrame *frame)
 	Series	   *s = fa_predict_alloc(frame, 1, sizeof(Series));
 
 	s->ninputs = frame->nsite + frame->nlocal + 2;
+	s->sample = FA_PREDICT_TRAINING;
 	if (fa_predict_model_on(frame, FA_MODEL_LSTM))
 	{
 		s->lstm = fa_lstm_create(&frame->memory, s->ninputs, 0,
@@ -81,6 +82,35 @@ lstm_create(FaFrame *frame)
 		s->place = fa_predict_alloc(frame, frame->nfragments, sizeof(int32_t));
 	}
 	return s;
+}
+
+void
+fa_predict_lstm_train(void *model, int fragments)
+{
+	Series	   *s = model;
+
+	s->sample = fragments < 0 ? 0 : fragments < FA_PREDICT_TRAINING ?
+		fragments : FA_PREDICT_TRAINING;
+}
+
+/* New weights; the cells are followed anew. */
+void
+fa_predict_lstm_reset(FaFrame *frame, void *model)
+{
+	Series	   *s = model;
+
+	if (s->lstm == NULL)
+		return;
+	fa_lstm_reset(s->lstm, frame->config.seed);
+	for (int i = 0; i < s->ntracked; i++)
+	{
+		Tracked    *t = &s->tracked[i];
+
+		s->place[t->fragment] = 0;
+		fa_predict_free(frame, t->cell);
+		t->cell = NULL;
+	}
+	s->ntracked = s->ncells = 0;
 }
 
 static void
@@ -272,7 +302,7 @@ lstm_observe(FaFrame *frame, void *model)
 
 	for (int h = 0; h < frame->config.nhorizons && s->ntracked > 0; h++)
 	{
-		int			n = SAMPLE < s->ntracked ? SAMPLE : s->ntracked;
+		int			n = s->sample < s->ntracked ? s->sample : s->ntracked;
 
 		if (frame->config.horizons[h] > MOST_AHEAD)
 			continue;

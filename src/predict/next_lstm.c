@@ -164,6 +164,12 @@ fa_next_lstm_learn(FaNext *next, FaSession *s, int fragment)
 		learn(next, s);
 }
 
+void
+fa_next_lstm_reset(FaNext *next)
+{
+	fa_lstm_reset(next->network->lstm, next->config.seed);
+}
+
 int
 fa_next_lstm_classes(const FaNext *next)
 {

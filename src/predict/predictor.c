@@ -300,6 +300,18 @@ fa_predictor_use(FaPredictor *p, int64_t step, const FaProfileUse *use, int n)
 							use, n);
 }
 
+void
+fa_predictor_train(FaPredictor *p, int fragments)
+{
+	fa_predict_lstm_train(p->frame.model[FA_MODEL_LSTM], fragments);
+}
+
+void
+fa_predictor_reset_network(FaPredictor *p)
+{
+	fa_predict_lstm_reset(&p->frame, p->frame.model[FA_MODEL_LSTM]);
+}
+
 /* Which part of the log odds each model carries; sums to 1. */
 static void
 share_weights(FaFrame *frame, const FaView *view, const double *p,

@@ -25,6 +25,9 @@
 #define KEEP_VISITS		0.99	/* of accesses an event, each event */
 #define SHARE_FLIP		0.01	/* between the two guesses at the node */
 #define MOST_LOOKS		8192	/* sessions looked up a step */
+#define MOST_FOLLOWED	8		/* events of a session, one after the other */
+#define SAME			0.5		/* part of them that is like the next event */
+#define LEAST_FOLLOWED	1e-4	/* events that are none */
 
 static void
 size_fragments(FaSessions *s, int old_n, int n)
@@ -35,6 +38,8 @@ size_fragments(FaSessions *s, int old_n, int n)
 	s->accesses = fa_memory_grow(m, s->accesses, old_n, n, sizeof(double));
 	for (int f = old_n; f < n; f++)
 		s->visits[f] = s->accesses[f] = 1;
+	s->after = fa_memory_grow(m, s->after, old_n, n, sizeof(double));
+	s->after_set = fa_memory_grow(m, s->after_set, old_n, n, sizeof(int32_t));
 	if (s->nnodes > 1)
 		s->follows = fa_memory_grow(m, s->follows, (size_t) old_n * s->nnodes,
 									(size_t) n * s->nnodes, sizeof(double));
@@ -164,35 +169,84 @@ state_of(FaSessions *s, const FaSession *session, double *rate_p)
 					 level(2 * log2(1 + 8 * rate), FA_SESSION_BUSYS)];
 }
 
+/* Keeps the likeliest, likeliest first. */
+static void
+add_top(FaSessionTop *t, int fragment, float p)
+{
+	int			at = t->n;
+
+	if (at == FA_NEXT_TOP && p <= t->share[at - 1])
+		return;
+	if (at == FA_NEXT_TOP)
+		at--;
+	else
+		t->n++;
+	for (; at > 0 && t->share[at - 1] < p; at--)
+	{
+		t->share[at] = t->share[at - 1];
+		t->fragment[at] = t->fragment[at - 1];
+	}
+	t->share[at] = p;
+	t->fragment[at] = fragment;
+}
+
 /* The likeliest next fragments of the session. */
 static void
 look_up(FaSessions *s, FaSession *session)
 {
 	FaNext	   *next = s->next;
-	FaSessionUse *use = &session->use;
 
-	use->moved = false;
-	use->ntop = 0;
+	session->use.moved = false;
+	session->use.top.n = 0;
 	fa_next_look(next, session, session->profile, session->node);
 	fa_next_mix(next);
 	for (int i = 0; i < next->view.ncandidates; i++)
-	{
-		float		p = (float) next->share[i];
-		int			at = use->ntop;
+		add_top(&session->use.top, next->candidate[i], (float) next->share[i]);
+}
 
-		if (at == FA_NEXT_TOP && p <= use->share[at - 1])
-			continue;
-		if (at == FA_NEXT_TOP)
-			at--;
-		else
-			use->ntop++;
-		for (; at > 0 && use->share[at - 1] < p; at--)
+/*
+ * Shares of the event after: in part like those of the first, which are of
+ * this session, in part by what followed each fragment in all sessions.  A
+ * fragment that nothing is known to have followed stays.
+ */
+static void
+follow(FaSessions *s, const FaSessionTop *first, const FaSessionTop *t,
+	   FaSessionTop *after_p)
+{
+	int			nafter = 0;
+
+	for (int i = 0; i < t->n; i++)
+	{
+		const FaContext *c = fa_next_find(&s->next->table,
+										  fa_next_follow_key(t->fragment[i]));
+		int			n = c ? c->n : 1;
+
+		for (int j = 0; j < n; j++)
 		{
-			use->share[at] = use->share[at - 1];
-			use->top[at] = use->top[at - 1];
+			int			f = c ? c->follower[j].fragment : t->fragment[i];
+			double		p = (1 - SAME) * t->share[i] *
+				(c ? c->follower[j].slow / c->slow : 1);
+
+			if (s->after[f] == 0)
+				s->after_set[nafter++] = f;
+			s->after[f] += p + 1e-12;
 		}
-		use->share[at] = p;
-		use->top[at] = next->candidate[i];
+	}
+	for (int i = 0; i < first->n; i++)
+	{
+		int			f = first->fragment[i];
+
+		if (s->after[f] == 0)
+			s->after_set[nafter++] = f;
+		s->after[f] += SAME * first->share[i] + 1e-12;
+	}
+	after_p->n = 0;
+	for (int i = 0; i < nafter; i++)
+	{
+		int			f = s->after_set[i];
+
+		add_top(after_p, f, (float) s->after[f]);
+		s->after[f] = 0;
 	}
 }
 
@@ -208,16 +262,15 @@ add_expected(FaSessions *s, int fragment, int node, double accesses)
 	s->expected[at] += accesses;
 }
 
-/* Adds what a session is expected to access. */
+/* Adds what so many events of the session would access. */
 static void
-expect(FaSessions *s, const FaSession *session, double events)
+expect_events(FaSessions *s, const FaSession *session, const FaSessionTop *t,
+			  double events)
 {
-	const FaSessionUse *use = &session->use;
-
-	for (int i = 0; i < use->ntop; i++)
+	for (int i = 0; i < t->n; i++)
 	{
-		int			f = use->top[i];
-		double		accesses = events * use->share[i] *
+		int			f = t->fragment[i];
+		double		accesses = events * t->share[i] *
 			s->accesses[f] / s->visits[f];
 
 		if (s->nnodes == 1)
@@ -229,6 +282,30 @@ expect(FaSessions *s, const FaSession *session, double events)
 			add_expected(s, f, n, accesses *
 						 (s->stays * (n == session->node) + (1 - s->stays) *
 						  follow_share(s, session->recent[0], n)));
+	}
+}
+
+/*
+ * Adds what a session is expected to access: its next event by all that is
+ * known of it, those after it by what follows what.
+ */
+static void
+expect(FaSessions *s, const FaSession *session, double events, double scale)
+{
+	FaSessionTop t = session->use.top;
+
+	for (int i = 0; i < MOST_FOLLOWED && events > LEAST_FOLLOWED; i++)
+	{
+		double		part = i == MOST_FOLLOWED - 1 ? events : fmin(events, 1);
+		FaSessionTop after;
+
+		expect_events(s, session, &t, part * scale);
+		events -= part;
+		if (events > LEAST_FOLLOWED)
+		{
+			follow(s, &session->use.top, &t, &after);
+			t = after;
+		}
 	}
 }
 
@@ -284,8 +361,8 @@ fa_sessions_step(FaSessions *s, double scale)
 			use->events = 0;
 		if (use->moved && looks++ < MOST_LOOKS)
 			look_up(s, x);
-		expect(s, x, scale * (state->events + BELIEF * rate) /
-			   (state->n + BELIEF));
+		expect(s, x, (state->events + BELIEF * rate) / (state->n + BELIEF),
+			   scale);
 	}
 	s->step++;
 }
@@ -317,6 +394,19 @@ fa_sessions_expected(const FaSessions *s, double least, FaCell *cells, int max)
 			};
 	}
 	return n;
+}
+
+void
+fa_sessions_reset_network(FaSessions *s)
+{
+	if (s->next->network != NULL)
+		fa_next_lstm_reset(s->next);
+	for (FaSession *x = s->next->newest; x != NULL; x = x->older)
+	{
+		memset(&x->state, 0, sizeof(x->state));
+		memset(&x->start, 0, sizeof(x->start));
+		x->nwindow = 0;
+	}
 }
 
 size_t
