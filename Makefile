@@ -118,11 +118,15 @@ OBJS = \
 	src/placement/controller.o \
 	src/placement/cost.o \
 	src/placement/decide.o \
+	src/placement/divide.o \
+	src/placement/divider.o \
 	src/placement/drain.o \
 	src/placement/forecast.o \
 	src/placement/forecast_state.o \
 	src/placement/gather.o \
 	src/placement/hints.o \
+	src/placement/hot_keys.o \
+	src/placement/hot_range.o \
 	src/placement/outcome.o \
 	src/placement/pin.o \
 	src/placement/placement.o \

@@ -52,7 +52,9 @@ CREATE TABLE fragaffinity.fragment (
 	bytes		bigint,				-- last known, where it is not local
 	-- Bucket as distribute_table made it: the same, until it is split; then
 	-- what holds the buckets of all its fragments.
-	home		regclass NOT NULL
+	home		regclass NOT NULL,
+	-- when it got these keys, on this node's clock
+	made		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
 CREATE INDEX fragment_table_id_idx ON fragaffinity.fragment (table_id);
 CREATE INDEX fragment_bucket_idx ON fragaffinity.fragment (bucket);
@@ -1382,6 +1384,26 @@ BEGIN
 	RETURN made;
 END
 $$;
+
+-- Keys of a fragment of this node that another wants: their share of its
+-- accesses to the fragment, its share of all accesses to them, their share of
+-- the rows.  Null: none that stand out.
+CREATE FUNCTION fragaffinity.hot_range(fragment bigint, node name,
+	OUT key_from text, OUT key_to text, OUT share double precision,
+	OUT purity double precision, OUT rows double precision,
+	OUT accesses double precision)
+AS 'MODULE_PATHNAME', 'fa_sql_hot_range' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION fragaffinity.hot_range(bigint, name) FROM PUBLIC;
+
+-- The coordinator's way; a process of the owner does it.
+CREATE FUNCTION fragaffinity.request_division(fragment bigint, destination name,
+	benefit double precision) RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_request_division' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.request_union(fragment bigint, other bigint)
+RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_request_union' LANGUAGE C STRICT VOLATILE;
+REVOKE ALL ON FUNCTION fragaffinity.request_division(bigint, name, double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.request_union(bigint, bigint) FROM PUBLIC;
 
 -- Recorded history replayed against other settings; nothing is moved.
 CREATE FUNCTION fragaffinity.simulate(
