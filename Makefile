@@ -210,7 +210,7 @@ ISOLATION_SPECS = \
 	move_locks \
 	move_snapshots \
 	move_twice \
-
+	split_locks \
 
 REGRESS_OPTS = --inputdir=test
 

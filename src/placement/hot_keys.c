@@ -4,7 +4,8 @@
  *
  * What a range of keys weighs in rows is told by the histogram that ANALYZE
  * keeps of the key: between two of its bounds are equally many rows, so these
- * are the bins, and the keys at which a fragment may be cut.
+ * are the bins.  Interest seldom ends at a bound, so the bins beside the range
+ * are looked at key by key.
  */
 #include "postgres.h"
 
@@ -38,6 +39,7 @@ typedef struct Heat
 	int			nbins;
 	double	   *own;
 	double	   *others;
+	StringInfoData samples;		/* VALUES rows: key, own, others; as text */
 } Heat;
 
 static bool
@@ -62,45 +64,108 @@ heat_read_bounds(Heat *h)
 		appendStringInfo(&array, "%s%s%s", i > 0 ? ", " : "",
 						 quote_literal_cstr(h->bound->value[i][0]), h->cast);
 	h->bounds = psprintf("ARRAY[%s]", array.data);
+	initStringInfo(&h->samples);
 	h->own = palloc0(sizeof(double) * h->nbins);
 	h->others = palloc0(sizeof(double) * h->nbins);
 	return true;
 }
 
-/* Adds a node's samples: arrays of keys and weights, as text. */
-static void
-heat_add(Heat *h, double *sum, const char *keys, const char *weights)
-{
-	FaRows	   *rows;
-
-	if (keys == NULL)
-		return;
-	rows = fa_spi_rows("SELECT pg_catalog.width_bucket(k%s, %s), pg_catalog.sum(w) "
-					   "FROM ROWS FROM (pg_catalog.unnest(%s::pg_catalog.text[]),"
-					   "  pg_catalog.unnest(%s::pg_catalog.float8[])) AS u(k, w) GROUP BY 1",
-					   h->cast, h->bounds, quote_literal_cstr(keys),
-					   quote_literal_cstr(weights));
-	for (int i = 0; i < rows->nrows; i++)
-	{
-		int			bin = atoi(rows->value[i][0]) - 1;
-
-		sum[Max(0, Min(bin, h->nbins - 1))] += atof(rows->value[i][1]);
-	}
-}
-
 /* Samples of one node, own ones when conn is NULL. */
 static void
-heat_ask(Heat *h, double *sum, FaConn *conn)
+heat_ask(Heat *h, bool own, FaConn *conn)
 {
-	char	   *sql = psprintf("SELECT pg_catalog.array_agg(key), pg_catalog.array_agg(weight) "
-							   "FROM (SELECT key, pg_catalog.sum(weight) AS weight"
-							   "  FROM fragaffinity.key_sample"
-							   "  WHERE fragment = " INT64_FORMAT " GROUP BY key) s",
+	char	   *sql = psprintf("SELECT key, pg_catalog.sum(weight) FROM fragaffinity.key_sample "
+							   "WHERE fragment = " INT64_FORMAT " GROUP BY key",
 							   h->f->fragment);
 	FaRows	   *rows = conn ? fa_remote_rows(conn, ASK_TIMEOUT_MS, "%s", sql) :
 		fa_spi_rows("%s", sql);
 
-	heat_add(h, sum, rows->value[0][0], rows->value[0][1]);
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		char	   *key = quote_literal_cstr(rows->value[i][0]);
+		double		weight = atof(rows->value[i][1]);
+
+		appendStringInfo(&h->samples, "%s(%s, %g::pg_catalog.float8, %g)",
+						 h->samples.len > 0 ? ", " : "", key,
+						 own ? weight : 0, own ? 0 : weight);
+	}
+}
+
+/* Sums of the samples by bin. */
+static void
+heat_fill_bins(Heat *h)
+{
+	FaRows	   *rows;
+
+	if (h->samples.len == 0)
+		return;
+	rows = fa_spi_rows("SELECT pg_catalog.width_bucket(k%s, %s), pg_catalog.sum(a),"
+					   "  pg_catalog.sum(b) FROM (VALUES %s) AS s(k, a, b) GROUP BY 1",
+					   h->cast, h->bounds, h->samples.data);
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		int			bin = atoi(rows->value[i][0]) - 1;
+
+		bin = Max(0, Min(bin, h->nbins - 1));
+		h->own[bin] += atof(rows->value[i][1]);
+		h->others[bin] += atof(rows->value[i][2]);
+	}
+}
+
+/*
+ * How far a range goes on into the bin beside it: from where (or, after the
+ * range, up to where) the node's accesses exceed the others' most.  NULL: not
+ * at all.
+ */
+static char *
+heat_edge(Heat *h, int bin, bool after)
+{
+	FaRows	   *rows;
+	double		sum = 0;
+	double		best = 0;
+	char	   *edge = NULL;
+
+	if (bin < 0 || bin >= h->nbins)
+		return NULL;
+	rows = fa_spi_rows("SELECT x.k::pg_catalog.text, pg_catalog.sum(x.a - x.b) "
+					   "FROM (SELECT k%s AS k, a, b FROM (VALUES %s) AS s(k, a, b)) x "
+					   "WHERE x.k >= %s%s AND x.k < %s%s GROUP BY x.k ORDER BY x.k %s",
+					   h->cast, h->samples.data,
+					   quote_literal_cstr(h->bound->value[bin][0]), h->cast,
+					   quote_literal_cstr(h->bound->value[bin + 1][0]), h->cast,
+					   after ? "ASC" : "DESC");
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		sum += atof(rows->value[i][1]);
+		if (sum <= best)
+			continue;
+		best = sum;
+		/* the end is not part of the range */
+		if (!after)
+			edge = rows->value[i][0];
+		else
+			edge = i + 1 < rows->nrows ? rows->value[i + 1][0] :
+				h->bound->value[bin + 1][0];
+	}
+	return edge;
+}
+
+static void
+heat_set_keys(Heat *h, FaHotKeys *out)
+{
+	int			first = out->range.first;
+	int			last = out->range.last;
+	char	   *edge;
+
+	out->key_from = h->bound->value[first][0];
+	out->key_to = last == h->nbins - 1 ? NULL : h->bound->value[last + 1][0];
+	edge = heat_edge(h, first - 1, false);
+	if (edge)
+		out->key_from = edge;
+	edge = heat_edge(h, last + 1, true);
+	if (edge)
+		out->key_to = last + 1 == h->nbins - 1 &&
+			strcmp(edge, h->bound->value[h->nbins][0]) == 0 ? NULL : edge;
 }
 
 bool
@@ -115,29 +180,28 @@ fa_hot_keys(const FaFragment *f, int node, FaHotKeys *out)
 	foreach(lc, fa_node_list())
 	{
 		FaNode	   *peer = lfirst(lc);
-		double	   *sum = peer->id == node ? h.own : h.others;
+		bool		own = peer->id == node;
 		FaNodeHealth health;
 		FaConn	   *conn;
 
 		if (peer->id == fa_node_self())
 		{
-			heat_ask(&h, sum, NULL);
+			heat_ask(&h, own, NULL);
 			continue;
 		}
 		if (fa_node_health(peer->id, &health) && health.known && !health.alive)
 			continue;
 		conn = fa_remote_connect(peer->id, ASK_TIMEOUT_MS);
-		heat_ask(&h, sum, conn);
+		heat_ask(&h, own, conn);
 		fa_remote_close(conn);
 	}
+	heat_fill_bins(&h);
 	out->accesses = 0;
 	for (int i = 0; i < h.nbins; i++)
 		out->accesses += h.own[i];
 	if (!fa_hot_range(h.own, h.others, h.nbins, &out->range))
 		return false;
-	out->key_from = h.bound->value[out->range.first][0];
-	out->key_to = out->range.last == h.nbins - 1 ? NULL :
-		h.bound->value[out->range.last + 1][0];
+	heat_set_keys(&h, out);
 	/* bounds of many equal keys */
 	return out->key_to == NULL || strcmp(out->key_from, out->key_to) != 0;
 }
