@@ -135,6 +135,8 @@ OBJS = \
 	src/placement/controller.o \
 	src/placement/cost.o \
 	src/placement/decide.o \
+	src/placement/divide.o \
+	src/placement/divider.o \
 	src/placement/drain.o \
 	src/placement/forecast.o \
 	src/placement/forecast_batch.o \
@@ -144,6 +146,8 @@ OBJS = \
 	src/placement/gather.o \
 	src/placement/hindsight.o \
 	src/placement/hints.o \
+	src/placement/hot_keys.o \
+	src/placement/hot_range.o \
 	src/placement/outcome.o \
 	src/placement/pin.o \
 	src/placement/placement.o \
@@ -239,7 +243,7 @@ ISOLATION_SPECS = \
 	move_locks \
 	move_snapshots \
 	move_twice \
-
+	split_locks \
 
 REGRESS_OPTS = --inputdir=test
 

@@ -53,7 +53,9 @@ CREATE TABLE fragaffinity.fragment (
 	bytes		bigint,				-- last known, where it is not local
 	-- Bucket as distribute_table made it: the same, until it is split; then
 	-- what holds the buckets of all its fragments.
-	home		regclass NOT NULL
+	home		regclass NOT NULL,
+	-- when it got these keys, on this node's clock
+	made		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
 CREATE INDEX fragment_table_id_idx ON fragaffinity.fragment (table_id);
 CREATE INDEX fragment_bucket_idx ON fragaffinity.fragment (bucket);
@@ -1219,17 +1221,32 @@ SELECT h.hint, x.to_fragment, h.node, h.weight * x.share, NULL, NULL, NULL
 	 GROUP BY t.to_fragment) x
  WHERE h.kind = 'profile' AND x.share > 0;
 
--- Fragments used from where others are.
+-- Fragments used from where others are.  Two tables' fragments belong together
+-- when they are of the same bucket of the hash and, where that is split, have
+-- the same keys, or the one has keys that the other does not set apart.
 CREATE VIEW fragaffinity.hint_link AS
+WITH place AS (
+	SELECT f.table_id, f.fragment, pg_catalog.dense_rank()
+			OVER (PARTITION BY f.table_id ORDER BY b.fragment) AS place,
+		   CASE WHEN f.key_from IS NOT NULL OR f.key_to IS NOT NULL
+				THEN ROW(f.key_from, f.key_to)::text END AS bounds,
+		   ARRAY(SELECT ROW(s.key_from, s.key_to)::text
+				   FROM fragaffinity.fragment s
+				  WHERE s.home = f.home
+					AND (s.key_from IS NOT NULL OR s.key_to IS NOT NULL)) AS set_apart
+	  FROM fragaffinity.fragment f
+	  JOIN fragaffinity.fragment b ON b.home = f.home
+	   AND b.key_from IS NULL AND b.key_to IS NULL
+)
 SELECT h.hint, a.fragment AS from_fragment, b.fragment AS to_fragment, h.weight
   FROM fragaffinity.hint h
-  JOIN (SELECT table_id, fragment, pg_catalog.row_number()
-				OVER (PARTITION BY table_id ORDER BY fragment) AS place
-		  FROM fragaffinity.fragment) a ON a.table_id = h.table_id
-  JOIN (SELECT table_id, fragment, pg_catalog.row_number()
-				OVER (PARTITION BY table_id ORDER BY fragment) AS place
-		  FROM fragaffinity.fragment) b
+  JOIN place a ON a.table_id = h.table_id
+  JOIN place b
 	ON b.table_id = h.to_table AND b.place = a.place
+   AND (a.bounds = b.bounds
+		OR (a.bounds IS NULL AND b.bounds <> ALL (a.set_apart))
+		OR (b.bounds IS NULL AND a.bounds <> ALL (b.set_apart))
+		OR (a.bounds IS NULL AND b.bounds IS NULL))
  WHERE h.kind = 'dependency'
  UNION ALL
 SELECT h.hint, h.fragments[i], h.fragments[i + 1], h.weight
@@ -1505,6 +1522,26 @@ BEGIN
 	RETURN made;
 END
 $$;
+
+-- Keys of a fragment of this node that another wants: their share of its
+-- accesses to the fragment, its share of all accesses to them, their share of
+-- the rows.  Null: none that stand out.
+CREATE FUNCTION fragaffinity.hot_range(fragment bigint, node name,
+	OUT key_from text, OUT key_to text, OUT share double precision,
+	OUT purity double precision, OUT rows double precision,
+	OUT accesses double precision)
+AS 'MODULE_PATHNAME', 'fa_sql_hot_range' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION fragaffinity.hot_range(bigint, name) FROM PUBLIC;
+
+-- The coordinator's way; a process of the owner does it.
+CREATE FUNCTION fragaffinity.request_division(fragment bigint, destination name,
+	benefit double precision) RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_request_division' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.request_union(fragment bigint, other bigint)
+RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_request_union' LANGUAGE C STRICT VOLATILE;
+REVOKE ALL ON FUNCTION fragaffinity.request_division(bigint, name, double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.request_union(bigint, bigint) FROM PUBLIC;
 
 -- Recorded history replayed against other settings; nothing is moved.
 CREATE FUNCTION fragaffinity.simulate(

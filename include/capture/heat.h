@@ -2,9 +2,9 @@
  * heat.h
  *	  Which keys within a fragment this server's clients ask for.
  *
- * A sample: of each session about ten keys a second, each with the number of
+ * A sample: of each session some dozen keys a second, each with the number of
  * accesses that it stands for; of all that come to a worker in one drain, some
- * dozens.  What is much used is well known, what is hardly used is not; that
+ * hundred.  What is much used is well known, what is hardly used is not; that
  * is what a decision about a hot part of a fragment needs.
  */
 #ifndef FA_CAPTURE_HEAT_H

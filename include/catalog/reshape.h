@@ -38,6 +38,12 @@ extern List *fa_pieces_read(Oid home);
 extern char *fa_pieces_json(List *pieces);
 
 /*
+ * What makes text a key of the table, to be appended to an expression of SQL;
+ * wants fa_ddl_begin().
+ */
+extern char *fa_key_cast(int table_id);
+
+/*
  * Gives a home these fragments on this node; on the owner also moves rows.
  * home and all below it are locked against everyone.  Wants fa_ddl_begin().
  */

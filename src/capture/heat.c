@@ -26,9 +26,9 @@
 #include "core/ring.h"
 
 #define RING_SIZE 2048
-#define SAMPLE_NS INT64CONST(100000000) /* between two of a session */
+#define SAMPLE_NS INT64CONST(20000000) /* between two of a session */
 #define MAX_MEAN 10000.0
-#define KEPT 64					/* of one drain */
+#define KEPT 128				/* of one drain */
 
 typedef struct KeySample
 {

@@ -141,6 +141,21 @@ pieces_parse(const char *json)
 	return list;
 }
 
+char *
+fa_key_cast(int table_id)
+{
+	FaTable    *table = fa_map_table_by_id(table_id);
+
+	return fa_spi_value("SELECT '::' || pg_catalog.format_type(a.atttypid, a.atttypmod) ||"
+						"  CASE WHEN c.oid IS NULL THEN '' ELSE"
+						"    pg_catalog.format(' COLLATE %%I.%%I', n.nspname, c.collname) END "
+						"FROM pg_catalog.pg_attribute a "
+						"LEFT JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation "
+						"LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace "
+						"WHERE a.attrelid = %u AND a.attnum = %d",
+						table->rel, table->key);
+}
+
 static bool
 piece_is_rest(const FaPiece *piece)
 {
@@ -353,6 +368,22 @@ reshape_move_rows(Reshape *r, Part *part)
 	fa_stop_point("split_rows");
 }
 
+/* Samples of keys go along, on every node. */
+static void
+reshape_move_samples(Reshape *r, Part *part)
+{
+	FaPiece    *w = part->wanted;
+	char	   *cast = fa_key_cast(r->table_id);
+
+	fa_spi_exec("UPDATE fragaffinity.key_sample SET fragment = " INT64_FORMAT
+				" WHERE fragment = " INT64_FORMAT " AND %s AND %s",
+				w->fragment, w->rows_of,
+				w->key_from ? psprintf("key%s >= %s%s", cast,
+									   quote_literal_cstr(w->key_from), cast) : "true",
+				w->key_to ? psprintf("key%s < %s%s", cast,
+									 quote_literal_cstr(w->key_to), cast) : "true");
+}
+
 /*
  * Garbage of moves that failed, of a fragment that this node owns and nobody
  * moves now: its name may be wanted.
@@ -385,6 +416,8 @@ reshape_leaves(Reshape *r)
 			part->f.owner = part->wanted->owner;
 		if (part->now == NULL)
 			part->f.leaf = fa_table_create_leaf(&part->f);
+		if (part->wanted->rows_of != 0)
+			reshape_move_samples(r, part);
 		if (part->f.owner != r->self)
 			continue;
 		if (part->wanted->rows_of != 0)
@@ -492,7 +525,7 @@ reshape_catalog(Reshape *r)
 						"ON CONFLICT (fragment) DO UPDATE SET bucket = excluded.bucket,"
 						"  leaf = excluded.leaf, key_from = excluded.key_from,"
 						"  key_to = excluded.key_to, owner = excluded.owner,"
-						"  version = excluded.version,"
+						"  version = excluded.version, made = excluded.made,"
 						"  changed_xid = pg_catalog.pg_current_xact_id()",
 						part->f.fragment, part->f.table_id, part->f.bucket,
 						part->f.leaf,

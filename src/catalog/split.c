@@ -43,8 +43,7 @@ typedef struct Division
 {
 	int			table_id;
 	Oid			home;
-	char	   *type;			/* of the key, as a cast, with its collation */
-	char	   *collate;
+	char	   *cast;			/* see fa_key_cast() */
 	List	   *pieces;			/* of FaPiece: what the home is to have */
 	int64		next_fragment;
 } Division;
@@ -82,21 +81,9 @@ claim_fragment(int64 fragment)
 static void
 division_begin(Division *d, const FaFragment *f)
 {
-	FaTable    *table = fa_map_table_by_id(f->table_id);
-	FaRows	   *rows;
-
 	d->table_id = f->table_id;
 	d->home = f->home;
-	rows = fa_spi_rows("SELECT pg_catalog.format_type(a.atttypid, a.atttypmod),"
-					   "  CASE WHEN c.oid IS NULL THEN '' ELSE"
-					   "    pg_catalog.format(' COLLATE %%I.%%I', n.nspname, c.collname) END "
-					   "FROM pg_catalog.pg_attribute a "
-					   "LEFT JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation "
-					   "LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace "
-					   "WHERE a.attrelid = %u AND a.attnum = %d",
-					   table->rel, table->key);
-	d->type = rows->value[0][0];
-	d->collate = rows->value[0][1];
+	d->cast = fa_key_cast(f->table_id);
 	d->pieces = fa_pieces_read(f->home);
 	d->next_fragment = strtoi64(fa_spi_value("SELECT max(fragment) + 1 "
 											 "FROM fragaffinity.fragment"), NULL, 10);
@@ -122,14 +109,14 @@ division_piece(Division *d, int64 fragment)
 static char *
 key_sql(Division *d, const char *key)
 {
-	return psprintf("%s::%s%s", quote_literal_cstr(key), d->type, d->collate);
+	return psprintf("%s%s", quote_literal_cstr(key), d->cast);
 }
 
 /* A column of text that holds keys, likewise. */
 static char *
 key_column(Division *d, const char *column)
 {
-	return psprintf("%s::%s%s", column, d->type, d->collate);
+	return psprintf("%s%s", column, d->cast);
 }
 
 static bool

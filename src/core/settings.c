@@ -28,6 +28,8 @@
 
 /* Sorted by name. */
 const FaSettingDef fa_setting_defs[] = {
+	{"auto_split", FA_SETTING_BOOL, "on", 0, 0, NULL, true,
+	"In mode auto, also divides fragments of which one node wants a part, and unites them again."},
 	{"benefit_learning", FA_SETTING_BOOL, "on", 0, 0, NULL, true,
 	"Expects less of a table's moves when earlier ones did not bring what was expected."},
 	{"cutover_attempts", FA_SETTING_INT, "100", 1, 100000, NULL, true,
@@ -64,6 +66,8 @@ const FaSettingDef fa_setting_defs[] = {
 	"Moves that the controller begins within an hour, in the cluster; 0 is no limit."},
 	{"max_moves_per_node", FA_SETTING_INT, "2", 1, 64, NULL, false,
 	"Moves that the controller lets run at the same time into or out of one node."},
+	{"merge_after", FA_SETTING_MS, "1d", 1000, 3650 * MS_PER_DAY, NULL, true,
+	"Time for which nobody but its owner used a part of a fragment, before it is united with the rest."},
 	{"metric_retention", FA_SETTING_MS, "1d", 1000, 36500 * MS_PER_DAY, NULL, false,
 	"How long node_metrics are kept."},
 	{"migration_threshold", FA_SETTING_FLOAT, "0.3", 0, 1, NULL, true,
@@ -96,6 +100,10 @@ const FaSettingDef fa_setting_defs[] = {
 	"Steps that remote access must have lasted before a reactive move."},
 	{"reactive_threshold", FA_SETTING_FLOAT, "0.7", 0, 1, NULL, true,
 	"Share of a fragment's recent accesses that a node must have for a reactive move."},
+	{"split_share", FA_SETTING_FLOAT, "0.5", 0, 1, NULL, true,
+	"Least share of a node's accesses to a fragment that must fall in the part that is split off for it."},
+	{"split_size", FA_SETTING_BYTES, "16MB", 0, 1e15, NULL, true,
+	"Size below which the controller does not split a fragment."},
 	{"split_timeout", FA_SETTING_MS, "5s", 10, 3600000, NULL, true,
 	"Longest time for which clients of a bucket may wait while it is split or merged; nothing is changed then."},
 	{"transition_half_life", FA_SETTING_MS, "1d", 1000, 3650 * MS_PER_DAY, NULL, false,

@@ -364,16 +364,18 @@ resolve_step(Resolve *r, Oid relid, bool after)
 static void
 resolve_tell_key(Resolve *r)
 {
-	const FaTable *table = fa_map_table(r->pin->relid);
+	const FaTable *table;
+	AttrNumber	key;
 	Values	   *values;
 
 	if (!fa_heat_due())
 		return;
-	values = table && table->key <= r->pin->natts ?
-		&r->values[table->key - 1] : NULL;
+	table = fa_map_table(r->pin->relid);
+	key = table ? table->key : InvalidAttrNumber;
+	values = key > 0 && key <= r->pin->natts ? &r->values[key - 1] : NULL;
 	/* of several, the first does: they are in one fragment */
 	if (values && values->n > 0 && !values->null)
-		fa_heat_note(r->pin->leaf, get_atttype(table->rel, table->key),
+		fa_heat_note(r->pin->leaf, get_atttype(r->pin->relid, key),
 					 values->value[0]);
 	else
 		fa_heat_note(InvalidOid, InvalidOid, (Datum) 0);
