@@ -75,12 +75,13 @@ PlannedStmt *
 fa_route_plan(Query *parse, const char *query_string, int cursor_options,
 			  ParamListInfo params, bool final, bool custom)
 {
+	List	   *pins = fa_pin_collect(parse);
 	List	   *here = NIL;
 	bool		later = false;
 	PlannedStmt *plan;
 	ListCell   *lc;
 
-	foreach(lc, fa_pin_collect(parse))
+	foreach(lc, pins)
 	{
 		FaPin	   *pin = lfirst(lc);
 		FaPinResult result = fa_pin_resolve(pin, params, final);
@@ -94,8 +95,12 @@ fa_route_plan(Query *parse, const char *query_string, int cursor_options,
 		return fa_deferred_plan(parse, cursor_options);
 	if (here == NIL)
 	{
-		plan = fa_split_plan(parse, query_string, cursor_options, params,
-							 final, custom);
+		if (parse->commandType != CMD_INSERT && list_length(pins) == 1)
+			plan = fa_whole_plan(parse, fa_pin_resolve_each(linitial(pins), params, final),
+								 cursor_options);
+		else
+			plan = fa_split_plan(parse, query_string, cursor_options, params,
+								 final, custom);
 		if (plan)
 			return plan;
 	}
