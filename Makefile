@@ -220,6 +220,7 @@ OBJS = \
 	src/route/router.o \
 	src/route/snapshot_guard.o \
 	src/route/split.o \
+	src/route/split_scan.o \
 	src/route/whole.o \
 	src/worker/database.o \
 	src/worker/launcher.o \

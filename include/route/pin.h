@@ -71,6 +71,12 @@ extern bool fa_pin_possible(Query *query);
 extern FaPinResult fa_pin_resolve(FaPin *pin, ParamListInfo params, bool final);
 
 /*
+ * For a pin that is on several fragments, as its key has alternatives: one for
+ * each of them, resolved.  NIL when there are no such.
+ */
+extern List *fa_pin_resolve_each(FaPin *pin, ParamListInfo params, bool final);
+
+/*
  * For check_functions_in_node(): not built in, or not always the same.  Other
  * nodes need not have it, and it may answer otherwise when asked again.
  */

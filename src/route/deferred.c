@@ -287,7 +287,7 @@ template_resolve(Template *template, ParamListInfo params, PlanKey *key_p)
 	ListCell   *lc;
 	int			n = 0;
 
-	if (list_length(template->pins) > MAX_PINS)
+	if (template->pins == NIL || list_length(template->pins) > MAX_PINS)
 		return false;
 	memset(key_p, 0, sizeof(PlanKey));
 	key_p->id = template->id;

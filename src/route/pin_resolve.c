@@ -13,6 +13,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "partitioning/partbounds.h"
@@ -414,4 +415,56 @@ fa_pin_resolve(FaPin *pin, ParamListInfo params, bool final)
 		relid = child;
 	}
 	return FA_PIN_NONE;
+}
+
+/* A pin like another, on one value of a column. */
+static FaPin *
+resolve_alternative(FaPin *pin, AttrNumber attno, Datum value)
+{
+	FaPin	   *one = palloc(sizeof(FaPin));
+	Oid			type;
+	Oid			collation;
+	int32		typmod;
+	int16		len;
+	bool		byval;
+
+	*one = *pin;
+	one->known = palloc(sizeof(FaKnown) * pin->natts);
+	memcpy(one->known, pin->known, sizeof(FaKnown) * pin->natts);
+	get_atttypetypmodcoll(pin->relid, attno, &type, &typmod, &collation);
+	type = getBaseType(type);
+	get_typlenbyval(type, &len, &byval);
+	one->known[attno - 1].array = false;
+	one->known[attno - 1].exprs = list_make1(makeConst(type, -1, collation, len,
+													   value, false, byval));
+	return one;
+}
+
+List *
+fa_pin_resolve_each(FaPin *pin, ParamListInfo params, bool final)
+{
+	const FaTable *table = fa_map_table(pin->relid);
+	Resolve		r = {pin, params, final};
+	Values	   *values;
+	List	   *pins = NIL;
+
+	r.values = palloc0(sizeof(Values) * Max(pin->natts, 1));
+	if (table == NULL || !resolve_values(&r, table->key, &values))
+		return NIL;
+	for (int i = 0; i < values->n; i++)
+	{
+		FaPin	   *one = resolve_alternative(pin, table->key, values->value[i]);
+		ListCell   *lc;
+
+		if (fa_pin_resolve(one, params, final) != FA_PIN_HERE)
+			return NIL;
+		foreach(lc, pins)
+		{
+			if (((FaPin *) lfirst(lc))->leaf == one->leaf)
+				break;
+		}
+		if (lc == NULL)
+			pins = lappend(pins, one);
+	}
+	return pins;
 }

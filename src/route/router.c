@@ -27,10 +27,26 @@ router_plan(Query *parse, const char *query_string, int cursor_options,
 	return standard_planner(parse, query_string, cursor_options, params);
 }
 
-/* Without a pin, with what PostgreSQL then refuses said in our words. */
-static PlannedStmt *
-router_plan_unpinned(Query *parse, const char *query_string,
+PlannedStmt *
+fa_route_plan_pinned(Query *parse, List *pins, const char *query_string,
 					 int cursor_options, ParamListInfo params)
+{
+	PlannedStmt *plan = fa_whole_plan(parse, pins, cursor_options);
+	ListCell   *lc;
+
+	if (plan)
+		return plan;
+	foreach(lc, pins)
+	{
+		if (fa_leaf_fits(lfirst(lc)))
+			fa_leaf_substitute(lfirst(lc));
+	}
+	return router_plan(parse, query_string, cursor_options, params);
+}
+
+PlannedStmt *
+fa_route_plan_unpinned(Query *parse, const char *query_string,
+					   int cursor_options, ParamListInfo params)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	PlannedStmt *volatile plan = NULL;
@@ -59,12 +75,13 @@ PlannedStmt *
 fa_route_plan(Query *parse, const char *query_string, int cursor_options,
 			  ParamListInfo params, bool final, bool custom)
 {
+	List	   *pins = fa_pin_collect(parse);
 	List	   *here = NIL;
 	bool		later = false;
 	PlannedStmt *plan;
 	ListCell   *lc;
 
-	foreach(lc, fa_pin_collect(parse))
+	foreach(lc, pins)
 	{
 		FaPin	   *pin = lfirst(lc);
 		FaPinResult result = fa_pin_resolve(pin, params, final);
@@ -76,22 +93,21 @@ fa_route_plan(Query *parse, const char *query_string, int cursor_options,
 	}
 	if (later)
 		return fa_deferred_plan(parse, cursor_options);
-	plan = fa_whole_plan(parse, here, cursor_options);
-	if (plan == NULL && here == NIL)
-		plan = fa_split_plan(parse, query_string, cursor_options, params,
-							 final, custom);
-	if (plan)
-		return plan;
 	if (here == NIL)
-		return router_plan_unpinned(parse, query_string, cursor_options,
-									custom ? params : NULL);
-	foreach(lc, here)
 	{
-		if (fa_leaf_fits(lfirst(lc)))
-			fa_leaf_substitute(lfirst(lc));
+		if (parse->commandType != CMD_INSERT && list_length(pins) == 1)
+			plan = fa_whole_plan(parse, fa_pin_resolve_each(linitial(pins), params, final),
+								 cursor_options);
+		else
+			plan = fa_split_plan(parse, query_string, cursor_options, params,
+								 final, custom);
+		if (plan)
+			return plan;
 	}
-	return router_plan(parse, query_string, cursor_options,
-					   custom ? params : NULL);
+	params = custom ? params : NULL;
+	return here == NIL ?
+		fa_route_plan_unpinned(parse, query_string, cursor_options, params) :
+		fa_route_plan_pinned(parse, here, query_string, cursor_options, params);
 }
 
 static PlannedStmt *
@@ -115,6 +131,6 @@ fa_router_init(void)
 	fa_copy_init();				/* inside of: */
 	fa_alone_init();
 	fa_remote_scan_init();
-	fa_split_init();
+	fa_split_scan_init();
 	fa_deferred_init();
 }

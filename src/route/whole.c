@@ -37,6 +37,7 @@ typedef struct WholeContext
 	List	   *params;			/* expressions to evaluate here */
 	bool		once;			/* what is evaluated here is so once there, too */
 	bool		conditional;	/* perhaps not evaluated at all */
+	bool		by_table;		/* the text names the table, not a bucket */
 	bool		failed;
 } WholeContext;
 
@@ -356,7 +357,7 @@ whole_query(Query *query, WholeContext *cx)
 	{
 		FaPin	   *pin = lfirst(lc);
 
-		if (pin->query == query)
+		if (pin->query == query && !cx->by_table)
 			rt_fetch(pin->rti, copy->rtable)->relid = whole_bucket(pin);
 	}
 	return copy;
@@ -518,6 +519,16 @@ whole_label(List *pins)
 	return buf.data;
 }
 
+/* Are there several fragments of one table? */
+static bool
+whole_is_by_table(List *pins)
+{
+	FaPin	   *first = linitial(pins);
+	FaPin	   *second = list_length(pins) > 1 ? lsecond(pins) : NULL;
+
+	return second && first->query == second->query && first->rti == second->rti;
+}
+
 PlannedStmt *
 fa_whole_plan(Query *parse, List *pins, int cursor_options)
 {
@@ -538,6 +549,7 @@ fa_whole_plan(Query *parse, List *pins, int cursor_options)
 	if (fragment == NULL || !whole_can_receive(parse))
 		return NULL;
 	cx.pins = pins;
+	cx.by_table = whole_is_by_table(pins);
 	query = whole_query(parse, &cx);
 	if (cx.failed)
 		return NULL;
