@@ -109,6 +109,7 @@ OBJS = \
 	src/route/ddl_roles.o \
 	src/route/deferred.o \
 	src/placement/admit.o \
+	src/placement/balance.o \
 	src/placement/controller.o \
 	src/placement/cost.o \
 	src/placement/decide.o \
