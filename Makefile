@@ -124,6 +124,7 @@ OBJS = \
 	src/placement/placement.o \
 	src/placement/plan.o \
 	src/placement/publish.o \
+	src/placement/rebalance.o \
 	src/placement/request.o \
 	src/placement/simulate.o \
 	src/placement/simulate_replay.o \

@@ -131,8 +131,11 @@ relieve(Search *s)
 					double		price = (cost_of(&b->item[i], n) -
 										 cost_of(&b->item[i], node)) / relief;
 
-					if (n != node && price < least &&
-						fits(s, &b->item[i], n, 0, 0))
+					/* of equals, the emptiest */
+					if (n != node && fits(s, &b->item[i], n, 0, 0) &&
+						(price < least - EPSILON ||
+						 (price < least + EPSILON && to >= 0 &&
+						  s->bytes[n] < s->bytes[to])))
 					{
 						least = price;
 						item = i;
