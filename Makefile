@@ -132,6 +132,7 @@ OBJS = \
 	src/route/ddl_roles.o \
 	src/route/deferred.o \
 	src/placement/admit.o \
+	src/placement/balance.o \
 	src/placement/controller.o \
 	src/placement/cost.o \
 	src/placement/decide.o \
@@ -153,6 +154,7 @@ OBJS = \
 	src/placement/placement.o \
 	src/placement/plan.o \
 	src/placement/publish.o \
+	src/placement/rebalance.o \
 	src/placement/request.o \
 	src/placement/simulate.o \
 	src/placement/simulate_replay.o \

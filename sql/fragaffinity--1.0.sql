@@ -84,7 +84,8 @@ CREATE TABLE fragaffinity.move (
 	source		integer NOT NULL,
 	destination	integer NOT NULL,
 	trigger		text NOT NULL
-				CHECK (trigger IN ('manual', 'predictive', 'reactive', 'drain')),
+				CHECK (trigger IN ('manual', 'predictive', 'reactive', 'drain',
+				 'rebalance')),
 	path		text,
 	transport	text,
 	transport_reason	text,		-- why none that is before it in "transports"
@@ -335,6 +336,16 @@ CREATE TABLE fragaffinity.hint (
 -- Fragments that the controller leaves where they are; equal on every node.
 CREATE TABLE fragaffinity.pin (
 	fragment	bigint PRIMARY KEY
+);
+
+-- Where the last rebalance wants fragments; on the coordinator.
+CREATE TABLE fragaffinity.planned_move (
+	fragment	bigint PRIMARY KEY,
+	source		integer NOT NULL,
+	destination	integer NOT NULL,
+	bytes		bigint NOT NULL,
+	planned		timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	done		timestamptz			-- null: not there yet
 );
 
 -- What the controller would do, or why not; the latest step's.
@@ -1165,9 +1176,27 @@ SELECT n.name AS node,
   FROM fragaffinity.node n
  WHERE n.state = 'draining';
 
+-- The last rebalance, and how far it is; one row, on the coordinator.
+CREATE VIEW fragaffinity.stat_progress_rebalance AS
+SELECT pg_catalog.min(p.planned) AS started,
+	   pg_catalog.count(*) AS fragments_total,
+	   pg_catalog.count(p.done) AS fragments_done,
+	   (SELECT pg_catalog.count(*) FROM fragaffinity.move m
+		 WHERE m.trigger = 'rebalance'
+		   AND m.state NOT IN ('done', 'failed', 'cancelled')) AS moving,
+	   pg_catalog.sum(p.bytes)::bigint AS bytes_total,
+	   COALESCE(pg_catalog.sum(p.bytes) FILTER (WHERE p.done IS NOT NULL),
+				0)::bigint AS bytes_done,
+	   (SELECT m.error FROM fragaffinity.move m
+		 WHERE m.trigger = 'rebalance' AND m.error IS NOT NULL
+		 ORDER BY m.changed DESC LIMIT 1) AS last_error
+  FROM fragaffinity.planned_move p
+HAVING pg_catalog.count(*) > 0;
+
 GRANT SELECT ON fragaffinity.predictions, fragaffinity.prediction_quality,
 	fragaffinity.prediction_quality_history, fragaffinity.learning,
-	fragaffinity.recommendations, fragaffinity.stat_progress_drain TO pg_monitor;
+	fragaffinity.recommendations, fragaffinity.stat_progress_drain,
+	fragaffinity.stat_progress_rebalance TO pg_monitor;
 
 -- Forgets what the predictor has learned and learns anew from recorded
 -- history, all of it or what came after a time.
@@ -1191,6 +1220,26 @@ CREATE FUNCTION fragaffinity.drain_node(name name, wait boolean DEFAULT true)
 RETURNS bigint
 LANGUAGE c SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'fa_sql_drain_node';
+
+-- Has fragments moved so that nodes hold like amounts, where they are used
+-- most; tells which.  On the coordinator.
+CREATE FUNCTION fragaffinity.rebalance(
+	rel regclass DEFAULT NULL, slack double precision DEFAULT 0.1,
+	dry_run boolean DEFAULT false,
+	OUT fragment bigint, OUT source name, OUT destination name,
+	OUT bytes bigint)
+RETURNS SETOF record
+LANGUAGE c SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'fa_sql_rebalance';
+REVOKE ALL ON FUNCTION fragaffinity.rebalance(regclass, double precision, boolean) FROM PUBLIC;
+
+-- Ends it; moves under way go on.  Returns how many fragments stay.
+CREATE FUNCTION fragaffinity.cancel_rebalance() RETURNS bigint
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$ WITH gone AS (DELETE FROM fragaffinity.planned_move
+	   WHERE done IS NULL RETURNING 1)
+	  SELECT count(*) FROM gone $$;
+REVOKE ALL ON FUNCTION fragaffinity.cancel_rebalance() FROM PUBLIC;
 
 CREATE FUNCTION fragaffinity.mark_node(name name, state text) RETURNS void
 LANGUAGE c STRICT SET search_path = pg_catalog, pg_temp

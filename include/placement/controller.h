@@ -37,6 +37,7 @@ typedef struct FaPlaceRow
 	int			table_id;
 	int			owner;			/* place in the cluster; -1: gone */
 	int			previous_owner; /* before the last move */
+	int			planned;		/* where a rebalance wants it; -1: no matter */
 	double		bytes;
 	double		since_move_ms;
 	bool		moving;
@@ -105,6 +106,12 @@ extern int64 fa_request_move(int64 fragment);
 /* Adds the moves under way that were asked for. */
 extern void fa_request_count(const FaPlaceInput *input,
 							 FaPlaceCluster *cluster, int *inflight);
+
+/* in rebalance.c; in a transaction */
+
+/* Notes in the rows where a rebalance wants them; forgets what is there. */
+extern void fa_rebalance_gather(FaPlaceInput *input);
+extern bool fa_rebalance_goes_on(void);
 
 /* in outcome.c; in a transaction */
 extern void fa_outcome_judge(FaForecaster *f);

@@ -158,8 +158,9 @@ extern double fa_predictor_profile(FaPredictor *p, int fragment,
 /*
  * The same for the nodes that have used the fragment, which are written to
  * node_p, alone: rate_p is n x their number, which is returned; both arrays
- * must have room for all nodes.  Its time does not depend on the number of
- * nodes.  What the others are expected to make is left out; it is little.
+ * must have room for all nodes that may have used it.  Its time does not
+ * depend on the number of nodes.  What the others are expected to make is left
+ * out; it is little.
  */
 extern int	fa_predictor_profile_seen(FaPredictor *p, int fragment,
 									  const int *ahead, int n, int *node_p,

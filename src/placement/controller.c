@@ -9,7 +9,7 @@
  *	4. write one recommendation per candidate within reach
  *	5. where the mode is auto, or a node is being drained: ask (request.c)
  *
- * Between steps only drains are looked after.
+ * Between steps only drains and rebalances are looked after.
  */
 #include "postgres.h"
 
@@ -188,7 +188,7 @@ consider(Work *work, FaPlaceRow *row)
 	if (row->owner < 0)
 		return;
 	leave = input->cluster.node[row->owner].draining;
-	if (!leave && (work->f == NULL || !table->decide))
+	if (!leave && row->planned < 0 && (work->f == NULL || !table->decide))
 		return;
 	item.id = row->fragment;
 	item.owner = row->owner;
@@ -203,6 +203,8 @@ consider(Work *work, FaPlaceRow *row)
 		fill_demand(work, row, table->predictive || leave, &item);
 	if (leave)
 		fa_decide_drain(&input->cluster, &item, &decision);
+	else if (row->planned >= 0)
+		fa_decide_planned(&input->cluster, &item, row->planned, &decision);
 	else
 		fa_decide_item(&input->cluster, &table->policy, &item, &decision);
 	if (decision.verdict != FA_VERDICT_STAY)
@@ -272,7 +274,7 @@ queue_requests(Work *work)
 		if (d->verdict != FA_VERDICT_MOVE)
 			continue;
 		table = fa_controller_policy(input, work->row[i]->table_id);
-		if (!table->act && d->trigger != FA_TRIGGER_DRAIN)
+		if (!table->act && d->trigger < FA_TRIGGER_DRAIN)
 			continue;
 		fa_request_queue(work->row[i]->fragment,
 						 input->name[work->item[i].owner].id,
@@ -337,7 +339,7 @@ fa_controller_decide(FaForecaster *f)
 	Work		work = {0};
 
 	fa_cost_refresh();
-	if (f == NULL && !some_node_drains())
+	if (f == NULL && !some_node_drains() && !fa_rebalance_goes_on())
 		return;
 	work.input = fa_controller_gather(f);
 	work.f = f;

@@ -303,3 +303,20 @@ fa_decide_drain(const FaPlaceCluster *cluster, const FaPlaceItem *item,
 	out->affinity = total > 0 ? most / total : 0;
 	out->access_ms = fa_place_extra(cluster, out->destination, item->owner);
 }
+
+void
+fa_decide_planned(const FaPlaceCluster *cluster, const FaPlaceItem *item,
+				  int destination, FaDecision *out)
+{
+	const FaPlaceNode *node = &cluster->node[destination];
+
+	memset(out, 0, sizeof(*out));
+	out->trigger = FA_TRIGGER_REBALANCE;
+	out->destination = destination;
+	out->cost_ms = item->cost_ms;
+	out->access_ms = fa_place_extra(cluster, destination, item->owner);
+	out->verdict = item->pinned ? FA_VERDICT_PINNED :
+		!node->alive || !cluster->node[item->owner].alive ? FA_VERDICT_DOWN :
+		node->draining ? FA_VERDICT_DRAINING :
+		item->moving ? FA_VERDICT_MOVING : FA_VERDICT_MOVE;
+}

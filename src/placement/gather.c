@@ -199,7 +199,7 @@ gather_fragments(FaPlaceInput *input)
 		row->fragment = strtoll(rows->value[i][0], NULL, 10);
 		row->table_id = atoi(rows->value[i][1]);
 		row->owner = place_of(input, rows->value[i][2]);
-		row->previous_owner = -1;
+		row->previous_owner = row->planned = -1;
 		row->since_move_ms = INFINITY;
 		row->bytes = rows->value[i][3] ? atof(rows->value[i][3]) :
 			fa_controller_policy(input, row->table_id)->unknown_bytes;
@@ -370,6 +370,7 @@ fa_controller_gather(FaForecaster *f)
 	gather_moves(input);
 	gather_budget(input);
 	gather_pins(input);
+	fa_rebalance_gather(input);
 	if (f)
 		gather_recent(input, f);
 	return input;

@@ -61,7 +61,7 @@ rewind_owners(FaPlaceInput *input, TimestampTz from)
 	{
 		FaPlaceRow *row = &input->row[i];
 
-		row->previous_owner = -1;
+		row->previous_owner = row->planned = -1;
 		row->since_move_ms = INFINITY;
 		row->moving = false;
 		if (row->owner >= 0)

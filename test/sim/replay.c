@@ -18,6 +18,10 @@
  * reach; of the means, their weight) are first chosen on the steps from -c to
  * -f: one rule after the other, the value that is best over all costs.  What
  * comes after -f has no part in that.
+ *
+ * With -o COST, only the optimum is told, as lines "step,fragment,node": where
+ * fragments are first (step -1), and where they move before a step, counted
+ * from -f.
  */
 #include <getopt.h>
 #include <math.h>
@@ -42,6 +46,7 @@ typedef struct Options
 	int			season;
 	Rules		rules;
 	double		alpha;
+	double		plan;			/* cost of a move in the plan; 0: none */
 } Options;
 
 typedef enum Source
@@ -221,7 +226,7 @@ usage(void)
 	fprintf(stderr, "usage: replay -f first step [-c first step to choose on]"
 			" [-s step seconds] [-n steps] [-h horizons] [-w season]"
 			" [-p reach] [-t threshold] [-y hysteresis] [-r residency]"
-			" [-d doubt] [-a weight of a mean] < csv\n");
+			" [-d doubt] [-a weight of a mean] [-o cost: print the optimum] < csv\n");
 	exit(2);
 }
 
@@ -230,7 +235,7 @@ parse_options(int argc, char **argv, Options *o)
 {
 	int			c;
 
-	while ((c = getopt(argc, argv, "s:f:c:n:h:p:t:y:r:d:a:w:")) != -1)
+	while ((c = getopt(argc, argv, "s:f:c:n:h:p:t:y:r:d:a:w:o:")) != -1)
 	{
 		double		v = c == 'h' || c == '?' ? 0 : atof(optarg);
 
@@ -247,6 +252,7 @@ parse_options(int argc, char **argv, Options *o)
 			case 'd': o->rules.policy.doubt = v; break;
 			case 'a': o->alpha = v; break;
 			case 'w': o->season = v; break;
+			case 'o': o->plan = v; break;
 			case 'h': o->nhorizons = parse_horizons(optarg, o->horizons); break;
 			default: usage();
 		}
@@ -254,6 +260,32 @@ parse_options(int argc, char **argv, Options *o)
 	if (o->from < 1 || o->choose == 0 || o->choose >= o->from || o->step < 1 ||
 		o->season < 1 || o->rules.reach < 1 || o->rules.reach > SIM_MAX_AHEAD)
 		usage();
+}
+
+static void
+print_plan(const Trace *trace, Span span, double cost)
+{
+	int			nf = trace->nfragments;
+	int		   *plan = sim_alloc((size_t) (span.to - span.from) * nf,
+								 sizeof(int));
+	int		   *at = sim_alloc(nf, sizeof(int));
+	int			s,
+				f;
+
+	(void) sim_run_optimum(trace, span, cost, plan);
+	sim_first_owners(trace, span.from, at);
+	for (f = 0; f < nf; f++)
+		printf("-1,%s,%s\n", trace->fragment[f], trace->node[at[f]]);
+	for (s = 0; s < span.to - span.from; s++)
+		for (f = 0; f < nf; f++)
+		{
+			if (plan[(size_t) s * nf + f] != at[f])
+				printf("%d,%s,%s\n", s, trace->fragment[f],
+					   trace->node[plan[(size_t) s * nf + f]]);
+			at[f] = plan[(size_t) s * nf + f];
+		}
+	free(plan);
+	free(at);
 }
 
 int
@@ -278,6 +310,11 @@ main(int argc, char **argv)
 	{
 		fprintf(stderr, "only %d steps\n", trace.nsteps);
 		return 2;
+	}
+	if (options.plan > 0)
+	{
+		print_plan(&trace, span, options.plan);
+		return 0;
 	}
 	sim_foretell(&told, &trace, options.choose > 0 ? options.choose :
 				 options.from, options.horizons, options.nhorizons,

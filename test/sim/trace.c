@@ -137,6 +137,8 @@ sim_read_trace(Trace *trace, long step, int nsteps)
 		trace->nsteps = nsteps;
 	trace->nnodes = nodes.n;
 	trace->nfragments = fragments.n;
+	trace->node = nodes.name;
+	trace->fragment = fragments.name;
 	trace->count = sim_alloc((size_t) trace->nsteps * trace->nfragments *
 							 trace->nnodes, sizeof(float));
 	for (i = 0; i < n; i++)

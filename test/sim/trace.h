@@ -14,6 +14,8 @@ typedef struct Trace
 	int			nsteps;
 	int			nnodes;
 	int			nfragments;
+	char	  **node;			/* names */
+	char	  **fragment;
 	float	   *count;			/* [step][fragment][node] */
 } Trace;
 
