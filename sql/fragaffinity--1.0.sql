@@ -771,8 +771,8 @@ AS 'MODULE_PATHNAME', 'fa_sql_open_transport' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.messages_sent() RETURNS bigint
 AS 'MODULE_PATHNAME', 'fa_sql_messages_sent' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.check_transports(node name,
-	transport text DEFAULT 'all', messages integer DEFAULT 1000,
-	size integer DEFAULT 262144,
+	messages integer DEFAULT 1000, size integer DEFAULT 262144,
+	transport text DEFAULT 'all',
 	OUT name text, OUT usable boolean, OUT reason text,
 	OUT mb_per_second double precision)
 RETURNS SETOF record
@@ -815,7 +815,7 @@ REVOKE ALL ON FUNCTION fragaffinity.send_pages(integer, integer, bigint) FROM PU
 REVOKE ALL ON FUNCTION fragaffinity.transport_secret() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.open_transport(text, bytea, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.messages_sent() FROM PUBLIC;
-REVOKE ALL ON FUNCTION fragaffinity.check_transports(name, text, integer, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.check_transports(name, integer, integer, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.send_test_messages(integer, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.release_fragment(bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.gate_fragment(bigint, boolean) FROM PUBLIC;

@@ -181,17 +181,17 @@ check_transport(ReturnSetInfo *rsinfo, int node, const char *name,
 }
 
 /*
- * check_transports(node, transport, messages, size, OUT name, OUT usable,
+ * check_transports(node, messages, size, transport, OUT name, OUT usable,
  * OUT reason, OUT mb_per_second); transport "all": of this build
  */
 Datum
 fa_sql_check_transports(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	char	   *wanted = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	int			messages = PG_GETARG_INT32(1);
+	int			size = PG_GETARG_INT32(2);
+	char	   *wanted = text_to_cstring(PG_GETARG_TEXT_PP(3));
 	bool		all = strcmp(wanted, "all") == 0;
-	int			messages = PG_GETARG_INT32(2);
-	int			size = PG_GETARG_INT32(3);
 	int			node;
 
 	fa_shmem_require();

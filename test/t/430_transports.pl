@@ -56,7 +56,7 @@ sub check
 	my ($transport, $messages, $size, $faults) = @_;
 
 	return ($faults ? "SET fragaffinity.transport_faults = '$faults'; " : '')
-	  . "SELECT name, usable, reason, mb_per_second > 0 FROM fragaffinity.check_transports('n1', '$transport', $messages, $size)";
+	  . "SELECT name, usable, reason, mb_per_second > 0 FROM fragaffinity.check_transports('n1', $messages, $size, '$transport')";
 }
 
 # Messages of all sizes.
@@ -66,8 +66,8 @@ for my $t (@transports)
 {
 	is($c->sql(2, check($t, @$_)), "$t|t||t", "$t: $_->[0] messages of $_->[1] bytes")
 	  for [ 1, 8 ], [ 1, 262144 ], [ 5000, 9 ], [ 20000, 1000 ], [ 300, 70001 ], [ 1000, 262144 ], [ 20, 3000000 ];
-	is($c->sql(1, "SELECT name, usable FROM fragaffinity.check_transports('n2', '$t', 100)"), "$t|t", "$t: the other way");
-	is($c->sql(2, "SELECT count(*) FROM generate_series(1, 30), fragaffinity.check_transports('n1', '$t', 3, 100)"),
+	is($c->sql(1, "SELECT name, usable FROM fragaffinity.check_transports('n2', 100, transport => '$t')"), "$t|t", "$t: the other way");
+	is($c->sql(2, "SELECT count(*) FROM generate_series(1, 30), fragaffinity.check_transports('n1', 3, 100, '$t')"),
 		'30', "$t: thirty channels, one after another");
 }
 is(leftovers($_), '', "nothing is left on node $_") for 1, 2;
