@@ -155,6 +155,7 @@ OBJS = \
 	src/migrate/choose.o \
 	src/migrate/copy.o \
 	src/migrate/cutover.o \
+	src/migrate/guard.o \
 	src/migrate/heap_lock.o \
 	src/migrate/logical.o \
 	src/migrate/move.o \

@@ -765,6 +765,10 @@ AS 'MODULE_PATHNAME', 'fa_sql_send_pages' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.release_fragment(fragment bigint, move bigint)
 RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_release_fragment' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.statement_times(
+	OUT local_calls bigint, OUT local_ms double precision,
+	OUT remote_calls bigint, OUT remote_ms double precision)
+AS 'MODULE_PATHNAME', 'fa_sql_statement_times' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.gate_fragment(fragment bigint, closed boolean)
 RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_gate_fragment' LANGUAGE C STRICT VOLATILE;
@@ -781,7 +785,8 @@ AS 'MODULE_PATHNAME', 'fa_sql_map_generation' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.mover_progress(
 	OUT move bigint, OUT fragment bigint, OUT pid integer, OUT phase text,
 	OUT bytes_done bigint, OUT bytes_total bigint, OUT rounds integer,
-	OUT rate double precision)
+	OUT rate double precision, OUT allowed_rate double precision,
+	OUT source_slower double precision, OUT destination_slower double precision)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'fa_sql_mover_progress' LANGUAGE C STRICT VOLATILE;
 
@@ -795,6 +800,7 @@ REVOKE ALL ON FUNCTION fragaffinity.page_layout(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.open_pages(bigint, bigint, oid, oid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.send_pages(integer, integer, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.release_fragment(bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.statement_times() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.gate_fragment(bigint, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.swap_out(bigint, bigint, integer, bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.fragment_moved(bigint, integer, bigint, text) FROM PUBLIC;
@@ -822,7 +828,10 @@ SELECT p.pid, p.move, p.fragment, s.name AS source, p.phase,
 	   CASE WHEN p.rate > 0 THEN pg_catalog.clock_timestamp() +
 			pg_catalog.make_interval(
 				secs => GREATEST(p.bytes_total - p.bytes_done, 0) / p.rate)
-	   END AS estimated_end
+	   END AS estimated_end,
+	   p.allowed_rate,		-- by latency_guard; null: any
+	   -- what clients' statements take, as a multiple of what is usual
+	   p.source_slower, p.destination_slower
   FROM fragaffinity.mover_progress() p
   JOIN fragaffinity.move m ON m.move = p.move
   LEFT JOIN fragaffinity.node s ON s.node = m.source;

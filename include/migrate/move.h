@@ -65,6 +65,9 @@ typedef struct FaMoverSlot
 	int64		bytes_total;
 	int			rounds;
 	double		rate;			/* bytes a second, lately; 0: not known */
+	double		allowed_rate;	/* by the guard; 0: any */
+	double		slower_here;	/* clients' statements, times what is usual; 0: */
+	double		slower_source;	/* few have ended */
 	bool		cancel;			/* asked for; written by anyone */
 } FaMoverSlot;
 

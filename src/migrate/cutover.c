@@ -45,6 +45,7 @@
 #include "utils/timestamp.h"
 
 #include "catalog/table_ddl.h"
+#include "core/background.h"
 #include "core/lock_poll.h"
 #include "core/settings.h"
 #include "core/spi.h"
@@ -59,7 +60,7 @@
 void
 fa_cutover_begin(void)
 {
-	StartTransactionCommand();
+	fa_background_begin();
 	BeginInternalSubTransaction(NULL);
 }
 
@@ -306,7 +307,7 @@ fa_cutover_try(FaMove *move)
 	volatile bool swapped = false;
 	int64		lock_timeout;
 
-	StartTransactionCommand();
+	fa_background_begin();
 	lock_timeout = fa_setting_int("cutover_lock_timeout",
 								  move->fragment.table_id);
 	CommitTransactionCommand();

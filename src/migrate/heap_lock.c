@@ -16,6 +16,7 @@
 #include "storage/lock.h"
 #include "utils/rel.h"
 
+#include "core/background.h"
 #include "migrate/move.h"
 
 /* Readers are let in: there is nothing to see, but much that asks for sizes. */
@@ -26,7 +27,7 @@ fa_move_lock_heap(FaMove *move)
 {
 	Relation	rel;
 
-	StartTransactionCommand();
+	fa_background_begin();
 	rel = table_open(move->heap, AccessShareLock);
 	move->toast = rel->rd_rel->reltoastrelid;
 	for (int i = 0; i < lengthof(move->locked_heap); i++)

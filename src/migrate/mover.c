@@ -48,7 +48,7 @@ static void
 mover_enter(FaMove *move, FaMovePhase phase)
 {
 	fa_move_set_phase(move, phase);
-	StartTransactionCommand();
+	fa_background_begin();
 	(void) fa_spi_exec("UPDATE fragaffinity.move SET state = %s, "
 					   "started = coalesce(started, pg_catalog.clock_timestamp()), "
 					   "bytes = " INT64_FORMAT ", rounds = %d, "
@@ -83,7 +83,7 @@ mover_begin(FaMove *move, MemoryContext context)
 	FaMoverSlot *slot = move->slot;
 	FaFragment *f;
 
-	StartTransactionCommand();
+	fa_background_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	move->self = fa_node_require_cluster();
 	f = fa_map_fragment(slot->fragment);
@@ -115,7 +115,7 @@ mover_connect(FaMove *move, MemoryContext context)
 {
 	FaRows	   *rows;
 
-	StartTransactionCommand();
+	fa_background_begin();
 	MemoryContextSwitchTo(context);
 	move->control = fa_remote_connect(move->fragment.owner, FA_CONNECT_TIMEOUT_MS);
 	fa_remote_exec(move->control, FA_CONNECT_TIMEOUT_MS, CONTROL_OPTIONS);
@@ -141,7 +141,7 @@ mover_create_heap(FaMove *move)
 {
 	char	   *name;
 
-	StartTransactionCommand();
+	fa_background_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	name = fa_table_heap_name(get_rel_name(move->fragment.bucket));
 	(void) fa_spi_exec("INSERT INTO fragaffinity.cleanup (move, relation, kind, fragment) "
@@ -151,7 +151,7 @@ mover_create_heap(FaMove *move)
 					   move->fragment.fragment);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
-	StartTransactionCommand();
+	fa_background_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	name = fa_table_heap_name(get_rel_name(move->fragment.bucket));
 	move->heap = fa_table_create_heap(&move->fragment, name, false);
@@ -164,7 +164,7 @@ mover_create_heap(FaMove *move)
 void
 fa_move_create_indexes(FaMove *move)
 {
-	StartTransactionCommand();
+	fa_background_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	fa_table_create_indexes(move->heap, &move->fragment);
 	PopActiveSnapshot();
@@ -174,7 +174,7 @@ fa_move_create_indexes(FaMove *move)
 void
 fa_move_analyze(FaMove *move)
 {
-	StartTransactionCommand();
+	fa_background_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	(void) fa_spi_exec("ANALYZE %s", fa_table_qualified_name(move->heap));
 	PopActiveSnapshot();
@@ -197,7 +197,7 @@ mover_cut_over(FaMove *move)
 	int64		attempts;
 
 	mover_enter(move, FA_MOVE_FENCING);
-	StartTransactionCommand();
+	fa_background_begin();
 	attempts = fa_setting_int("cutover_attempts", move->fragment.table_id);
 	CommitTransactionCommand();
 	for (int i = 1; i <= attempts; i++)
@@ -230,6 +230,7 @@ mover_release(FaMove *move)
 	if (move->swap)
 		fa_remote_close(move->swap);
 	if (move->control && move->control->pg &&
+		fa_remote_try_drain(move->control, FA_CONNECT_TIMEOUT_MS) &&
 		PQtransactionStatus(move->control->pg) == PQTRANS_IDLE)
 		(void) fa_remote_try(move->control, FA_CONNECT_TIMEOUT_MS, NULL,
 							 "SET lock_timeout = 1000; "
@@ -244,13 +245,13 @@ mover_finish(FaMove *move)
 	fa_stop_point("move_decided");
 	mover_release(move);
 	fa_remote_close(move->control);
-	StartTransactionCommand();
+	fa_background_begin();
 	(void) fa_spi_exec("UPDATE fragaffinity.move SET pause_ms = %g, "
 					   "changed = pg_catalog.clock_timestamp() "
 					   "WHERE move = " INT64_FORMAT, move->pause_ms, move->move);
 	CommitTransactionCommand();
 	fa_move_announce(move);
-	StartTransactionCommand();
+	fa_background_begin();
 	(void) fa_spi_exec("UPDATE fragaffinity.move SET announced = true "
 					   "WHERE move = " INT64_FORMAT, move->move);
 	CommitTransactionCommand();
@@ -301,7 +302,7 @@ mover_failed(FaMove *move, ErrorData *error)
 {
 	bool		cancelled = move->slot->cancel;
 
-	StartTransactionCommand();
+	fa_background_begin();
 	(void) fa_spi_exec("UPDATE fragaffinity.move SET state = '%s', error = %s, "
 					   "bytes = " INT64_FORMAT ", rounds = %d, "
 					   "finished = pg_catalog.clock_timestamp(), "
@@ -329,7 +330,7 @@ mover_begin_anew(FaMove *move, ErrorData *error)
 			 errdetail_internal("%s", error->message)));
 	move->slot->bytes_done = 0;
 	move->slot->rounds = 0;
-	StartTransactionCommand();
+	fa_background_begin();
 	(void) fa_spi_exec("UPDATE fragaffinity.move SET state = 'planned', "
 					   "reason = reason || %s, "
 					   "changed = pg_catalog.clock_timestamp() "

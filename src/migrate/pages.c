@@ -29,10 +29,11 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "core/background.h"
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "core/spi.h"
-#include "migrate/move.h"
+#include "migrate/guard.h"
 #include "page/room.h"
 #include "page/target.h"
 
@@ -54,7 +55,7 @@ typedef struct PagePath
 	uint32		received;		/* the last that came whole */
 	double		rate;			/* pages a ms, lately */
 	double		pause_ms;		/* allowed for pages under the fence */
-	double		limit;			/* bytes a second; 0: none */
+	FaGuard    *guard;
 } PagePath;
 
 /* COPY's binary format: a signature, rows of one column, an end. */
@@ -101,22 +102,11 @@ pages_sleep(long ms)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* Sleeps when more has come than the limit allows. */
 static void
-pages_throttle(const PagePath *path, TimestampTz begun, int64 bytes)
-{
-	double		due_ms = bytes / path->limit * 1000;
-	double		left_ms;
-
-	while ((left_ms = due_ms - (GetCurrentTimestamp() - begun) / 1000.0) >= 1)
-		pages_sleep((long) left_ms);
-}
-
-static void
-pages_measure(FaMove *move, TimestampTz begun, int64 pages, int64 bytes)
+pages_measure(FaMove *move, int64 took_us, int64 pages, int64 bytes)
 {
 	PagePath   *path = move->path_state;
-	double		ms = Max(1, GetCurrentTimestamp() - begun) / 1000.0;
+	double		ms = Max(1, took_us) / 1000.0;
 
 	/* a short round says more of round trips than of pages */
 	if (pages < FEW_PAGES)
@@ -153,8 +143,8 @@ pages_receive(FaMove *move, bool ended, FaRoundEnd *end_p, TimestampTz begun,
 		PQfreemem(data);
 		if (path->received == 0)
 			move->slot->rate = *bytes_p * 1e6 / Max(1, GetCurrentTimestamp() - begun);
-		if (path->limit > 0 && !fenced)
-			pages_throttle(path, begun, *bytes_p);
+		if (!fenced)
+			fa_guard_pace(path->guard, len);
 	}
 	return ended;
 }
@@ -190,6 +180,7 @@ pages_round(FaMove *move, bool fenced, int64 most, FaRoundEnd *end_p)
 {
 	PagePath   *path = move->path_state;
 	TimestampTz begun = GetCurrentTimestamp();
+	int64		slept = fa_guard_slept(path->guard);
 	char	   *request;
 	int64		bytes = 0;
 	bool		ended = false;
@@ -211,7 +202,8 @@ pages_round(FaMove *move, bool fenced, int64 most, FaRoundEnd *end_p)
 					 errmsg("a copy of pages has no end")));
 	}
 	path->received = path->round;
-	pages_measure(move, begun, end_p->pages, bytes);
+	slept = fa_guard_slept(path->guard) - slept;
+	pages_measure(move, GetCurrentTimestamp() - begun - slept, end_p->pages, bytes);
 }
 
 /* A round of its own, as many pages as there are; their log is flushed. */
@@ -220,8 +212,9 @@ pages_full_round(FaMove *move)
 {
 	FaRoundEnd	end;
 
-	StartTransactionCommand();
+	fa_background_begin();
 	pages_round(move, false, PG_INT64_MAX, &end);
+	fa_guard_rest(((PagePath *) move->path_state)->guard);
 	/* now, not under the fence */
 	if (XactLastRecEnd != InvalidXLogRecPtr)
 		XLogFlush(XactLastRecEnd);
@@ -281,9 +274,9 @@ pages_open(FaMove *move)
 		SetConfigOption("backend_flush_after", FLUSH_AFTER, PGC_USERSET,
 						PGC_S_SESSION);
 	fa_move_lock_heap(move);
-	StartTransactionCommand();
+	path->guard = fa_guard_create(move);
+	fa_background_begin();
 	path->pause_ms = fa_setting_float("cutover_pause", move->fragment.table_id);
-	path->limit = fa_setting_float("move_rate_limit", move->fragment.table_id);
 	foreach(lc, move->our_relations)
 		relations[foreach_current_index(lc)] = lfirst_oid(lc);
 	MemoryContextSwitchTo(move->context);
@@ -308,7 +301,7 @@ pages_copy(FaMove *move)
 	fa_stop_point("move_slot_created");
 	path = move->path_state;
 	(void) pages_full_round(move);
-	StartTransactionCommand();
+	fa_background_begin();
 	fa_target_write_maps(path->target);
 	fa_target_vacuum_free_space(path->target);
 	CommitTransactionCommand();
