@@ -164,6 +164,8 @@ OBJS = \
 	src/migrate/pages.o \
 	src/migrate/recover.o \
 	src/migrate/source.o \
+	src/migrate/statistics.o \
+	src/migrate/statistics_read.o \
 	src/migrate/stream.o \
 	src/route/gate.o \
 	src/route/isolation.o \

@@ -172,11 +172,12 @@ fa_move_create_indexes(FaMove *move)
 }
 
 void
-fa_move_analyze(FaMove *move)
+fa_move_analyze(FaMove *move, const char *columns)
 {
 	fa_background_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	(void) fa_spi_exec("ANALYZE %s", fa_table_qualified_name(move->heap));
+	(void) fa_spi_exec(columns ? "ANALYZE %s (%s)" : "ANALYZE %s",
+					   fa_table_qualified_name(move->heap), columns);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 }

@@ -34,6 +34,7 @@
 #include "core/shmem.h"
 #include "core/spi.h"
 #include "migrate/guard.h"
+#include "migrate/statistics.h"
 #include "page/room.h"
 #include "page/target.h"
 
@@ -224,19 +225,6 @@ pages_full_round(FaMove *move)
 	return end;
 }
 
-static char *
-pages_oid_array(const List *oids)
-{
-	StringInfoData buf;
-	ListCell   *lc;
-
-	initStringInfo(&buf);
-	foreach(lc, oids)
-		appendStringInfo(&buf, "%s%u", foreach_current_index(lc) ? "," : "",
-						 lfirst_oid(lc));
-	return buf.data;
-}
-
 /* Raises when what the source has does not fit here.  In a transaction. */
 static void
 pages_check_room(FaMove *move, const char *sizes)
@@ -245,7 +233,7 @@ pages_check_room(FaMove *move, const char *sizes)
 								   "FROM ROWS FROM (pg_catalog.unnest('%s'::pg_catalog.int8[]), "
 								   " pg_catalog.unnest('{%s}'::pg_catalog.oid[])) AS s(bytes, relation) "
 								   "JOIN pg_catalog.pg_class c ON c.oid = s.relation",
-								   sizes, pages_oid_array(move->our_relations));
+								   sizes, fa_move_oid_array(move->our_relations));
 	FaRoom	   *rooms = palloc(sizeof(FaRoom) * Max(rows->nrows, 1));
 	int64		sum = 0;
 
@@ -286,7 +274,7 @@ pages_open(FaMove *move)
 	sizes = fa_remote_value(move->swap, 0,
 							"SELECT fragaffinity.open_pages(" INT64_FORMAT
 							", %u, %u, '{%s}')", move->move, move->heap_xid,
-							move->toast, pages_oid_array(move->source_relations));
+							move->toast, fa_move_oid_array(move->source_relations));
 	pages_check_room(move, sizes);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(move->context);
@@ -305,7 +293,7 @@ pages_copy(FaMove *move)
 	fa_target_write_maps(path->target);
 	fa_target_vacuum_free_space(path->target);
 	CommitTransactionCommand();
-	fa_move_analyze(move);
+	fa_move_carry_statistics(move);
 	MemoryContextSwitchTo(move->context);
 }
 
