@@ -903,9 +903,28 @@ CREATE FUNCTION fragaffinity.open_transport(name text, address bytea,
 AS 'MODULE_PATHNAME', 'fa_sql_open_transport' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.messages_sent() RETURNS bigint
 AS 'MODULE_PATHNAME', 'fa_sql_messages_sent' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.check_transports(node name,
+	messages integer DEFAULT 1000, size integer DEFAULT 262144,
+	transport text DEFAULT 'all',
+	OUT name text, OUT usable boolean, OUT reason text,
+	OUT mb_per_second double precision)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'fa_sql_check_transports' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.send_test_messages(messages integer, size integer)
+RETURNS SETOF bytea
+AS 'MODULE_PATHNAME', 'fa_sql_send_test_messages' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.release_fragment(fragment bigint, move bigint)
 RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_release_fragment' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.table_statistics(relations oid[],
+	OUT relation integer, OUT attnum integer, OUT kind integer,
+	OUT numbers bytea, OUT "values" bytea)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'fa_sql_table_statistics' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.statement_times(
+	OUT local_calls bigint, OUT local_ms double precision,
+	OUT remote_calls bigint, OUT remote_ms double precision)
+AS 'MODULE_PATHNAME', 'fa_sql_statement_times' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.gate_fragment(fragment bigint, closed boolean)
 RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_gate_fragment' LANGUAGE C STRICT VOLATILE;
@@ -922,7 +941,8 @@ AS 'MODULE_PATHNAME', 'fa_sql_map_generation' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.mover_progress(
 	OUT move bigint, OUT fragment bigint, OUT pid integer, OUT phase text,
 	OUT bytes_done bigint, OUT bytes_total bigint, OUT rounds integer,
-	OUT rate double precision)
+	OUT rate double precision, OUT allowed_rate double precision,
+	OUT source_slower double precision, OUT destination_slower double precision)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'fa_sql_mover_progress' LANGUAGE C STRICT VOLATILE;
 
@@ -938,7 +958,11 @@ REVOKE ALL ON FUNCTION fragaffinity.send_pages(integer, integer, bigint) FROM PU
 REVOKE ALL ON FUNCTION fragaffinity.transport_secret() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.open_transport(text, bytea, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.messages_sent() FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.check_transports(name, integer, integer, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.send_test_messages(integer, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.release_fragment(bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.table_statistics(oid[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.statement_times() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.gate_fragment(bigint, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.swap_out(bigint, bigint, integer, bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.fragment_moved(bigint, integer, bigint, text) FROM PUBLIC;
@@ -959,6 +983,17 @@ SELECT m.move, m.fragment, s.name AS source, d.name AS destination, m.trigger,
   LEFT JOIN fragaffinity.mover_progress() p
 	   ON p.move = m.move AND m.state NOT IN ('done', 'failed', 'cancelled');
 
+-- What pages of moves came by lately, from node to node.
+CREATE VIEW fragaffinity.transports AS
+SELECT DISTINCT ON (m.source, m.destination) s.name AS source,
+	   d.name AS destination, m.transport, m.transport_reason AS reason, m.move,
+	   m.started
+  FROM fragaffinity.move m
+  JOIN fragaffinity.node s ON s.node = m.source
+  JOIN fragaffinity.node d ON d.node = m.destination
+ WHERE m.path = 'page' AND m.transport IS NOT NULL
+ ORDER BY m.source, m.destination, m.move DESC;
+
 CREATE VIEW fragaffinity.stat_progress_move AS
 SELECT p.pid, p.move, p.fragment, s.name AS source, p.phase,
 	   p.bytes_done, p.bytes_total, p.rounds, m.started, m.path, m.transport,
@@ -966,12 +1001,16 @@ SELECT p.pid, p.move, p.fragment, s.name AS source, p.phase,
 	   CASE WHEN p.rate > 0 THEN pg_catalog.clock_timestamp() +
 			pg_catalog.make_interval(
 				secs => GREATEST(p.bytes_total - p.bytes_done, 0) / p.rate)
-	   END AS estimated_end
+	   END AS estimated_end,
+	   p.allowed_rate,		-- by latency_guard; null: any
+	   -- what clients' statements take, as a multiple of what is usual
+	   p.source_slower, p.destination_slower
   FROM fragaffinity.mover_progress() p
   JOIN fragaffinity.move m ON m.move = p.move
   LEFT JOIN fragaffinity.node s ON s.node = m.source;
 
-GRANT SELECT ON fragaffinity.moves, fragaffinity.stat_progress_move TO pg_monitor;
+GRANT SELECT ON fragaffinity.moves, fragaffinity.stat_progress_move,
+	fragaffinity.transports TO pg_monitor;
 
 -- ---------------------------------------------------------------------
 -- Predictions and placement

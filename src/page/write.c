@@ -7,7 +7,10 @@
  * of this protocol can have made.  Pages are checked in memory of our own and
  * get into the buffers only together.
  *
- * A frame is one WAL record of full page images, as of an index build.
+ * A frame is one WAL record of full page images, as of an index build.  Pages at
+ * the end of the relation, in the first round nearly all, are then written right
+ * to the file, as ALTER TABLE ... SET TABLESPACE does: through the buffers each
+ * would be written once more, as zeros.  Others replace what is in the buffers.
  */
 #include "postgres.h"
 
@@ -19,6 +22,8 @@
 #include "storage/freespace.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
+#include "storage/proc.h"
+#include "storage/smgr.h"
 #include "utils/rel.h"
 #include "utils/wait_event.h"
 
@@ -33,6 +38,7 @@
 #define ROOM_WORTH_KNOWING	256
 #define PIN_RETRY_MS		5
 #define MANY_PAGES			16384
+#define FLUSH_BLOCKS		128		/* are written out at once */
 
 FaPageTarget *
 fa_target_create(int64 move, TransactionId xid, const Oid *relations,
@@ -170,28 +176,62 @@ write_lock(FaPageTarget *target, Relation rel, const BlockNumber *block,
 	}
 }
 
-/* The frame's pages, in ascending order, as one record. */
+/* Have so many blocks before the end written out, for the fence's sake. */
 static void
-write_pages(FaPageTarget *target, FaTargetRelation *r, Relation rel,
-			const BlockNumber *block, int n)
+append_flush(FaTargetRelation *r, Relation rel, BlockNumber before)
+{
+	BlockNumber from = before - before % FLUSH_BLOCKS;
+	BlockNumber end = r->nblocks - r->nblocks % FLUSH_BLOCKS;
+
+	if (end > from)
+		smgrwriteback(RelationGetSmgr(rel), MAIN_FORKNUM, from, end - from);
+}
+
+/*
+ * Pages for the blocks from the relation's end on.  Nobody has them in a buffer,
+ * as nobody has seen them.  No checkpoint may begin after their record and be
+ * over before they are in the file: a crash later would lose them.  An error in
+ * between ends the transaction, which lets checkpoints go on.
+ */
+static void
+write_append(FaTargetRelation *r, Relation rel, char *image, int n)
+{
+	FaFile		file = fa_relation_file(rel);
+	BlockNumber first = r->nblocks;
+	XLogRecPtr	end;
+
+	Assert((MyProc->delayChkptFlags & DELAY_CHKPT_START) == 0);
+	MyProc->delayChkptFlags |= DELAY_CHKPT_START;
+	XLogBeginInsert();
+	for (int i = 0; i < n; i++)
+		XLogRegisterBlock(i, &file, MAIN_FORKNUM, first + i, image + (Size) i * BLCKSZ,
+						  REGBUF_FORCE_IMAGE |
+						  (fa_shape_has_hole(r->heap, r->method) ? REGBUF_STANDARD : 0));
+	end = XLogInsert(RM_XLOG_ID, XLOG_FPI);
+	for (int i = 0; i < n; i++)
+	{
+		Page		page = image + (Size) i * BLCKSZ;
+
+		if (!PageIsNew(page))
+		{
+			PageSetLSN(page, end);
+			PageSetChecksumInplace(page, first + i);
+		}
+		smgrextend(RelationGetSmgr(rel), MAIN_FORKNUM, first + i, page, false);
+		r->nblocks++;
+	}
+	MyProc->delayChkptFlags &= ~DELAY_CHKPT_START;
+	append_flush(r, rel, first);
+}
+
+/* Pages for blocks that are there, in ascending order. */
+static void
+write_replace(FaPageTarget *target, FaTargetRelation *r, Relation rel,
+			  const BlockNumber *block, int n)
 {
 	Buffer		buffer[FA_FRAME_PAGES];
 	XLogRecPtr	end;
 
-	XLogEnsureRecordSpace(FA_FRAME_PAGES - 1, 0);
-	/* pages in between are still to come, or a peer makes fun of us */
-	if (block[n - 1] > r->nblocks + MANY_PAGES)
-	{
-		FaRoom		room = {rel->rd_rel->reltablespace,
-		(int64) (block[n - 1] - r->nblocks) * BLCKSZ};
-
-		fa_room_require(&room, 1);
-	}
-	while (r->nblocks <= block[n - 1])
-	{
-		CHECK_FOR_INTERRUPTS();
-		write_extend(r, rel, target->strategy);
-	}
 	write_lock(target, rel, block, buffer, n);
 	XLogBeginInsert();
 	START_CRIT_SECTION();
@@ -213,6 +253,37 @@ write_pages(FaPageTarget *target, FaTargetRelation *r, Relation rel,
 	}
 	END_CRIT_SECTION();
 	write_unlock(buffer, n);
+}
+
+/* The frame's pages, in ascending order. */
+static void
+write_pages(FaPageTarget *target, FaTargetRelation *r, Relation rel,
+			const BlockNumber *block, int n)
+{
+	int			there = n;		/* of them, the first ones */
+
+	XLogEnsureRecordSpace(FA_FRAME_PAGES - 1, 0);
+	/* pages in between are still to come, or a peer makes fun of us */
+	if (block[n - 1] > r->nblocks + MANY_PAGES)
+	{
+		FaRoom		room = {rel->rd_rel->reltablespace,
+		(int64) (block[n - 1] - r->nblocks) * BLCKSZ};
+
+		fa_room_require(&room, 1);
+	}
+	/* the others follow each other from the end on, which may have to go there */
+	while (there > 0 && block[there - 1] >= r->nblocks &&
+		   (there == n || block[there - 1] + 1 == block[there]))
+		there--;
+	while (there < n && r->nblocks < block[there])
+	{
+		CHECK_FOR_INTERRUPTS();
+		write_extend(r, rel, target->strategy);
+	}
+	if (there > 0)
+		write_replace(target, r, rel, block, there);
+	if (there < n)
+		write_append(r, rel, target->image + (Size) there * BLCKSZ, n - there);
 }
 
 /* Both maps follow the pages; that of visibility later, by whole pages. */
