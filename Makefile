@@ -6,6 +6,7 @@
 #   make tmp_install     private copy of the server with the extension in it
 #   make demo            three nodes, a week of bike trips, without and with moves
 #   make test            everything above but install, then every suite
+#   make test-rdma       the suite of RDMA alone, in a guest of qemu
 #   make test-run SUITES="unit regress isolation tap rooms" TESTS="001_nodes"
 #   make installcheck    pg_regress against a running server
 
@@ -147,6 +148,7 @@ OBJS = \
 	src/page/room.o \
 	src/page/row.o \
 	src/page/shape.o \
+	src/page/verdict.o \
 	src/page/wal.o \
 	src/page/write.o \
 	src/page/xids.o \
@@ -245,7 +247,7 @@ tmp_install:
 	@flock Makefile $(MAKE) --no-print-directory with_llvm=no all test-programs
 	@flock Makefile test/tmp_install $(CURDIR)/tmp_install $(PG_CONFIG)
 
-SUITES = rooms unit regress isolation tap
+SUITES = rooms unit regress isolation tap rdma
 test-run: tmp_install
 	@SUITES='$(SUITES)' REGRESS='$(REGRESS)' ISOLATION='$(ISOLATION_SPECS)' TESTS='$(TESTS)' \
 		PG_CONFIG='$(PG_CONFIG)' FA_CFLAGS='$(FA_CFLAGS)' MAKE='$(MAKE)' test/run
@@ -253,6 +255,9 @@ test-run: tmp_install
 # pg_config may be there only after deps, hence the second make.
 test: deps
 	@$(MAKE) --no-print-directory test-run
+
+test-rdma: deps
+	@$(MAKE) --no-print-directory test-run SUITES=rdma
 
 demo: deps
 	@$(MAKE) --no-print-directory tmp_install
@@ -264,4 +269,4 @@ bench-capture: tmp_install
 bench-commit: tmp_install
 	test/bench/commit
 
-.PHONY: deps demo test test-run test-programs tmp_install bench-capture bench-commit
+.PHONY: deps demo test test-rdma test-run test-programs tmp_install bench-capture bench-commit
