@@ -254,7 +254,10 @@ pages_open(FaMove *move)
 		relations[foreach_current_index(lc)] = lfirst_oid(lc);
 	MemoryContextSwitchTo(move->context);
 	path->target = fa_target_create(move->move, move->heap_xid, relations,
-									list_length(move->our_relations));
+									list_length(move->our_relations),
+									OidIsValid(move->toast) ?
+									lsecond_oid(move->source_relations) :
+									InvalidOid);
 	move->path_state = path;
 	move->slot->bytes_total =
 		strtoll(fa_remote_value(move->swap, 0,
