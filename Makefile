@@ -136,6 +136,15 @@ OBJS = \
 	src/report/series.o \
 	src/report/style.o \
 	src/report/tables.o \
+	src/transport/channel.o \
+	src/transport/fault.o \
+	src/transport/negotiate.o \
+	src/transport/receive.o \
+	src/transport/ring.o \
+	src/transport/send.o \
+	src/transport/shm.o \
+	src/transport/stream.o \
+	src/transport/transports.o \
 	src/page/blocks.o \
 	src/page/btree.o \
 	src/page/frame.o \

@@ -80,6 +80,7 @@ CREATE TABLE fragaffinity.move (
 				CHECK (trigger IN ('manual', 'predictive', 'reactive', 'drain')),
 	path		text,
 	transport	text,
+	transport_reason	text,		-- why none that is before it in "transports"
 	state		text NOT NULL CHECK (state IN
 				('planned', 'copying', 'catching up', 'fencing', 'switching',
 				 'done', 'failed', 'cancelled')),
@@ -761,6 +762,13 @@ AS 'MODULE_PATHNAME', 'fa_sql_open_pages' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.send_pages(round integer, most bigint)
 RETURNS SETOF bytea
 AS 'MODULE_PATHNAME', 'fa_sql_send_pages' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.transport_secret() RETURNS bytea
+AS 'MODULE_PATHNAME', 'fa_sql_transport_secret' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.open_transport(name text, address bytea,
+	max_message integer) RETURNS text
+AS 'MODULE_PATHNAME', 'fa_sql_open_transport' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.messages_sent() RETURNS bigint
+AS 'MODULE_PATHNAME', 'fa_sql_messages_sent' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.release_fragment(fragment bigint, move bigint)
 RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_release_fragment' LANGUAGE C STRICT VOLATILE;
@@ -793,6 +801,9 @@ REVOKE ALL ON FUNCTION fragaffinity.publish_fragment(bigint, bigint) FROM PUBLIC
 REVOKE ALL ON FUNCTION fragaffinity.page_layout(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.open_pages(bigint, bigint, oid, oid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.send_pages(integer, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.transport_secret() FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.open_transport(text, bytea, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.messages_sent() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.release_fragment(bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.gate_fragment(bigint, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.swap_out(bigint, bigint, integer, bigint, bigint) FROM PUBLIC;
@@ -807,7 +818,7 @@ SELECT m.move, m.fragment, s.name AS source, d.name AS destination, m.trigger,
 	   COALESCE(p.bytes_done, m.bytes) AS bytes,
 	   COALESCE(p.rounds, m.rounds) AS rounds, m.pause_ms, m.lead_ms,
 	   m.requested, m.started, m.finished, m.reason, m.error,
-	   m.expected_benefit, m.observed_benefit
+	   m.expected_benefit, m.observed_benefit, m.transport_reason
   FROM fragaffinity.move m
   LEFT JOIN fragaffinity.node s ON s.node = m.source
   LEFT JOIN fragaffinity.node d ON d.node = m.destination

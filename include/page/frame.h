@@ -33,13 +33,13 @@
 #define FA_FRAME_RELATION	8	/* bytes of an entry of an end frame */
 #define FA_FRAME_VERDICT	8	/* bytes of a verdict */
 #define FA_FRAME_VERDICTS	(4 * MaxHeapTuplesPerPage)	/* most of a kind */
-#define FA_FRAME_MAX \
-	(FA_FRAME_HEADER + FA_FRAME_PAGES * (FA_FRAME_PAGE + BLCKSZ))
-/* What a raw frame has before the bytes of pages, and with them */
-#define FA_FRAME_RAW_HEAD \
-	(FA_FRAME_HEADER + FA_FRAME_PAGES * FA_FRAME_PAGE + \
-	 2 * FA_FRAME_VERDICTS * FA_FRAME_VERDICT)
-#define FA_FRAME_RAW_MAX	(FA_FRAME_RAW_HEAD + FA_FRAME_PAGES * BLCKSZ)
+
+/* Most bytes of a frame in a copy of so many relations. */
+#define fa_frame_max(nrelations) \
+	(FA_FRAME_HEADER + \
+	 Max(FA_FRAME_PAGES * (FA_FRAME_PAGE + BLCKSZ) + \
+		 2 * FA_FRAME_VERDICTS * FA_FRAME_VERDICT, \
+		 (nrelations) * FA_FRAME_RELATION))
 
 typedef enum FaFrameKind
 {

@@ -13,17 +13,19 @@
  * configured, encrypted; a transport's own wire carries nothing but messages
  * and what it takes to move them.  A channel comes into being like this:
  *
- *	1. receiver	listen(): makes the memory that messages arrive in, and an
- *				address: where, which keys, and a secret for this channel
- *	2. receiver	sends the address: open_transport(name, address, max_message)
- *	3. sender	connect() to the address, until OK; shows the secret.  The
+ *	1. sender	transport_secret(): makes a secret for channels of its session;
+ *				it goes as a result, as statements get into logs and views
+ *	2. receiver	listen(): makes the memory that messages arrive in, and an
+ *				address: where, and which keys
+ *	3. receiver	sends the address: open_transport(name, address, max_message)
+ *	4. sender	connect() to the address, until OK; shows the secret.  The
  *				receiver calls poll() meanwhile, which lets the sender in
- *	4. sender	ends the statement, with why it is not to be in the end; then
+ *	5. sender	ends the statement, with why it is not to be in the end; then
  *				the receiver takes the next transport of its list
- *	5. sender	reserve() room for a message, write it there, post() it
- *	6. receiver	poll() for messages; release() each, which lets the sender
+ *	6. sender	reserve() room for a message, write it there, post() it
+ *	7. receiver	poll() for messages; release() each, which lets the sender
  *				have its room again
- *	7. either	close()
+ *	8. either	close()
  *
  * Messages arrive whole, once and in their order, or not at all and the
  * channel is broken: then it is closed, and the move fails.  A transport does
@@ -40,14 +42,15 @@
 #define FA_TRANSPORT_TRANSPORT_H
 
 #include "datatype/timestamp.h"
+#include "storage/latch.h"
 
 #include "node/remote.h"
 
 /* Most bytes of an address; it goes as bytea. */
 #define FA_TRANSPORT_ADDRESS_MAX	1024
+#define FA_TRANSPORT_SECRET			32
 /* Descriptors that a channel waits for, at most. */
 #define FA_TRANSPORT_FDS			4
-#define FA_TRANSPORT_NAME_MAX		16
 
 typedef enum FaTransportStatus
 {
@@ -74,10 +77,7 @@ typedef enum FaTransportStatus
  * first, and checks and uses the copy.
  */
 #define FA_TRANSPORT_SHARED		0x04
-/*
- * Messages are rows of the result of the statement that the sender executes;
- * see fa_stream_row().
- */
+/* Messages are the rows of the statement that the sender executes. */
 #define FA_TRANSPORT_ROWS		0x08
 
 typedef struct FaChannel FaChannel;
@@ -113,7 +113,7 @@ typedef struct FaTransportEvent
 
 typedef struct FaTransportFd
 {
-	int			fd;
+	pgsocket	fd;
 	uint32		events;			/* WL_SOCKET_READABLE, WL_SOCKET_WRITEABLE */
 } FaTransportFd;
 
@@ -172,13 +172,14 @@ typedef struct FaTransportOps
 							   uint64 cookie);
 
 	/*
-	 * Next event; takes the transport's own business further (accepts the
-	 * sender, sets channel->up, counts credits).  A sender without GATHER
-	 * gets none but learns here that its peer is gone.
+	 * Next event; takes the transport's own business further (lets the sender
+	 * in and sets channel->up, counts credits).  At the receiver, what came
+	 * before the peer went comes before LOST.  A sender without GATHER gets
+	 * no events but learns here that its peer is gone.
 	 */
 	FaTransportStatus (*poll) (FaChannel *channel, FaTransportEvent *event_p);
 
-	/* Receiver: is done with the oldest message that it has not released. */
+	/* Receiver: is done with the message; before the next poll(). */
 	FaTransportStatus (*release) (FaChannel *channel);
 
 	/* What to wait for after AGAIN; how many. */
@@ -195,18 +196,29 @@ typedef struct FaTransportOps
 struct FaChannel
 {
 	const FaTransportOps *ops;
+	MemoryContext context;		/* that it lives in */
 	bool		receiver;
-	bool		up;				/* messages can go */
+	bool		up;				/* messages can go; set by the transport */
+	bool		closed;
 	Size		max_message;	/* bytes; both sides open with the same */
 	int			max_pieces;		/* of a post; set by open(), 1 without GATHER */
+	char		secret[FA_TRANSPORT_SECRET];	/* equal on both sides */
 	FaConn	   *conn;			/* receiver: to the sender */
-	uint64		messages;		/* posted or arrived */
+	uint64		messages;		/* posted or arrived; counted by the transport */
 	uint64		bytes;
-	uint64		waits;			/* fa_channel_wait() that did sleep */
+	uint64		waits;			/* fa_channel_wait() */
 	TimestampTz wake_at;		/* poll again then, whatever fds say; 0: no */
+	bool		copying;		/* ROWS, receiver: conn is in a COPY */
+	void	   *row;			/* ROWS, sender: the post, as a bytea to return;
+								 * the taker sets it NULL */
 	/* why an operation did not succeed: a phrase; never holds a secret */
 	char		why[256];
+
+	/* private to channel.c */
 	MemoryContextCallback callback; /* closes it with its context */
+	WaitEventSet *set;
+	FaTransportFd set_fd[FA_TRANSPORT_FDS + 1];
+	int			set_fds;
 };
 
 /* in channel.c */
@@ -218,7 +230,9 @@ struct FaChannel
  */
 extern FaChannel *fa_channel_open(const FaTransportOps *ops, bool receiver,
 								  FaConn *conn, Size max_message,
+								  const char *secret,
 								  FaTransportStatus *status_p);
+/* Also of a closed one, or NULL. */
 extern void fa_channel_close(FaChannel *channel);
 
 /*
@@ -230,24 +244,59 @@ extern void fa_channel_wait(FaChannel *channel, pgsocket socket,
 							long timeout_ms);
 
 /*
- * For transports: sets why, and returns the status.  %m is errno's text.
+ * For transports: sets why, and returns the status.  The current errno may be
+ * used as %m.
  */
 extern FaTransportStatus fa_channel_fail(FaChannel *channel,
 										 FaTransportStatus status,
 										 const char *fmt,...) pg_attribute_printf(3, 4);
 
 /*
- * For the rooms above: raises what broke the channel, by STYLE's SQLSTATEs:
+ * For transports: a descriptor of fds() has been closed, and its number may
+ * come back as another's.
+ */
+extern void fa_channel_fds_changed(FaChannel *channel);
+
+/*
+ * For the rooms above: raises what broke the channel, by its status:
  * CONNECTION_FAILURE, PROTOCOL_VIOLATION, OUT_OF_MEMORY, IO_ERROR.
  */
 FA_NORETURN extern void fa_channel_raise(const FaChannel *channel,
 										 FaTransportStatus status);
 
 /* Stubs. */
-extern FaTransportStatus fa_transport_no_memory_registered(FaChannel *channel,
-														   void *memory,
-														   Size len);
-extern int	fa_transport_no_fds(FaChannel *channel, FaTransportFd *fd);
+extern FaTransportStatus fa_transport_registers_nothing(FaChannel *channel,
+														void *memory,
+														Size len);
+
+/* in send.c, sender */
+
+/*
+ * Room for the largest message, waited for: NULL when there was none until the
+ * deadline (0: raises CONNECTION_FAILURE after some time).  Raises what breaks
+ * the channel.
+ */
+extern char *fa_channel_reserve(FaChannel *channel, TimestampTz deadline);
+/* Sends len bytes from where fa_channel_reserve() was; raises. */
+extern void fa_channel_post(FaChannel *channel, const char *data, Size len);
+
+/* The channel of this session, which open_transport() made; raises if none. */
+extern FaChannel *fa_channel_of_session(void);
+
+/* in receive.c, receiver */
+
+/* Gets a message; it is released after its return. */
+typedef void (*FaMessageHandler) (void *arg, const char *data, Size len);
+
+/*
+ * Executes statements at the sender, which send messages, and gets all of
+ * these.  With ROWS each is to be a COPY TO STDOUT (FORMAT binary) of one bytea
+ * column.  Raises what the statements raise there, what breaks the channel,
+ * and CONNECTION_FAILURE when nothing comes for timeout_ms.
+ */
+extern void fa_channel_call(FaChannel *channel, int timeout_ms,
+							const char *sql, FaMessageHandler handler,
+							void *arg);
 
 /* in transports.c: by name; NULL when there is none in this build */
 extern const FaTransportOps *fa_transport_find(const char *name);
@@ -256,25 +305,21 @@ extern const FaTransportOps *fa_transport_find(const char *name);
 
 /*
  * Receiver: the first of the names ("shm,stream") that works between here and
- * the peer; conn must be idle.  Always ends with one, as "stream" does
- * wherever conn does; *why_p says what became of those before it ("" when it
- * was the first).  In the current memory context.
+ * the peer; conn must be idle.  *why_p says what became of those before it (""
+ * when it was the first).  In the current memory context.  Raises
+ * FEATURE_NOT_SUPPORTED when none works, and what breaks conn.
  */
 extern FaChannel *fa_channel_negotiate(FaConn *conn, const char *names,
 									   Size max_message, char **why_p);
 
-/* Sender: the channel of this session, which open_transport() made. */
-extern FaChannel *fa_channel_of_session(void);
-
 /* Transports. */
-extern const FaTransportOps fa_shm_ops;		/* in shm.c */
-extern const FaTransportOps fa_stream_ops;	/* in stream.c */
+extern const FaTransportOps fa_transport_shm;	/* in shm.c */
+extern const FaTransportOps fa_transport_stream;	/* in stream.c */
 
 /*
- * in stream.c, at the sender: the message that was posted last, as the row to
- * return (a bytea); NULL when there is none.  Its room is free at the next
- * reserve().
+ * in fault.c: a channel that does to this one's messages what the variable
+ * fragaffinity.transport_faults says; the same channel when it says nothing.
  */
-extern void *fa_stream_row(FaChannel *channel);
+extern FaChannel *fa_transport_with_faults(FaChannel *channel);
 
 #endif							/* FA_TRANSPORT_TRANSPORT_H */

@@ -21,6 +21,7 @@ int			fa_max_fragments = 16384;
 int			fa_max_movers = 4;
 int			fa_event_ring_size = 32768;
 char	   *fa_stop_point_name = NULL;
+char	   *fa_transport_faults = NULL;
 
 static void
 guc_define_bool(void)
@@ -77,6 +78,11 @@ guc_define_string(void)
 	DefineCustomStringVariable("fragaffinity.stop_point",
 							   "Halts processes at the named step, for tests of crash recovery.",
 							   NULL, &fa_stop_point_name, "",
+							   PGC_SUSET, GUC_NOT_IN_SAMPLE,
+							   NULL, NULL, NULL);
+	DefineCustomStringVariable("fragaffinity.transport_faults",
+							   "Damages the messages of moves, for tests of what copes with that.",
+							   NULL, &fa_transport_faults, "",
 							   PGC_SUSET, GUC_NOT_IN_SAMPLE,
 							   NULL, NULL, NULL);
 }

@@ -94,6 +94,8 @@ const FaSettingDef fa_setting_defs[] = {
 	"Time after which an observed transition between fragments weighs half."},
 	{"transition_limit", FA_SETTING_INT, "100000", 100, 1e9, NULL, false,
 	"Number of transitions kept for each node; the lightest go."},
+	{"transports", FA_SETTING_NAME_LIST, "shm,stream", 0, 0, "shm|stream", true,
+	"How pages get from node to node: the first of these that works between them."},
 	{NULL}
 };
 
@@ -169,6 +171,28 @@ setting_fits_list(const FaSettingDef *def, const char *value)
 	return true;
 }
 
+static bool
+setting_fits_names(const FaSettingDef *def, const char *value)
+{
+	List	   *items;
+	ListCell   *lc;
+	ListCell   *other;
+
+	if (!SplitIdentifierString(pstrdup(value), ',', &items) || items == NIL)
+		return false;
+	foreach(lc, items)
+	{
+		if (!setting_fits_enum(def, lfirst(lc)))
+			return false;
+		foreach(other, items)
+		{
+			if (other != lc && strcmp(lfirst(lc), lfirst(other)) == 0)
+				return false;
+		}
+	}
+	return true;
+}
+
 /*
  * Parses "HH:MM-HH:MM, ...": false when it is no such list.  *within_p: is the
  * minute in one of the ranges, which include their start and may go over
@@ -237,6 +261,10 @@ fa_setting_check(const FaSettingDef *def, const char *value)
 			break;
 		case FA_SETTING_INT_LIST:
 			if (setting_fits_list(def, value))
+				return;
+			break;
+		case FA_SETTING_NAME_LIST:
+			if (setting_fits_names(def, value))
 				return;
 			break;
 		default:

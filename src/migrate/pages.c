@@ -17,7 +17,6 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "libpq/pqformat.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/latch.h"
@@ -29,12 +28,15 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "core/background.h"
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "core/spi.h"
 #include "migrate/move.h"
+#include "page/frame.h"
 #include "page/room.h"
 #include "page/target.h"
+#include "transport/transport.h"
 
 #define FEW_PAGES		64		/* never worth another round */
 #define FENCED_FACTOR	4		/* pauses' worth of pages that settle accepts */
@@ -50,46 +52,12 @@
 typedef struct PagePath
 {
 	FaPageTarget *target;
+	FaChannel  *channel;		/* that frames come by */
 	uint32		round;			/* the next one */
 	double		rate;			/* pages a ms, lately */
 	double		pause_ms;		/* allowed for pages under the fence */
 	double		limit;			/* bytes a second; 0: none */
 } PagePath;
-
-/* COPY's binary format: a signature, rows of one column, an end. */
-static const char copy_signature[19] = "PGCOPY\n\377\r\n\0";
-
-/* The frame in a message of COPY; NULL: it is COPY's end. */
-static const char *
-pages_unwrap(char *data, int *len_p, bool first)
-{
-	StringInfoData msg;
-	unsigned	columns;
-	unsigned	size;
-
-	msg.data = data;
-	msg.len = *len_p;
-	msg.maxlen = -1;
-	msg.cursor = 0;
-	/* these raise PROTOCOL_VIOLATION when there is less */
-	if (!first || memcmp(pq_getmsgbytes(&msg, sizeof(copy_signature)),
-						 copy_signature, sizeof(copy_signature)) == 0)
-	{
-		columns = pq_getmsgint(&msg, 2);
-		if (columns == PG_UINT16_MAX && msg.cursor == msg.len)
-			return NULL;
-		size = columns == 1 ? pq_getmsgint(&msg, 4) : 0;
-		if (size > 0 && size == (unsigned) (msg.len - msg.cursor))
-		{
-			*len_p = size;
-			return data + msg.cursor;
-		}
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_PROTOCOL_VIOLATION),
-			 errmsg("invalid row in a copy of pages")));
-	return NULL;				/* keep compiler quiet */
-}
 
 static void
 pages_sleep(long ms)
@@ -124,81 +92,82 @@ pages_measure(FaMove *move, TimestampTz begun, int64 pages, int64 bytes)
 	move->slot->rate = bytes / ms * 1000;
 }
 
-/* Frames of one COPY; true when the round's last has come, now or before. */
-static bool
-pages_receive(FaMove *move, bool ended, FaRoundEnd *end_p, TimestampTz begun,
-			  int64 *bytes_p, bool fenced)
+/* A round as its frames come. */
+typedef struct PageRound
 {
+	FaMove	   *move;
+	TimestampTz begun;
+	int64		bytes;
+	bool		fenced;
+	bool		ended;			/* its last frame has come */
+	FaRoundEnd *end_p;
+} PageRound;
+
+static void
+pages_receive(void *arg, const char *frame, Size len)
+{
+	PageRound  *round = arg;
+	FaMove	   *move = round->move;
 	PagePath   *path = move->path_state;
-	bool		first = true;
-	char	   *data;
-	int			len;
 
-	while ((len = fa_remote_copy_next(move->swap, ANSWER_MS, &data)) > 0)
-	{
-		const char *frame = pages_unwrap(data, &len, first);
-
-		first = false;
-		if (frame && ended)
-			ereport(ERROR,
-					(errcode(ERRCODE_PROTOCOL_VIOLATION),
-					 errmsg("a copy of pages goes on after its end")));
-		if (frame)
-		{
-			ended = fa_target_receive(path->target, frame, len, end_p);
-			*bytes_p += len;
-			move->slot->bytes_done += len;
-		}
-		PQfreemem(data);
-		if (path->round == 0)
-			move->slot->rate = *bytes_p * 1e6 / Max(1, GetCurrentTimestamp() - begun);
-		if (path->limit > 0 && !fenced)
-			pages_throttle(path, begun, *bytes_p);
-	}
-	return ended;
+	if (round->ended)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("a copy of pages goes on after its end")));
+	round->ended = fa_target_receive(path->target, frame, len, round->end_p);
+	round->bytes += len;
+	move->slot->bytes_done += len;
+	if (path->round == 0)
+		move->slot->rate = round->bytes * 1e6 /
+			Max(1, GetCurrentTimestamp() - round->begun);
+	if (path->limit > 0 && !round->fenced)
+		pages_throttle(path, round->begun, round->bytes);
 }
 
-/* COPY statements that take a round further; what is too many does nothing. */
+/* Statements that take a round further; what is too many does nothing. */
 static char *
 pages_request(const PagePath *path, bool fenced, int64 most)
 {
+	char	   *send = psprintf("SELECT fragaffinity.send_pages(%u, " INT64_FORMAT ")",
+								path->round, most);
 	StringInfoData sql;
 
+	if (path->channel->ops->capabilities & FA_TRANSPORT_ROWS)
+		send = psprintf("COPY (%s) TO STDOUT (FORMAT binary)", send);
 	initStringInfo(&sql);
 	for (int i = 0; i < (fenced ? 1 : CALLS_A_REQUEST); i++)
-		appendStringInfo(&sql, "COPY (SELECT fragaffinity.send_pages(%u, " INT64_FORMAT
-						 ")) TO STDOUT (FORMAT binary);", path->round, most);
+		appendStringInfo(&sql, "%s%s", i > 0 ? "; " : "", send);
 	return sql.data;
 }
 
 /*
  * A round; in a transaction of the caller's.  Unthrottled under the fence,
- * where it is one COPY.
+ * where it is one statement.
  */
 static void
 pages_round(FaMove *move, bool fenced, int64 most, FaRoundEnd *end_p)
 {
 	PagePath   *path = move->path_state;
-	TimestampTz begun = GetCurrentTimestamp();
+	PageRound	round = {
+		.move = move, .begun = GetCurrentTimestamp(), .fenced = fenced,
+		.end_p = end_p
+	};
 	char	   *request = pages_request(path, fenced, most);
-	int64		bytes = 0;
-	bool		ended = false;
 
 	fa_target_begin(path->target, path->round);
-	while (!ended)
+	while (!round.ended)
 	{
 		uint32		before = fa_target_frames(path->target);
 
-		fa_remote_copy_begin(move->swap, ANSWER_MS, request);
-		do
-			ended = pages_receive(move, ended, end_p, begun, &bytes, fenced);
-		while (fa_remote_copy_end(move->swap, ANSWER_MS));
-		if (!ended && (fenced || fa_target_frames(path->target) == before))
+		fa_channel_call(path->channel, ANSWER_MS, request, pages_receive,
+						&round);
+		if (!round.ended &&
+			(fenced || fa_target_frames(path->target) == before))
 			ereport(ERROR,
 					(errcode(ERRCODE_PROTOCOL_VIOLATION),
 					 errmsg("a copy of pages has no end")));
 	}
-	pages_measure(move, begun, end_p->pages, bytes);
+	pages_measure(move, round.begun, end_p->pages, round.bytes);
 	path->round++;
 }
 
@@ -209,7 +178,7 @@ pages_full_round(FaMove *move)
 	FaRoundEnd	end;
 
 	fa_move_relock_heap(move);
-	StartTransactionCommand();
+	fa_background_begin();
 	pages_round(move, false, PG_INT64_MAX, &end);
 	/* now, not under the fence */
 	if (XactLastRecEnd != InvalidXLogRecPtr)
@@ -233,6 +202,30 @@ pages_oid_array(const List *oids)
 	return buf.data;
 }
 
+/* What frames come by: the best of the setting "transports" that works. */
+static void
+pages_connect(FaMove *move)
+{
+	PagePath   *path = move->path_state;
+	char	   *names;
+	char	   *why;
+
+	StartTransactionCommand();
+	names = fa_setting_text("transports", move->fragment.table_id);
+	MemoryContextSwitchTo(move->context);
+	path->channel = fa_channel_negotiate(move->swap, names,
+										 fa_frame_max(list_length(move->our_relations)),
+										 &why);
+	(void) fa_spi_exec("UPDATE fragaffinity.move SET transport = '%s', "
+					   "transport_reason = nullif(%s, ''), "
+					   "changed = pg_catalog.clock_timestamp() "
+					   "WHERE move = " INT64_FORMAT,
+					   path->channel->ops->name, quote_literal_cstr(why),
+					   move->move);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(move->context);
+}
+
 /* Steps 1 and 2. */
 static void
 pages_open(FaMove *move)
@@ -242,12 +235,14 @@ pages_open(FaMove *move)
 	ListCell   *lc;
 
 	path = MemoryContextAllocZero(move->context, sizeof(PagePath));
+	move->path_state = path;
+	pages_connect(move);
 	/* the fence's own writes must not queue behind all that was copied */
 	if (backend_flush_after == 0)
 		SetConfigOption("backend_flush_after", FLUSH_AFTER, PGC_USERSET,
 						PGC_S_SESSION);
 	fa_move_lock_heap(move);
-	StartTransactionCommand();
+	fa_background_begin();
 	path->pause_ms = fa_setting_float("cutover_pause", move->fragment.table_id);
 	path->limit = fa_setting_float("move_rate_limit", move->fragment.table_id);
 	foreach(lc, move->our_relations)
@@ -258,7 +253,6 @@ pages_open(FaMove *move)
 									OidIsValid(move->toast) ?
 									lsecond_oid(move->source_relations) :
 									InvalidOid);
-	move->path_state = path;
 	move->slot->bytes_total =
 		strtoll(fa_remote_value(move->swap, 0,
 								"SELECT fragaffinity.open_pages(" INT64_FORMAT
@@ -279,7 +273,7 @@ pages_copy(FaMove *move)
 	fa_stop_point("move_slot_created");
 	path = move->path_state;
 	(void) pages_full_round(move);
-	StartTransactionCommand();
+	fa_background_begin();
 	fa_target_write_maps(path->target);
 	fa_target_vacuum_free_space(path->target);
 	CommitTransactionCommand();
@@ -360,7 +354,7 @@ pages_settle(FaMove *move, XLogRecPtr fenced, int limit_ms)
 	PagePath   *path = move->path_state;
 	FaRoundEnd	end = {.sent = false};
 
-	StartTransactionCommand();
+	fa_background_begin();
 	/* the swap that follows is what has to be on disk, and all before it */
 	(void) fa_spi_exec("SET LOCAL synchronous_commit = off");
 	/* in the queue: before who waits for the session's lock, as VACUUM does */

@@ -43,6 +43,7 @@
 #include "page/frame.h"
 #include "page/shape.h"
 #include "page/source.h"
+#include "transport/transport.h"
 
 #define CALL_MS		200			/* that a snapshot is kept */
 
@@ -339,6 +340,10 @@ send_begin(uint32 number, int64 most)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no pages are open in this session"),
 				 errhint("Only a mover calls this function.")));
+	if (fa_channel_of_session()->max_message < fa_frame_max(sender->nrelations))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("frames do not fit into the messages of this session's transport")));
 	round = &sender->round;
 	if (round->round == number && round->ended)
 	{
@@ -380,17 +385,47 @@ send_next(SendCall *call, char *buf)
 }
 
 /*
- * send_pages(round, most): frames of a round; when there are more than so many
- * blocks, only its end frame.  When there is no such limit, a call ends after
+ * Sends frames until the call ends: NULL; or, where the transport wants that,
+ * until a row is to be returned.
+ */
+static void *
+send_until_row(SendCall *call)
+{
+	FaChannel  *channel = fa_channel_of_session();
+	void	   *row = NULL;
+
+	while (row == NULL && !call->ended &&
+		   (call->until == 0 || GetCurrentTimestamp() <= call->until))
+	{
+		char	   *frame = fa_channel_reserve(channel, call->until);
+		size_t		len;
+
+		if (frame == NULL)
+			break;
+		len = send_next(call, frame);
+		if (len == 0)
+		{
+			len = send_end(frame);
+			sender->round.ended = call->ended = true;
+		}
+		sender->round.number++;
+		fa_channel_post(channel, frame, len);
+		row = channel->row;
+		channel->row = NULL;
+	}
+	return row;
+}
+
+/*
+ * send_pages(round, most): sends frames of a round over the session's
+ * transport; when there are more than so many blocks, only its end frame.  When there is no such limit, a call ends after
  * a moment, and another goes on; calls after the end frame send nothing.
  */
 Datum
 fa_sql_send_pages(PG_FUNCTION_ARGS)
 {
 	FuncCallContext *funcctx;
-	SendCall   *call;
-	bytea	   *frame;
-	size_t		len;
+	void	   *row;
 
 	if (SRF_IS_FIRSTCALL())
 	{
@@ -402,19 +437,8 @@ fa_sql_send_pages(PG_FUNCTION_ARGS)
 		MemoryContextSwitchTo(old);
 	}
 	funcctx = SRF_PERCALL_SETUP();
-	call = funcctx->user_fctx;
-	if (call->ended ||
-		(call->until != 0 && GetCurrentTimestamp() > call->until))
+	row = send_until_row(funcctx->user_fctx);
+	if (row == NULL)
 		SRF_RETURN_DONE(funcctx);
-	frame = palloc(VARHDRSZ + FA_FRAME_MAX +
-				   FA_FRAME_RELATION * sender->nrelations);
-	len = send_next(call, VARDATA(frame));
-	if (len == 0)
-	{
-		len = send_end(VARDATA(frame));
-		sender->round.ended = call->ended = true;
-	}
-	sender->round.number++;
-	SET_VARSIZE(frame, VARHDRSZ + len);
-	SRF_RETURN_NEXT(funcctx, PointerGetDatum(frame));
+	SRF_RETURN_NEXT(funcctx, PointerGetDatum(row));
 }

@@ -126,7 +126,7 @@ sub _start_proxy
 =item $c->connect_nodes
 
 CREATE EXTENSION everywhere and add_node for each, from node 1.  The variable
-FA_MOVE_PATH of the environment sets "move_path".
+FA_MOVE_PATH and FA_TRANSPORTS of the environment set "move_path" and "transports".
 
 =cut
 
@@ -138,6 +138,8 @@ sub connect_nodes
 	$self->add_node($_) for 1 .. $self->{n};
 	$self->sql(1, "SELECT fragaffinity.configure('move_path', '$ENV{FA_MOVE_PATH}')")
 	  if $ENV{FA_MOVE_PATH};
+	$self->sql(1, "SELECT fragaffinity.configure('transports', '$ENV{FA_TRANSPORTS}')")
+	  if $ENV{FA_TRANSPORTS};
 	return;
 }
 

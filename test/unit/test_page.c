@@ -370,7 +370,7 @@ frame_read(const char *data, size_t len)
 static void
 test_frames(void **state)
 {
-	char	   *buf = malloc(FA_FRAME_MAX);
+	char	   *buf = malloc(fa_frame_max(1));
 	size_t		len = frame_make(buf, 3);
 	FaFrameReader reader;
 	FaFrameHeader header;
@@ -481,7 +481,7 @@ raw_read(const char *data, size_t len, char *page, bool *torn_p)
 static void
 test_raw(void **state)
 {
-	char	   *buf = malloc(FA_FRAME_RAW_MAX + 1);
+	char	   *buf = malloc(fa_frame_max(1) + 1);
 	PGAlignedBlock page;
 	PGAlignedBlock want;
 	PGAlignedBlock got;
