@@ -139,6 +139,7 @@ OBJS = \
 	src/transport/channel.o \
 	src/transport/fault.o \
 	src/transport/negotiate.o \
+	src/transport/rdma.o \
 	src/transport/receive.o \
 	src/transport/ring.o \
 	src/transport/send.o \
@@ -192,6 +193,15 @@ OBJS = \
 	src/worker/launcher.o \
 	src/fragaffinity.o
 
+# A module of its own, the only thing that needs librdmacm and libibverbs; with
+# their headers where there are any (with_rdma=no: not even then).
+RDMA_MODULE = fragaffinity_rdma.so
+RDMA_OBJS = \
+	src/transport/rdma_connect.o \
+	src/transport/rdma_device.o \
+	src/transport/rdma_module.o \
+	src/transport/rdma_transfer.o
+
 DATA = \
 	sql/fragaffinity--1.0.sql
 
@@ -219,7 +229,8 @@ PG_CONFIG ?= pg_config
 PG_CPPFLAGS = -I$(CURDIR)/include -I$(shell $(PG_CONFIG) --includedir)
 PG_CFLAGS = -MMD -MP $(FA_CFLAGS)
 SHLIB_LINK = -lpq -lm
-EXTRA_CLEAN = $(OBJS:.o=.d) test/proxy test/load tmp_install
+EXTRA_CLEAN = $(OBJS:.o=.d) $(RDMA_OBJS) $(RDMA_OBJS:.o=.d) $(RDMA_MODULE) \
+	test/proxy test/load tmp_install
 
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
@@ -232,13 +243,31 @@ all install installcheck:
 endif
 .DEFAULT_GOAL := all
 
--include $(OBJS:.o=.d)
+-include $(OBJS:.o=.d) $(RDMA_OBJS:.o=.d)
 
 # Bitcode has no dependency files.
 $(OBJS:.o=.bc): $(wildcard include/*/*.h)
 
 fragaffinity-predict: $(wildcard src/bin/*.c include/bin/*.h src/predict/*.c include/predict/*.h)
 	$(CC) -std=c11 -D_GNU_SOURCE -O2 -g -Wall $(FA_CFLAGS) -Iinclude -o $@ $(filter %.c,$^) -ljansson -lz -lm
+
+with_rdma ?= $(shell printf '\043include <%s>\n' rdma/rdma_cma.h infiniband/verbs.h | \
+	$(CC) -E - >/dev/null 2>&1 && echo yes || echo no)
+
+ifeq ($(with_rdma),yes)
+all: $(RDMA_MODULE)
+install: install-rdma
+uninstall: uninstall-rdma
+endif
+
+$(RDMA_MODULE): $(RDMA_OBJS)
+	$(COMPILER) -shared -o $@ $(RDMA_OBJS) $(LDFLAGS) $(LDFLAGS_SL) -lrdmacm -libverbs
+
+install-rdma: $(RDMA_MODULE) installdirs
+	$(INSTALL_SHLIB) $(RDMA_MODULE) '$(DESTDIR)$(pkglibdir)/'
+
+uninstall-rdma:
+	rm -f '$(DESTDIR)$(pkglibdir)/$(RDMA_MODULE)'
 
 deps:
 	test/deps
@@ -278,4 +307,4 @@ bench-capture: tmp_install
 bench-commit: tmp_install
 	test/bench/commit
 
-.PHONY: deps demo test test-rdma test-run test-programs tmp_install bench-capture bench-commit
+.PHONY: install-rdma uninstall-rdma deps demo test test-rdma test-run test-programs tmp_install bench-capture bench-commit

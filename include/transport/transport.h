@@ -207,6 +207,9 @@ struct FaChannel
 	uint64		messages;		/* posted or arrived; counted by the transport */
 	uint64		bytes;
 	uint64		waits;			/* fa_channel_wait() */
+	uint64		gathered;		/* GATHER, sender: bytes from registered memory */
+	uint64		writes;			/* GATHER, sender: requests to the device */
+	uint64		completions;	/* GATHER: that it has told of */
 	TimestampTz wake_at;		/* poll again then, whatever fds say; 0: no */
 	bool		copying;		/* ROWS, receiver: conn is in a COPY */
 	void	   *row;			/* ROWS, sender: the post, as a bytea to return;
