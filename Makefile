@@ -154,6 +154,7 @@ OBJS = \
 	src/page/items.o \
 	src/page/layout.o \
 	src/page/maps.o \
+	src/page/raw.o \
 	src/page/read.o \
 	src/page/room.o \
 	src/page/row.o \

@@ -762,6 +762,9 @@ AS 'MODULE_PATHNAME', 'fa_sql_open_pages' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.send_pages(round integer, most bigint)
 RETURNS SETOF bytea
 AS 'MODULE_PATHNAME', 'fa_sql_send_pages' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.resend_pages(relations integer[], blocks bigint[])
+RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_resend_pages' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.transport_secret() RETURNS bytea
 AS 'MODULE_PATHNAME', 'fa_sql_transport_secret' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.open_transport(name text, address bytea,
@@ -801,6 +804,7 @@ REVOKE ALL ON FUNCTION fragaffinity.publish_fragment(bigint, bigint) FROM PUBLIC
 REVOKE ALL ON FUNCTION fragaffinity.page_layout(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.open_pages(bigint, bigint, oid, oid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.send_pages(integer, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.resend_pages(integer[], bigint[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.transport_secret() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.open_transport(text, bytea, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.messages_sent() FROM PUBLIC;

@@ -140,6 +140,18 @@ pages_request(const PagePath *path, bool fenced, int64 most)
 	return sql.data;
 }
 
+/* Pages that changed while they were sent come again. */
+static void
+pages_resend(FaMove *move)
+{
+	PagePath   *path = move->path_state;
+	char	   *torn = fa_target_take_torn(path->target);
+
+	if (torn)
+		fa_remote_exec(move->swap, ANSWER_MS,
+					   "SELECT fragaffinity.resend_pages(%s)", torn);
+}
+
 /*
  * A round; in a transaction of the caller's.  Unthrottled under the fence,
  * where it is one statement.
@@ -154,6 +166,7 @@ pages_round(FaMove *move, bool fenced, int64 most, FaRoundEnd *end_p)
 	};
 	char	   *request = pages_request(path, fenced, most);
 
+	pages_resend(move);
 	fa_target_begin(path->target, path->round);
 	while (!round.ended)
 	{

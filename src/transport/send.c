@@ -186,9 +186,48 @@ void
 fa_channel_post(FaChannel *channel, const char *data, Size len)
 {
 	FaTransportPiece piece = {.data = data, .len = len};
-	FaTransportStatus status = channel->ops->post(channel, &piece, 1,
-												  channel->messages + 1);
+
+	(void) fa_channel_post_pieces(channel, &piece, 1);
+}
+
+uint64
+fa_channel_post_pieces(FaChannel *channel, const FaTransportPiece *pieces,
+					   int npieces)
+{
+	uint64		cookie = channel->messages + 1;
+	FaTransportStatus status = channel->ops->post(channel, pieces, npieces,
+												  cookie);
 
 	if (status != FA_TRANSPORT_OK)
 		send_broken(channel, status);
+	return cookie;
+}
+
+uint64
+fa_channel_sent(FaChannel *channel, bool wait)
+{
+	TimestampTz limit = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													ROOM_MS);
+
+	for (;;)
+	{
+		FaTransportEvent event;
+		FaTransportStatus status = channel->ops->poll(channel, &event);
+		long		left;
+
+		if (status == FA_TRANSPORT_OK && event.kind == FA_TRANSPORT_SENT)
+			channel->sent = event.cookie;
+		else if (status != FA_TRANSPORT_OK && status != FA_TRANSPORT_AGAIN)
+			send_broken(channel, status);
+		if (!wait || status == FA_TRANSPORT_OK)
+			return channel->sent;
+		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), limit);
+		if (left == 0)
+		{
+			fa_channel_fail(channel, FA_TRANSPORT_LOST,
+							"the device has sent nothing for %d ms", ROOM_MS);
+			send_broken(channel, FA_TRANSPORT_LOST);
+		}
+		fa_channel_wait(channel, PGINVALID_SOCKET, left);
+	}
 }

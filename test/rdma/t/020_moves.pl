@@ -11,6 +11,7 @@ $c->sql(1, q{
 	CREATE TABLE t (id bigint PRIMARY KEY, n bigint NOT NULL, pad text);
 	CREATE INDEX ON t (n);
 	INSERT INTO t SELECT i, i, repeat('x', 300) FROM generate_series(1, 5000) i;
+	SELECT fragaffinity.configure('transports', 'rdma');
 	SELECT fragaffinity.distribute_table('t', 'id', fragments => 1, placement => 'n1')});
 my $f = $c->fragment('t');
 my $before = $c->rows(1, 't');
