@@ -757,9 +757,10 @@ CREATE FUNCTION fragaffinity.page_layout(rel regclass, OUT kind text,
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'fa_sql_page_layout' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.open_pages(move bigint, xid bigint, toast oid,
-	relations oid[]) RETURNS bigint
+	relations oid[]) RETURNS bigint[]
 AS 'MODULE_PATHNAME', 'fa_sql_open_pages' LANGUAGE C STRICT VOLATILE;
-CREATE FUNCTION fragaffinity.send_pages(round integer, most bigint)
+CREATE FUNCTION fragaffinity.send_pages(round integer, received integer,
+	most bigint)
 RETURNS SETOF bytea
 AS 'MODULE_PATHNAME', 'fa_sql_send_pages' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.resend_pages(relations integer[], blocks bigint[])
@@ -803,7 +804,7 @@ REVOKE ALL ON FUNCTION fragaffinity.claim_fragment(bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.publish_fragment(bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.page_layout(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.open_pages(bigint, bigint, oid, oid[]) FROM PUBLIC;
-REVOKE ALL ON FUNCTION fragaffinity.send_pages(integer, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.send_pages(integer, integer, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.resend_pages(integer[], bigint[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.transport_secret() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.open_transport(text, bytea, integer) FROM PUBLIC;

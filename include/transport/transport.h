@@ -179,7 +179,10 @@ typedef struct FaTransportOps
 	 */
 	FaTransportStatus (*poll) (FaChannel *channel, FaTransportEvent *event_p);
 
-	/* Receiver: is done with the message; before the next poll(). */
+	/*
+	 * Receiver: is done with the message; before the next poll().  Does nothing
+	 * when there is none.
+	 */
 	FaTransportStatus (*release) (FaChannel *channel);
 
 	/* What to wait for after AGAIN; how many. */
@@ -310,6 +313,13 @@ typedef void (*FaMessageHandler) (void *arg, const char *data, Size len);
 extern void fa_channel_call(FaChannel *channel, int timeout_ms,
 							const char *sql, FaMessageHandler handler,
 							void *arg);
+
+/*
+ * After an error of the receiver's own: forgets what statements still send, and
+ * their results.  False when they do not end in time, or the channel is broken;
+ * never raises.
+ */
+extern bool fa_channel_drain(FaChannel *channel, int timeout_ms);
 
 /* in transports.c: by name; NULL when there is none in this build */
 extern const FaTransportOps *fa_transport_find(const char *name);

@@ -52,8 +52,8 @@
 typedef struct PagePath
 {
 	FaPageTarget *target;
-	FaChannel  *channel;		/* that frames come by */
-	uint32		round;			/* the next one */
+	uint32		round;			/* the last that was begun; they count from 1 */
+	uint32		received;		/* the last that came whole */
 	double		rate;			/* pages a ms, lately */
 	double		pause_ms;		/* allowed for pages under the fence */
 	double		limit;			/* bytes a second; 0: none */
@@ -117,26 +117,33 @@ pages_receive(void *arg, const char *frame, Size len)
 	round->ended = fa_target_receive(path->target, frame, len, round->end_p);
 	round->bytes += len;
 	move->slot->bytes_done += len;
-	if (path->round == 0)
+	if (path->received == 0)
 		move->slot->rate = round->bytes * 1e6 /
 			Max(1, GetCurrentTimestamp() - round->begun);
 	if (path->limit > 0 && !round->fenced)
 		pages_throttle(path, round->begun, round->bytes);
 }
 
-/* Statements that take a round further; what is too many does nothing. */
+/*
+ * Statements that take a round further, each in a transaction of its own;
+ * under the fence one, in the transaction that is open.  What is too many does
+ * nothing.
+ */
 static char *
-pages_request(const PagePath *path, bool fenced, int64 most)
+pages_request(FaMove *move, bool fenced, int64 most)
 {
-	char	   *send = psprintf("SELECT fragaffinity.send_pages(%u, " INT64_FORMAT ")",
-								path->round, most);
+	const PagePath *path = move->path_state;
+	char	   *send = psprintf("SELECT fragaffinity.send_pages(%u, %u, " INT64_FORMAT ")",
+								path->round, path->received, most);
 	StringInfoData sql;
 
-	if (path->channel->ops->capabilities & FA_TRANSPORT_ROWS)
+	if (move->channel->ops->capabilities & FA_TRANSPORT_ROWS)
 		send = psprintf("COPY (%s) TO STDOUT (FORMAT binary)", send);
+	if (fenced)
+		return send;
 	initStringInfo(&sql);
-	for (int i = 0; i < (fenced ? 1 : CALLS_A_REQUEST); i++)
-		appendStringInfo(&sql, "%s%s", i > 0 ? "; " : "", send);
+	for (int i = 0; i < CALLS_A_REQUEST; i++)
+		appendStringInfo(&sql, "BEGIN; %s; COMMIT;", send);
 	return sql.data;
 }
 
@@ -154,7 +161,8 @@ pages_resend(FaMove *move)
 
 /*
  * A round; in a transaction of the caller's.  Unthrottled under the fence,
- * where it is one statement.
+ * where it is one statement.  One that fails has used its number, by which the
+ * source knows that its pages are to come again.
  */
 static void
 pages_round(FaMove *move, bool fenced, int64 most, FaRoundEnd *end_p)
@@ -164,15 +172,17 @@ pages_round(FaMove *move, bool fenced, int64 most, FaRoundEnd *end_p)
 		.move = move, .begun = GetCurrentTimestamp(), .fenced = fenced,
 		.end_p = end_p
 	};
-	char	   *request = pages_request(path, fenced, most);
+	char	   *request;
 
 	pages_resend(move);
+	path->round++;
+	request = pages_request(move, fenced, most);
 	fa_target_begin(path->target, path->round);
 	while (!round.ended)
 	{
 		uint32		before = fa_target_frames(path->target);
 
-		fa_channel_call(path->channel, ANSWER_MS, request, pages_receive,
+		fa_channel_call(move->channel, ANSWER_MS, request, pages_receive,
 						&round);
 		if (!round.ended &&
 			(fenced || fa_target_frames(path->target) == before))
@@ -180,8 +190,8 @@ pages_round(FaMove *move, bool fenced, int64 most, FaRoundEnd *end_p)
 					(errcode(ERRCODE_PROTOCOL_VIOLATION),
 					 errmsg("a copy of pages has no end")));
 	}
+	path->received = path->round;
 	pages_measure(move, round.begun, end_p->pages, round.bytes);
-	path->round++;
 }
 
 /* A round of its own, as many pages as there are; their log is flushed. */
@@ -190,7 +200,6 @@ pages_full_round(FaMove *move)
 {
 	FaRoundEnd	end;
 
-	fa_move_relock_heap(move);
 	fa_background_begin();
 	pages_round(move, false, PG_INT64_MAX, &end);
 	/* now, not under the fence */
@@ -219,24 +228,45 @@ pages_oid_array(const List *oids)
 static void
 pages_connect(FaMove *move)
 {
-	PagePath   *path = move->path_state;
 	char	   *names;
 	char	   *why;
 
-	StartTransactionCommand();
+	fa_background_begin();
 	names = fa_setting_text("transports", move->fragment.table_id);
 	MemoryContextSwitchTo(move->context);
-	path->channel = fa_channel_negotiate(move->swap, names,
+	move->channel = fa_channel_negotiate(move->swap, names,
 										 fa_frame_max(list_length(move->our_relations)),
 										 &why);
 	(void) fa_spi_exec("UPDATE fragaffinity.move SET transport = '%s', "
 					   "transport_reason = nullif(%s, ''), "
 					   "changed = pg_catalog.clock_timestamp() "
 					   "WHERE move = " INT64_FORMAT,
-					   path->channel->ops->name, quote_literal_cstr(why),
+					   move->channel->ops->name, quote_literal_cstr(why),
 					   move->move);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(move->context);
+}
+
+/* Raises when what the source has does not fit here.  In a transaction. */
+static void
+pages_check_room(FaMove *move, const char *sizes)
+{
+	FaRows	   *rows = fa_spi_rows("SELECT s.bytes, c.reltablespace "
+								   "FROM ROWS FROM (pg_catalog.unnest('%s'::pg_catalog.int8[]), "
+								   " pg_catalog.unnest('{%s}'::pg_catalog.oid[])) AS s(bytes, relation) "
+								   "JOIN pg_catalog.pg_class c ON c.oid = s.relation",
+								   sizes, pages_oid_array(move->our_relations));
+	FaRoom	   *rooms = palloc(sizeof(FaRoom) * Max(rows->nrows, 1));
+	int64		sum = 0;
+
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		rooms[i].bytes = rows->value[i][0] ? strtoll(rows->value[i][0], NULL, 10) : 0;
+		rooms[i].tablespace = atooid(rows->value[i][1]);
+		sum += rooms[i].bytes;
+	}
+	move->slot->bytes_total = sum;
+	fa_room_require(rooms, rows->nrows);
 }
 
 /* Steps 1 and 2. */
@@ -245,6 +275,7 @@ pages_open(FaMove *move)
 {
 	PagePath   *path;
 	Oid		   *relations = palloc(sizeof(Oid) * list_length(move->our_relations));
+	char	   *sizes;
 	ListCell   *lc;
 
 	path = MemoryContextAllocZero(move->context, sizeof(PagePath));
@@ -266,15 +297,13 @@ pages_open(FaMove *move)
 									OidIsValid(move->toast) ?
 									lsecond_oid(move->source_relations) :
 									InvalidOid);
-	move->slot->bytes_total =
-		strtoll(fa_remote_value(move->swap, 0,
-								"SELECT fragaffinity.open_pages(" INT64_FORMAT
-								", %u, %u, '{%s}')", move->move, move->heap_xid,
-								move->toast, pages_oid_array(move->source_relations)),
-				NULL, 10);
+	sizes = fa_remote_value(move->swap, 0,
+							"SELECT fragaffinity.open_pages(" INT64_FORMAT
+							", %u, %u, '{%s}')", move->move, move->heap_xid,
+							move->toast, pages_oid_array(move->source_relations));
+	pages_check_room(move, sizes);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(move->context);
-	fa_room_require(move->slot->bytes_total);
 }
 
 static void
@@ -321,7 +350,7 @@ pages_give_up(const FaMove *move, int64 pages)
  * log for us.
  */
 static void
-pages_catch_up(FaMove *move, TimestampTz deadline)
+pages_catch_up(FaMove *move)
 {
 	PagePath   *path = move->path_state;
 	int64		best = PG_INT64_MAX;
@@ -349,7 +378,7 @@ pages_catch_up(FaMove *move, TimestampTz deadline)
 			stalls++;
 		if (stalls > MAX_STALLS || waits > MAX_WAITS)
 			pages_give_up(move, pages);
-		if (GetCurrentTimestamp() > deadline)
+		if (GetCurrentTimestamp() > move->deadline)
 			ereport(ERROR,
 					(errcode(ERRCODE_QUERY_CANCELED),
 					 errmsg("move did not catch up within \"move_timeout\"")));
@@ -367,7 +396,7 @@ pages_settle(FaMove *move, XLogRecPtr fenced, int limit_ms)
 	PagePath   *path = move->path_state;
 	FaRoundEnd	end = {.sent = false};
 
-	fa_background_begin();
+	fa_cutover_begin();
 	/* the swap that follows is what has to be on disk, and all before it */
 	(void) fa_spi_exec("SET LOCAL synchronous_commit = off");
 	/* in the queue: before who waits for the session's lock, as VACUUM does */
@@ -380,7 +409,7 @@ pages_settle(FaMove *move, XLogRecPtr fenced, int limit_ms)
 		fa_target_check_complete(path->target);
 		fa_target_write_maps(path->target);
 	}
-	CommitTransactionCommand();
+	fa_cutover_end();
 	MemoryContextSwitchTo(move->context);
 	return end.sent && end.left == 0;
 }
@@ -390,12 +419,6 @@ pages_keep_up(FaMove *move, int pause_ms)
 {
 	pages_sleep(pause_ms);
 	(void) pages_full_round(move);
-}
-
-static void
-pages_aborted(FaMove *move)
-{
-	fa_move_relock_heap(move);
 }
 
 static void
@@ -409,6 +432,5 @@ const FaMovePath fa_page_path = {
 	.catch_up = pages_catch_up,
 	.settle = pages_settle,
 	.keep_up = pages_keep_up,
-	.aborted = pages_aborted,
 	.finish = pages_finish,
 };

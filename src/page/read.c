@@ -3,7 +3,7 @@
  *	  The source of a page copy: sends, round by round, what has changed.
  *
  * Runs in the session of a mover.  open_pages() says what is to be sent, and
- * to whom it will belong; each send_pages() is a round:
+ * to whom it will belong; send_pages() sends a round:
  *
  *	1. blocks that were changed since the last round, from the log; blocks
  *	   that are new; in the first round all
@@ -17,16 +17,21 @@
  * have ended, and so nothing is left.  Readers may prune and set hints
  * meanwhile: the page is right before and after.
  *
- * A round takes as many calls as it needs: each ends after a moment, so that
- * its snapshot does not keep the source from pruning what clients update.
+ * A round takes as many calls as it needs, each a transaction: it ends after a
+ * moment, so that neither its snapshot keeps the source from pruning what
+ * clients update, nor its ACCESS SHARE locks who would TRUNCATE, and all behind
+ * him.  So each call looks anew at what it reads from.  A relation that has got
+ * another file (TRUNCATE, REINDEX) is sent anew; one that is another relation,
+ * or a table with other columns or indexes, ends the copy (FA_COPY_OVERTAKEN).
+ *
+ * Each call also reads the log, so that not more of it is kept than one takes.
+ *
+ * A round that was not received whole, which the mover says with the next, is
+ * sent again as part of that.
  *
  * Step 2 is without the copy where the transport takes pages from the buffers
  * (raw.h): then the destination settles them, by verdicts that go with them.
  * Not so in the last round.
- *
- * An ACCESS SHARE lock is held until the calls of one request have ended, as
- * they are one transaction (pages.c), and not between requests.  A relation that
- * has got another file since (TRUNCATE, REINDEX) is sent anew.
  */
 #include "postgres.h"
 
@@ -38,6 +43,7 @@
 #include "storage/bufmgr.h"
 #include "storage/ipc.h"
 #include "utils/array.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -60,7 +66,10 @@ typedef struct SendRelation
 	bool		has_hole;		/* its pages */
 	FaFile		file;
 	BlockNumber nblocks;		/* as of this round */
-	FaBlockSet	todo;
+	FaBlockSet	todo;			/* of this round */
+	FaBlockSet	sent;			/* in this round */
+	FaBlockSet	changed;		/* since it began */
+	TupleDesc	desc;			/* when it was opened */
 	FaRowShape *shape;			/* of a heap */
 	Oid			toast;			/* its TOAST relation */
 } SendRelation;
@@ -68,7 +77,7 @@ typedef struct SendRelation
 /* A round; goes on from call to call. */
 typedef struct SendRound
 {
-	int64		round;			/* -1: none yet */
+	int64		round;			/* they count from 1; 0: none yet */
 	bool		ended;
 	uint32		number;			/* of the next frame */
 	int			relation;
@@ -124,6 +133,9 @@ open_relation(SendRelation *r, Oid oid)
 	r->nblocks = 0;				/* all are new */
 	r->file = fa_relation_file(rel);
 	fa_blocks_init(&r->todo);
+	fa_blocks_init(&r->sent);
+	fa_blocks_init(&r->changed);
+	r->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
 	if (r->heap)
 		r->shape = fa_shape_of(rel);
 	r->toast = r->heap ? rel->rd_rel->reltoastrelid : InvalidOid;
@@ -143,7 +155,7 @@ open_check(Oid leaf)
 
 /*
  * open_pages(move, xid, toast, relations): the heap first, then its TOAST
- * relation and indexes; returns their size in bytes
+ * relation and indexes; returns their sizes in bytes
  */
 Datum
 fa_sql_open_pages(PG_FUNCTION_ARGS)
@@ -152,8 +164,8 @@ fa_sql_open_pages(PG_FUNCTION_ARGS)
 	MemoryContext context;
 	MemoryContext old;
 	Datum	   *oids;
+	Datum	   *bytes;
 	Sender	   *new;
-	int64		blocks = 0;
 
 	if (sender)
 		MemoryContextDelete(sender->context);
@@ -177,25 +189,24 @@ fa_sql_open_pages(PG_FUNCTION_ARGS)
 	new->relation = palloc0(sizeof(SendRelation) * new->nrelations);
 	for (int i = 0; i < new->nrelations; i++)
 		open_relation(&new->relation[i], DatumGetObjectId(oids[i]));
-	/* keeps the log; goes with the session */
-	(void) fa_spi_value("SELECT pg_catalog.pg_create_physical_replication_slot("
-						"'fragaffinity_" INT64_FORMAT "_pages_%d', true, true)",
-						new->move, MyProcPid);
 	/* whatever is read from now on, later changes are found in the log */
-	new->wal = fa_wal_scan_create();
+	new->wal = fa_wal_scan_create(psprintf("fragaffinity_" INT64_FORMAT "_pages_%d",
+										   new->move, MyProcPid));
 	new->xids = fa_xids_create();
-	new->round.round = -1;
 	MemoryContextSwitchTo(old);
+	bytes = palloc(sizeof(Datum) * new->nrelations);
 	for (int i = 0; i < new->nrelations; i++)
 	{
 		Relation	rel = relation_open(new->relation[i].oid, NoLock);
 
-		blocks += RelationGetNumberOfBlocks(rel);
+		bytes[i] = Int64GetDatum((int64) RelationGetNumberOfBlocks(rel) * BLCKSZ);
 		relation_close(rel, NoLock);
 	}
 	MemoryContextSetParent(context, TopMemoryContext);
 	sender = new;
-	PG_RETURN_INT64(blocks * BLCKSZ);
+	PG_RETURN_ARRAYTYPE_P(construct_array(bytes, new->nrelations, INT8OID,
+										  sizeof(int64), FLOAT8PASSBYVAL,
+										  TYPALIGN_DOUBLE));
 }
 
 static void
@@ -208,10 +219,64 @@ round_changed(void *arg, const FaFile *file, BlockNumber block, bool cut)
 		if (!fa_file_equals(r->file, *file))
 			continue;
 		if (cut)
-			fa_blocks_add_range(&r->todo, block, r->nblocks);
+			fa_blocks_add_range(&r->changed, block, r->nblocks);
 		else
-			fa_blocks_add(&r->todo, block);
+			fa_blocks_add(&r->changed, block);
 	}
+}
+
+FA_NORETURN static void
+round_overtaken(const SendRelation *r, const char *how)
+{
+	ereport(ERROR,
+			(errcode(FA_COPY_OVERTAKEN),
+			 errmsg("relation %u was replaced while it was copied: %s",
+					r->oid, how),
+			 errhint("It is copied anew.")));
+}
+
+static bool
+round_sends(Oid oid)
+{
+	for (int i = 0; i < sender->nrelations; i++)
+	{
+		if (sender->relation[i].oid == oid)
+			return true;
+	}
+	return false;
+}
+
+/* Are its valid indexes those that are sent? */
+static void
+round_check_indexes(const SendRelation *r, Relation rel)
+{
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *lc;
+
+	foreach(lc, indexes)
+	{
+		Oid			oid = lfirst_oid(lc);
+
+		if (!round_sends(oid) && get_index_isvalid(oid))
+			round_overtaken(r, "it has got an index");
+	}
+	list_free(indexes);
+}
+
+/* Is it what it was when it was opened, but for its contents? */
+static void
+round_check(const SendRelation *r, Relation rel)
+{
+	if (rel == NULL)
+		round_overtaken(r, "it is no longer there");
+	if (!equalTupleDescs(r->desc, RelationGetDescr(rel)))
+		round_overtaken(r, "it has got other columns");
+	if (!r->heap && !rel->rd_index->indisvalid)
+		round_overtaken(r, "another index has taken its place");
+	if (r->heap && rel->rd_rel->reltoastrelid != r->toast)
+		round_overtaken(r, "it has got another TOAST relation");
+	if (r->heap)
+		round_check_indexes(r, rel);
 }
 
 /*
@@ -224,12 +289,15 @@ round_lock(void)
 	for (int i = 0; i < sender->nrelations; i++)
 	{
 		SendRelation *r = &sender->relation[i];
-		Relation	rel = relation_open(r->oid, AccessShareLock);
+		Relation	rel = try_relation_open(r->oid, AccessShareLock);
 
+		round_check(r, rel);
 		if (!fa_file_equals(r->file, fa_relation_file(rel)))
 		{
 			r->file = fa_relation_file(rel);
 			r->nblocks = 0;
+			fa_blocks_clear(&r->sent);
+			fa_blocks_clear(&r->changed);
 		}
 		r->nblocks = Min(r->nblocks, RelationGetNumberOfBlocks(rel));
 		fa_blocks_cut(&r->todo, r->nblocks);
@@ -237,19 +305,25 @@ round_lock(void)
 	}
 }
 
-/* Finds out what is to be sent; how many blocks. */
+/*
+ * Finds out what is to be sent; how many blocks.  Of the round before, what
+ * was left, and all when it was not received.
+ */
 static int64
-round_find(void)
+round_find(bool received)
 {
 	int64		todo = 0;
 
-	fa_wal_scan(sender->wal, round_changed, NULL);
 	for (int i = 0; i < sender->nrelations; i++)
 	{
 		SendRelation *r = &sender->relation[i];
 		Relation	rel = relation_open(r->oid, NoLock);
 		BlockNumber nblocks = RelationGetNumberOfBlocks(rel);
 
+		if (!received)
+			fa_blocks_take(&r->todo, &r->sent);
+		fa_blocks_clear(&r->sent);
+		fa_blocks_take(&r->todo, &r->changed);
 		fa_blocks_add_range(&r->todo, r->nblocks, nblocks);
 		fa_blocks_cut(&r->todo, nblocks);
 		r->nblocks = nblocks;
@@ -336,6 +410,7 @@ send_frame(SendCall *call, char *buf)
 			!send_read(call, r, rel, block, page.data))
 			continue;
 		fa_blocks_remove(&r->todo, block);
+		fa_blocks_add(&r->sent, block);
 		if (call->raw)
 			continue;
 		len += fa_frame_put_page(buf + len, block, page.data,
@@ -401,9 +476,9 @@ send_make_raw(void)
 	return raw;
 }
 
-/* Begins a round, or goes on with it. */
+/* Begins a round, or goes on with it; received: the last that came whole. */
 static SendCall *
-send_begin(uint32 number, int64 most)
+send_begin(int64 number, int64 received, int64 most)
 {
 	SendCall   *call = palloc0(sizeof(SendCall));
 	SendRound  *round;
@@ -420,12 +495,15 @@ send_begin(uint32 number, int64 most)
 		return call;
 	}
 	round_lock();
+	fa_wal_scan(sender->wal, round_changed, NULL);
 	if (round->round != number)
 	{
+		int64		before = round->round;
+
 		memset(round, 0, sizeof(*round));
 		round->round = number;
 		round->judge = fa_xids_judge(sender->xids);
-		round->send = round_find() <= most;
+		round->send = round_find(before == received) <= most;
 	}
 	if (most == PG_INT64_MAX)
 	{
@@ -433,7 +511,7 @@ send_begin(uint32 number, int64 most)
 		call->raw = send_make_raw();
 	}
 	/* what has changed lately is in memory; all the rest need not get there */
-	if (number == 0)
+	if (received == 0)
 		call->strategy = GetAccessStrategy(BAS_BULKREAD);
 	return call;
 }
@@ -505,10 +583,11 @@ send_until_read(SendCall *call)
 }
 
 /*
- * send_pages(round, most): sends frames of a round over the session's
- * transport; when there are more than so many blocks, only its end frame.
- * When there is no such limit, a call ends after a moment, and another goes
- * on; calls after the end frame send nothing.
+ * send_pages(round, received, most): sends frames of a round over the session's
+ * transport; when there are more than so many blocks, only its end frame.  When
+ * there is no such limit, a call ends after a moment, and another goes on;
+ * calls after the end frame send nothing.  received is the last round that has
+ * come whole, 0 before that.
  */
 Datum
 fa_sql_send_pages(PG_FUNCTION_ARGS)
@@ -523,7 +602,8 @@ fa_sql_send_pages(PG_FUNCTION_ARGS)
 
 		funcctx = SRF_FIRSTCALL_INIT();
 		old = MemoryContextSwitchTo(funcctx->multi_call_memory_ctx);
-		funcctx->user_fctx = send_begin(PG_GETARG_INT32(0), PG_GETARG_INT64(1));
+		funcctx->user_fctx = send_begin(PG_GETARG_INT32(0), PG_GETARG_INT32(1),
+										 PG_GETARG_INT64(2));
 		MemoryContextSwitchTo(old);
 	}
 	funcctx = SRF_PERCALL_SETUP();

@@ -189,7 +189,12 @@ write_pages(FaPageTarget *target, FaTargetRelation *r, Relation rel,
 	XLogEnsureRecordSpace(FA_FRAME_PAGES - 1, 0);
 	/* pages in between are still to come, or a peer makes fun of us */
 	if (block[n - 1] > r->nblocks + MANY_PAGES)
-		fa_room_require((int64) (block[n - 1] - r->nblocks) * BLCKSZ);
+	{
+		FaRoom		room = {rel->rd_rel->reltablespace,
+		(int64) (block[n - 1] - r->nblocks) * BLCKSZ};
+
+		fa_room_require(&room, 1);
+	}
 	while (r->nblocks <= block[n - 1])
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -19,6 +19,7 @@
 
 #include "transport/transport.h"
 
+#define DRAIN_POLL_MS	10
 #define LAST_WORDS_MS	1000	/* for the connection to say why a channel broke */
 
 /* A call: what was asked, and what has come of it. */
@@ -33,16 +34,24 @@ typedef struct Call
 	int64		sent;			/* by the sender, ever; -1: it has not said */
 } Call;
 
+/* Forgets the messages that are there; false when the channel is broken. */
+static bool
+call_forget(FaChannel *channel)
+{
+	FaTransportEvent event;
+	FaTransportStatus status;
+
+	while ((status = channel->ops->poll(channel, &event)) == FA_TRANSPORT_OK)
+		(void) channel->ops->release(channel);
+	return status == FA_TRANSPORT_AGAIN;
+}
+
 /* A statement has failed: raises that; nothing of it is left unread. */
 static void
 call_failed(Call *call)
 {
-	FaChannel  *channel = call->channel;
-	FaTransportEvent event;
-
-	while (channel->ops->poll(channel, &event) == FA_TRANSPORT_OK)
-		(void) channel->ops->release(channel);
-	fa_remote_raise(channel->conn, call->failed, call->sql);
+	(void) call_forget(call->channel);
+	fa_remote_raise(call->channel->conn, call->failed, call->sql);
 }
 
 /* Reads what the connection has; raises what the statements raised. */
@@ -185,4 +194,29 @@ fa_channel_call(FaChannel *channel, int timeout_ms, const char *sql,
 							channel->conn->name, timeout_ms)));
 		fa_channel_wait(channel, PQsocket(channel->conn->pg), left);
 	}
+}
+
+bool
+fa_channel_drain(FaChannel *channel, int timeout_ms)
+{
+	PGconn	   *pg = channel->conn->pg;
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													   timeout_ms);
+
+	(void) channel->ops->release(channel);
+	/* rows come by the connection alone, and what is sent waits for room */
+	while (!(channel->ops->capabilities & FA_TRANSPORT_ROWS) && pg &&
+		   channel->up && PQisBusy(pg))
+	{
+		if (!call_forget(channel) || GetCurrentTimestamp() > deadline)
+			return false;
+		(void) WaitLatchOrSocket(NULL, WL_SOCKET_READABLE | WL_TIMEOUT |
+								 WL_EXIT_ON_PM_DEATH, PQsocket(pg),
+								 DRAIN_POLL_MS, PG_WAIT_EXTENSION);
+		if (!PQconsumeInput(pg))
+			return false;
+	}
+	channel->copying = false;
+	return fa_remote_try_drain(channel->conn, timeout_ms) &&
+		channel->up && call_forget(channel);
 }

@@ -41,6 +41,7 @@ stream_open(FaChannel *channel)
 static FaTransportStatus
 stream_listen(FaChannel *channel, FaTransportAddress *address_p)
 {
+	((StreamChannel *) channel)->first = true;
 	address_p->len = 0;
 	channel->up = true;
 	return FA_TRANSPORT_OK;
