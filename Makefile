@@ -137,6 +137,7 @@ OBJS = \
 	src/report/style.o \
 	src/report/tables.o \
 	src/transport/channel.o \
+	src/transport/check.o \
 	src/transport/fault.o \
 	src/transport/negotiate.o \
 	src/transport/rdma.o \

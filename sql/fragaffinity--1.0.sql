@@ -773,6 +773,15 @@ CREATE FUNCTION fragaffinity.open_transport(name text, address bytea,
 AS 'MODULE_PATHNAME', 'fa_sql_open_transport' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.messages_sent() RETURNS bigint
 AS 'MODULE_PATHNAME', 'fa_sql_messages_sent' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.check_transports(node name,
+	messages integer DEFAULT 1000, size integer DEFAULT 262144,
+	OUT transport text, OUT usable boolean, OUT reason text,
+	OUT mb_per_second double precision)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'fa_sql_check_transports' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.send_test_messages(messages integer, size integer)
+RETURNS SETOF bytea
+AS 'MODULE_PATHNAME', 'fa_sql_send_test_messages' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.release_fragment(fragment bigint, move bigint)
 RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_release_fragment' LANGUAGE C STRICT VOLATILE;
@@ -809,6 +818,8 @@ REVOKE ALL ON FUNCTION fragaffinity.resend_pages(integer[], bigint[]) FROM PUBLI
 REVOKE ALL ON FUNCTION fragaffinity.transport_secret() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.open_transport(text, bytea, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.messages_sent() FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.check_transports(name, integer, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.send_test_messages(integer, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.release_fragment(bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.gate_fragment(bigint, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.swap_out(bigint, bigint, integer, bigint, bigint) FROM PUBLIC;
@@ -830,6 +841,17 @@ SELECT m.move, m.fragment, s.name AS source, d.name AS destination, m.trigger,
   LEFT JOIN fragaffinity.mover_progress() p
 	   ON p.move = m.move AND m.state NOT IN ('done', 'failed', 'cancelled');
 
+-- What pages of moves came by lately, from node to node.
+CREATE VIEW fragaffinity.transports AS
+SELECT DISTINCT ON (m.source, m.destination) s.name AS source,
+	   d.name AS destination, m.transport, m.transport_reason AS reason, m.move,
+	   m.started
+  FROM fragaffinity.move m
+  JOIN fragaffinity.node s ON s.node = m.source
+  JOIN fragaffinity.node d ON d.node = m.destination
+ WHERE m.path = 'page' AND m.transport IS NOT NULL
+ ORDER BY m.source, m.destination, m.move DESC;
+
 CREATE VIEW fragaffinity.stat_progress_move AS
 SELECT p.pid, p.move, p.fragment, s.name AS source, p.phase,
 	   p.bytes_done, p.bytes_total, p.rounds, m.started, m.path, m.transport,
@@ -842,7 +864,8 @@ SELECT p.pid, p.move, p.fragment, s.name AS source, p.phase,
   JOIN fragaffinity.move m ON m.move = p.move
   LEFT JOIN fragaffinity.node s ON s.node = m.source;
 
-GRANT SELECT ON fragaffinity.moves, fragaffinity.stat_progress_move TO pg_monitor;
+GRANT SELECT ON fragaffinity.moves, fragaffinity.stat_progress_move,
+	fragaffinity.transports TO pg_monitor;
 
 -- ---------------------------------------------------------------------
 -- Predictions and placement

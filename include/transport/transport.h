@@ -323,14 +323,16 @@ extern bool fa_channel_drain(FaChannel *channel, int timeout_ms);
 
 /* in transports.c: by name; NULL when there is none in this build */
 extern const FaTransportOps *fa_transport_find(const char *name);
+/* By number, from 0, the best first; NULL after the last. */
+extern const FaTransportOps *fa_transport_at(int i);
 
 /* in negotiate.c */
 
 /*
  * Receiver: the first of the names ("shm,stream") that works between here and
  * the peer; conn must be idle.  *why_p says what became of those before it (""
- * when it was the first).  In the current memory context.  Raises
- * FEATURE_NOT_SUPPORTED when none works, and what breaks conn.
+ * when it was the first).  NULL when none works.  In the current memory context.
+ * Raises what breaks conn.
  */
 extern FaChannel *fa_channel_negotiate(FaConn *conn, const char *names,
 									   Size max_message, char **why_p);

@@ -237,6 +237,12 @@ pages_connect(FaMove *move)
 	move->channel = fa_channel_negotiate(move->swap, names,
 										 fa_frame_max(list_length(move->our_relations)),
 										 &why);
+	if (move->channel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("no transport works between this node and node \"%s\": %s",
+						move->swap->name, why),
+				 errhint("Add \"stream\" to the setting \"transports\".")));
 	(void) fa_spi_exec("UPDATE fragaffinity.move SET transport = '%s', "
 					   "transport_reason = nullif(%s, ''), "
 					   "changed = pg_catalog.clock_timestamp() "

@@ -9,6 +9,7 @@
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
+#include "core/shmem.h"
 #include "transport/transport.h"
 
 #define ANSWER_MS	15000		/* for the sender to have tried */
@@ -100,6 +101,7 @@ negotiate_try(FaChannel *channel, FaTransportStatus status)
 		status = channel->ops->listen(channel, &address);
 	if (status != FA_TRANSPORT_OK)
 		return channel->why;
+	fa_stop_point("transport_listen");
 	hex[hex_encode(address.data, address.len, hex)] = '\0';
 	sql = psprintf("SELECT fragaffinity.open_transport('%s', '\\x%s', %zu)",
 				   channel->ops->name, hex, channel->max_message);
@@ -149,10 +151,6 @@ fa_channel_negotiate(FaConn *conn, const char *names, Size max_message,
 						 (char *) lfirst(lc), why);
 		fa_channel_close(channel);
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("no transport works between this node and node \"%s\"",
-					conn->name),
-			 errdetail_internal("%s", refused.data),
-			 errhint("Add \"stream\" to the setting \"transports\".")));
+	*why_p = refused.data;
+	return NULL;
 }

@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
+#include "core/shmem.h"
 #include "transport/transport.h"
 
 #define DRAIN_POLL_MS	10
@@ -130,6 +131,7 @@ call_take(Call *call)
 	while ((status = channel->ops->poll(channel, &event)) == FA_TRANSPORT_OK)
 	{
 		any = true;
+		fa_stop_point("transport_message");
 		call->handler(call->arg, event.data, event.len);
 		status = channel->ops->release(channel);
 		if (status != FA_TRANSPORT_OK)

@@ -11,6 +11,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "core/shmem.h"
 #include "transport/transport.h"
 
 #define CONNECT_MS		5000	/* for the receiver to let us in */
@@ -65,6 +66,7 @@ session_connect(FaChannel *channel, const FaTransportAddress *address)
 													   CONNECT_MS);
 	FaTransportStatus status;
 
+	fa_stop_point("transport_connect");
 	while ((status = channel->ops->connect(channel, address)) ==
 		   FA_TRANSPORT_AGAIN)
 	{
@@ -200,6 +202,7 @@ fa_channel_post_pieces(FaChannel *channel, const FaTransportPiece *pieces,
 
 	if (status != FA_TRANSPORT_OK)
 		send_broken(channel, status);
+	fa_stop_point("transport_post");
 	return cookie;
 }
 

@@ -14,6 +14,12 @@ static const FaTransportOps *const transports[] = {
 };
 
 const FaTransportOps *
+fa_transport_at(int i)
+{
+	return i < lengthof(transports) ? transports[i] : NULL;
+}
+
+const FaTransportOps *
 fa_transport_find(const char *name)
 {
 	for (int i = 0; i < lengthof(transports); i++)
