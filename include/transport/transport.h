@@ -211,9 +211,11 @@ struct FaChannel
 	uint64		bytes;
 	uint64		waits;			/* fa_channel_wait() */
 	uint64		sent;			/* GATHER, sender: last cookie of a SENT */
-	uint64		gathered;		/* GATHER, sender: bytes from registered memory */
-	uint64		writes;			/* GATHER, sender: requests to the device */
-	uint64		completions;	/* GATHER: that it has told of */
+
+	/* GATHER, the sender's; the receiver has them since its last call */
+	uint64		gathered;		/* bytes straight from registered memory */
+	uint64		writes;			/* requests to the device */
+	uint64		completions;	/* that it has told of */
 	TimestampTz wake_at;		/* poll again then, whatever fds say; 0: no */
 	bool		copying;		/* ROWS, receiver: conn is in a COPY */
 	void	   *row;			/* ROWS, sender: the post, as a bytea to return;

@@ -55,6 +55,7 @@ typedef struct PagePath
 	uint32		round;			/* the last that was begun; they count from 1 */
 	uint32		received;		/* the last that came whole */
 	double		rate;			/* pages a ms, lately */
+	int64		torn;			/* pages that came again, as they had changed */
 	double		pause_ms;		/* allowed for pages under the fence */
 	double		limit;			/* bytes a second; 0: none */
 } PagePath;
@@ -191,6 +192,7 @@ pages_round(FaMove *move, bool fenced, int64 most, FaRoundEnd *end_p)
 					 errmsg("a copy of pages has no end")));
 	}
 	path->received = path->round;
+	path->torn += end_p->torn;
 	pages_measure(move, round.begun, end_p->pages, round.bytes);
 }
 
@@ -430,6 +432,15 @@ pages_keep_up(FaMove *move, int pause_ms)
 static void
 pages_finish(FaMove *move)
 {
+	const PagePath *path = move->path_state;
+	const FaChannel *channel = move->channel;
+
+	move->transport_counters =
+		psprintf("{\"messages\": " UINT64_FORMAT ", \"bytes\": " UINT64_FORMAT
+				 ", \"gathered\": " UINT64_FORMAT ", \"writes\": " UINT64_FORMAT
+				 ", \"completions\": " UINT64_FORMAT ", \"torn\": " INT64_FORMAT "}",
+				 channel->messages, channel->bytes, channel->gathered,
+				 channel->writes, channel->completions, path->torn);
 }
 
 const FaMovePath fa_page_path = {

@@ -247,7 +247,8 @@ transfer_take_completions(FaRdma *rdma)
 		/* those behind a failed one are flushed */
 		for (int i = 0; i < n && rdma->broken == FA_TRANSPORT_OK; i++)
 			transfer_completed(rdma, &wc[i]);
-		rdma->channel->completions += Max(n, 0);
+		if (!rdma->channel->receiver)
+			rdma->channel->completions += Max(n, 0);
 		any = true;
 	}
 	return any;

@@ -5,7 +5,9 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -138,11 +140,26 @@ fa_channel_of_session(void)
 	return session.channel;
 }
 
-/* messages_sent(): over the channel of this session, since it is open */
+/*
+ * messages_sent(): over the channel of this session, since it is open, and
+ * what that took: (messages, gathered, writes, completions)
+ */
 Datum
 fa_sql_messages_sent(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT64((int64) fa_channel_of_session()->messages);
+	const FaChannel *channel = fa_channel_of_session();
+	TupleDesc	desc;
+	Datum		values[4];
+	bool		nulls[4] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] = Int64GetDatum((int64) channel->messages);
+	values[1] = Int64GetDatum((int64) channel->gathered);
+	values[2] = Int64GetDatum((int64) channel->writes);
+	values[3] = Int64GetDatum((int64) channel->completions);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
+													  values, nulls)));
 }
 
 /* Raises, and ends the channel: nothing more is sent over it. */
