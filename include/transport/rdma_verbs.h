@@ -37,7 +37,6 @@
 #define FA_RDMA_CREDIT_PART	4	/* a SEND for each such part of the slots */
 #define FA_RDMA_CREDITS		(FA_RDMA_CREDIT_PART + 4)
 #define FA_RDMA_CONNECT_MS	5000
-#define FA_RDMA_STALL_MS	60000	/* without a free slot */
 
 typedef enum FaRdmaState
 {
@@ -97,7 +96,6 @@ struct FaRdma
 	uint64	   *cookie;			/* sender: of the last messages */
 	uint64		last_cookie;
 	TimestampTz deadline;		/* of connecting; 0: connected, or not begun */
-	TimestampTz stalled;		/* sender: there is no room since */
 	FaTransportStatus broken;	/* OK: it is not */
 	FaRdmaStream stream[FA_RDMA_MAX_STREAMS];
 };

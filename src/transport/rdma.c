@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 
 #include "miscadmin.h"
@@ -24,6 +25,21 @@ static const FaRdmaHost rdma_host = {
 	.options = &rdma_options,
 	.fail = fa_channel_fail,
 };
+
+/* The kernel's list; where it is empty, the libraries would only complain. */
+static bool
+rdma_has_device(void)
+{
+	DIR		   *dir = opendir("/sys/class/infiniband");
+	struct dirent *entry;
+	bool		found = false;
+
+	while (dir && !found && (entry = readdir(dir)) != NULL)
+		found = entry->d_name[0] != '.';
+	if (dir)
+		(void) closedir(dir);
+	return found;
+}
 
 static FaTransportStatus
 rdma_load(FaChannel *channel, const FaTransportOps **ops_p)
@@ -59,8 +75,12 @@ rdma_load(FaChannel *channel, const FaTransportOps **ops_p)
 static FaTransportStatus
 rdma_open(FaChannel *channel)
 {
-	FaTransportStatus status = rdma_load(channel, &channel->ops);
+	FaTransportStatus status;
 
+	if (!rdma_has_device())
+		return fa_channel_fail(channel, FA_TRANSPORT_UNFIT,
+							   "this server has no RDMA device");
+	status = rdma_load(channel, &channel->ops);
 	rdma_options.address = fa_rdma_address;
 	rdma_options.port = fa_rdma_port;
 	rdma_options.streams = fa_rdma_streams;

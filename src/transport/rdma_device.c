@@ -111,6 +111,13 @@ device_make_keys(FaRdma *rdma)
 	return FA_TRANSPORT_OK;
 }
 
+/* WRITEs that a message takes at most. */
+static int
+device_writes(const FaRdma *rdma)
+{
+	return (FA_RDMA_MAX_PIECES + rdma->max_sge - 1) / rdma->max_sge;
+}
+
 FaTransportStatus
 fa_rdma_take_device(FaRdma *rdma, struct rdma_cm_id *id)
 {
@@ -124,8 +131,9 @@ fa_rdma_take_device(FaRdma *rdma, struct rdma_cm_id *id)
 								"the device does not say what it can: %m");
 	rdma->has_windows = (attr.device_cap_flags & IBV_DEVICE_MEM_WINDOW_TYPE_2B) != 0;
 	rdma->max_sge = Max(1, Min(attr.max_sge, FA_RDMA_MAX_SGE));
-	/* a completion for each message, each SEND and each binding */
-	entries = rdma->nstreams * (rdma->slots + FA_RDMA_CREDITS + 1);
+	/* when a queue pair ends, all of its work completes, signalled or not */
+	entries = rdma->nstreams * (FA_RDMA_CREDITS + 1 + rdma->slots *
+								(rdma->channel->receiver ? 1 : device_writes(rdma)));
 	if (entries > attr.max_cqe)
 		return rdma->host->fail(rdma->channel, FA_TRANSPORT_UNFIT,
 								"the device's queues hold %d completions, %d are needed",
@@ -142,13 +150,6 @@ fa_rdma_take_device(FaRdma *rdma, struct rdma_cm_id *id)
 	if (status == FA_TRANSPORT_OK && rdma->channel->receiver)
 		status = device_make_keys(rdma);
 	return status;
-}
-
-/* WRITEs that a message takes at most. */
-static int
-device_writes(const FaRdma *rdma)
-{
-	return (FA_RDMA_MAX_PIECES + rdma->max_sge - 1) / rdma->max_sge;
 }
 
 FaTransportStatus

@@ -7,7 +7,6 @@
 #include <errno.h>
 
 #include "port/pg_bswap.h"
-#include "utils/timestamp.h"
 
 #include "transport/rdma_verbs.h"
 
@@ -165,7 +164,6 @@ transfer_credited(FaRdmaStream *stream, const struct ibv_wc *wc)
 	}
 	stream->released = released;
 	stream->welcome = true;
-	rdma->stalled = 0;
 	(void) fa_rdma_post_receive(stream, n);
 }
 
@@ -328,21 +326,6 @@ transfer_has_room(const FaRdmaStream *stream)
 		stream->posted - stream->released < stream->rdma->slots;
 }
 
-/* A receiver may be slow, but one that takes nothing at all is stuck. */
-static FaTransportStatus
-transfer_stall(FaRdma *rdma)
-{
-	if (rdma->stalled == 0)
-		rdma->stalled = GetCurrentTimestamp();
-	rdma->channel->wake_at = TimestampTzPlusMilliseconds(rdma->stalled,
-														 FA_RDMA_STALL_MS);
-	if (GetCurrentTimestamp() < rdma->channel->wake_at)
-		return FA_TRANSPORT_AGAIN;
-	return fa_rdma_break(rdma, FA_TRANSPORT_LOST,
-						 "the receiver has taken nothing for %d s",
-						 FA_RDMA_STALL_MS / 1000);
-}
-
 FaTransportStatus
 fa_rdma_reserve(FaChannel *channel, Size len, char **memory_p)
 {
@@ -357,9 +340,7 @@ fa_rdma_reserve(FaChannel *channel, Size len, char **memory_p)
 	if (rdma->broken != FA_TRANSPORT_OK)
 		return rdma->broken;
 	if (!transfer_has_room(stream))
-		return transfer_stall(rdma);
-	rdma->stalled = 0;
-	channel->wake_at = 0;
+		return FA_TRANSPORT_AGAIN;
 	*memory_p = memory;
 	return FA_TRANSPORT_OK;
 }
@@ -488,7 +469,7 @@ fa_rdma_poll(FaChannel *channel, FaTransportEvent *event_p)
 
 	fa_rdma_progress(rdma);
 	/* what came before the end counts */
-	if (channel->receiver && transfer_take(rdma, event_p))
+	if (channel->receiver && rdma->cq && transfer_take(rdma, event_p))
 		return FA_TRANSPORT_OK;
 	if (rdma->news_sent)
 	{
