@@ -166,9 +166,11 @@ OBJS = \
 	src/page/xids.o \
 	src/migrate/announce.o \
 	src/migrate/apply.o \
+	src/migrate/channel.o \
 	src/migrate/choose.o \
 	src/migrate/copy.o \
 	src/migrate/cutover.o \
+	src/migrate/guard.o \
 	src/migrate/heap_lock.o \
 	src/migrate/logical.o \
 	src/migrate/move.o \
@@ -177,6 +179,8 @@ OBJS = \
 	src/migrate/pages.o \
 	src/migrate/recover.o \
 	src/migrate/source.o \
+	src/migrate/statistics.o \
+	src/migrate/statistics_read.o \
 	src/migrate/stream.o \
 	src/route/gate.o \
 	src/route/isolation.o \

@@ -778,7 +778,8 @@ RETURNS record
 AS 'MODULE_PATHNAME', 'fa_sql_messages_sent' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.check_transports(node name,
 	messages integer DEFAULT 1000, size integer DEFAULT 262144,
-	OUT transport text, OUT usable boolean, OUT reason text,
+	transport text DEFAULT 'all',
+	OUT name text, OUT usable boolean, OUT reason text,
 	OUT mb_per_second double precision)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'fa_sql_check_transports' LANGUAGE C STRICT VOLATILE;
@@ -788,6 +789,15 @@ AS 'MODULE_PATHNAME', 'fa_sql_send_test_messages' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.release_fragment(fragment bigint, move bigint)
 RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_release_fragment' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.table_statistics(relations oid[],
+	OUT relation integer, OUT attnum integer, OUT kind integer,
+	OUT numbers bytea, OUT "values" bytea)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'fa_sql_table_statistics' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.statement_times(
+	OUT local_calls bigint, OUT local_ms double precision,
+	OUT remote_calls bigint, OUT remote_ms double precision)
+AS 'MODULE_PATHNAME', 'fa_sql_statement_times' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.gate_fragment(fragment bigint, closed boolean)
 RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_gate_fragment' LANGUAGE C STRICT VOLATILE;
@@ -804,7 +814,8 @@ AS 'MODULE_PATHNAME', 'fa_sql_map_generation' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.mover_progress(
 	OUT move bigint, OUT fragment bigint, OUT pid integer, OUT phase text,
 	OUT bytes_done bigint, OUT bytes_total bigint, OUT rounds integer,
-	OUT rate double precision)
+	OUT rate double precision, OUT allowed_rate double precision,
+	OUT source_slower double precision, OUT destination_slower double precision)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'fa_sql_mover_progress' LANGUAGE C STRICT VOLATILE;
 
@@ -821,9 +832,11 @@ REVOKE ALL ON FUNCTION fragaffinity.resend_pages(integer[], bigint[]) FROM PUBLI
 REVOKE ALL ON FUNCTION fragaffinity.transport_secret() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.open_transport(text, bytea, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.messages_sent() FROM PUBLIC;
-REVOKE ALL ON FUNCTION fragaffinity.check_transports(name, integer, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.check_transports(name, integer, integer, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.send_test_messages(integer, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.release_fragment(bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.table_statistics(oid[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.statement_times() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.gate_fragment(bigint, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.swap_out(bigint, bigint, integer, bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.fragment_moved(bigint, integer, bigint, text) FROM PUBLIC;
@@ -863,7 +876,10 @@ SELECT p.pid, p.move, p.fragment, s.name AS source, p.phase,
 	   CASE WHEN p.rate > 0 THEN pg_catalog.clock_timestamp() +
 			pg_catalog.make_interval(
 				secs => GREATEST(p.bytes_total - p.bytes_done, 0) / p.rate)
-	   END AS estimated_end
+	   END AS estimated_end,
+	   p.allowed_rate,		-- by latency_guard; null: any
+	   -- what clients' statements take, as a multiple of what is usual
+	   p.source_slower, p.destination_slower
   FROM fragaffinity.mover_progress() p
   JOIN fragaffinity.move m ON m.move = p.move
   LEFT JOIN fragaffinity.node s ON s.node = m.source;

@@ -66,6 +66,9 @@ typedef struct FaMoverSlot
 	int64		bytes_total;
 	int			rounds;
 	double		rate;			/* bytes a second, lately; 0: not known */
+	double		allowed_rate;	/* by the guard; 0: any */
+	double		slower_here;	/* clients' statements, times what is usual; 0: */
+	double		slower_source;	/* few have ended */
 	bool		cancel;			/* asked for; written by anyone */
 } FaMoverSlot;
 
@@ -156,10 +159,19 @@ extern void fa_move_set_phase(FaMove *move, FaMovePhase phase);
  * transactions of their own.
  */
 extern void fa_move_create_indexes(FaMove *move);
-extern void fa_move_analyze(FaMove *move);
+/* columns: a list of names, NULL: all */
+extern void fa_move_analyze(FaMove *move, const char *columns);
 
 /* in choose.c: sets path, and says in the move's row which and why */
 extern void fa_move_choose_path(FaMove *move);
+/* "1,2,3" */
+extern char *fa_move_oid_array(const List *oids);
+
+/*
+ * in channel.c: channel, by the best of the setting "transports" that works, and
+ * says in the move's row which and why; outside a transaction
+ */
+extern void fa_move_open_channel(FaMove *move);
 
 /* in copy.c: rows of the source's leaf under a snapshot; outside a transaction */
 extern void fa_move_copy_rows(FaMove *move, const char *snapshot);
@@ -178,9 +190,14 @@ extern void fa_move_unlock_heap(FaMove *move);
  * not to be had in time: nothing has changed, the path goes on.
  */
 extern bool fa_cutover_try(FaMove *move);
-/* A transaction of such a try, whose failure leaves the session its locks. */
+
+/*
+ * A transaction whose failure leaves the session its locks.  fa_cutover_undo(),
+ * after an error, is true when they were lost all the same.
+ */
 extern void fa_cutover_begin(void);
 extern void fa_cutover_end(void);
+extern bool fa_cutover_undo(void);
 
 /* in announce.c: tells the other nodes; unreachable ones are left out. */
 extern void fa_move_announce(FaMove *move);

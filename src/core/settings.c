@@ -54,6 +54,8 @@ const FaSettingDef fa_setting_defs[] = {
 	"How long history is kept in steps of history_interval, before it is rolled up into hours."},
 	{"hysteresis", FA_SETTING_FLOAT, "0.05", 0, 1, NULL, true,
 	"Share of accesses by which a destination must exceed the owner; twice that to move back."},
+	{"latency_guard", FA_SETTING_FLOAT, "100", 0, 1e6, NULL, true,
+	"Percent that clients' statements may take longer than usual while a fragment is copied, at either node; 0: any."},
 	{"max_concurrent_moves", FA_SETTING_INT, "4", 0, 1000, NULL, false,
 	"Moves that the controller lets run at the same time in the cluster."},
 	{"max_move_bytes_per_hour", FA_SETTING_BYTES, "0", 0, 1e18, NULL, false,

@@ -80,6 +80,19 @@ layout_relations(FaMove *move, FaRows *rows)
 	return oids;
 }
 
+char *
+fa_move_oid_array(const List *oids)
+{
+	StringInfoData buf;
+	ListCell   *lc;
+
+	initStringInfo(&buf);
+	foreach(lc, oids)
+		appendStringInfo(&buf, "%s%u", foreach_current_index(lc) ? "," : "",
+						 lfirst_oid(lc));
+	return buf.data;
+}
+
 static FaRows *
 layout_here(FaMove *move, MemoryContext context)
 {

@@ -71,9 +71,8 @@ fa_cutover_end(void)
 	CommitTransactionCommand();
 }
 
-/* Undoes what was begun; true when the session's locks went with it. */
-static bool
-cutover_undo(FaMove *move)
+bool
+fa_cutover_undo(void)
 {
 	if (IsSubTransaction())
 	{
@@ -84,8 +83,6 @@ cutover_undo(FaMove *move)
 	if (!IsTransactionState() && !IsAbortedTransactionBlockState())
 		return false;
 	AbortOutOfAnyTransaction();
-	move->locked_here = NoLock;
-	memset(move->locked_heap, 0, sizeof(move->locked_heap));
 	return true;
 }
 
@@ -330,7 +327,12 @@ fa_cutover_try(FaMove *move)
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
-		lost = cutover_undo(move);
+		lost = fa_cutover_undo();
+		if (lost)
+		{
+			move->locked_here = NoLock;
+			memset(move->locked_heap, 0, sizeof(move->locked_heap));
+		}
 		MemoryContextSwitchTo(context);
 		cutover_release(move, false);
 		if (lost || !cutover_error_is_transient(error->sqlerrcode))

@@ -48,7 +48,7 @@ logical_copy(FaMove *move)
 	fa_stop_point("move_slot_created");
 	fa_move_copy_rows(move, snapshot);
 	fa_move_create_indexes(move);
-	fa_move_analyze(move);
+	fa_move_analyze(move, NULL);
 	MemoryContextSwitchTo(move->context);
 	fa_stream_start(stream, publication, fa_apply_create(move->heap));
 }

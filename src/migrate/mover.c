@@ -172,11 +172,12 @@ fa_move_create_indexes(FaMove *move)
 }
 
 void
-fa_move_analyze(FaMove *move)
+fa_move_analyze(FaMove *move, const char *columns)
 {
 	fa_background_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	(void) fa_spi_exec("ANALYZE %s", fa_table_qualified_name(move->heap));
+	(void) fa_spi_exec(columns ? "ANALYZE %s (%s)" : "ANALYZE %s",
+					   fa_table_qualified_name(move->heap), columns);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 }
@@ -231,6 +232,7 @@ mover_release(FaMove *move)
 	if (move->swap)
 		fa_remote_close(move->swap);
 	if (move->control && move->control->pg &&
+		fa_remote_try_drain(move->control, FA_CONNECT_TIMEOUT_MS) &&
 		PQtransactionStatus(move->control->pg) == PQTRANS_IDLE)
 		(void) fa_remote_try(move->control, FA_CONNECT_TIMEOUT_MS, NULL,
 							 "SET lock_timeout = 1000; "
@@ -334,7 +336,7 @@ mover_begin_anew(FaMove *move, ErrorData *error)
 			 errdetail_internal("%s", error->message)));
 	move->slot->bytes_done = 0;
 	move->slot->rounds = 0;
-	StartTransactionCommand();
+	fa_background_begin();
 	(void) fa_spi_exec("UPDATE fragaffinity.move SET state = 'planned', "
 					   "reason = reason || %s, "
 					   "changed = pg_catalog.clock_timestamp() "

@@ -32,7 +32,8 @@
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "core/spi.h"
-#include "migrate/move.h"
+#include "migrate/guard.h"
+#include "migrate/statistics.h"
 #include "page/frame.h"
 #include "page/room.h"
 #include "page/target.h"
@@ -57,7 +58,7 @@ typedef struct PagePath
 	double		rate;			/* pages a ms, lately */
 	int64		torn;			/* pages that came again, as they had changed */
 	double		pause_ms;		/* allowed for pages under the fence */
-	double		limit;			/* bytes a second; 0: none */
+	FaGuard    *guard;
 } PagePath;
 
 static void
@@ -69,22 +70,11 @@ pages_sleep(long ms)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* Sleeps when more has come than the limit allows. */
 static void
-pages_throttle(const PagePath *path, TimestampTz begun, int64 bytes)
-{
-	double		due_ms = bytes / path->limit * 1000;
-	double		left_ms;
-
-	while ((left_ms = due_ms - (GetCurrentTimestamp() - begun) / 1000.0) >= 1)
-		pages_sleep((long) left_ms);
-}
-
-static void
-pages_measure(FaMove *move, TimestampTz begun, int64 pages, int64 bytes)
+pages_measure(FaMove *move, int64 took_us, int64 pages, int64 bytes)
 {
 	PagePath   *path = move->path_state;
-	double		ms = Max(1, GetCurrentTimestamp() - begun) / 1000.0;
+	double		ms = Max(1, took_us) / 1000.0;
 
 	/* a short round says more of round trips than of pages */
 	if (pages < FEW_PAGES)
@@ -121,8 +111,8 @@ pages_receive(void *arg, const char *frame, Size len)
 	if (path->received == 0)
 		move->slot->rate = round->bytes * 1e6 /
 			Max(1, GetCurrentTimestamp() - round->begun);
-	if (path->limit > 0 && !round->fenced)
-		pages_throttle(path, round->begun, round->bytes);
+	if (!round->fenced)
+		fa_guard_pace(path->guard, len);
 }
 
 /*
@@ -173,6 +163,7 @@ pages_round(FaMove *move, bool fenced, int64 most, FaRoundEnd *end_p)
 		.move = move, .begun = GetCurrentTimestamp(), .fenced = fenced,
 		.end_p = end_p
 	};
+	int64		slept = fa_guard_slept(path->guard);
 	char	   *request;
 
 	pages_resend(move);
@@ -193,7 +184,9 @@ pages_round(FaMove *move, bool fenced, int64 most, FaRoundEnd *end_p)
 	}
 	path->received = path->round;
 	path->torn += end_p->torn;
-	pages_measure(move, round.begun, end_p->pages, round.bytes);
+	slept = fa_guard_slept(path->guard) - slept;
+	pages_measure(move, GetCurrentTimestamp() - round.begun - slept,
+				  end_p->pages, round.bytes);
 }
 
 /* A round of its own, as many pages as there are; their log is flushed. */
@@ -204,6 +197,7 @@ pages_full_round(FaMove *move)
 
 	fa_background_begin();
 	pages_round(move, false, PG_INT64_MAX, &end);
+	fa_guard_rest(((PagePath *) move->path_state)->guard);
 	/* now, not under the fence */
 	if (XactLastRecEnd != InvalidXLogRecPtr)
 		XLogFlush(XactLastRecEnd);
@@ -211,48 +205,6 @@ pages_full_round(FaMove *move)
 	MemoryContextSwitchTo(move->context);
 	move->slot->rounds++;
 	return end;
-}
-
-static char *
-pages_oid_array(const List *oids)
-{
-	StringInfoData buf;
-	ListCell   *lc;
-
-	initStringInfo(&buf);
-	foreach(lc, oids)
-		appendStringInfo(&buf, "%s%u", foreach_current_index(lc) ? "," : "",
-						 lfirst_oid(lc));
-	return buf.data;
-}
-
-/* What frames come by: the best of the setting "transports" that works. */
-static void
-pages_connect(FaMove *move)
-{
-	char	   *names;
-	char	   *why;
-
-	fa_background_begin();
-	names = fa_setting_text("transports", move->fragment.table_id);
-	MemoryContextSwitchTo(move->context);
-	move->channel = fa_channel_negotiate(move->swap, names,
-										 fa_frame_max(list_length(move->our_relations)),
-										 &why);
-	if (move->channel == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("no transport works between this node and node \"%s\": %s",
-						move->swap->name, why),
-				 errhint("Add \"stream\" to the setting \"transports\".")));
-	(void) fa_spi_exec("UPDATE fragaffinity.move SET transport = '%s', "
-					   "transport_reason = nullif(%s, ''), "
-					   "changed = pg_catalog.clock_timestamp() "
-					   "WHERE move = " INT64_FORMAT,
-					   move->channel->ops->name, quote_literal_cstr(why),
-					   move->move);
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(move->context);
 }
 
 /* Raises when what the source has does not fit here.  In a transaction. */
@@ -263,7 +215,7 @@ pages_check_room(FaMove *move, const char *sizes)
 								   "FROM ROWS FROM (pg_catalog.unnest('%s'::pg_catalog.int8[]), "
 								   " pg_catalog.unnest('{%s}'::pg_catalog.oid[])) AS s(bytes, relation) "
 								   "JOIN pg_catalog.pg_class c ON c.oid = s.relation",
-								   sizes, pages_oid_array(move->our_relations));
+								   sizes, fa_move_oid_array(move->our_relations));
 	FaRoom	   *rooms = palloc(sizeof(FaRoom) * Max(rows->nrows, 1));
 	int64		sum = 0;
 
@@ -288,15 +240,15 @@ pages_open(FaMove *move)
 
 	path = MemoryContextAllocZero(move->context, sizeof(PagePath));
 	move->path_state = path;
-	pages_connect(move);
+	fa_move_open_channel(move);
 	/* the fence's own writes must not queue behind all that was copied */
 	if (backend_flush_after == 0)
 		SetConfigOption("backend_flush_after", FLUSH_AFTER, PGC_USERSET,
 						PGC_S_SESSION);
 	fa_move_lock_heap(move);
+	path->guard = fa_guard_create(move);
 	fa_background_begin();
 	path->pause_ms = fa_setting_float("cutover_pause", move->fragment.table_id);
-	path->limit = fa_setting_float("move_rate_limit", move->fragment.table_id);
 	foreach(lc, move->our_relations)
 		relations[foreach_current_index(lc)] = lfirst_oid(lc);
 	MemoryContextSwitchTo(move->context);
@@ -308,7 +260,7 @@ pages_open(FaMove *move)
 	sizes = fa_remote_value(move->swap, 0,
 							"SELECT fragaffinity.open_pages(" INT64_FORMAT
 							", %u, %u, '{%s}')", move->move, move->heap_xid,
-							move->toast, pages_oid_array(move->source_relations));
+							move->toast, fa_move_oid_array(move->source_relations));
 	pages_check_room(move, sizes);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(move->context);
@@ -327,7 +279,7 @@ pages_copy(FaMove *move)
 	fa_target_write_maps(path->target);
 	fa_target_vacuum_free_space(path->target);
 	CommitTransactionCommand();
-	fa_move_analyze(move);
+	fa_move_carry_statistics(move);
 	MemoryContextSwitchTo(move->context);
 }
 

@@ -155,9 +155,34 @@ check_run(FaChannel *channel, int messages, int size)
 		(Max(1, GetCurrentTimestamp() - begun) / (double) USECS_PER_SEC);
 }
 
+/* A row of check_transports(). */
+static void
+check_transport(ReturnSetInfo *rsinfo, int node, const char *name,
+				int messages, int size)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "fragaffinity transport",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	FaConn	   *conn = fa_remote_connect(node, FA_CONNECT_TIMEOUT_MS);
+	char	   *why;
+	FaChannel  *channel = fa_channel_negotiate(conn, name, size, &why);
+	Datum		values[4] = {CStringGetTextDatum(name), BoolGetDatum(channel != NULL)};
+	bool		nulls[4] = {false, false, channel != NULL, channel == NULL};
+
+	if (channel)
+		values[3] = Float8GetDatum(check_run(channel, messages, size));
+	else
+		values[2] = CStringGetTextDatum(why);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	fa_channel_close(channel);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+}
+
 /*
- * check_transports(node, messages, size, OUT transport, OUT usable,
- * OUT reason, OUT mb_per_second)
+ * check_transports(node, messages, size, transport, OUT name, OUT usable,
+ * OUT reason, OUT mb_per_second); transport "all": of this build
  */
 Datum
 fa_sql_check_transports(PG_FUNCTION_ARGS)
@@ -165,6 +190,8 @@ fa_sql_check_transports(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	int			messages = PG_GETARG_INT32(1);
 	int			size = PG_GETARG_INT32(2);
+	char	   *wanted = text_to_cstring(PG_GETARG_TEXT_PP(3));
+	bool		all = strcmp(wanted, "all") == 0;
 	int			node;
 
 	fa_shmem_require();
@@ -177,27 +204,17 @@ fa_sql_check_transports(PG_FUNCTION_ARGS)
 				 errhint("Name the node that messages are to come from.")));
 	check_size(messages, size);
 	InitMaterializedSRF(fcinfo, 0);
+	if (!all && fa_transport_find(wanted) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("there is no transport \"%s\" in this build", wanted),
+				 errhint("\"all\" checks those that there are.")));
 	for (int i = 0; fa_transport_at(i); i++)
 	{
 		const char *name = fa_transport_at(i)->name;
-		MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
-													  "fragaffinity transport",
-													  ALLOCSET_DEFAULT_SIZES);
-		MemoryContext old = MemoryContextSwitchTo(context);
-		FaConn	   *conn = fa_remote_connect(node, FA_CONNECT_TIMEOUT_MS);
-		char	   *why;
-		FaChannel  *channel = fa_channel_negotiate(conn, name, size, &why);
-		Datum		values[4] = {CStringGetTextDatum(name), BoolGetDatum(channel != NULL)};
-		bool		nulls[4] = {false, false, channel != NULL, channel == NULL};
 
-		if (channel)
-			values[3] = Float8GetDatum(check_run(channel, messages, size));
-		else
-			values[2] = CStringGetTextDatum(why);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-		fa_channel_close(channel);
-		MemoryContextSwitchTo(old);
-		MemoryContextDelete(context);
+		if (all || strcmp(name, wanted) == 0)
+			check_transport(rsinfo, node, name, messages, size);
 	}
 	return (Datum) 0;
 }

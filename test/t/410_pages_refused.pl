@@ -23,8 +23,8 @@ sub distribute
 
 sub last_move
 {
-	my ($fragment, $columns) = @_;
-	return $c->sql(1, "SELECT $columns FROM fragaffinity.moves WHERE fragment = $fragment ORDER BY finished DESC LIMIT 1");
+	my ($fragment, $columns, $node) = @_;
+	return $c->sql($node // 1, "SELECT $columns FROM fragaffinity.moves WHERE fragment = $fragment ORDER BY finished DESC LIMIT 1");
 }
 
 $c->sql($_, q{CREATE TYPE mood AS ENUM ('sad', 'happy'); CREATE TYPE pair AS (a int, b text);
@@ -212,8 +212,8 @@ $c->poll(2, "SELECT state FROM fragaffinity.nodes WHERE name = 'n1'", 'active');
 ($code, $message) = $c->fails(1, "SELECT fragaffinity.move_fragment($odd, 'n2')");
 like($message, qr/invalid page for block 0/, 'the destination does not let it in');
 $c->move($odd, 'n2');
-is(last_move($odd, 'path'), 'logical', 'the next move goes by rows');
-like(last_move($odd, 'reason'), qr/its last move met an invalid page/, 'and says why');
+is(last_move($odd, 'path', 2), 'logical', 'the next move goes by rows');
+like(last_move($odd, 'reason', 2), qr/its last move met an invalid page/, 'and says why');
 is($c->sql(2, 'SELECT count(*) FROM odd_b0_h'), '50', 'with all rows');
 $c->move($odd, 'n1');
 is(last_move($odd, 'path'), 'page', 'and now they are as they must be');
