@@ -8,8 +8,8 @@
 #include "transport/transport.h"
 
 static const FaTransportOps *const transports[] = {
-	&fa_transport_rdma,
 	&fa_transport_shm,
+	&fa_transport_rdma,
 	&fa_transport_stream
 };
 

@@ -11,8 +11,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $rows = $ENV{FA_RDMA_ROWS} // 4000;
-my $c = FragAffinity->new(nodes => 2,
-	config => "autovacuum = off\nfragaffinity.rdma_address = '10.99.0.1'\n");
+my $c = FragAffinity->new(nodes => 2, config => "autovacuum = off\n");
 
 $c->sql(1, qq{
 	CREATE TABLE t (id bigint PRIMARY KEY, n bigint NOT NULL, pad text DEFAULT repeat('p', 300), long text);
@@ -50,7 +49,7 @@ my @alone;
 for my $k (1 .. 3)
 {
 	push @alone, [ perftest(262144, 60),
-		$c->sql(2, "SELECT string_agg(transport || '=' || coalesce(round(mb_per_second::numeric, 1)::text, reason), ' ')
+		$c->sql(2, "SELECT string_agg(name || '=' || coalesce(round(mb_per_second::numeric, 1)::text, reason), ' ')
 			FROM fragaffinity.check_transports('n1', 60, 262144)") ];
 	note(sprintf 'messages of 256 kB, MB/s: ib_write_bw=%.1f %s', @{ $alone[-1] });
 }
