@@ -6,6 +6,7 @@
 #   make tmp_install     private copy of the server with the extension in it
 #   make demo            three nodes, a week of bike trips, without and with moves
 #   make test            everything above but install, then every suite
+#   make test-rdma       the suite of RDMA alone, in a guest of qemu
 #   make test-run SUITES="unit regress isolation tap rooms" TESTS="001_nodes"
 #   make installcheck    pg_regress against a running server
 
@@ -175,6 +176,7 @@ OBJS = \
 	src/transport/check.o \
 	src/transport/fault.o \
 	src/transport/negotiate.o \
+	src/transport/rdma.o \
 	src/transport/receive.o \
 	src/transport/ring.o \
 	src/transport/send.o \
@@ -189,10 +191,12 @@ OBJS = \
 	src/page/items.o \
 	src/page/layout.o \
 	src/page/maps.o \
+	src/page/raw.o \
 	src/page/read.o \
 	src/page/room.o \
 	src/page/row.o \
 	src/page/shape.o \
+	src/page/verdict.o \
 	src/page/wal.o \
 	src/page/write.o \
 	src/page/xids.o \
@@ -233,6 +237,15 @@ OBJS = \
 	src/worker/launcher.o \
 	src/fragaffinity.o
 
+# A module of its own, the only thing that needs librdmacm and libibverbs; with
+# their headers where there are any (with_rdma=no: not even then).
+RDMA_MODULE = fragaffinity_rdma.so
+RDMA_OBJS = \
+	src/transport/rdma_connect.o \
+	src/transport/rdma_device.o \
+	src/transport/rdma_module.o \
+	src/transport/rdma_transfer.o
+
 DATA = \
 	sql/fragaffinity--1.0.sql
 
@@ -260,7 +273,8 @@ PG_CONFIG ?= pg_config
 PG_CPPFLAGS = -I$(CURDIR)/include -I$(shell $(PG_CONFIG) --includedir)
 PG_CFLAGS = -MMD -MP $(FA_CFLAGS)
 SHLIB_LINK = -lpq -lm
-EXTRA_CLEAN = $(OBJS:.o=.d) test/proxy test/load tmp_install
+EXTRA_CLEAN = $(OBJS:.o=.d) $(RDMA_OBJS) $(RDMA_OBJS:.o=.d) $(RDMA_MODULE) \
+	test/proxy test/load tmp_install
 
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
@@ -273,13 +287,31 @@ all install installcheck:
 endif
 .DEFAULT_GOAL := all
 
--include $(OBJS:.o=.d)
+-include $(OBJS:.o=.d) $(RDMA_OBJS:.o=.d)
 
 # Bitcode has no dependency files.
 $(OBJS:.o=.bc): $(wildcard include/*/*.h)
 
 fragaffinity-predict: $(wildcard src/bin/*.c include/bin/*.h src/predict/*.c include/predict/*.h)
 	$(CC) -std=c11 -D_GNU_SOURCE -O2 -g -Wall $(FA_CFLAGS) -Iinclude -o $@ $(filter %.c,$^) -ljansson -lz -lm
+
+with_rdma ?= $(shell printf '\043include <%s>\n' rdma/rdma_cma.h infiniband/verbs.h | \
+	$(CC) -E - >/dev/null 2>&1 && echo yes || echo no)
+
+ifeq ($(with_rdma),yes)
+all: $(RDMA_MODULE)
+install: install-rdma
+uninstall: uninstall-rdma
+endif
+
+$(RDMA_MODULE): $(RDMA_OBJS)
+	$(COMPILER) -shared -o $@ $(RDMA_OBJS) $(LDFLAGS) $(LDFLAGS_SL) -lrdmacm -libverbs
+
+install-rdma: $(RDMA_MODULE) installdirs
+	$(INSTALL_SHLIB) $(RDMA_MODULE) '$(DESTDIR)$(pkglibdir)/'
+
+uninstall-rdma:
+	rm -f '$(DESTDIR)$(pkglibdir)/$(RDMA_MODULE)'
 
 deps:
 	test/deps
@@ -297,7 +329,7 @@ tmp_install:
 	@flock Makefile $(MAKE) --no-print-directory with_llvm=no all test-programs
 	@flock Makefile test/tmp_install $(CURDIR)/tmp_install $(PG_CONFIG)
 
-SUITES = rooms unit regress isolation tap
+SUITES = rooms unit regress isolation tap rdma
 test-run: tmp_install
 	@SUITES='$(SUITES)' REGRESS='$(REGRESS)' ISOLATION='$(ISOLATION_SPECS)' TESTS='$(TESTS)' \
 		PG_CONFIG='$(PG_CONFIG)' FA_CFLAGS='$(FA_CFLAGS)' MAKE='$(MAKE)' test/run
@@ -305,6 +337,9 @@ test-run: tmp_install
 # pg_config may be there only after deps, hence the second make.
 test: deps
 	@$(MAKE) --no-print-directory test-run
+
+test-rdma: deps
+	@RDMA_TESTS='*.pl' RDMA_LIMIT=1800 $(MAKE) --no-print-directory test-run SUITES=rdma
 
 demo: deps
 	@$(MAKE) --no-print-directory tmp_install
@@ -316,4 +351,4 @@ bench-capture: tmp_install
 bench-commit: tmp_install
 	test/bench/commit
 
-.PHONY: deps demo test test-run test-programs tmp_install bench-capture bench-commit
+.PHONY: install-rdma uninstall-rdma deps demo test test-rdma test-run test-programs tmp_install bench-capture bench-commit

@@ -89,6 +89,7 @@ CREATE TABLE fragaffinity.move (
 	path		text,
 	transport	text,
 	transport_reason	text,		-- why none that is before it in "transports"
+	transport_counters	jsonb,		-- see doc/monitoring.md
 	state		text NOT NULL CHECK (state IN
 				('planned', 'copying', 'catching up', 'fencing', 'switching',
 				 'done', 'failed', 'cancelled')),
@@ -896,12 +897,17 @@ CREATE FUNCTION fragaffinity.send_pages(round integer, received integer,
 	most bigint)
 RETURNS SETOF bytea
 AS 'MODULE_PATHNAME', 'fa_sql_send_pages' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.resend_pages(relations integer[], blocks bigint[])
+RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_resend_pages' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.transport_secret() RETURNS bytea
 AS 'MODULE_PATHNAME', 'fa_sql_transport_secret' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.open_transport(name text, address bytea,
 	max_message integer) RETURNS text
 AS 'MODULE_PATHNAME', 'fa_sql_open_transport' LANGUAGE C STRICT VOLATILE;
-CREATE FUNCTION fragaffinity.messages_sent() RETURNS bigint
+CREATE FUNCTION fragaffinity.messages_sent(OUT messages bigint,
+	OUT gathered bigint, OUT writes bigint, OUT completions bigint)
+RETURNS record
 AS 'MODULE_PATHNAME', 'fa_sql_messages_sent' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.check_transports(node name,
 	messages integer DEFAULT 1000, size integer DEFAULT 262144,
@@ -955,6 +961,7 @@ REVOKE ALL ON FUNCTION fragaffinity.publish_fragment(bigint, bigint) FROM PUBLIC
 REVOKE ALL ON FUNCTION fragaffinity.page_layout(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.open_pages(bigint, bigint, oid, oid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.send_pages(integer, integer, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.resend_pages(integer[], bigint[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.transport_secret() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.open_transport(text, bytea, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.messages_sent() FROM PUBLIC;
@@ -976,7 +983,8 @@ SELECT m.move, m.fragment, s.name AS source, d.name AS destination, m.trigger,
 	   COALESCE(p.bytes_done, m.bytes) AS bytes,
 	   COALESCE(p.rounds, m.rounds) AS rounds, m.pause_ms, m.lead_ms,
 	   m.requested, m.started, m.finished, m.reason, m.error,
-	   m.expected_benefit, m.observed_benefit, m.transport_reason
+	   m.expected_benefit, m.observed_benefit, m.transport_reason,
+	   m.transport_counters
   FROM fragaffinity.move m
   LEFT JOIN fragaffinity.node s ON s.node = m.source
   LEFT JOIN fragaffinity.node d ON d.node = m.destination

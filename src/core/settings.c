@@ -112,7 +112,7 @@ const FaSettingDef fa_setting_defs[] = {
 	"Time after which an observed transition between fragments weighs half."},
 	{"transition_limit", FA_SETTING_INT, "100000", 100, 1e9, NULL, false,
 	"Number of transitions kept for each node; the lightest go."},
-	{"transports", FA_SETTING_NAME_LIST, "shm,stream", 0, 0, "shm|stream", true,
+	{"transports", FA_SETTING_NAME_LIST, "shm,rdma,stream", 0, 0, "shm|rdma|stream", true,
 	"How pages get from node to node: the first of these that works between them."},
 	{NULL}
 };
