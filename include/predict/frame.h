@@ -155,6 +155,9 @@ struct FaFrame
 
 	/* the steps last asked of fa_predictor_profile() */
 	double	   *profile_site;	/* their weighed site signals: n x nnodes */
+	double		profile_top[FA_PREDICT_MAX_PROFILE];	/* largest of a step's */
+	double		profile_sum[FA_PREDICT_MAX_PROFILE];	/* of exp(it - top) */
+	int			profile_h[FA_PREDICT_MAX_PROFILE];	/* whose weights a step has */
 	int			profile_ahead[FA_PREDICT_MAX_PROFILE];
 	int			profile_n;
 	int			profile_nnodes; /* for so many nodes */

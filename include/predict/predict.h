@@ -156,6 +156,17 @@ extern double fa_predictor_profile(FaPredictor *p, int fragment,
 								   const int *ahead, int n, double *rate_p);
 
 /*
+ * The same for the nodes that have used the fragment, which are written to
+ * node_p, alone: rate_p is n x their number, which is returned; both arrays
+ * must have room for all nodes that may have used it.  Its time does not
+ * depend on the number of nodes.  What the others are expected to make is left
+ * out; it is little.
+ */
+extern int	fa_predictor_profile_seen(FaPredictor *p, int fragment,
+									  const int *ahead, int n, int *node_p,
+									  double *rate_p, double *evidence_p);
+
+/*
  * Fragments that the network learns from in each step and horizon: bounds the
  * time of a step.  0 .. FA_PREDICT_TRAINING, which is where it begins.
  */

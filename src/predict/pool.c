@@ -144,6 +144,83 @@ fa_predict_pool_shrink(double accesses)
 	return part < 1e-3 ? 0 : part;
 }
 
+/* Sum of exp(factor - top) over all nodes, top being the largest. */
+double
+fa_predict_pool_total(const FaFrame *frame, const double *site_factor,
+					  double *top_p)
+{
+	double		top = -HUGE_VAL;
+	double		sum = 0;
+
+	for (int n = 0; n < frame->nnodes; n++)
+		top = fmax(top, site_factor[n]);
+	for (int n = 0; n < frame->nnodes; n++)
+		sum += exp(site_factor[n] - top);
+	*top_p = top;
+	return sum;
+}
+
+/*
+ * Shares of the nodes with cells alone, into p_p by cell.  All others have the
+ * same local factor, so top and sum of fa_predict_pool_total() stand for them.
+ */
+static void
+spread_seen(const FaFrame *frame, const double *local_factor,
+			const int32_t *node, const double *site_factor, double top,
+			double sum, int ncells, double *p_p)
+{
+	double		most = local_factor[ncells];
+	double		rest = sum;
+	double		all = 0;
+
+	for (int i = 0; i < ncells; i++)
+		most = fmax(most, local_factor[i]);
+	for (int i = 0; i < ncells; i++)
+	{
+		double		site = exp(site_factor[node[i]] - top);
+
+		rest -= site;
+		p_p[i] = site * exp(local_factor[i] - most);
+		all += p_p[i];
+	}
+	all += fmax(rest, 0) * exp(local_factor[ncells] - most);
+	for (int i = 0; i < ncells; i++)
+		p_p[i] = (1 - FLOOR) * (all > 0 ? p_p[i] / all : 0) +
+			FLOOR * frame->prior[node[i]];
+}
+
+/*
+ * fa_predict_pool_mix() for the nodes with cells, by cell: in time that does
+ * not depend on how many nodes there are.
+ */
+double
+fa_predict_pool_mix_seen(FaFrame *frame, const FaView *view,
+						 const double *site_factor, double top, double sum,
+						 double *p_p)
+{
+	const FaFragment *fr = &frame->fragment[view->fragment];
+	const FaPoolWeights *now = &frame->pool[view->h]->now;
+	double	   *local = frame->view_scratch;
+	double	   *flat = frame->dense;
+	double	   *prior = frame->dense + frame->nnodes;
+	double		shrink = fa_predict_pool_shrink(fr->accesses);
+
+	fa_predict_pool_local(frame, now->w[FA_MODEL_MIXTURE], view->local,
+						  fr->ncells, local);
+	spread_seen(frame, local, fr->node, site_factor, top, sum, fr->ncells, p_p);
+	if (shrink == 0)
+		return 0;
+	for (int i = 0; i < fr->ncells; i++)
+		prior[fr->node[i]] = log(frame->prior[fr->node[i]]);
+	fa_predict_pool_local(frame, now->w[FA_MODEL_STATIC], view->local,
+						  fr->ncells, local);
+	/* shares sum to 1 */
+	spread_seen(frame, local, fr->node, prior, 0, 1, fr->ncells, flat);
+	for (int i = 0; i < fr->ncells; i++)
+		p_p[i] += shrink * (flat[i] - p_p[i]);
+	return shrink;
+}
+
 /*
  * The published shares of a fragment: the mixture, over the weighed site
  * signals given, and as much of the long-run shares as little is known of it,

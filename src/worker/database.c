@@ -45,12 +45,6 @@ typedef struct Task
 } Task;
 
 static void
-task_resolve(void)
-{
-	(void) fa_xact_resolve();
-}
-
-static void
 task_mappings(void)
 {
 	fa_background_begin();
@@ -78,7 +72,7 @@ static Task tasks[] = {
 	{"look for deadlocks", fa_deadlock_step, 500, 0, fa_deadlock_tick_ms},
 	{"collect history", fa_capture_collect, 1000, 0, fa_capture_tick_ms},
 	{"place fragments", fa_placement_step, 1000, 0, fa_capture_tick_ms},
-	{"resolve transactions", task_resolve, 2000},
+	{"resolve transactions", fa_xact_resolve, 2000},
 	{"clean up after moves", fa_move_cleanup, 2000},
 	{"map roles", task_mappings, 10000},
 };
