@@ -11,7 +11,10 @@
  * first, settled here by the verdicts that came with it, and then checked like
  * any other.
  *
- * A frame is one WAL record of full page images, as of an index build.
+ * A frame is one WAL record of full page images, as of an index build.  Pages at
+ * the end of the relation, in the first round nearly all, are then written right
+ * to the file, as ALTER TABLE ... SET TABLESPACE does: through the buffers each
+ * would be written once more, as zeros.  Others replace what is in the buffers.
  */
 #include "postgres.h"
 
@@ -23,6 +26,8 @@
 #include "storage/freespace.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
+#include "storage/proc.h"
+#include "storage/smgr.h"
 #include "utils/rel.h"
 #include "utils/wait_event.h"
 
@@ -37,6 +42,7 @@
 #define ROOM_WORTH_KNOWING	256
 #define PIN_RETRY_MS		5
 #define MANY_PAGES			16384
+#define FLUSH_BLOCKS		128		/* are written out at once */
 
 FaPageTarget *
 fa_target_create(int64 move, TransactionId xid, const Oid *relations,
@@ -99,6 +105,17 @@ receive_invalid(const char *why)
 			 errdetail_internal("%s", why)));
 }
 
+static void
+receive_invalid_page(const FaTargetRelation *r, BlockNumber block,
+					 const char *why)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("invalid page for block %u of relation %u from a peer",
+					block, r->oid),
+			 errdetail_internal("%s", why)));
+}
+
 /* Checks a page that has come; whether all its rows are visible. */
 static bool
 receive_verify(FaPageTarget *target, FaTargetRelation *r, BlockNumber block,
@@ -121,11 +138,7 @@ receive_verify(FaPageTarget *target, FaTargetRelation *r, BlockNumber block,
 		fa_heap_verify(page, block, target->xid, r->shape, r->toast, &visible) :
 		fa_index_verify(page, block, r->method, target->xid);
 	if (why)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("invalid page for block %u of relation %u from a peer",
-						block, r->oid),
-				 errdetail_internal("%s", why)));
+		receive_invalid_page(r, block, why);
 	if (visible)
 		PageSetAllVisible(page);
 	return visible;
@@ -178,28 +191,62 @@ write_lock(FaPageTarget *target, Relation rel, const BlockNumber *block,
 	}
 }
 
-/* The frame's pages, in ascending order, as one record. */
+/* Have so many blocks before the end written out, for the fence's sake. */
 static void
-write_pages(FaPageTarget *target, FaTargetRelation *r, Relation rel,
-			const BlockNumber *block, int n)
+append_flush(FaTargetRelation *r, Relation rel, BlockNumber before)
+{
+	BlockNumber from = before - before % FLUSH_BLOCKS;
+	BlockNumber end = r->nblocks - r->nblocks % FLUSH_BLOCKS;
+
+	if (end > from)
+		smgrwriteback(RelationGetSmgr(rel), MAIN_FORKNUM, from, end - from);
+}
+
+/*
+ * Pages for the blocks from the relation's end on.  Nobody has them in a buffer,
+ * as nobody has seen them.  No checkpoint may begin after their record and be
+ * over before they are in the file: a crash later would lose them.  An error in
+ * between ends the transaction, which lets checkpoints go on.
+ */
+static void
+write_append(FaTargetRelation *r, Relation rel, char *image, int n)
+{
+	FaFile		file = fa_relation_file(rel);
+	BlockNumber first = r->nblocks;
+	XLogRecPtr	end;
+
+	Assert((MyProc->delayChkptFlags & DELAY_CHKPT_START) == 0);
+	MyProc->delayChkptFlags |= DELAY_CHKPT_START;
+	XLogBeginInsert();
+	for (int i = 0; i < n; i++)
+		XLogRegisterBlock(i, &file, MAIN_FORKNUM, first + i, image + (Size) i * BLCKSZ,
+						  REGBUF_FORCE_IMAGE |
+						  (fa_shape_has_hole(r->heap, r->method) ? REGBUF_STANDARD : 0));
+	end = XLogInsert(RM_XLOG_ID, XLOG_FPI);
+	for (int i = 0; i < n; i++)
+	{
+		Page		page = image + (Size) i * BLCKSZ;
+
+		if (!PageIsNew(page))
+		{
+			PageSetLSN(page, end);
+			PageSetChecksumInplace(page, first + i);
+		}
+		smgrextend(RelationGetSmgr(rel), MAIN_FORKNUM, first + i, page, false);
+		r->nblocks++;
+	}
+	MyProc->delayChkptFlags &= ~DELAY_CHKPT_START;
+	append_flush(r, rel, first);
+}
+
+/* Pages for blocks that are there, in ascending order. */
+static void
+write_replace(FaPageTarget *target, FaTargetRelation *r, Relation rel,
+			  const BlockNumber *block, int n)
 {
 	Buffer		buffer[FA_FRAME_PAGES];
 	XLogRecPtr	end;
 
-	XLogEnsureRecordSpace(FA_FRAME_PAGES - 1, 0);
-	/* pages in between are still to come, or a peer makes fun of us */
-	if (block[n - 1] > r->nblocks + MANY_PAGES)
-	{
-		FaRoom		room = {rel->rd_rel->reltablespace,
-		(int64) (block[n - 1] - r->nblocks) * BLCKSZ};
-
-		fa_room_require(&room, 1);
-	}
-	while (r->nblocks <= block[n - 1])
-	{
-		CHECK_FOR_INTERRUPTS();
-		write_extend(r, rel, target->strategy);
-	}
 	write_lock(target, rel, block, buffer, n);
 	XLogBeginInsert();
 	START_CRIT_SECTION();
@@ -221,6 +268,37 @@ write_pages(FaPageTarget *target, FaTargetRelation *r, Relation rel,
 	}
 	END_CRIT_SECTION();
 	write_unlock(buffer, n);
+}
+
+/* The frame's pages, in ascending order. */
+static void
+write_pages(FaPageTarget *target, FaTargetRelation *r, Relation rel,
+			const BlockNumber *block, int n)
+{
+	int			there = n;		/* of them, the first ones */
+
+	XLogEnsureRecordSpace(FA_FRAME_PAGES - 1, 0);
+	/* pages in between are still to come, or a peer makes fun of us */
+	if (block[n - 1] > r->nblocks + MANY_PAGES)
+	{
+		FaRoom		room = {rel->rd_rel->reltablespace,
+		(int64) (block[n - 1] - r->nblocks) * BLCKSZ};
+
+		fa_room_require(&room, 1);
+	}
+	/* the others follow each other from the end on, which may have to go there */
+	while (there > 0 && block[there - 1] >= r->nblocks &&
+		   (there == n || block[there - 1] + 1 == block[there]))
+		there--;
+	while (there < n && r->nblocks < block[there])
+	{
+		CHECK_FOR_INTERRUPTS();
+		write_extend(r, rel, target->strategy);
+	}
+	if (there > 0)
+		write_replace(target, r, rel, block, there);
+	if (there < n)
+		write_append(r, rel, target->image + (Size) there * BLCKSZ, n - there);
 }
 
 /* Both maps follow the pages; that of visibility later, by whole pages. */
@@ -325,8 +403,9 @@ receive_raw(FaPageTarget *target, FaTargetRelation *r, FaFrameReader *reader,
 		if (r->heap &&
 			fa_heap_settle(page, raw[i].block, &target->verdicts->judge,
 						   target->xid, r->shape, target->toast_from,
-						   r->toast, &why) != FA_PAGE_GOOD)
-			receive_invalid(why ? why : "page names a transaction without a verdict");
+						   r->toast, &why) == FA_PAGE_BROKEN)
+			receive_invalid_page(r, raw[i].block, why);
+		/* also when it is pending, which no verdict says */
 		if (target->verdicts->missing)
 			receive_invalid("page names a transaction without a verdict");
 		visible[n] = receive_verify(target, r, raw[i].block, page);

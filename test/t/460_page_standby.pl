@@ -12,7 +12,12 @@ my $c = FragAffinity->new(nodes => 2, config => "autovacuum = off\n");
 my $destination = $c->node(2);
 
 $destination->enable_archiving;
-$c->restart(2);
+for my $i (1, 2)
+{
+	$c->stop($i);
+	system_or_bail('pg_checksums', '--enable', '-D', $c->node($i)->data_dir);
+	$c->node($i)->start;
+}
 $c->sql($_, 'CREATE EXTENSION amcheck') for 1, 2;
 $c->sql(1, "CREATE TABLE t (id bigint PRIMARY KEY, n bigint NOT NULL, pad text);
 	ALTER TABLE t ALTER pad SET STORAGE EXTERNAL;
@@ -130,5 +135,8 @@ for my $point ('moved', 'copying')
 	$copy->stop;
 }
 $c->check_consistent('nothing is left over');
+
+$c->stop(2);
+command_ok([ 'pg_checksums', '--check', '-D', $destination->data_dir ], 'every page in the files has its checksum');
 
 done_testing();
