@@ -17,16 +17,22 @@ OBJS = \
 	src/core/background.o \
 	src/core/guc.o \
 	src/core/lock_poll.o \
+	src/core/plain_output.o \
+	src/core/ring.o \
 	src/core/settings.o \
 	src/core/shmem.o \
 	src/core/slots.o \
 	src/core/spi.o \
 	src/core/stop_point.o \
+	src/node/cluster_part.o \
 	src/node/cluster_xact.o \
+	src/node/copy_lines.o \
 	src/node/deadlock.o \
 	src/node/deadlock_cancel.o \
 	src/node/fdw.o \
 	src/node/fdw_callback.o \
+	src/node/fdw_copy.o \
+	src/node/fdw_settings.o \
 	src/node/finish.o \
 	src/node/forward.o \
 	src/node/health.o \
@@ -35,9 +41,12 @@ OBJS = \
 	src/node/peer.o \
 	src/node/peer_pool.o \
 	src/node/peer_session.o \
+	src/node/peer_use.o \
 	src/node/remote.o \
+	src/node/remote_cancel.o \
 	src/node/remote_copy.o \
 	src/node/resolver.o \
+	src/node/row_stream.o \
 	src/node/session.o \
 	src/node/wait_graph.o \
 	src/node/xact_stats.o \
@@ -45,12 +54,17 @@ OBJS = \
 	src/catalog/configure.o \
 	src/catalog/copy_rows.o \
 	src/catalog/distribute.o \
+	src/catalog/leave.o \
 	src/catalog/links.o \
 	src/catalog/map.o \
 	src/catalog/membership.o \
 	src/catalog/placement.o \
 	src/catalog/refuse.o \
 	src/catalog/refuse_peers.o \
+	src/catalog/reshape.o \
+	src/catalog/reshape_lock.o \
+	src/catalog/split.o \
+	src/catalog/table_bound.o \
 	src/catalog/table_export.o \
 	src/catalog/table_leaf.o \
 	src/catalog/table_names.o \
@@ -64,6 +78,7 @@ OBJS = \
 	src/capture/counters.o \
 	src/capture/drain.o \
 	src/capture/events.o \
+	src/capture/heat.o \
 	src/capture/hook.o \
 	src/capture/import_log.o \
 	src/capture/log_reader.o \
@@ -77,30 +92,39 @@ OBJS = \
 	src/capture/utility.o \
 	src/predict/archive.o \
 	src/predict/chain.o \
+	src/predict/expected.o \
 	src/predict/frame.o \
 	src/predict/hints.o \
 	src/predict/history.o \
 	src/predict/linear.o \
 	src/predict/lstm.o \
 	src/predict/memory.o \
+	src/predict/model_holt.o \
 	src/predict/model_lstm.o \
+	src/predict/model_pooled.o \
+	src/predict/model_profile.o \
 	src/predict/model_recent.o \
 	src/predict/model_seasonal.o \
+	src/predict/model_session.o \
 	src/predict/model_static.o \
 	src/predict/next.o \
 	src/predict/next_context.o \
 	src/predict/next_kinds.o \
 	src/predict/next_lstm.o \
 	src/predict/next_mix.o \
+	src/predict/next_state.o \
 	src/predict/pending.o \
 	src/predict/pool.o \
 	src/predict/predictor.o \
 	src/predict/profile.o \
+	src/predict/profile_seen.o \
 	src/predict/rates.o \
 	src/predict/season.o \
+	src/predict/sessions.o \
 	src/predict/slots.o \
 	src/predict/state.o \
 	src/route/alone.o \
+	src/route/copy.o \
 	src/route/custom_plan.o \
 	src/route/ddl_alter.o \
 	src/route/ddl_check.o \
@@ -109,20 +133,32 @@ OBJS = \
 	src/route/ddl_roles.o \
 	src/route/deferred.o \
 	src/placement/admit.o \
+	src/placement/balance.o \
 	src/placement/controller.o \
 	src/placement/cost.o \
 	src/placement/decide.o \
+	src/placement/divide.o \
+	src/placement/divider.o \
 	src/placement/drain.o \
 	src/placement/forecast.o \
+	src/placement/forecast_batch.o \
 	src/placement/forecast_state.o \
+	src/placement/foresee.o \
+	src/placement/foresee_rows.o \
 	src/placement/gather.o \
+	src/placement/hindsight.o \
 	src/placement/hints.o \
+	src/placement/hot_keys.o \
+	src/placement/hot_range.o \
 	src/placement/outcome.o \
 	src/placement/pin.o \
 	src/placement/placement.o \
+	src/placement/plan.o \
 	src/placement/publish.o \
+	src/placement/rebalance.o \
 	src/placement/request.o \
 	src/placement/simulate.o \
+	src/placement/simulate_replay.o \
 	src/report/chart.o \
 	src/report/data.o \
 	src/report/forecast.o \
@@ -190,10 +226,12 @@ OBJS = \
 	src/route/pin.o \
 	src/route/pin_resolve.o \
 	src/route/pin_written.o \
+	src/route/refusal.o \
 	src/route/remote_scan.o \
 	src/route/router.o \
 	src/route/snapshot_guard.o \
 	src/route/split.o \
+	src/route/split_scan.o \
 	src/route/whole.o \
 	src/worker/database.o \
 	src/worker/launcher.o \
@@ -226,7 +264,7 @@ ISOLATION_SPECS = \
 	move_locks \
 	move_snapshots \
 	move_twice \
-
+	split_locks \
 
 REGRESS_OPTS = --inputdir=test
 

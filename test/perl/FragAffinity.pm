@@ -407,7 +407,7 @@ sub check_consistent
 		my $loose = $self->sql($i, "
 			SELECT string_agg(c.oid::regclass::text, ', ')
 			FROM pg_class c
-			WHERE c.relname ~ '_b[0-9]+_[hr]' AND c.relkind IN ('r', 'f')
+			WHERE c.relname ~ '_b[0-9]+(_s[0-9]+)?_[hr]' AND c.relkind IN ('r', 'f')
 				AND NOT EXISTS (SELECT FROM fragaffinity.fragment f WHERE f.leaf = c.oid)");
 		if ($loose ne '')
 		{
