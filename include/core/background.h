@@ -25,4 +25,12 @@ extern bool fa_background_start(BackgroundWorker *worker,
  */
 extern void fa_background_session(void);
 
+/*
+ * StartTransactionCommand() for a worker of a database with the extension.
+ * Takes the lock that DROP EXTENSION takes first (get_object_address()), so
+ * that neither waits for the other with half of its own locks held.  Fails
+ * with ERRCODE_UNDEFINED_OBJECT where the extension is gone.
+ */
+extern void fa_background_begin(void);
+
 #endif							/* FA_CORE_BACKGROUND_H */

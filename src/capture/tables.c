@@ -15,11 +15,12 @@
 #include "utils/snapmgr.h"
 
 #include "capture/tables.h"
+#include "core/background.h"
 
 void
 fa_stats_begin(void)
 {
-	StartTransactionCommand();
+	fa_background_begin();
 	(void) set_config_option("synchronous_commit", "off", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	PushActiveSnapshot(GetTransactionSnapshot());

@@ -4,8 +4,12 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
+#include "storage/lmgr.h"
 #include "utils/guc.h"
 
 #include "core/background.h"
@@ -63,4 +67,24 @@ fa_background_session(void)
 	for (int i = 0; i < lengthof(settings); i++)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET,
 						PGC_S_OVERRIDE);
+}
+
+void
+fa_background_begin(void)
+{
+	Oid			extension;
+
+	StartTransactionCommand();
+	extension = get_extension_oid("fragaffinity", true);
+	if (OidIsValid(extension))
+	{
+		LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+		/* it may have been dropped while we waited */
+		if (get_extension_oid("fragaffinity", true) != extension)
+			extension = InvalidOid;
+	}
+	if (!OidIsValid(extension))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"fragaffinity\" does not exist")));
 }

@@ -38,6 +38,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "core/background.h"
 #include "core/lock_poll.h"
 #include "core/spi.h"
 #include "migrate/move.h"
@@ -206,7 +207,7 @@ fa_move_announce(FaMove *move)
 	char	   *row;
 
 	MemoryContextSwitchTo(work);
-	StartTransactionCommand();
+	fa_background_begin();
 	MemoryContextSwitchTo(work);
 	nodes = fa_node_list();
 	row = fa_spi_value("SELECT pg_catalog.to_jsonb(m) FROM fragaffinity.move m "
@@ -221,7 +222,7 @@ fa_move_announce(FaMove *move)
 		MemoryContextSwitchTo(work);
 		PG_TRY();
 		{
-			StartTransactionCommand();
+			fa_background_begin();
 			announce_node(move, node, row);
 			CommitTransactionCommand();
 		}
@@ -271,7 +272,7 @@ refresh_owned(int node, PGresult *res, void *arg)
 	n = PQntuples(res);
 	fragment = palloc(sizeof(int64) * Max(n, 1));
 	version = palloc(sizeof(int64) * Max(n, 1));
-	StartTransactionCommand();
+	fa_background_begin();
 	for (int i = 0; i < n; i++)
 	{
 		fragment[nnews] = strtoll(PQgetvalue(res, i, 0), NULL, 10);
@@ -282,7 +283,7 @@ refresh_owned(int node, PGresult *res, void *arg)
 	CommitTransactionCommand();
 	for (int i = 0; i < nnews; i++)
 	{
-		StartTransactionCommand();
+		fa_background_begin();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		all &= announce_learn(fragment[i], node, version[i], 0);
 		PopActiveSnapshot();

@@ -36,6 +36,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "core/background.h"
 #include "core/fa_compat.h"
 #include "migrate/stream.h"
 
@@ -357,7 +358,7 @@ apply_begin(FaApply *apply)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("transaction inside a transaction in the stream")));
-	StartTransactionCommand();
+	fa_background_begin();
 	MemoryContextSwitchTo(TopTransactionContext);
 	apply_open(apply);
 }

@@ -13,6 +13,7 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
+#include "core/background.h"
 #include "core/settings.h"
 #include "core/spi.h"
 #include "migrate/move.h"
@@ -84,7 +85,7 @@ layout_here(FaMove *move, MemoryContext context)
 {
 	FaRows	   *rows;
 
-	StartTransactionCommand();
+	fa_background_begin();
 	MemoryContextSwitchTo(context);
 	rows = fa_layout_read(move->heap);
 	CommitTransactionCommand();
@@ -140,7 +141,7 @@ fa_move_choose_path(FaMove *move)
 	char	   *why;
 	bool		invalid;
 
-	StartTransactionCommand();
+	fa_background_begin();
 	MemoryContextSwitchTo(context);
 	asked = fa_setting_text("move_path", move->fragment.table_id);
 	invalid = choose_was_invalid(move);
@@ -159,7 +160,7 @@ fa_move_choose_path(FaMove *move)
 						move->fragment.fragment, why),
 				 errhint("Set \"move_path\" to \"auto\".")));
 	move->path = why ? &fa_logical_path : &fa_page_path;
-	StartTransactionCommand();
+	fa_background_begin();
 	(void) fa_spi_exec("UPDATE fragaffinity.move SET path = '%s', "
 					   "transport = 'stream', reason = reason || %s, "
 					   "changed = pg_catalog.clock_timestamp() "

@@ -16,6 +16,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "core/background.h"
 #include "core/fa_compat.h"
 #include "migrate/move.h"
 #include "node/node.h"
@@ -110,7 +111,7 @@ fa_move_copy_rows(FaMove *move, const char *snapshot)
 	char	   *columns;
 	bool		binary;
 
-	StartTransactionCommand();
+	fa_background_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	copy_move = move;
 	copy_data = NULL;

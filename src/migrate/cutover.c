@@ -41,6 +41,7 @@
 #include "utils/timestamp.h"
 
 #include "catalog/table_ddl.h"
+#include "core/background.h"
 #include "core/lock_poll.h"
 #include "core/settings.h"
 #include "core/spi.h"
@@ -84,7 +85,7 @@ cutover_lock_here(FaMove *move, int64 lock_timeout, bool hard)
 	LockRelId	relid = {move->fragment.bucket, MyDatabaseId};
 	LOCKMODE	mode = hard ? AccessExclusiveLock : ShareLock;
 
-	StartTransactionCommand();
+	fa_background_begin();
 	cutover_set_lock_timeout(lock_timeout);
 	LockRelationIdForSession(&relid, mode);
 	move->locked_here = mode;
@@ -213,7 +214,7 @@ cutover_swap(FaMove *move, int64 lock_timeout)
 	FaFragment *f = &move->fragment;
 
 	fa_move_set_phase(move, FA_MOVE_SWITCHING);
-	StartTransactionCommand();
+	fa_background_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	fa_xact_enlist(move->swap);
 	cutover_lock_exclusive(f->bucket, f->leaf, lock_timeout);
@@ -267,7 +268,7 @@ fa_cutover_try(FaMove *move)
 	volatile bool swapped = false;
 	int64		lock_timeout;
 
-	StartTransactionCommand();
+	fa_background_begin();
 	lock_timeout = fa_setting_int("cutover_lock_timeout",
 								  move->fragment.table_id);
 	CommitTransactionCommand();

@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
+#include "core/background.h"
 #include "core/spi.h"
 #include "migrate/move.h"
 
@@ -56,7 +57,7 @@ fa_move_lock_heap(FaMove *move)
 {
 	Relation	rel;
 
-	StartTransactionCommand();
+	fa_background_begin();
 	rel = table_open(move->heap, AccessShareLock);
 	move->toast = rel->rd_rel->reltoastrelid;
 	table_close(rel, AccessShareLock);
@@ -72,7 +73,7 @@ fa_move_relock_heap(FaMove *move)
 
 	if (move->locked_heap)
 		return;
-	StartTransactionCommand();
+	fa_background_begin();
 	alone = heap_lock(move, false) && heap_vacuums(move) == move->vacuums;
 	CommitTransactionCommand();
 	if (!alone)

@@ -14,6 +14,7 @@
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 
+#include "core/background.h"
 #include "core/shmem.h"
 #include "migrate/move.h"
 #include "migrate/stream.h"
@@ -31,7 +32,7 @@ logical_copy(FaMove *move)
 	char	   *snapshot;
 	char	   *publication;
 
-	StartTransactionCommand();
+	fa_background_begin();
 	MemoryContextSwitchTo(move->context);
 	publication = fa_remote_value(move->control, 0,
 								  "SELECT fragaffinity.publish_fragment("

@@ -45,7 +45,7 @@ static void
 mover_enter(FaMove *move, FaMovePhase phase)
 {
 	fa_move_set_phase(move, phase);
-	StartTransactionCommand();
+	fa_background_begin();
 	(void) fa_spi_exec("UPDATE fragaffinity.move SET state = %s, "
 					   "started = coalesce(started, pg_catalog.clock_timestamp()), "
 					   "bytes = " INT64_FORMAT ", rounds = %d, "
@@ -65,7 +65,7 @@ mover_begin(FaMove *move, MemoryContext context)
 	FaMoverSlot *slot = move->slot;
 	FaFragment *f;
 
-	StartTransactionCommand();
+	fa_background_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	move->self = fa_node_require_cluster();
 	f = fa_map_fragment(slot->fragment);
@@ -99,7 +99,7 @@ mover_connect(FaMove *move, MemoryContext context)
 {
 	FaRows	   *rows;
 
-	StartTransactionCommand();
+	fa_background_begin();
 	MemoryContextSwitchTo(context);
 	move->control = fa_remote_connect(move->fragment.owner, FA_CONNECT_TIMEOUT_MS);
 	fa_remote_exec(move->control, FA_CONNECT_TIMEOUT_MS, CONTROL_OPTIONS);
@@ -125,7 +125,7 @@ mover_create_heap(FaMove *move)
 {
 	char	   *name;
 
-	StartTransactionCommand();
+	fa_background_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	name = fa_table_heap_name(get_rel_name(move->fragment.bucket));
 	(void) fa_spi_exec("INSERT INTO fragaffinity.cleanup (move, relation, kind, fragment) "
@@ -135,7 +135,7 @@ mover_create_heap(FaMove *move)
 					   move->fragment.fragment);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
-	StartTransactionCommand();
+	fa_background_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	name = fa_table_heap_name(get_rel_name(move->fragment.bucket));
 	move->heap = fa_table_create_heap(&move->fragment, name, false);
@@ -148,7 +148,7 @@ mover_create_heap(FaMove *move)
 void
 fa_move_create_indexes(FaMove *move)
 {
-	StartTransactionCommand();
+	fa_background_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	fa_table_create_indexes(move->heap, &move->fragment);
 	PopActiveSnapshot();
@@ -158,7 +158,7 @@ fa_move_create_indexes(FaMove *move)
 void
 fa_move_analyze(FaMove *move)
 {
-	StartTransactionCommand();
+	fa_background_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	(void) fa_spi_exec("ANALYZE %s", fa_table_qualified_name(move->heap));
 	PopActiveSnapshot();
@@ -181,7 +181,7 @@ mover_cut_over(FaMove *move, TimestampTz deadline)
 	int64		attempts;
 
 	mover_enter(move, FA_MOVE_FENCING);
-	StartTransactionCommand();
+	fa_background_begin();
 	attempts = fa_setting_int("cutover_attempts", move->fragment.table_id);
 	CommitTransactionCommand();
 	for (int i = 1; i <= attempts; i++)
@@ -228,13 +228,13 @@ mover_finish(FaMove *move)
 	fa_stop_point("move_decided");
 	mover_release(move);
 	fa_remote_close(move->control);
-	StartTransactionCommand();
+	fa_background_begin();
 	(void) fa_spi_exec("UPDATE fragaffinity.move SET pause_ms = %g, "
 					   "changed = pg_catalog.clock_timestamp() "
 					   "WHERE move = " INT64_FORMAT, move->pause_ms, move->move);
 	CommitTransactionCommand();
 	fa_move_announce(move);
-	StartTransactionCommand();
+	fa_background_begin();
 	(void) fa_spi_exec("UPDATE fragaffinity.move SET announced = true "
 					   "WHERE move = " INT64_FORMAT, move->move);
 	CommitTransactionCommand();
@@ -251,7 +251,7 @@ mover_work(FaMove *move)
 	TimestampTz deadline;
 
 	mover_begin(move, move->context);
-	StartTransactionCommand();
+	fa_background_begin();
 	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 										   fa_setting_float("move_timeout",
 															move->fragment.table_id));
@@ -277,7 +277,7 @@ mover_failed(FaMove *move, ErrorData *error)
 {
 	bool		cancelled = move->slot->cancel;
 
-	StartTransactionCommand();
+	fa_background_begin();
 	(void) fa_spi_exec("UPDATE fragaffinity.move SET state = '%s', error = %s, "
 					   "bytes = " INT64_FORMAT ", rounds = %d, "
 					   "finished = pg_catalog.clock_timestamp(), "

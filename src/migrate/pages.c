@@ -29,6 +29,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "core/background.h"
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "core/spi.h"
@@ -209,7 +210,7 @@ pages_full_round(FaMove *move)
 	FaRoundEnd	end;
 
 	fa_move_relock_heap(move);
-	StartTransactionCommand();
+	fa_background_begin();
 	pages_round(move, false, PG_INT64_MAX, &end);
 	/* now, not under the fence */
 	if (XactLastRecEnd != InvalidXLogRecPtr)
@@ -247,7 +248,7 @@ pages_open(FaMove *move)
 		SetConfigOption("backend_flush_after", FLUSH_AFTER, PGC_USERSET,
 						PGC_S_SESSION);
 	fa_move_lock_heap(move);
-	StartTransactionCommand();
+	fa_background_begin();
 	path->pause_ms = fa_setting_float("cutover_pause", move->fragment.table_id);
 	path->limit = fa_setting_float("move_rate_limit", move->fragment.table_id);
 	foreach(lc, move->our_relations)
@@ -276,7 +277,7 @@ pages_copy(FaMove *move)
 	fa_stop_point("move_slot_created");
 	path = move->path_state;
 	(void) pages_full_round(move);
-	StartTransactionCommand();
+	fa_background_begin();
 	fa_target_write_maps(path->target);
 	fa_target_vacuum_free_space(path->target);
 	CommitTransactionCommand();
@@ -357,7 +358,7 @@ pages_settle(FaMove *move, XLogRecPtr fenced, int limit_ms)
 	PagePath   *path = move->path_state;
 	FaRoundEnd	end = {.sent = false};
 
-	StartTransactionCommand();
+	fa_background_begin();
 	/* the swap that follows is what has to be on disk, and all before it */
 	(void) fa_spi_exec("SET LOCAL synchronous_commit = off");
 	/* in the queue: before who waits for the session's lock, as VACUUM does */

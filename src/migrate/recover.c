@@ -17,6 +17,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "core/background.h"
 #include "core/spi.h"
 #include "migrate/move.h"
 #include "node/node.h"
@@ -71,7 +72,7 @@ fa_move_cleanup_with(int64 failed)
 	FaRows	   *rows;
 
 	fa_stop_point("move_cleanup");
-	StartTransactionCommand();
+	fa_background_begin();
 	MemoryContextSwitchTo(context);
 	cleanup_fail_moves();
 	rows = fa_spi_rows("SELECT cleanup, relation, kind, move FROM fragaffinity.cleanup c "
@@ -91,7 +92,7 @@ fa_move_cleanup_with(int64 failed)
 		if (move != failed && fa_mover_alive(move))
 			continue;
 		CHECK_FOR_INTERRUPTS();
-		StartTransactionCommand();
+		fa_background_begin();
 		cleanup_drop(v[0], v[1], v[2]);
 		CommitTransactionCommand();
 	}

@@ -14,6 +14,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "core/background.h"
 #include "core/settings.h"
 #include "core/spi.h"
 #include "node/deadlock.h"
@@ -234,7 +235,7 @@ fa_deadlock_step(void)
 	MemoryContextReset(look_context);
 	sessions = NULL;
 	nsessions = sessions_size = 0;
-	StartTransactionCommand();
+	fa_background_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (look_due())
 		look_begin();

@@ -15,6 +15,7 @@
 #include "utils/syscache.h"
 #include "utils/wait_event.h"
 
+#include "core/background.h"
 #include "core/fa_compat.h"
 #include "node/node.h"
 #include "node/peer.h"
@@ -287,7 +288,7 @@ fa_pool_sync_nodes(void)
 
 	if (running)
 		elog(ERROR, "peers cannot change while the pool is running");
-	StartTransactionCommand();
+	fa_background_begin();
 	for (FaPeer *p = peers; p; p = p->next)
 		p->wanted = false;
 	self = fa_node_self();

@@ -26,6 +26,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "core/background.h"
 #include "core/spi.h"
 #include "node/cluster_xact.h"
 #include "node/node.h"
@@ -235,7 +236,7 @@ fa_xact_resolve(void)
 	char	   *prefix;
 	MemoryContext context = CurrentMemoryContext;
 
-	StartTransactionCommand();
+	fa_background_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	self = fa_node_self();
 	if (self == 0)

@@ -13,6 +13,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "core/background.h"
 #include "core/settings.h"
 #include "core/spi.h"
 #include "node/node.h"
@@ -30,7 +31,7 @@ begin(void)
 {
 	/* else now() stands still in a background worker */
 	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
+	fa_background_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 }
 

@@ -19,6 +19,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "core/background.h"
 #include "core/spi.h"
 #include "node/node.h"
 #include "node/peer_pool.h"
@@ -259,7 +260,7 @@ ask_here(Request *r)
 	PG_TRY();
 	{
 		SetCurrentStatementStartTimestamp();
-		StartTransactionCommand();
+		fa_background_begin();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		move = fa_spi_value("%s", r->sql);
 		note_answer(r, move, NULL);
@@ -288,7 +289,7 @@ fa_request_send(void)
 	if (requests == NULL)
 		return;
 	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
+	fa_background_begin();
 	self = fa_node_self();
 	follow_moves(self);
 	CommitTransactionCommand();

@@ -10,8 +10,10 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_extension.h"
 #include "commands/extension.h"
 #include "nodes/parsenodes.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 
 #include "catalog/membership.h"
@@ -123,6 +125,10 @@ fa_ddl_drop_servers(Node *statement)
 		ours = ours || strcmp(strVal(lfirst(lc)), "fragaffinity") == 0;
 	if (!ours || !concerned())
 		return;
+	/* before any other lock of the drop, see fa_background_begin() */
+	LockDatabaseObject(ExtensionRelationId,
+					   get_extension_oid("fragaffinity", false), 0,
+					   AccessExclusiveLock);
 	fa_ddl_begin(&state);
 	rows = fa_spi_rows("SELECT n.node, EXISTS"
 					   "  (SELECT FROM pg_catalog.pg_foreign_table t,"

@@ -52,7 +52,7 @@ task_resolve(void)
 static void
 task_mappings(void)
 {
-	StartTransactionCommand();
+	fa_background_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (fa_node_self() != 0)
 		(void) fa_link_sync_mappings();
