@@ -165,6 +165,12 @@ $client->query('RESET statement_timeout');
 $holder->query_safe('ROLLBACK');
 is($client->query("UPDATE t SET n = 1 WHERE k = $far RETURNING n"), '1', 'without other locks it is done');
 
+# The planner knows how far a peer is.
+$c->link(0, 'delay', 20);
+ok($c->poll(1, q{SELECT bool_or(o.option_value::float > 1500) FROM pg_foreign_server s, pg_options_to_table(s.srvoptions) o
+	WHERE s.srvname = 'fragaffinity_2' AND o.option_name = 'fdw_startup_cost'}), 'a scan costs what its round trips take');
+$c->link(0, 'delay', 0);
+
 # A cancel over a link that is stalled ends in bounded time.
 $c->link(2, 'stall');
 my $start = time();
