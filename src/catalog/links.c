@@ -48,7 +48,7 @@
  */
 #define COST_PER_MS 200
 
-/* Backends connect anew when the cost changes, so it must not often. */
+/* Backends connect anew when the cost changes, so it must not go up and down. */
 #define COST_INTERVAL_MS (5 * 60 * 1000)
 
 /*
@@ -177,12 +177,11 @@ fa_link_sync_costs(void)
 {
 	static TimestampTz changed = 0;
 	TimestampTz now = GetCurrentTimestamp();
+	bool		may_lower = changed == 0 ||
+		TimestampDifferenceExceeds(changed, now, COST_INTERVAL_MS);
 	int			n = 0;
 	ListCell   *lc;
 
-	if (changed != 0 &&
-		!TimestampDifferenceExceeds(changed, now, COST_INTERVAL_MS))
-		return 0;
 	foreach(lc, fa_node_list())
 	{
 		FaNode	   *node = lfirst(lc);
@@ -197,7 +196,8 @@ fa_link_sync_costs(void)
 		wanted = Max(NEAR_COST, rint(COST_PER_MS * health.round_trip_ms));
 		current = link_startup_cost(server);
 		/* none at all: an administrator's choice */
-		if (current <= 0 || (wanted < 2 * current && current < 2 * wanted))
+		if (current <= 0 ||
+			(wanted < 2 * current && (current < 2 * wanted || !may_lower)))
 			continue;
 		(void) fa_spi_exec("ALTER SERVER %s OPTIONS (SET fdw_startup_cost '%.0f')",
 						   server, wanted);

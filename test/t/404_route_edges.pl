@@ -143,6 +143,7 @@ is($c->sql(1, "BEGIN; UPDATE t SET k = $far_other + 1000 WHERE k = $near RETURNI
 my $holder = $c->node(2)->background_psql('postgres');
 $holder->query_safe("BEGIN; SELECT FROM t WHERE k IN ($far, $far_other) FOR UPDATE");
 my $client = $c->node(1)->background_psql('postgres', on_error_stop => 0);
+$client->set_query_timer_restart();
 sub waits
 {
 	my ($sql, $error, $name) = @_;
