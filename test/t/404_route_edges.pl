@@ -129,6 +129,7 @@ my $merge = qr/cannot execute MERGE on rows of several fragments of "t".*HINT:  
 refused("MERGE INTO t USING (VALUES ($far, $near)) s (k, x) ON t.k = s.k WHEN MATCHED THEN UPDATE SET k = s.x", '0A000', $merge);
 refused("MERGE INTO t USING t s ON t.k = s.k WHEN MATCHED THEN DELETE", '0A000', $merge);
 refused("INSERT INTO t VALUES ($far) ON CONFLICT (k) DO UPDATE SET k = $near", '42P10', qr/HINT:  Rows of several fragments of "t" can be upserted/);
+refused("INSERT INTO t VALUES ($far)", '23505', qr/TABLE NAME:  t_b1_h\nCONSTRAINT NAME:  t_b1_h_pkey/);
 is($c->sql(1, 'SELECT count(*), sum(k), sum(n) FROM t'), '100|5050|0', 'nothing of it has happened');
 my ($same) = grep { !$c->sql(1, "SELECT count(*) FROM t WHERE k = $_") }
   split /\n/, $c->sql(1, "SELECT k FROM generate_series(101, 200) k WHERE fragaffinity.bucket_of('t', k) = 1");
