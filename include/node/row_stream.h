@@ -41,10 +41,4 @@ extern void fa_row_stream_end_row(FaRowStream *stream);
 extern void fa_row_stream_finish(FaRowStream *stream);
 extern int64 fa_row_stream_close(FaRowStream *stream);
 
-/*
- * Until AtEOXact_GUC(true, level), output functions write what every peer's
- * session reads: returns the level.
- */
-extern int	fa_plain_output_begin(void);
-
 #endif							/* FA_NODE_ROW_STREAM_H */

@@ -142,9 +142,9 @@ check_colocation(Distribution *d)
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("tables with keys of type %s and %s cannot be co-located",
 						format_type_be(type[0]), format_type_be(type[1]))));
-	count = atoi(fa_spi_value("SELECT pg_catalog.count(*) / pg_catalog.count(DISTINCT i.inhparent) "
+	count = atoi(fa_spi_value("SELECT pg_catalog.count(DISTINCT f.home) / pg_catalog.count(DISTINCT i.inhparent) "
 							  "FROM fragaffinity.fragment f "
-							  "JOIN pg_catalog.pg_inherits i ON i.inhrelid = f.bucket "
+							  "JOIN pg_catalog.pg_inherits i ON i.inhrelid = f.home "
 							  "WHERE f.table_id = %d", like->table_id));
 	if (d->count != 0 && d->count != count)
 		ereport(ERROR,

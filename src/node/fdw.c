@@ -3,8 +3,8 @@
  *	  postgres_fdw's routines, with notes taken of what they were used for.
  *
  * The handler hands out a copy of postgres_fdw's table of routines in which
- * those that read, lock or write are replaced by functions that call the
- * original and then tell cluster_xact.c.  The original comes first: it opens
+ * those that open a session, read, lock or write are replaced by functions that
+ * call the original and then tell cluster_xact.c.  The original comes first: it opens
  * the session, and with the first session of a process it registers
  * postgres_fdw's transaction callback, which ours must run before, that is be
  * registered after.
@@ -102,26 +102,36 @@ fdw_begin_scan(ForeignScanState *node, int eflags)
 }
 
 static void
-fdw_pass_settings(ResultRelInfo *rri, EState *estate, int eflags)
+fdw_note(ResultRelInfo *rri, EState *estate, FaUse use)
 {
-	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
-		fa_fdw_pass_settings(RelationGetRelid(rri->ri_RelationDesc),
-							 fdw_user(fa_result_rel_check_as(rri, estate)));
+	fa_xact_note_use(RelationGetRelid(rri->ri_RelationDesc),
+					 fdw_user(fa_result_rel_check_as(rri, estate)), use);
+}
+
+/* The session is open; what it is used for is known when it has been. */
+static void
+fdw_opened(ResultRelInfo *rri, EState *estate)
+{
+	fa_fdw_pass_settings(RelationGetRelid(rri->ri_RelationDesc),
+						 fdw_user(fa_result_rel_check_as(rri, estate)));
+	fdw_note(rri, estate, FA_USE_READ);
 }
 
 static void
 fdw_begin_direct_modify(ForeignScanState *node, int eflags)
 {
 	base->BeginDirectModify(node, eflags);
-	fdw_pass_settings(node->resultRelInfo, node->ss.ps.state, eflags);
+	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
+		fdw_opened(node->resultRelInfo, node->ss.ps.state);
 }
 
 static void
 fdw_begin_modify(ModifyTableState *mtstate, ResultRelInfo *rri,
-				 List *fdw_private, int subplan_index, int eflags)
+				 List *fdw_private, int subplan, int eflags)
 {
-	base->BeginForeignModify(mtstate, rri, fdw_private, subplan_index, eflags);
-	fdw_pass_settings(rri, mtstate->ps.state, eflags);
+	base->BeginForeignModify(mtstate, rri, fdw_private, subplan, eflags);
+	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
+		fdw_opened(rri, mtstate->ps.state);
 }
 
 static void
@@ -130,14 +140,7 @@ fdw_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri)
 	if (fa_fdw_copy_begin_insert(mtstate, rri, base))
 		return;
 	base->BeginForeignInsert(mtstate, rri);
-	fdw_pass_settings(rri, mtstate->ps.state, 0);
-}
-
-static void
-fdw_note(ResultRelInfo *rri, EState *estate, FaUse use)
-{
-	fa_xact_note_use(RelationGetRelid(rri->ri_RelationDesc),
-					 fdw_user(fa_result_rel_check_as(rri, estate)), use);
+	fdw_opened(rri, mtstate->ps.state);
 }
 
 static TupleTableSlot *
@@ -202,12 +205,31 @@ fdw_delete(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
 	return slot;
 }
 
+PGconn *
+fa_fdw_session(Oid user, Oid server)
+{
+	static PGconn *(*get_connection) (UserMapping *, bool, void **) = NULL;
+	static bool sought = false;
+
+	if (!sought)
+		get_connection = (PGconn *(*) (UserMapping *, bool, void **))
+			load_external_function("$libdir/postgres_fdw", "GetConnection",
+								   false, NULL);
+	sought = true;
+	return get_connection ?
+		get_connection(GetUserMapping(user, server), false, NULL) : NULL;
+}
+
 static void
 fdw_truncate(List *rels, DropBehavior behavior, bool restart_seqs)
 {
+	Oid			relid = RelationGetRelid((Relation) linitial(rels));
+
+	/* it opens the session and then waits for locks, with nothing between */
+	if (fa_fdw_session(GetUserId(), GetForeignServerIdByRelId(relid)))
+		fa_xact_note_use(relid, GetUserId(), FA_USE_READ);
 	base->ExecForeignTruncate(rels, behavior, restart_seqs);
-	fa_xact_note_use(RelationGetRelid((Relation) linitial(rels)), GetUserId(),
-					 FA_USE_WRITE);
+	fa_xact_note_use(relid, GetUserId(), FA_USE_WRITE);
 }
 
 /* fdw_handler() of the wrapper fragaffinity */
@@ -276,8 +298,8 @@ fdw_make_state(EState *estate, Relation rel, const char *sql)
 	return node;
 }
 
-void
-fa_fdw_exec(int node, const char *sql)
+static void
+fdw_exec(int node, const char *sql)
 {
 	EState	   *estate = CreateExecutorState();
 	MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
@@ -293,4 +315,16 @@ fa_fdw_exec(int node, const char *sql)
 	table_close(rel, AccessShareLock);
 	MemoryContextSwitchTo(old);
 	FreeExecutorState(estate);
+}
+
+void
+fa_fdw_exec(int node, Oid user, const char *sql)
+{
+	Oid			caller;
+	int			sec_context;
+
+	GetUserIdAndSecContext(&caller, &sec_context);
+	SetUserIdAndSecContext(user, sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	fdw_exec(node, sql);
+	SetUserIdAndSecContext(caller, sec_context);
 }

@@ -34,6 +34,7 @@
 #include "utils/rel.h"
 
 #include "core/fa_compat.h"
+#include "core/plain_output.h"
 #include "node/cluster_xact.h"
 #include "node/copy_lines.h"
 #include "node/fdw.h"
@@ -415,7 +416,7 @@ copy_send(CopyLeaf *leaf, TupleTableSlot *slot, int64 line)
 	n = list_length(stream->columns);
 	MemoryContextReset(target->row_context);
 	caller = MemoryContextSwitchTo(target->row_context);
-	level = fa_plain_output_begin();
+	level = fa_plain_output();
 	for (int i = 0; i < n; i++)
 	{
 		bool		isnull;

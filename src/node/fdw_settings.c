@@ -82,8 +82,6 @@ fa_fdw_pass_settings(Oid foreign_table, Oid user)
 	ForeignServer *server;
 	ToldSession *session;
 	int			node;
-	Oid			caller;
-	int			sec_context;
 
 	if (LockTimeout == 0 && told == NIL)
 		return;
@@ -93,9 +91,6 @@ fa_fdw_pass_settings(Oid foreign_table, Oid user)
 	session = told_session(node, user);
 	if (session->lock_timeout == LockTimeout)
 		return;
-	GetUserIdAndSecContext(&caller, &sec_context);
-	SetUserIdAndSecContext(user, sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	fa_fdw_exec(node, psprintf("SET LOCAL lock_timeout = %d", LockTimeout));
-	SetUserIdAndSecContext(caller, sec_context);
+	fa_fdw_exec(node, user, psprintf("SET LOCAL lock_timeout = %d", LockTimeout));
 	session->lock_timeout = LockTimeout;
 }

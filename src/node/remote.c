@@ -465,22 +465,67 @@ fa_remote_value(FaConn *conn, int timeout_ms, const char *fmt,...)
 		rows->value[0][0] : NULL;
 }
 
-/* Waits until the answer goes on, without serving interrupts: false if not. */
+/* Waits for more of the answer, without serving interrupts: false if none. */
+static bool
+remote_try_read(PGconn *pg, TimestampTz deadline)
+{
+	long		left = remote_time_left(deadline);
+
+	if (left == 0 ||
+		(WaitLatchOrSocket(NULL, WL_SOCKET_READABLE | WL_EXIT_ON_PM_DEATH |
+						   (left > 0 ? WL_TIMEOUT : 0), PQsocket(pg), left,
+						   PG_WAIT_EXTENSION) & WL_TIMEOUT))
+		return false;
+	return PQconsumeInput(pg);
+}
+
+/* Waits until the answer goes on: false if it does not. */
 static bool
 remote_try_wait(PGconn *pg, TimestampTz deadline)
 {
 	while (PQisBusy(pg))
 	{
-		long		left = remote_time_left(deadline);
-
-		if (left == 0 ||
-			(WaitLatchOrSocket(NULL, WL_SOCKET_READABLE | WL_EXIT_ON_PM_DEATH |
-							   (left > 0 ? WL_TIMEOUT : 0), PQsocket(pg), left,
-							   PG_WAIT_EXTENSION) & WL_TIMEOUT) ||
-			!PQconsumeInput(pg))
+		if (!remote_try_read(pg, deadline))
 			return false;
 	}
 	return true;
+}
+
+/* The rest of COPY's data. */
+static bool
+remote_try_skip_copy(PGconn *pg, TimestampTz deadline)
+{
+	char	   *data;
+	int			len;
+
+	while ((len = PQgetCopyData(pg, &data, 1)) >= 0)
+	{
+		if (len > 0)
+			PQfreemem(data);
+		else if (!remote_try_read(pg, deadline))
+			return false;
+	}
+	return len == -1;
+}
+
+bool
+fa_remote_try_drain(FaConn *conn, int timeout_ms)
+{
+	TimestampTz deadline = remote_deadline(timeout_ms);
+	PGresult   *res;
+
+	while (conn->pg && remote_try_wait(conn->pg, deadline))
+	{
+		ExecStatusType status;
+
+		if ((res = PQgetResult(conn->pg)) == NULL)
+			return true;
+		status = PQresultStatus(res);
+		PQclear(res);
+		if (status == PGRES_COPY_OUT && !remote_try_skip_copy(conn->pg, deadline))
+			break;
+	}
+	return false;
 }
 
 bool

@@ -6,8 +6,6 @@
 
 #include "miscadmin.h"
 #include "storage/latch.h"
-#include "utils/float.h"
-#include "utils/guc.h"
 #include "utils/wait_event.h"
 
 #include "node/row_stream.h"
@@ -201,21 +199,4 @@ fa_row_stream_close(FaRowStream *stream)
 	pfree(stream->buf.data);
 	pfree(stream);
 	return rows;
-}
-
-int
-fa_plain_output_begin(void)
-{
-	int			level = NewGUCNestLevel();
-
-	if (DateStyle != USE_ISO_DATES)
-		(void) set_config_option("datestyle", "ISO", PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-	if (IntervalStyle != INTSTYLE_POSTGRES)
-		(void) set_config_option("intervalstyle", "postgres", PGC_USERSET,
-								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	if (extra_float_digits < 3)
-		(void) set_config_option("extra_float_digits", "3", PGC_USERSET,
-								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	return level;
 }

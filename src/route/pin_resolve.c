@@ -25,6 +25,7 @@
 #include "utils/partcache.h"
 #include "utils/rel.h"
 
+#include "capture/heat.h"
 #include "catalog/map.h"
 #include "route/gate.h"
 #include "route/pin.h"
@@ -360,6 +361,27 @@ resolve_step(Resolve *r, Oid relid, bool after)
 	return child;
 }
 
+/* Now and then capture is told which key the statement is about. */
+static void
+resolve_tell_key(Resolve *r)
+{
+	const FaTable *table;
+	AttrNumber	key;
+	Values	   *values;
+
+	if (!fa_heat_due())
+		return;
+	table = fa_map_table(r->pin->relid);
+	key = table ? table->key : InvalidAttrNumber;
+	values = key > 0 && key <= r->pin->natts ? &r->values[key - 1] : NULL;
+	/* of several, the first does: they are in one fragment */
+	if (values && values->n > 0 && !values->null)
+		fa_heat_note(r->pin->leaf, get_atttype(r->pin->relid, key),
+					 values->value[0]);
+	else
+		fa_heat_note(InvalidOid, InvalidOid, (Datum) 0);
+}
+
 FaPinResult
 fa_pin_resolve(FaPin *pin, ParamListInfo params, bool final)
 {
@@ -386,6 +408,7 @@ fa_pin_resolve(FaPin *pin, ParamListInfo params, bool final)
 				return FA_PIN_NONE;
 			pin->leaf = child;
 			pin->proven = !r.uncertain && !fa_map_is_bucket(pin->relid);
+			resolve_tell_key(&r);
 			return FA_PIN_HERE;
 		}
 		pin->parents = lappend_oid(pin->parents, child);

@@ -20,6 +20,7 @@
 #include "utils/memutils.h"
 
 #include "core/fa_compat.h"
+#include "core/plain_output.h"
 #include "node/node.h"
 #include "node/row_stream.h"
 #include "node/session.h"
@@ -118,7 +119,7 @@ remote_parameters(RemoteScanState *state)
 		value[i] = ExecEvalExprSwitchContext(lfirst(lc), econtext, &isnull[i]);
 		i++;
 	}
-	level = fa_plain_output_begin();
+	level = fa_plain_output();
 	for (i = 0; i < state->nparams; i++)
 	{
 		if (!isnull[i])
