@@ -37,7 +37,6 @@ typedef struct Work
 	int			nahead;
 	int			ahead[PROFILE_STEPS];
 	double	   *profile;		/* [ahead][predictor's node] */
-	double		late_ms;		/* since the first step ahead began */
 	int			n;				/* candidates */
 	int			allocated;
 	FaPlaceItem *item;
@@ -199,7 +198,6 @@ consider(Work *work, FaPlaceRow *row)
 	item.bytes = row->bytes;
 	item.move_ms = fa_cost_move_ms(item.bytes, input->bytes_per_ms);
 	item.cost_ms = table->cost_fixed_ms + table->cost_factor * item.move_ms;
-	item.move_ms += work->late_ms;	/* the old owner serves until then */
 	if (work->f)
 		fill_demand(work, row, table->predictive || leave, &item);
 	if (leave)
@@ -344,9 +342,6 @@ fa_controller_decide(FaForecaster *f)
 		return;
 	work.input = fa_controller_gather(f);
 	work.f = f;
-	if (f)
-		work.late_ms = Max(TimestampDifferenceMilliseconds(fa_forecast_step_start(f, f->last_step + 1),
-														   GetCurrentTimestamp()), 0);
 	plan(&work);
 	if (f)
 		write_recommendations(&work);
