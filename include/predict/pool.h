@@ -15,7 +15,10 @@ typedef struct FaPoolWeights
 	double		w[FA_HEADS][FA_MAX_SIGNALS];	/* site signals, then local */
 } FaPoolWeights;
 
-/* What a step adds: gradient of the log likelihood, information, accesses. */
+/*
+ * What a step adds: gradient of the log likelihood, information, accesses.  By
+ * the signals that the head learns, one after the other.
+ */
 typedef struct FaPoolSums
 {
 	double		gradient[FA_MAX_SIGNALS];

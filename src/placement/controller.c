@@ -24,6 +24,7 @@
 #include "node/node.h"
 #include "placement/controller.h"
 #include "placement/cost.h"
+#include "placement/divide.h"
 #include "placement/hints.h"
 
 #define PROFILE_STEPS FA_PREDICT_MAX_PROFILE	/* points of a plan in time */
@@ -346,4 +347,6 @@ fa_controller_decide(FaForecaster *f)
 	if (f)
 		write_recommendations(&work);
 	queue_requests(&work);
+	if (f)
+		fa_divide_look(work.input, f);
 }

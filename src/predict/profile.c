@@ -6,24 +6,9 @@
  * step in between borrows those of the nearest one.  A node's rate is its
  * share of the fragment's: the shares are the better forecast of the two.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "predict/pool.h"
-
-static int
-nearest_horizon(const FaFrame *frame, int ahead)
-{
-	int			best = 0;
-
-	for (int h = 1; h < frame->config.nhorizons; h++)
-	{
-		if (abs(frame->config.horizons[h] - ahead) <
-			abs(frame->config.horizons[best] - ahead))
-			best = h;
-	}
-	return best;
-}
 
 /* Site signals are the same for every fragment: made once for all. */
 void
@@ -49,7 +34,7 @@ fa_predict_profile_prepare(FaFrame *frame, const int *ahead, int n)
 	for (int i = 0; i < n; i++)
 	{
 		int			v = FA_PREDICT_MAX_HORIZONS + i;
-		int			h = nearest_horizon(frame, ahead[i]);
+		int			h = fa_predict_nearest_horizon(frame, ahead[i]);
 
 		if (!same_nodes || frame->site[v] == NULL)
 		{
@@ -123,7 +108,7 @@ fa_predictor_profile(FaPredictor *p, int fragment, const int *ahead, int n,
 	fr = &frame->fragment[fragment];
 	for (int i = 0; i < n; i++)
 	{
-		int			h = nearest_horizon(frame, ahead[i]);
+		int			h = fa_predict_nearest_horizon(frame, ahead[i]);
 		double	   *rate = rate_p + (size_t) i * frame->nnodes;
 		FaView		view;
 		double		sum;
