@@ -21,6 +21,12 @@ extern int	fa_event_ring_size; /* captured events kept until drained */
 extern char *fa_stop_point_name;	/* tests: where to halt */
 extern char *fa_transport_faults;	/* tests: see transport/fault.c */
 
+/* of the transport "rdma" at this server: see transport/rdma.h */
+extern char *fa_rdma_address;
+extern int	fa_rdma_port;
+extern int	fa_rdma_streams;
+extern int	fa_rdma_staging_kb;
+
 extern void fa_guc_define(void);
 
 /* in settings.c */

@@ -142,6 +142,7 @@ typedef struct FaMove
 	MemoryContext context;		/* the move's */
 	const FaMovePath *path;
 	void	   *path_state;
+	char	   *transport_counters; /* JSON, or NULL; set by the path's finish() */
 	List	   *source_relations;	/* of the page path: OIDs, the heap first */
 	List	   *our_relations;	/* in the same order */
 	Oid			toast;			/* TOAST relation of heap, or invalid */

@@ -210,6 +210,12 @@ struct FaChannel
 	uint64		messages;		/* posted or arrived; counted by the transport */
 	uint64		bytes;
 	uint64		waits;			/* fa_channel_wait() */
+	uint64		sent;			/* GATHER, sender: last cookie of a SENT */
+
+	/* GATHER, the sender's; the receiver has them since its last call */
+	uint64		gathered;		/* bytes straight from registered memory */
+	uint64		writes;			/* requests to the device */
+	uint64		completions;	/* that it has told of */
 	TimestampTz wake_at;		/* poll again then, whatever fds say; 0: no */
 	bool		copying;		/* ROWS, receiver: conn is in a COPY */
 	void	   *row;			/* ROWS, sender: the post, as a bytea to return;
@@ -282,6 +288,15 @@ extern FaTransportStatus fa_transport_registers_nothing(FaChannel *channel,
 extern char *fa_channel_reserve(FaChannel *channel, TimestampTz deadline);
 /* Sends len bytes from where fa_channel_reserve() was; raises. */
 extern void fa_channel_post(FaChannel *channel, const char *data, Size len);
+/* The same of pieces, with GATHER; returns the cookie. */
+extern uint64 fa_channel_post_pieces(FaChannel *channel,
+									 const FaTransportPiece *pieces,
+									 int npieces);
+/*
+ * With GATHER: cookie of the last post whose memory is free, as of all before
+ * it.  With wait, not before there has been news.  Raises.
+ */
+extern uint64 fa_channel_sent(FaChannel *channel, bool wait);
 
 /* The channel of this session, which open_transport() made; raises if none. */
 extern FaChannel *fa_channel_of_session(void);

@@ -56,6 +56,7 @@ typedef struct PagePath
 	uint32		round;			/* the last that was begun; they count from 1 */
 	uint32		received;		/* the last that came whole */
 	double		rate;			/* pages a ms, lately */
+	int64		torn;			/* pages that came again, as they had changed */
 	double		pause_ms;		/* allowed for pages under the fence */
 	FaGuard    *guard;
 } PagePath;
@@ -137,6 +138,18 @@ pages_request(FaMove *move, bool fenced, int64 most)
 	return sql.data;
 }
 
+/* Pages that changed while they were sent come again. */
+static void
+pages_resend(FaMove *move)
+{
+	PagePath   *path = move->path_state;
+	char	   *torn = fa_target_take_torn(path->target);
+
+	if (torn)
+		fa_remote_exec(move->swap, ANSWER_MS,
+					   "SELECT fragaffinity.resend_pages(%s)", torn);
+}
+
 /*
  * A round; in a transaction of the caller's.  Unthrottled under the fence,
  * where it is one statement.  One that fails has used its number, by which the
@@ -153,6 +166,7 @@ pages_round(FaMove *move, bool fenced, int64 most, FaRoundEnd *end_p)
 	int64		slept = fa_guard_slept(path->guard);
 	char	   *request;
 
+	pages_resend(move);
 	path->round++;
 	request = pages_request(move, fenced, most);
 	fa_target_begin(path->target, path->round);
@@ -169,6 +183,7 @@ pages_round(FaMove *move, bool fenced, int64 most, FaRoundEnd *end_p)
 					 errmsg("a copy of pages has no end")));
 	}
 	path->received = path->round;
+	path->torn += end_p->torn;
 	slept = fa_guard_slept(path->guard) - slept;
 	pages_measure(move, GetCurrentTimestamp() - round.begun - slept,
 				  end_p->pages, round.bytes);
@@ -238,7 +253,10 @@ pages_open(FaMove *move)
 		relations[foreach_current_index(lc)] = lfirst_oid(lc);
 	MemoryContextSwitchTo(move->context);
 	path->target = fa_target_create(move->move, move->heap_xid, relations,
-									list_length(move->our_relations));
+									list_length(move->our_relations),
+									OidIsValid(move->toast) ?
+									lsecond_oid(move->source_relations) :
+									InvalidOid);
 	sizes = fa_remote_value(move->swap, 0,
 							"SELECT fragaffinity.open_pages(" INT64_FORMAT
 							", %u, %u, '{%s}')", move->move, move->heap_xid,
@@ -366,6 +384,15 @@ pages_keep_up(FaMove *move, int pause_ms)
 static void
 pages_finish(FaMove *move)
 {
+	const PagePath *path = move->path_state;
+	const FaChannel *channel = move->channel;
+
+	move->transport_counters =
+		psprintf("{\"messages\": " UINT64_FORMAT ", \"bytes\": " UINT64_FORMAT
+				 ", \"gathered\": " UINT64_FORMAT ", \"writes\": " UINT64_FORMAT
+				 ", \"completions\": " UINT64_FORMAT ", \"torn\": " INT64_FORMAT "}",
+				 channel->messages, channel->bytes, channel->gathered,
+				 channel->writes, channel->completions, path->torn);
 }
 
 const FaMovePath fa_page_path = {

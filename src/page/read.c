@@ -28,6 +28,10 @@
  *
  * A round that was not received whole, which the mover says with the next, is
  * sent again as part of that.
+ *
+ * Step 2 is without the copy where the transport takes pages from the buffers
+ * (raw.h): then the destination settles them, by verdicts that go with them.
+ * Not so in the last round.
  */
 #include "postgres.h"
 
@@ -37,6 +41,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
+#include "storage/ipc.h"
 #include "utils/array.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -47,6 +52,7 @@
 #include "core/spi.h"
 #include "page/blocks.h"
 #include "page/frame.h"
+#include "page/raw.h"
 #include "page/shape.h"
 #include "page/source.h"
 #include "transport/transport.h"
@@ -91,6 +97,7 @@ typedef struct Sender
 	SendRelation *relation;
 	FaWalScan  *wal;
 	FaXids	   *xids;
+	bool		raw_refused;	/* shared buffers cannot be registered */
 	SendRound	round;
 } Sender;
 
@@ -100,11 +107,13 @@ typedef struct SendCall
 	TimestampTz until;			/* 0: the end of the round */
 	bool		ended;
 	BufferAccessStrategy strategy;
+	FaRaw	   *raw;			/* pages go from the buffers; NULL: copied */
 } SendCall;
 
 static Sender *sender = NULL;
 
 PG_FUNCTION_INFO_V1(fa_sql_open_pages);
+PG_FUNCTION_INFO_V1(fa_sql_resend_pages);
 PG_FUNCTION_INFO_V1(fa_sql_send_pages);
 
 static void
@@ -324,6 +333,18 @@ round_find(bool received)
 	return todo;
 }
 
+static void
+send_check(FaPageResult result, Relation rel, BlockNumber block,
+		   const char *why)
+{
+	if (result == FA_PAGE_BROKEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("invalid page in block %u of relation \"%s\"", block,
+						RelationGetRelationName(rel)),
+				 errdetail_internal("%s", why)));
+}
+
 /* A copy of a block, settled; false: not now. */
 static bool
 send_read(SendCall *call, SendRelation *r, Relation rel, BlockNumber block,
@@ -341,17 +362,26 @@ send_read(SendCall *call, SendRelation *r, Relation rel, BlockNumber block,
 		result = fa_heap_settle(page, block, sender->round.judge,
 								sender->xid, r->shape, r->toast, sender->toast_to, &why);
 	ReleaseBuffer(buffer);
-	if (result == FA_PAGE_BROKEN)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("invalid page in block %u of relation \"%s\"", block,
-						RelationGetRelationName(rel)),
-				 errdetail_internal("%s", why)));
+	send_check(result, rel, block, why);
 	return result == FA_PAGE_GOOD;
 }
 
-/* Fills a frame from the current relation; its size, 0 when none is left. */
-static size_t
+/* A block, as it is, into the frame; false: not now. */
+static bool
+send_raw(SendCall *call, SendRelation *r, Relation rel, BlockNumber block)
+{
+	Buffer		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block,
+											RBM_NORMAL, call->strategy);
+	const char *why = NULL;
+	FaPageResult result = fa_raw_add(call->raw, buffer, block, r->heap,
+									 r->has_hole, &why);
+
+	send_check(result, rel, block, why);
+	return result == FA_PAGE_GOOD;
+}
+
+/* A frame of the current relation; false when none is left. */
+static bool
 send_frame(SendCall *call, char *buf)
 {
 	SendRound  *round = &sender->round;
@@ -365,7 +395,10 @@ send_frame(SendCall *call, char *buf)
 	size_t		len = FA_FRAME_HEADER;
 	PGAlignedBlock page;
 
-	while (header.entries < FA_FRAME_PAGES)
+	if (call->raw)
+		fa_raw_begin(call->raw, buf, round->judge);
+	while (call->raw ? !fa_raw_full(call->raw) :
+		   header.entries < FA_FRAME_PAGES)
 	{
 		BlockNumber block = fa_blocks_next(&r->todo, round->next);
 
@@ -373,20 +406,28 @@ send_frame(SendCall *call, char *buf)
 		if (block == InvalidBlockNumber)
 			break;
 		round->next = block + 1;
-		if (!send_read(call, r, rel, block, page.data))
+		if (call->raw ? !send_raw(call, r, rel, block) :
+			!send_read(call, r, rel, block, page.data))
 			continue;
 		fa_blocks_remove(&r->todo, block);
 		fa_blocks_add(&r->sent, block);
+		if (call->raw)
+			continue;
 		len += fa_frame_put_page(buf + len, block, page.data,
 								 r->has_hole);
 		header.entries++;
 	}
 	relation_close(rel, NoLock);
+	if (call->raw)
+		return fa_raw_post(call->raw, &header);
+	if (header.entries == 0)
+		return false;
 	fa_frame_put_header(buf, &header);
-	return header.entries == 0 ? 0 : len;
+	fa_channel_post(fa_channel_of_session(), buf, len);
+	return true;
 }
 
-static size_t
+static void
 send_end(char *buf)
 {
 	SendRound  *round = &sender->round;
@@ -400,7 +441,39 @@ send_end(char *buf)
 	for (int i = 0; i < sender->nrelations; i++)
 		len += fa_frame_put_relation(buf + len, sender->relation[i].nblocks,
 									 sender->relation[i].todo.count);
-	return len;
+	fa_channel_post(fa_channel_of_session(), buf, len);
+}
+
+static void
+send_require(void)
+{
+	if (sender == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no pages are open in this session"),
+				 errhint("Only a mover calls this function.")));
+}
+
+/* NULL: the transport takes copies only. */
+static FaRaw *
+send_make_raw(void)
+{
+	FaChannel  *channel = fa_channel_of_session();
+	FaRaw	   *raw;
+
+	if ((channel->ops->capabilities & FA_TRANSPORT_GATHER) == 0 ||
+		sender->raw_refused)
+		return NULL;
+	raw = fa_raw_create(channel);
+	if (raw == NULL)
+	{
+		ereport(LOG,
+				(errmsg("pages of move " INT64_FORMAT " are copied before transport \"%s\" sends them: %s",
+						sender->move, channel->ops->name, channel->why),
+				 errhint("Let the server lock as much memory as \"shared_buffers\" (LimitMEMLOCK, ulimit -l).")));
+		sender->raw_refused = true;
+	}
+	return raw;
 }
 
 /* Begins a round, or goes on with it; received: the last that came whole. */
@@ -410,11 +483,7 @@ send_begin(int64 number, int64 received, int64 most)
 	SendCall   *call = palloc0(sizeof(SendCall));
 	SendRound  *round;
 
-	if (sender == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("no pages are open in this session"),
-				 errhint("Only a mover calls this function.")));
+	send_require();
 	if (fa_channel_of_session()->max_message < fa_frame_max(sender->nrelations))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -437,29 +506,30 @@ send_begin(int64 number, int64 received, int64 most)
 		round->send = round_find(before == received) <= most;
 	}
 	if (most == PG_INT64_MAX)
+	{
 		call->until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), CALL_MS);
+		call->raw = send_make_raw();
+	}
 	/* what has changed lately is in memory; all the rest need not get there */
 	if (received == 0)
 		call->strategy = GetAccessStrategy(BAS_BULKREAD);
 	return call;
 }
 
-/* Next frame of the round; its size, 0 when none is left. */
-static size_t
+/* Sends the next frame of the round; false when none is left. */
+static bool
 send_next(SendCall *call, char *buf)
 {
 	SendRound  *round = &sender->round;
 
 	while (round->send && round->relation < sender->nrelations)
 	{
-		size_t		len = send_frame(call, buf);
-
-		if (len > 0)
-			return len;
+		if (send_frame(call, buf))
+			return true;
 		round->relation++;
 		round->next = 0;
 	}
-	return 0;
+	return false;
 }
 
 /*
@@ -476,22 +546,40 @@ send_until_row(SendCall *call)
 		   (call->until == 0 || GetCurrentTimestamp() <= call->until))
 	{
 		char	   *frame = fa_channel_reserve(channel, call->until);
-		size_t		len;
 
 		if (frame == NULL)
 			break;
-		len = send_next(call, frame);
-		if (len == 0)
+		if (!send_next(call, frame))
 		{
-			len = send_end(frame);
+			send_end(frame);
 			sender->round.ended = call->ended = true;
 		}
 		sender->round.number++;
-		fa_channel_post(channel, frame, len);
 		row = channel->row;
 		channel->row = NULL;
 	}
 	return row;
+}
+
+/* The device must not read what is no longer pinned. */
+static void
+send_raw_failed(int code, Datum channel)
+{
+	fa_channel_close((FaChannel *) DatumGetPointer(channel));
+}
+
+/* The same with pages that are pinned until they have been read. */
+static void
+send_until_read(SendCall *call)
+{
+	Datum		channel = PointerGetDatum(fa_channel_of_session());
+
+	PG_ENSURE_ERROR_CLEANUP(send_raw_failed, channel);
+	{
+		(void) send_until_row(call);
+		fa_raw_finish(call->raw);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(send_raw_failed, channel);
 }
 
 /*
@@ -505,7 +593,8 @@ Datum
 fa_sql_send_pages(PG_FUNCTION_ARGS)
 {
 	FuncCallContext *funcctx;
-	void	   *row;
+	SendCall   *call;
+	void	   *row = NULL;
 
 	if (SRF_IS_FIRSTCALL())
 	{
@@ -518,8 +607,49 @@ fa_sql_send_pages(PG_FUNCTION_ARGS)
 		MemoryContextSwitchTo(old);
 	}
 	funcctx = SRF_PERCALL_SETUP();
-	row = send_until_row(funcctx->user_fctx);
+	call = funcctx->user_fctx;
+	if (call->raw)
+		send_until_read(call);
+	else
+		row = send_until_row(call);
 	if (row == NULL)
 		SRF_RETURN_DONE(funcctx);
 	SRF_RETURN_NEXT(funcctx, PointerGetDatum(row));
+}
+
+/*
+ * resend_pages(relations, blocks): those of an earlier round that were torn
+ * come again with the next; relations by their place in open_pages()
+ */
+Datum
+fa_sql_resend_pages(PG_FUNCTION_ARGS)
+{
+	Datum	   *relations;
+	Datum	   *blocks;
+	int			n;
+	int			nblocks;
+
+	send_require();
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), INT4OID, sizeof(int32), true,
+					  TYPALIGN_INT, &relations, NULL, &n);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), INT8OID, sizeof(int64),
+					  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &blocks, NULL, &nblocks);
+	if (n != nblocks)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("there must be a relation for each block")));
+	for (int i = 0; i < n; i++)
+	{
+		int			relation = DatumGetInt32(relations[i]);
+		int64		block = DatumGetInt64(blocks[i]);
+
+		if (relation < 0 || relation >= sender->nrelations || block < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("no such page is sent")));
+		/* what has been cut off since needs no sending */
+		if (block < sender->relation[relation].nblocks)
+			fa_blocks_add(&sender->relation[relation].todo, block);
+	}
+	PG_RETURN_VOID();
 }

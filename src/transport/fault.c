@@ -89,6 +89,12 @@ fault_up(FaultChannel *fault, FaTransportStatus status)
 	fault->base.row = inner->row;
 	fault->base.messages = inner->messages;
 	fault->base.bytes = inner->bytes;
+	if (!inner->receiver)
+	{
+		fault->base.gathered = inner->gathered;
+		fault->base.writes = inner->writes;
+		fault->base.completions = inner->completions;
+	}
 	fault->base.max_pieces = inner->max_pieces;
 	if (inner->why[0] != '\0')
 		strlcpy(fault->base.why, inner->why, sizeof(fault->base.why));

@@ -84,8 +84,13 @@ call_progress(Call *call)
 				call->ended = true;
 			continue;
 		}
-		else if (!rows && PQntuples(res) == 1)
+		else if (!rows && PQntuples(res) == 1 && PQnfields(res) == 4)
+		{
 			call->sent = strtoll(PQgetvalue(res, 0, 0), NULL, 10);
+			channel->gathered = strtoull(PQgetvalue(res, 0, 1), NULL, 10);
+			channel->writes = strtoull(PQgetvalue(res, 0, 2), NULL, 10);
+			channel->completions = strtoull(PQgetvalue(res, 0, 3), NULL, 10);
+		}
 		PQclear(res);
 	}
 	if (call->ended && call->failed)
@@ -170,7 +175,7 @@ fa_channel_call(FaChannel *channel, int timeout_ms, const char *sql,
 	TimestampTz deadline;
 
 	if (!(channel->ops->capabilities & FA_TRANSPORT_ROWS))
-		call.sql = psprintf("%s; SELECT fragaffinity.messages_sent()", sql);
+		call.sql = psprintf("%s; SELECT * FROM fragaffinity.messages_sent()", sql);
 	fa_remote_send(channel->conn, call.sql);
 	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
 	for (;;)

@@ -5,7 +5,9 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -138,11 +140,26 @@ fa_channel_of_session(void)
 	return session.channel;
 }
 
-/* messages_sent(): over the channel of this session, since it is open */
+/*
+ * messages_sent(): over the channel of this session, since it is open, and
+ * what that took: (messages, gathered, writes, completions)
+ */
 Datum
 fa_sql_messages_sent(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT64((int64) fa_channel_of_session()->messages);
+	const FaChannel *channel = fa_channel_of_session();
+	TupleDesc	desc;
+	Datum		values[4];
+	bool		nulls[4] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] = Int64GetDatum((int64) channel->messages);
+	values[1] = Int64GetDatum((int64) channel->gathered);
+	values[2] = Int64GetDatum((int64) channel->writes);
+	values[3] = Int64GetDatum((int64) channel->completions);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
+													  values, nulls)));
 }
 
 /* Raises, and ends the channel: nothing more is sent over it. */
@@ -188,10 +205,49 @@ void
 fa_channel_post(FaChannel *channel, const char *data, Size len)
 {
 	FaTransportPiece piece = {.data = data, .len = len};
-	FaTransportStatus status = channel->ops->post(channel, &piece, 1,
-												  channel->messages + 1);
+
+	(void) fa_channel_post_pieces(channel, &piece, 1);
+}
+
+uint64
+fa_channel_post_pieces(FaChannel *channel, const FaTransportPiece *pieces,
+					   int npieces)
+{
+	uint64		cookie = channel->messages + 1;
+	FaTransportStatus status = channel->ops->post(channel, pieces, npieces,
+												  cookie);
 
 	if (status != FA_TRANSPORT_OK)
 		send_broken(channel, status);
 	fa_stop_point("transport_post");
+	return cookie;
+}
+
+uint64
+fa_channel_sent(FaChannel *channel, bool wait)
+{
+	TimestampTz limit = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													ROOM_MS);
+
+	for (;;)
+	{
+		FaTransportEvent event;
+		FaTransportStatus status = channel->ops->poll(channel, &event);
+		long		left;
+
+		if (status == FA_TRANSPORT_OK && event.kind == FA_TRANSPORT_SENT)
+			channel->sent = event.cookie;
+		else if (status != FA_TRANSPORT_OK && status != FA_TRANSPORT_AGAIN)
+			send_broken(channel, status);
+		if (!wait || status == FA_TRANSPORT_OK)
+			return channel->sent;
+		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), limit);
+		if (left == 0)
+		{
+			fa_channel_fail(channel, FA_TRANSPORT_LOST,
+							"the device has sent nothing for %d ms", ROOM_MS);
+			send_broken(channel, FA_TRANSPORT_LOST);
+		}
+		fa_channel_wait(channel, PGINVALID_SOCKET, left);
+	}
 }

@@ -4,10 +4,12 @@
  */
 #include "postgres.h"
 
+#include "transport/rdma.h"
 #include "transport/transport.h"
 
 static const FaTransportOps *const transports[] = {
 	&fa_transport_shm,
+	&fa_transport_rdma,
 	&fa_transport_stream
 };
 
