@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use File::Basename;
 use FragAffinity;
+use IO::Socket::UNIX;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
@@ -90,7 +91,7 @@ is($code, '22023', 'a message size out of bounds');
 is($c->sql(2, "SELECT octet_length(fragaffinity.transport_secret()); SELECT fragaffinity.open_transport('$_->[0]', '$_->[1]', 8)"),
 	"32\n$_->[2]", "a wrong address of $_->[0]: $_->[2]")
   for [ 'shm', '', 'invalid address' ], [ 'shm', '\x' . '00' x 72, 'invalid address' ],
-	[ 'shm', '\x' . unpack('H*', pack('V V a64', 0x46415348, 1, 'fragaffinity/nobody')), 'the nodes are not on one host' ],
+	[ 'shm', '\x' . unpack('H*', pack('V V a64', 0x46415348, 1, 'fragaffinity/nobody')), 'the nodes are not on one host, or in different network namespaces' ],
 	[ 'pigeon', '', q{it is not in the source's build} ];
 
 # Faults of the wire.
@@ -164,6 +165,33 @@ for my $t (@transports)
 		killed_at($t, 1, 'transport_post', $victim);
 		killed_at($t, 2, 'transport_message', $victim);
 	}
+}
+
+# Who finds the socket of another's channel and connects to it, gets nothing and
+# holds nobody up.
+{
+	my ($out, $err) = ('', '');
+
+	$c->hold(2, 'transport_listen');
+	my $session = IPC::Run::start([ 'psql', '-XAtq', '-d', $c->conninfo(2), '-c', check('shm', 100, 200000) ],
+		'<', '/dev/null', '>', \$out, '2>', \$err);
+	ok($c->wait_held(2, 'transport_listen'), 'a receiver listens');
+	my $pid = $c->sql(2, "SELECT pid FROM pg_stat_activity WHERE query ~ 'check_transports' AND pid <> pg_backend_pid()");
+	my %inode = map { (readlink($_) // '') =~ /^socket:\[(\d+)\]/ ? ($1 => 1) : () } glob "/proc/$pid/fd/*";
+	my ($name) = map { /(\d+) \@(fragaffinity\/\w+)$/ && $inode{$1} ? $2 : () } split /\n/, slurp_file('/proc/net/unix');
+	ok($name, 'others see its socket');
+	my @intruders;
+	for my $hello ('', 'x', pack('V V a32', 0x46415348, 1, 'not the secret'), 'y' x 5000)
+	{
+		my $s = IO::Socket::UNIX->new(Type => Socket::SOCK_SEQPACKET(), Peer => "\0$name") or die "$name: $!";
+		$s->send($hello) if $hello ne '';
+		$hello eq '' ? close($s) : push @intruders, $s;
+	}
+	$c->release(2);
+	$session->finish;
+	is($out, "shm|t||t\n", 'the sender comes through') or diag($err);
+	my $got = join '', map { my $data = ''; $_->recv($data, 100); $data } @intruders;
+	is($got, '', 'and nobody else was told anything');
 }
 
 # Moves: damaged on the way, and over the next best.
