@@ -50,6 +50,7 @@ typedef struct Resolve
 	bool		uncertain;		/* a value was taken that may come out otherwise */
 	Values	   *values;			/* by attno - 1; n = 0: not asked for yet */
 	Values	   *after;			/* of columns that the statement changes */
+	bool		moves;			/* the last step's columns are such */
 } Resolve;
 
 static bool
@@ -314,6 +315,7 @@ resolve_step(Resolve *r, Oid relid, bool after)
 	int			n = 1;
 	Oid			child;
 
+	r->moves = false;
 	/* a bucket that is not split needs no key */
 	if (desc->nparts == 1 && fa_map_is_bucket(relid))
 	{
@@ -334,6 +336,8 @@ resolve_step(Resolve *r, Oid relid, bool after)
 			n = 0;
 		else
 			n = Min(n, 1) * values[i]->n;
+		if (n > 0 && r->pin->becomes && r->pin->becomes[attno - 1] != NIL)
+			r->moves = true;
 	}
 	for (int row = 0; row < n; row++)
 	{
@@ -397,7 +401,7 @@ fa_pin_resolve(FaPin *pin, ParamListInfo params, bool final)
 		Oid			child = resolve_step(&r, relid, false);
 
 		if (!OidIsValid(child) ||
-			(pin->becomes && resolve_step(&r, relid, true) != child))
+			(r.moves && resolve_step(&r, relid, true) != child))
 			return r.later ? FA_PIN_LATER : FA_PIN_NONE;
 		if (fa_map_is_bucket(child))
 			fa_gate_wait_bucket(child);
