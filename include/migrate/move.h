@@ -34,6 +34,7 @@
 #include "catalog/map.h"
 #include "core/shmem.h"
 #include "node/remote.h"
+#include "transport/transport.h"
 
 typedef enum FaMovePhase
 {
@@ -133,6 +134,7 @@ typedef struct FaMove
 	FaConn	   *control;		/* source: claim, positions */
 	FaConn	   *swap;			/* source: fence and swap */
 	FaConn	   *changes;		/* source: replication; of the logical path */
+	FaChannel  *channel;		/* from the session of swap; of the page path */
 	char	   *source_leaf_name;
 	char	   *bucket_name;	/* qualified, equal on both sides */
 	Oid			heap;			/* new leaf */
@@ -140,6 +142,7 @@ typedef struct FaMove
 	MemoryContext context;		/* the move's */
 	const FaMovePath *path;
 	void	   *path_state;
+	char	   *transport_counters; /* JSON, or NULL; set by the path's finish() */
 	List	   *source_relations;	/* of the page path: OIDs, the heap first */
 	List	   *our_relations;	/* in the same order */
 	Oid			toast;			/* TOAST relation of heap, or invalid */
@@ -163,6 +166,12 @@ extern void fa_move_analyze(FaMove *move, const char *columns);
 extern void fa_move_choose_path(FaMove *move);
 /* "1,2,3" */
 extern char *fa_move_oid_array(const List *oids);
+
+/*
+ * in channel.c: channel, by the best of the setting "transports" that works, and
+ * says in the move's row which and why; outside a transaction
+ */
+extern void fa_move_open_channel(FaMove *move);
 
 /* in copy.c: rows of the source's leaf under a snapshot; outside a transaction */
 extern void fa_move_copy_rows(FaMove *move, const char *snapshot);

@@ -100,6 +100,16 @@ extern PGresult *fa_remote_get_result(FaConn *conn, int timeout_ms);
 FA_NORETURN extern void fa_remote_raise(FaConn *conn, PGresult *res,
 										const char *sql);
 
+/* in remote_cancel.c */
+
+/*
+ * Asks the peer to cancel what runs on a connection, as its user over another
+ * connection; true when it has been asked.  Takes timeout_ms at most, and does
+ * not serve interrupts (but ends soon when the backend is to).  Never raises,
+ * and needs no transaction.
+ */
+extern bool fa_remote_cancel(FaConn *conn, int timeout_ms);
+
 /*
  * in remote_copy.c: COPY ... TO STDOUT of a peer; statements without a result
  * may be before, between and after several of them

@@ -175,9 +175,10 @@ fa_move_choose_path(FaMove *move)
 	move->path = why ? &fa_logical_path : &fa_page_path;
 	fa_background_begin();
 	(void) fa_spi_exec("UPDATE fragaffinity.move SET path = '%s', "
-					   "transport = 'stream', reason = reason || %s, "
+					   "transport = %s, reason = reason || %s, "
 					   "changed = pg_catalog.clock_timestamp() "
 					   "WHERE move = " INT64_FORMAT, move->path->name,
+					   why ? "'stream'" : "NULL",
 					   quote_literal_cstr(why ? psprintf("; by rows, as %s", why) : ""),
 					   move->move);
 	CommitTransactionCommand();

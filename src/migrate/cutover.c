@@ -231,9 +231,7 @@ cutover_swap_here(FaMove *move)
 	cutover_exchange(f->bucket, f->leaf, move->heap);
 	(void) fa_spi_exec("DROP FOREIGN TABLE %s",
 					   fa_table_qualified_name(f->leaf));
-	(void) fa_spi_exec("ALTER TABLE %s DROP CONSTRAINT IF EXISTS "
-					   FA_TABLE_BOUND_CHECK,
-					   fa_table_qualified_name(move->heap));
+	fa_table_forget_bound(move->heap);
 	cutover_update_map(f->fragment, move->heap, move->self, f->version + 1);
 	(void) fa_spi_exec("DELETE FROM fragaffinity.cleanup WHERE move = " INT64_FORMAT,
 					   move->move);
@@ -286,7 +284,8 @@ cutover_release(FaMove *move, bool swapped)
 	}
 	if (!swapped && move->swap->pg &&
 		PQtransactionStatus(move->swap->pg) != PQTRANS_IDLE &&
-		fa_remote_try_drain(move->swap, REMOTE_TIMEOUT_MS))
+		(move->channel ? fa_channel_drain(move->channel, REMOTE_TIMEOUT_MS) :
+		 fa_remote_try_drain(move->swap, REMOTE_TIMEOUT_MS)))
 		(void) fa_remote_try(move->swap, REMOTE_TIMEOUT_MS, NULL, "ROLLBACK");
 	fa_gate_open(move->fragment.slot);
 	(void) fa_remote_try(move->control, REMOTE_TIMEOUT_MS, NULL,

@@ -228,6 +228,7 @@ mover_release(FaMove *move)
 	/* first who reads the publication, then the publication */
 	if (move->changes)
 		fa_remote_close(move->changes);
+	fa_channel_close(move->channel);
 	if (move->swap)
 		fa_remote_close(move->swap);
 	if (move->control && move->control->pg &&
@@ -248,8 +249,12 @@ mover_finish(FaMove *move)
 	fa_remote_close(move->control);
 	fa_background_begin();
 	(void) fa_spi_exec("UPDATE fragaffinity.move SET pause_ms = %g, "
+					   "transport_counters = nullif(%s, '')::pg_catalog.jsonb, "
 					   "changed = pg_catalog.clock_timestamp() "
-					   "WHERE move = " INT64_FORMAT, move->pause_ms, move->move);
+					   "WHERE move = " INT64_FORMAT, move->pause_ms,
+					   quote_literal_cstr(move->transport_counters ?
+										  move->transport_counters : ""),
+					   move->move);
 	CommitTransactionCommand();
 	fa_move_announce(move);
 	fa_background_begin();

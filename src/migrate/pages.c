@@ -17,7 +17,6 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "libpq/pqformat.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/latch.h"
@@ -35,8 +34,10 @@
 #include "core/spi.h"
 #include "migrate/guard.h"
 #include "migrate/statistics.h"
+#include "page/frame.h"
 #include "page/room.h"
 #include "page/target.h"
+#include "transport/transport.h"
 
 #define FEW_PAGES		64		/* never worth another round */
 #define FENCED_FACTOR	4		/* pauses' worth of pages that settle accepts */
@@ -55,44 +56,10 @@ typedef struct PagePath
 	uint32		round;			/* the last that was begun; they count from 1 */
 	uint32		received;		/* the last that came whole */
 	double		rate;			/* pages a ms, lately */
+	int64		torn;			/* pages that came again, as they had changed */
 	double		pause_ms;		/* allowed for pages under the fence */
 	FaGuard    *guard;
 } PagePath;
-
-/* COPY's binary format: a signature, rows of one column, an end. */
-static const char copy_signature[19] = "PGCOPY\n\377\r\n\0";
-
-/* The frame in a message of COPY; NULL: it is COPY's end. */
-static const char *
-pages_unwrap(char *data, int *len_p, bool first)
-{
-	StringInfoData msg;
-	unsigned	columns;
-	unsigned	size;
-
-	msg.data = data;
-	msg.len = *len_p;
-	msg.maxlen = -1;
-	msg.cursor = 0;
-	/* these raise PROTOCOL_VIOLATION when there is less */
-	if (!first || memcmp(pq_getmsgbytes(&msg, sizeof(copy_signature)),
-						 copy_signature, sizeof(copy_signature)) == 0)
-	{
-		columns = pq_getmsgint(&msg, 2);
-		if (columns == PG_UINT16_MAX && msg.cursor == msg.len)
-			return NULL;
-		size = columns == 1 ? pq_getmsgint(&msg, 4) : 0;
-		if (size > 0 && size == (unsigned) (msg.len - msg.cursor))
-		{
-			*len_p = size;
-			return data + msg.cursor;
-		}
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_PROTOCOL_VIOLATION),
-			 errmsg("invalid row in a copy of pages")));
-	return NULL;				/* keep compiler quiet */
-}
 
 static void
 pages_sleep(long ms)
@@ -116,95 +83,110 @@ pages_measure(FaMove *move, int64 took_us, int64 pages, int64 bytes)
 	move->slot->rate = bytes / ms * 1000;
 }
 
-/* Frames of one COPY; true when the round's last has come, now or before. */
-static bool
-pages_receive(FaMove *move, bool ended, FaRoundEnd *end_p, TimestampTz begun,
-			  int64 *bytes_p, bool fenced)
+/* A round as its frames come. */
+typedef struct PageRound
 {
+	FaMove	   *move;
+	TimestampTz begun;
+	int64		bytes;
+	bool		fenced;
+	bool		ended;			/* its last frame has come */
+	FaRoundEnd *end_p;
+} PageRound;
+
+static void
+pages_receive(void *arg, const char *frame, Size len)
+{
+	PageRound  *round = arg;
+	FaMove	   *move = round->move;
 	PagePath   *path = move->path_state;
-	bool		first = true;
-	char	   *data;
-	int			len;
 
-	while ((len = fa_remote_copy_next(move->swap, ANSWER_MS, &data)) > 0)
-	{
-		const char *frame = pages_unwrap(data, &len, first);
-
-		first = false;
-		if (frame && ended)
-			ereport(ERROR,
-					(errcode(ERRCODE_PROTOCOL_VIOLATION),
-					 errmsg("a copy of pages goes on after its end")));
-		if (frame)
-		{
-			ended = fa_target_receive(path->target, frame, len, end_p);
-			*bytes_p += len;
-			move->slot->bytes_done += len;
-		}
-		PQfreemem(data);
-		if (path->received == 0)
-			move->slot->rate = *bytes_p * 1e6 / Max(1, GetCurrentTimestamp() - begun);
-		if (!fenced)
-			fa_guard_pace(path->guard, len);
-	}
-	return ended;
+	if (round->ended)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("a copy of pages goes on after its end")));
+	round->ended = fa_target_receive(path->target, frame, len, round->end_p);
+	round->bytes += len;
+	move->slot->bytes_done += len;
+	if (path->received == 0)
+		move->slot->rate = round->bytes * 1e6 /
+			Max(1, GetCurrentTimestamp() - round->begun);
+	if (!round->fenced)
+		fa_guard_pace(path->guard, len);
 }
 
 /*
- * COPY statements that take a round further, each in a transaction of its own;
+ * Statements that take a round further, each in a transaction of its own;
  * under the fence one, in the transaction that is open.  What is too many does
  * nothing.
  */
 static char *
-pages_request(const PagePath *path, bool fenced, int64 most)
+pages_request(FaMove *move, bool fenced, int64 most)
 {
-	char	   *copy = psprintf("COPY (SELECT fragaffinity.send_pages(%u, %u, " INT64_FORMAT
-								")) TO STDOUT (FORMAT binary);",
+	const PagePath *path = move->path_state;
+	char	   *send = psprintf("SELECT fragaffinity.send_pages(%u, %u, " INT64_FORMAT ")",
 								path->round, path->received, most);
 	StringInfoData sql;
 
+	if (move->channel->ops->capabilities & FA_TRANSPORT_ROWS)
+		send = psprintf("COPY (%s) TO STDOUT (FORMAT binary)", send);
 	if (fenced)
-		return copy;
+		return send;
 	initStringInfo(&sql);
 	for (int i = 0; i < CALLS_A_REQUEST; i++)
-		appendStringInfo(&sql, "BEGIN; %s COMMIT;", copy);
+		appendStringInfo(&sql, "BEGIN; %s; COMMIT;", send);
 	return sql.data;
+}
+
+/* Pages that changed while they were sent come again. */
+static void
+pages_resend(FaMove *move)
+{
+	PagePath   *path = move->path_state;
+	char	   *torn = fa_target_take_torn(path->target);
+
+	if (torn)
+		fa_remote_exec(move->swap, ANSWER_MS,
+					   "SELECT fragaffinity.resend_pages(%s)", torn);
 }
 
 /*
  * A round; in a transaction of the caller's.  Unthrottled under the fence,
- * where it is one COPY.  One that fails has used its number, by which the
+ * where it is one statement.  One that fails has used its number, by which the
  * source knows that its pages are to come again.
  */
 static void
 pages_round(FaMove *move, bool fenced, int64 most, FaRoundEnd *end_p)
 {
 	PagePath   *path = move->path_state;
-	TimestampTz begun = GetCurrentTimestamp();
+	PageRound	round = {
+		.move = move, .begun = GetCurrentTimestamp(), .fenced = fenced,
+		.end_p = end_p
+	};
 	int64		slept = fa_guard_slept(path->guard);
 	char	   *request;
-	int64		bytes = 0;
-	bool		ended = false;
 
+	pages_resend(move);
 	path->round++;
-	request = pages_request(path, fenced, most);
+	request = pages_request(move, fenced, most);
 	fa_target_begin(path->target, path->round);
-	while (!ended)
+	while (!round.ended)
 	{
 		uint32		before = fa_target_frames(path->target);
 
-		fa_remote_copy_begin(move->swap, ANSWER_MS, request);
-		do
-			ended = pages_receive(move, ended, end_p, begun, &bytes, fenced);
-		while (fa_remote_copy_end(move->swap, ANSWER_MS));
-		if (!ended && (fenced || fa_target_frames(path->target) == before))
+		fa_channel_call(move->channel, ANSWER_MS, request, pages_receive,
+						&round);
+		if (!round.ended &&
+			(fenced || fa_target_frames(path->target) == before))
 			ereport(ERROR,
 					(errcode(ERRCODE_PROTOCOL_VIOLATION),
 					 errmsg("a copy of pages has no end")));
 	}
 	path->received = path->round;
+	path->torn += end_p->torn;
 	slept = fa_guard_slept(path->guard) - slept;
-	pages_measure(move, GetCurrentTimestamp() - begun - slept, end_p->pages, bytes);
+	pages_measure(move, GetCurrentTimestamp() - round.begun - slept,
+				  end_p->pages, round.bytes);
 }
 
 /* A round of its own, as many pages as there are; their log is flushed. */
@@ -257,6 +239,8 @@ pages_open(FaMove *move)
 	ListCell   *lc;
 
 	path = MemoryContextAllocZero(move->context, sizeof(PagePath));
+	move->path_state = path;
+	fa_move_open_channel(move);
 	/* the fence's own writes must not queue behind all that was copied */
 	if (backend_flush_after == 0)
 		SetConfigOption("backend_flush_after", FLUSH_AFTER, PGC_USERSET,
@@ -269,8 +253,10 @@ pages_open(FaMove *move)
 		relations[foreach_current_index(lc)] = lfirst_oid(lc);
 	MemoryContextSwitchTo(move->context);
 	path->target = fa_target_create(move->move, move->heap_xid, relations,
-									list_length(move->our_relations));
-	move->path_state = path;
+									list_length(move->our_relations),
+									OidIsValid(move->toast) ?
+									lsecond_oid(move->source_relations) :
+									InvalidOid);
 	sizes = fa_remote_value(move->swap, 0,
 							"SELECT fragaffinity.open_pages(" INT64_FORMAT
 							", %u, %u, '{%s}')", move->move, move->heap_xid,
@@ -398,6 +384,15 @@ pages_keep_up(FaMove *move, int pause_ms)
 static void
 pages_finish(FaMove *move)
 {
+	const PagePath *path = move->path_state;
+	const FaChannel *channel = move->channel;
+
+	move->transport_counters =
+		psprintf("{\"messages\": " UINT64_FORMAT ", \"bytes\": " UINT64_FORMAT
+				 ", \"gathered\": " UINT64_FORMAT ", \"writes\": " UINT64_FORMAT
+				 ", \"completions\": " UINT64_FORMAT ", \"torn\": " INT64_FORMAT "}",
+				 channel->messages, channel->bytes, channel->gathered,
+				 channel->writes, channel->completions, path->torn);
 }
 
 const FaMovePath fa_page_path = {

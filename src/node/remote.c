@@ -14,6 +14,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
@@ -158,11 +159,16 @@ remote_session_options(FaSessionKind kind)
 			" -c datestyle=ISO -c intervalstyle=postgres"
 			" -c extra_float_digits=3 -c timezone=GMT"
 			" -c default_transaction_isolation=read\\ committed"
-			" -c default_transaction_read_only=off";
+			" -c default_transaction_read_only=off"
+			/* what ends statements is decided where the client is */
+			" -c statement_timeout=0"
+			" -c idle_in_transaction_session_timeout=0";
 	else if (kind == FA_SESSION_FINISH)
 		more = " -c search_path=pg_catalog"
 			" -c statement_timeout=0 -c lock_timeout=0";
-	return psprintf("-c fragaffinity.origin=%d%s", fa_node_self(), more);
+	return psprintf("-c fragaffinity.origin=%d%s%s", fa_node_self(), more,
+					kind == FA_SESSION_CLIENT ?
+					psprintf(" -c lock_timeout=%d", LockTimeout) : "");
 }
 
 /* Appends the options of a server or mapping, except what we set. */
@@ -311,10 +317,13 @@ fa_remote_raise(FaConn *conn, PGresult *res, const char *sql)
 		PQresultErrorField(res, PG_DIAG_MESSAGE_DETAIL) : NULL;
 	const char *hint = res ?
 		PQresultErrorField(res, PG_DIAG_MESSAGE_HINT) : NULL;
+	const char *context = res ?
+		PQresultErrorField(res, PG_DIAG_CONTEXT) : NULL;
 	int			code = ERRCODE_CONNECTION_FAILURE;
 	char	   *message;
 	char	   *detail_copy = detail ? pstrdup(detail) : NULL;
 	char	   *hint_copy = hint ? pstrdup(hint) : NULL;
+	char	   *context_copy = context ? pstrdup(context) : NULL;
 
 	if (state && strlen(state) == 5)
 		code = MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4]);
@@ -327,6 +336,7 @@ fa_remote_raise(FaConn *conn, PGresult *res, const char *sql)
 			 errmsg_internal("%s", message[0] ? message : "connection lost"),
 			 detail_copy ? errdetail_internal("%s", detail_copy) : 0,
 			 hint_copy ? errhint("%s", hint_copy) : 0,
+			 context_copy ? errcontext("%s", context_copy) : 0,
 			 errcontext(sql ? "remote SQL on node \"%s\": %s" :
 						"on node \"%s\"", conn->name, sql)));
 }

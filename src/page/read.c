@@ -28,6 +28,10 @@
  *
  * A round that was not received whole, which the mover says with the next, is
  * sent again as part of that.
+ *
+ * Step 2 is without the copy where the transport takes pages from the buffers
+ * (raw.h): then the destination settles them, by verdicts that go with them.
+ * Not so in the last round.
  */
 #include "postgres.h"
 
@@ -37,6 +41,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
+#include "storage/ipc.h"
 #include "utils/array.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -47,8 +52,10 @@
 #include "core/spi.h"
 #include "page/blocks.h"
 #include "page/frame.h"
+#include "page/raw.h"
 #include "page/shape.h"
 #include "page/source.h"
+#include "transport/transport.h"
 
 #define CALL_MS		200			/* that a snapshot is kept */
 
@@ -90,6 +97,7 @@ typedef struct Sender
 	SendRelation *relation;
 	FaWalScan  *wal;
 	FaXids	   *xids;
+	bool		raw_refused;	/* shared buffers cannot be registered */
 	SendRound	round;
 } Sender;
 
@@ -99,11 +107,13 @@ typedef struct SendCall
 	TimestampTz until;			/* 0: the end of the round */
 	bool		ended;
 	BufferAccessStrategy strategy;
+	FaRaw	   *raw;			/* pages go from the buffers; NULL: copied */
 } SendCall;
 
 static Sender *sender = NULL;
 
 PG_FUNCTION_INFO_V1(fa_sql_open_pages);
+PG_FUNCTION_INFO_V1(fa_sql_resend_pages);
 PG_FUNCTION_INFO_V1(fa_sql_send_pages);
 
 static void
@@ -323,6 +333,18 @@ round_find(bool received)
 	return todo;
 }
 
+static void
+send_check(FaPageResult result, Relation rel, BlockNumber block,
+		   const char *why)
+{
+	if (result == FA_PAGE_BROKEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("invalid page in block %u of relation \"%s\"", block,
+						RelationGetRelationName(rel)),
+				 errdetail_internal("%s", why)));
+}
+
 /* A copy of a block, settled; false: not now. */
 static bool
 send_read(SendCall *call, SendRelation *r, Relation rel, BlockNumber block,
@@ -340,17 +362,26 @@ send_read(SendCall *call, SendRelation *r, Relation rel, BlockNumber block,
 		result = fa_heap_settle(page, block, sender->round.judge,
 								sender->xid, r->shape, r->toast, sender->toast_to, &why);
 	ReleaseBuffer(buffer);
-	if (result == FA_PAGE_BROKEN)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("invalid page in block %u of relation \"%s\"", block,
-						RelationGetRelationName(rel)),
-				 errdetail_internal("%s", why)));
+	send_check(result, rel, block, why);
 	return result == FA_PAGE_GOOD;
 }
 
-/* Fills a frame from the current relation; its size, 0 when none is left. */
-static size_t
+/* A block, as it is, into the frame; false: not now. */
+static bool
+send_raw(SendCall *call, SendRelation *r, Relation rel, BlockNumber block)
+{
+	Buffer		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block,
+											RBM_NORMAL, call->strategy);
+	const char *why = NULL;
+	FaPageResult result = fa_raw_add(call->raw, buffer, block, r->heap,
+									 r->has_hole, &why);
+
+	send_check(result, rel, block, why);
+	return result == FA_PAGE_GOOD;
+}
+
+/* A frame of the current relation; false when none is left. */
+static bool
 send_frame(SendCall *call, char *buf)
 {
 	SendRound  *round = &sender->round;
@@ -364,7 +395,10 @@ send_frame(SendCall *call, char *buf)
 	size_t		len = FA_FRAME_HEADER;
 	PGAlignedBlock page;
 
-	while (header.entries < FA_FRAME_PAGES)
+	if (call->raw)
+		fa_raw_begin(call->raw, buf, round->judge);
+	while (call->raw ? !fa_raw_full(call->raw) :
+		   header.entries < FA_FRAME_PAGES)
 	{
 		BlockNumber block = fa_blocks_next(&r->todo, round->next);
 
@@ -372,20 +406,28 @@ send_frame(SendCall *call, char *buf)
 		if (block == InvalidBlockNumber)
 			break;
 		round->next = block + 1;
-		if (!send_read(call, r, rel, block, page.data))
+		if (call->raw ? !send_raw(call, r, rel, block) :
+			!send_read(call, r, rel, block, page.data))
 			continue;
 		fa_blocks_remove(&r->todo, block);
 		fa_blocks_add(&r->sent, block);
+		if (call->raw)
+			continue;
 		len += fa_frame_put_page(buf + len, block, page.data,
 								 r->has_hole);
 		header.entries++;
 	}
 	relation_close(rel, NoLock);
+	if (call->raw)
+		return fa_raw_post(call->raw, &header);
+	if (header.entries == 0)
+		return false;
 	fa_frame_put_header(buf, &header);
-	return header.entries == 0 ? 0 : len;
+	fa_channel_post(fa_channel_of_session(), buf, len);
+	return true;
 }
 
-static size_t
+static void
 send_end(char *buf)
 {
 	SendRound  *round = &sender->round;
@@ -399,7 +441,39 @@ send_end(char *buf)
 	for (int i = 0; i < sender->nrelations; i++)
 		len += fa_frame_put_relation(buf + len, sender->relation[i].nblocks,
 									 sender->relation[i].todo.count);
-	return len;
+	fa_channel_post(fa_channel_of_session(), buf, len);
+}
+
+static void
+send_require(void)
+{
+	if (sender == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no pages are open in this session"),
+				 errhint("Only a mover calls this function.")));
+}
+
+/* NULL: the transport takes copies only. */
+static FaRaw *
+send_make_raw(void)
+{
+	FaChannel  *channel = fa_channel_of_session();
+	FaRaw	   *raw;
+
+	if ((channel->ops->capabilities & FA_TRANSPORT_GATHER) == 0 ||
+		sender->raw_refused)
+		return NULL;
+	raw = fa_raw_create(channel);
+	if (raw == NULL)
+	{
+		ereport(LOG,
+				(errmsg("pages of move " INT64_FORMAT " are copied before transport \"%s\" sends them: %s",
+						sender->move, channel->ops->name, channel->why),
+				 errhint("Let the server lock as much memory as \"shared_buffers\" (LimitMEMLOCK, ulimit -l).")));
+		sender->raw_refused = true;
+	}
+	return raw;
 }
 
 /* Begins a round, or goes on with it; received: the last that came whole. */
@@ -409,11 +483,11 @@ send_begin(int64 number, int64 received, int64 most)
 	SendCall   *call = palloc0(sizeof(SendCall));
 	SendRound  *round;
 
-	if (sender == NULL)
+	send_require();
+	if (fa_channel_of_session()->max_message < fa_frame_max(sender->nrelations))
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("no pages are open in this session"),
-				 errhint("Only a mover calls this function.")));
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("frames do not fit into the messages of this session's transport")));
 	round = &sender->round;
 	if (round->round == number && round->ended)
 	{
@@ -432,44 +506,95 @@ send_begin(int64 number, int64 received, int64 most)
 		round->send = round_find(before == received) <= most;
 	}
 	if (most == PG_INT64_MAX)
+	{
 		call->until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), CALL_MS);
+		call->raw = send_make_raw();
+	}
 	/* what has changed lately is in memory; all the rest need not get there */
 	if (received == 0)
 		call->strategy = GetAccessStrategy(BAS_BULKREAD);
 	return call;
 }
 
-/* Next frame of the round; its size, 0 when none is left. */
-static size_t
+/* Sends the next frame of the round; false when none is left. */
+static bool
 send_next(SendCall *call, char *buf)
 {
 	SendRound  *round = &sender->round;
 
 	while (round->send && round->relation < sender->nrelations)
 	{
-		size_t		len = send_frame(call, buf);
-
-		if (len > 0)
-			return len;
+		if (send_frame(call, buf))
+			return true;
 		round->relation++;
 		round->next = 0;
 	}
-	return 0;
+	return false;
 }
 
 /*
- * send_pages(round, received, most): frames of a round; when there are more
- * than so many blocks, only its end frame.  When there is no such limit, a call
- * ends after a moment, and another goes on; calls after the end frame send
- * nothing.  received is the last round that has come whole, 0 before that.
+ * Sends frames until the call ends: NULL; or, where the transport wants that,
+ * until a row is to be returned.
+ */
+static void *
+send_until_row(SendCall *call)
+{
+	FaChannel  *channel = fa_channel_of_session();
+	void	   *row = NULL;
+
+	while (row == NULL && !call->ended &&
+		   (call->until == 0 || GetCurrentTimestamp() <= call->until))
+	{
+		char	   *frame = fa_channel_reserve(channel, call->until);
+
+		if (frame == NULL)
+			break;
+		if (!send_next(call, frame))
+		{
+			send_end(frame);
+			sender->round.ended = call->ended = true;
+		}
+		sender->round.number++;
+		row = channel->row;
+		channel->row = NULL;
+	}
+	return row;
+}
+
+/* The device must not read what is no longer pinned. */
+static void
+send_raw_failed(int code, Datum channel)
+{
+	fa_channel_close((FaChannel *) DatumGetPointer(channel));
+}
+
+/* The same with pages that are pinned until they have been read. */
+static void
+send_until_read(SendCall *call)
+{
+	Datum		channel = PointerGetDatum(fa_channel_of_session());
+
+	PG_ENSURE_ERROR_CLEANUP(send_raw_failed, channel);
+	{
+		(void) send_until_row(call);
+		fa_raw_finish(call->raw);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(send_raw_failed, channel);
+}
+
+/*
+ * send_pages(round, received, most): sends frames of a round over the session's
+ * transport; when there are more than so many blocks, only its end frame.  When
+ * there is no such limit, a call ends after a moment, and another goes on;
+ * calls after the end frame send nothing.  received is the last round that has
+ * come whole, 0 before that.
  */
 Datum
 fa_sql_send_pages(PG_FUNCTION_ARGS)
 {
 	FuncCallContext *funcctx;
 	SendCall   *call;
-	bytea	   *frame;
-	size_t		len;
+	void	   *row = NULL;
 
 	if (SRF_IS_FIRSTCALL())
 	{
@@ -483,18 +608,48 @@ fa_sql_send_pages(PG_FUNCTION_ARGS)
 	}
 	funcctx = SRF_PERCALL_SETUP();
 	call = funcctx->user_fctx;
-	if (call->ended ||
-		(call->until != 0 && GetCurrentTimestamp() > call->until))
+	if (call->raw)
+		send_until_read(call);
+	else
+		row = send_until_row(call);
+	if (row == NULL)
 		SRF_RETURN_DONE(funcctx);
-	frame = palloc(VARHDRSZ + FA_FRAME_MAX +
-				   FA_FRAME_RELATION * sender->nrelations);
-	len = send_next(call, VARDATA(frame));
-	if (len == 0)
+	SRF_RETURN_NEXT(funcctx, PointerGetDatum(row));
+}
+
+/*
+ * resend_pages(relations, blocks): those of an earlier round that were torn
+ * come again with the next; relations by their place in open_pages()
+ */
+Datum
+fa_sql_resend_pages(PG_FUNCTION_ARGS)
+{
+	Datum	   *relations;
+	Datum	   *blocks;
+	int			n;
+	int			nblocks;
+
+	send_require();
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), INT4OID, sizeof(int32), true,
+					  TYPALIGN_INT, &relations, NULL, &n);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), INT8OID, sizeof(int64),
+					  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &blocks, NULL, &nblocks);
+	if (n != nblocks)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("there must be a relation for each block")));
+	for (int i = 0; i < n; i++)
 	{
-		len = send_end(VARDATA(frame));
-		sender->round.ended = call->ended = true;
+		int			relation = DatumGetInt32(relations[i]);
+		int64		block = DatumGetInt64(blocks[i]);
+
+		if (relation < 0 || relation >= sender->nrelations || block < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("no such page is sent")));
+		/* what has been cut off since needs no sending */
+		if (block < sender->relation[relation].nblocks)
+			fa_blocks_add(&sender->relation[relation].todo, block);
 	}
-	sender->round.number++;
-	SET_VARSIZE(frame, VARHDRSZ + len);
-	SRF_RETURN_NEXT(funcctx, PointerGetDatum(frame));
+	PG_RETURN_VOID();
 }

@@ -146,7 +146,8 @@ copy_to_parts(Oid root)
 {
 	FaRows	   *rows;
 
-	rows = fa_spi_rows("SELECT f.bucket::pg_catalog.oid, f.leaf::pg_catalog.oid "
+	rows = fa_spi_rows("SELECT f.bucket::pg_catalog.oid, f.leaf::pg_catalog.oid,"
+					   "  f.home::pg_catalog.oid "
 					   "FROM fragaffinity.fragment f "
 					   "JOIN fragaffinity.distributed_table t USING (table_id) "
 					   "WHERE t.rel = %u", root);
@@ -154,11 +155,15 @@ copy_to_parts(Oid root)
 	{
 		Oid			bucket = atooid(rows->value[i][0]);
 		Oid			leaf = atooid(rows->value[i][1]);
+		Oid			home = atooid(rows->value[i][2]);
 		char	   *name = fa_table_qualified_name(bucket);
 
 		fa_ddl_run(fa_text_owner(root, name));
 		fa_ddl_run(fa_text_owner(root, fa_table_qualified_name(leaf)));
 		set_grants(bucket, fa_text_grants(root, name));
+		/* nobody comes in by it, but DDL on the table goes through it */
+		if (home != bucket)
+			fa_ddl_run(fa_text_owner(root, fa_table_qualified_name(home)));
 	}
 }
 
@@ -196,6 +201,13 @@ fa_ddl_copy_rights(Oid root)
 
 	fa_ddl_begin(&state);
 	fa_xact_lock_cluster();
+	foreach(lc, fa_node_list())
+	{
+		FaNode	   *node = lfirst(lc);
+
+		if (node->id != fa_node_self())
+			fa_refuse_peer_roles(fa_xact_conn(node->id), root);
+	}
 	name = fa_table_qualified_name(root);
 	initStringInfo(&array);
 	foreach(lc, fa_text_grants(root, name))

@@ -108,9 +108,10 @@ $c->sql(1, 'DROP FUNCTION fragaffinity.open_pages(bigint, bigint, oid, oid[]);
 $c->move($large, 'n2');
 is(last_move($large, 'path'), 'page', 'what fits moves');
 
-# A liar at the source.
+# A liar at the source; what it makes up can only go as rows.
 my $f = distribute('t', 'n int, pad text');
 $c->sql(1, "SELECT fragaffinity.configure('move_path', 'page', 't');
+	SELECT fragaffinity.configure('transports', 'stream', 't');
 	UPDATE t SET n = id, pad = repeat('x', 100); INSERT INTO t SELECT i, i, repeat('y', 300) FROM generate_series(51, 5000) i");
 my $good = $c->sql(1, "SELECT count(*), sum(hashtext(t::text)) FROM t");
 $c->sql(1, q{
