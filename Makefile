@@ -195,6 +195,7 @@ OBJS = \
 	src/page/read.o \
 	src/page/room.o \
 	src/page/row.o \
+	src/page/send_relation.o \
 	src/page/shape.o \
 	src/page/verdict.o \
 	src/page/wal.o \
