@@ -38,6 +38,7 @@ OBJS = \
 	src/node/peer_use.o \
 	src/node/remote.o \
 	src/node/remote_copy.o \
+	src/node/remote_many.o \
 	src/node/resolver.o \
 	src/node/session.o \
 	src/node/wait_graph.o \
