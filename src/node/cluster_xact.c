@@ -150,9 +150,8 @@ fa_xact_conn(int node)
 	return conn;
 }
 
-/* fa_xact_conn() for all other nodes: FaConns, by node. */
-static List *
-cluster_conn_all(void)
+List *
+fa_xact_conn_all(void)
 {
 	int			self = fa_node_require_cluster();
 	List	   *missing = NIL;
@@ -195,7 +194,7 @@ fa_xact_exec_all(const char *fmt,...)
 	char	   *sql;
 
 	FA_FORMAT(sql, fmt);
-	fa_remote_exec_many(cluster_conn_all(), 0, "%s", sql);
+	fa_remote_exec_many(fa_xact_conn_all(), 0, "%s", sql);
 }
 
 void
