@@ -50,10 +50,16 @@ CREATE TABLE fragaffinity.fragment (
 	-- Transaction on this node after which a snapshot agrees with the leaf:
 	-- an older one must not be answered from it.
 	changed_xid	xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
-	bytes		bigint				-- last known, where it is not local
+	bytes		bigint,				-- last known, where it is not local
+	-- Bucket as distribute_table made it: the same, until it is split; then
+	-- what holds the buckets of all its fragments.
+	home		regclass NOT NULL,
+	-- when it got these keys, on this node's clock
+	made		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
 CREATE INDEX fragment_table_id_idx ON fragaffinity.fragment (table_id);
 CREATE INDEX fragment_bucket_idx ON fragaffinity.fragment (bucket);
+CREATE INDEX fragment_home_idx ON fragaffinity.fragment (home);
 
 CREATE TABLE fragaffinity.setting (
 	name		text NOT NULL,
@@ -78,9 +84,12 @@ CREATE TABLE fragaffinity.move (
 	source		integer NOT NULL,
 	destination	integer NOT NULL,
 	trigger		text NOT NULL
-				CHECK (trigger IN ('manual', 'predictive', 'reactive', 'drain')),
+				CHECK (trigger IN ('manual', 'predictive', 'reactive', 'drain',
+				 'rebalance')),
 	path		text,
 	transport	text,
+	transport_reason	text,		-- why none that is before it in "transports"
+	transport_counters	jsonb,		-- see doc/monitoring.md
 	state		text NOT NULL CHECK (state IN
 				('planned', 'copying', 'catching up', 'fencing', 'switching',
 				 'done', 'failed', 'cancelled')),
@@ -173,6 +182,16 @@ CREATE TABLE fragaffinity.transition (
 CREATE INDEX transition_updated_idx
 	ON fragaffinity.transition (node, updated);
 
+-- Keys that this node's clients asked for, of late.
+CREATE UNLOGGED TABLE fragaffinity.key_sample (
+	fragment	bigint NOT NULL,
+	key			text NOT NULL,
+	weight		double precision NOT NULL,	-- accesses that it stands for
+	sampled		timestamptz NOT NULL
+);
+CREATE INDEX key_sample_fragment_idx ON fragaffinity.key_sample (fragment);
+CREATE INDEX key_sample_sampled_idx ON fragaffinity.key_sample (sampled);
+
 CREATE TABLE fragaffinity.metric (
 	sampled		timestamptz NOT NULL,
 	node		integer NOT NULL,
@@ -247,6 +266,51 @@ CREATE TABLE fragaffinity.predictor_state (
 	state		bytea NOT NULL
 );
 
+-- What a node's open sessions are expected to access in the step after "step",
+-- and what its roles did in "step"; written there, collected with the history
+-- and read once.
+CREATE UNLOGGED TABLE fragaffinity.session_forecast (
+	step		timestamptz NOT NULL,
+	node		integer NOT NULL,
+	fragment	bigint NOT NULL,
+	accesses	double precision NOT NULL,
+	PRIMARY KEY (step, node, fragment)
+);
+
+CREATE UNLOGGED TABLE fragaffinity.profile_use (
+	step		timestamptz NOT NULL,
+	node		integer NOT NULL,
+	role		name NOT NULL,
+	application	text NOT NULL,
+	fragment	bigint NOT NULL,
+	accesses	double precision NOT NULL,
+	arrivals	double precision NOT NULL,	-- sessions that began with it
+	PRIMARY KEY (step, node, role, application, fragment)
+);
+
+-- What this node has learned of its sessions; survives a restart.
+CREATE TABLE fragaffinity.session_state (
+	one			boolean PRIMARY KEY DEFAULT true CHECK (one),
+	saved		timestamptz NOT NULL,
+	fragments	bigint[] NOT NULL,		-- dense index -> id
+	state		bytea NOT NULL
+);
+
+-- What learning takes of this node's worker.
+CREATE UNLOGGED TABLE fragaffinity.learning_state (
+	part		text PRIMARY KEY,		-- predictor, sessions
+	bytes		bigint NOT NULL,		-- of memory
+	step_ms		double precision NOT NULL,	-- of processor, for a step
+	share		double precision NOT NULL,	-- of what it could learn from
+	updated		timestamptz NOT NULL
+);
+
+-- When reset_network() was called here last.
+CREATE TABLE fragaffinity.network_reset (
+	one			boolean PRIMARY KEY DEFAULT true CHECK (one),
+	called		timestamptz NOT NULL
+);
+
 -- What people told the predictor; on the coordinator.
 CREATE TABLE fragaffinity.hint (
 	hint		bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -273,6 +337,16 @@ CREATE TABLE fragaffinity.hint (
 -- Fragments that the controller leaves where they are; equal on every node.
 CREATE TABLE fragaffinity.pin (
 	fragment	bigint PRIMARY KEY
+);
+
+-- Where the last rebalance wants fragments; on the coordinator.
+CREATE TABLE fragaffinity.planned_move (
+	fragment	bigint PRIMARY KEY,
+	source		integer NOT NULL,
+	destination	integer NOT NULL,
+	bytes		bigint NOT NULL,
+	planned		timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	done		timestamptz			-- null: not there yet
 );
 
 -- What the controller would do, or why not; the latest step's.
@@ -558,6 +632,22 @@ RETURNS void LANGUAGE c
 AS 'MODULE_PATHNAME', 'fa_sql_undistribute_table';
 REVOKE ALL ON FUNCTION fragaffinity.undistribute_table FROM PUBLIC;
 
+CREATE FUNCTION fragaffinity.reshape_bucket(home regclass, pieces text)
+RETURNS void LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'fa_sql_reshape_bucket';
+REVOKE ALL ON FUNCTION fragaffinity.reshape_bucket FROM PUBLIC;
+
+-- Of one key: all from there on; of several: each from one to the next.
+CREATE FUNCTION fragaffinity.split_fragment(fragment bigint, VARIADIC at text[])
+RETURNS bigint[] LANGUAGE c
+AS 'MODULE_PATHNAME', 'fa_sql_split_fragment';
+REVOKE ALL ON FUNCTION fragaffinity.split_fragment FROM PUBLIC;
+
+CREATE FUNCTION fragaffinity.merge_fragments(fragment bigint, other bigint)
+RETURNS bigint LANGUAGE c
+AS 'MODULE_PATHNAME', 'fa_sql_merge_fragments';
+REVOKE ALL ON FUNCTION fragaffinity.merge_fragments FROM PUBLIC;
+
 -- Remainder of the bucket that holds a key.
 CREATE FUNCTION fragaffinity.bucket_of(rel regclass, key anyelement)
 RETURNS integer LANGUAGE c STABLE STRICT PARALLEL SAFE
@@ -726,6 +816,22 @@ SELECT n.name::text AS node, x.role, x.application,
 			   FROM fragaffinity.settings
 			  WHERE name = 'transition_half_life' AND table_name IS NULL) c;
 
+-- The keys that this node's clients asked for most in heat_window, and what
+-- share of their accesses to the fragment that was.
+CREATE VIEW fragaffinity.heat AS
+SELECT t.rel AS table_name, s.fragment, s.key, s.weight, s.weight / s.total AS share,
+	   s.samples, s.last_sample, n.name::text AS owner
+  FROM (SELECT k.fragment, k.key, pg_catalog.sum(k.weight) AS weight,
+			   pg_catalog.count(*) AS samples, pg_catalog.max(k.sampled) AS last_sample,
+			   pg_catalog.sum(pg_catalog.sum(k.weight))
+				OVER (PARTITION BY k.fragment) AS total
+		  FROM fragaffinity.key_sample k
+		 GROUP BY k.fragment, k.key) s
+  JOIN fragaffinity.fragment f ON f.fragment = s.fragment
+  JOIN fragaffinity.distributed_table t ON t.table_id = f.table_id
+  JOIN fragaffinity.node n ON n.node = f.owner;
+GRANT SELECT ON fragaffinity.heat TO pg_monitor;
+
 CREATE VIEW fragaffinity.node_metrics AS
 SELECT m.sampled, n.name::text AS node, m.active, m.idle_in_transaction,
 	   m.waiting, m.waits, m.commits, m.rollbacks, m.blocks_read, m.blocks_hit,
@@ -785,14 +891,46 @@ CREATE FUNCTION fragaffinity.page_layout(rel regclass, OUT kind text,
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'fa_sql_page_layout' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.open_pages(move bigint, xid bigint, toast oid,
-	relations oid[]) RETURNS bigint
+	relations oid[]) RETURNS bigint[]
 AS 'MODULE_PATHNAME', 'fa_sql_open_pages' LANGUAGE C STRICT VOLATILE;
-CREATE FUNCTION fragaffinity.send_pages(round integer, most bigint)
+CREATE FUNCTION fragaffinity.send_pages(round integer, received integer,
+	most bigint)
 RETURNS SETOF bytea
 AS 'MODULE_PATHNAME', 'fa_sql_send_pages' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.resend_pages(relations integer[], blocks bigint[])
+RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_resend_pages' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.transport_secret() RETURNS bytea
+AS 'MODULE_PATHNAME', 'fa_sql_transport_secret' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.open_transport(name text, address bytea,
+	max_message integer) RETURNS text
+AS 'MODULE_PATHNAME', 'fa_sql_open_transport' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.messages_sent(OUT messages bigint,
+	OUT gathered bigint, OUT writes bigint, OUT completions bigint)
+RETURNS record
+AS 'MODULE_PATHNAME', 'fa_sql_messages_sent' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.check_transports(node name,
+	messages integer DEFAULT 1000, size integer DEFAULT 262144,
+	transport text DEFAULT 'all',
+	OUT name text, OUT usable boolean, OUT reason text,
+	OUT mb_per_second double precision)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'fa_sql_check_transports' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.send_test_messages(messages integer, size integer)
+RETURNS SETOF bytea
+AS 'MODULE_PATHNAME', 'fa_sql_send_test_messages' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.release_fragment(fragment bigint, move bigint)
 RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_release_fragment' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.table_statistics(relations oid[],
+	OUT relation integer, OUT attnum integer, OUT kind integer,
+	OUT numbers bytea, OUT "values" bytea)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'fa_sql_table_statistics' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.statement_times(
+	OUT local_calls bigint, OUT local_ms double precision,
+	OUT remote_calls bigint, OUT remote_ms double precision)
+AS 'MODULE_PATHNAME', 'fa_sql_statement_times' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.gate_fragment(fragment bigint, closed boolean)
 RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_gate_fragment' LANGUAGE C STRICT VOLATILE;
@@ -809,7 +947,8 @@ AS 'MODULE_PATHNAME', 'fa_sql_map_generation' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.mover_progress(
 	OUT move bigint, OUT fragment bigint, OUT pid integer, OUT phase text,
 	OUT bytes_done bigint, OUT bytes_total bigint, OUT rounds integer,
-	OUT rate double precision)
+	OUT rate double precision, OUT allowed_rate double precision,
+	OUT source_slower double precision, OUT destination_slower double precision)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'fa_sql_mover_progress' LANGUAGE C STRICT VOLATILE;
 
@@ -821,8 +960,16 @@ REVOKE ALL ON FUNCTION fragaffinity.claim_fragment(bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.publish_fragment(bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.page_layout(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.open_pages(bigint, bigint, oid, oid[]) FROM PUBLIC;
-REVOKE ALL ON FUNCTION fragaffinity.send_pages(integer, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.send_pages(integer, integer, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.resend_pages(integer[], bigint[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.transport_secret() FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.open_transport(text, bytea, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.messages_sent() FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.check_transports(name, integer, integer, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.send_test_messages(integer, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.release_fragment(bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.table_statistics(oid[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.statement_times() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.gate_fragment(bigint, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.swap_out(bigint, bigint, integer, bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.fragment_moved(bigint, integer, bigint, text) FROM PUBLIC;
@@ -836,12 +983,24 @@ SELECT m.move, m.fragment, s.name AS source, d.name AS destination, m.trigger,
 	   COALESCE(p.bytes_done, m.bytes) AS bytes,
 	   COALESCE(p.rounds, m.rounds) AS rounds, m.pause_ms, m.lead_ms,
 	   m.requested, m.started, m.finished, m.reason, m.error,
-	   m.expected_benefit, m.observed_benefit
+	   m.expected_benefit, m.observed_benefit, m.transport_reason,
+	   m.transport_counters
   FROM fragaffinity.move m
   LEFT JOIN fragaffinity.node s ON s.node = m.source
   LEFT JOIN fragaffinity.node d ON d.node = m.destination
   LEFT JOIN fragaffinity.mover_progress() p
 	   ON p.move = m.move AND m.state NOT IN ('done', 'failed', 'cancelled');
+
+-- What pages of moves came by lately, from node to node.
+CREATE VIEW fragaffinity.transports AS
+SELECT DISTINCT ON (m.source, m.destination) s.name AS source,
+	   d.name AS destination, m.transport, m.transport_reason AS reason, m.move,
+	   m.started
+  FROM fragaffinity.move m
+  JOIN fragaffinity.node s ON s.node = m.source
+  JOIN fragaffinity.node d ON d.node = m.destination
+ WHERE m.path = 'page' AND m.transport IS NOT NULL
+ ORDER BY m.source, m.destination, m.move DESC;
 
 CREATE VIEW fragaffinity.stat_progress_move AS
 SELECT p.pid, p.move, p.fragment, s.name AS source, p.phase,
@@ -850,12 +1009,16 @@ SELECT p.pid, p.move, p.fragment, s.name AS source, p.phase,
 	   CASE WHEN p.rate > 0 THEN pg_catalog.clock_timestamp() +
 			pg_catalog.make_interval(
 				secs => GREATEST(p.bytes_total - p.bytes_done, 0) / p.rate)
-	   END AS estimated_end
+	   END AS estimated_end,
+	   p.allowed_rate,		-- by latency_guard; null: any
+	   -- what clients' statements take, as a multiple of what is usual
+	   p.source_slower, p.destination_slower
   FROM fragaffinity.mover_progress() p
   JOIN fragaffinity.move m ON m.move = p.move
   LEFT JOIN fragaffinity.node s ON s.node = m.source;
 
-GRANT SELECT ON fragaffinity.moves, fragaffinity.stat_progress_move TO pg_monitor;
+GRANT SELECT ON fragaffinity.moves, fragaffinity.stat_progress_move,
+	fragaffinity.transports TO pg_monitor;
 
 -- ---------------------------------------------------------------------
 -- Predictions and placement
@@ -939,6 +1102,32 @@ SELECT s."window", s.horizon, s.model, s.steps, s.accesses, s.log_loss,
   LEFT JOIN scored b
 	ON b."window" = s."window" AND b.horizon = s.horizon AND b.model = 'static';
 
+-- The same, hour by hour.
+CREATE VIEW fragaffinity.prediction_quality_history AS
+WITH scored AS (
+	SELECT pg_catalog.date_trunc('hour', s.scored_at) AS hour, s.horizon, s.model,
+		   pg_catalog.sum(s.accesses) AS accesses,
+		   pg_catalog.sum(s.log_loss * s.accesses) / pg_catalog.sum(s.accesses) AS log_loss,
+		   pg_catalog.sum(s.top1 * s.accesses) / pg_catalog.sum(s.accesses) AS top1,
+		   pg_catalog.avg(s.rate_msle) AS rate_msle,
+		   pg_catalog.array_agg(s.bins) AS bins
+	  FROM fragaffinity.prediction_score s
+	 WHERE s.accesses > 0
+	 GROUP BY 1, s.horizon, s.model
+)
+SELECT s.hour, s.horizon, s.model, s.accesses, s.log_loss,
+	   b.log_loss - s.log_loss AS gain_on_static, s.top1,
+	   fragaffinity.calibration_error(s.bins) AS ece, s.rate_msle
+  FROM scored s
+  LEFT JOIN scored b
+	ON b.hour = s.hour AND b.horizon = s.horizon AND b.model = 'static';
+
+-- What learning takes of this node: the predictor on the coordinator, and on
+-- every node the part that follows its sessions.
+CREATE VIEW fragaffinity.learning AS
+SELECT s.part, s.bytes, s.step_ms, s.share, s.updated
+  FROM fragaffinity.learning_state s;
+
 CREATE VIEW fragaffinity.recommendations AS
 SELECT r.fragment, t.rel AS table_name, s.name AS source,
 	   d.name AS destination, r.trigger, r.affinity, r.expected_benefit,
@@ -987,7 +1176,7 @@ SELECT i.item, i.detail
 	 WHERE s.name IN ('benefit_learning', 'doubt', 'hysteresis',
 			'max_concurrent_moves', 'max_move_bytes_per_hour',
 			'max_moves_per_hour', 'max_moves_per_node', 'migration_threshold',
-			'min_residency', 'mode', 'move_window', 'reactive')
+			'min_residency', 'mode', 'move_window', 'predictive', 'reactive')
 	   AND (s.table_name = f.table_name
 			OR s.table_name IS NULL AND NOT EXISTS (
 				SELECT FROM fragaffinity.settings o
@@ -1034,8 +1223,27 @@ SELECT n.name AS node,
   FROM fragaffinity.node n
  WHERE n.state = 'draining';
 
+-- The last rebalance, and how far it is; one row, on the coordinator.
+CREATE VIEW fragaffinity.stat_progress_rebalance AS
+SELECT pg_catalog.min(p.planned) AS started,
+	   pg_catalog.count(*) AS fragments_total,
+	   pg_catalog.count(p.done) AS fragments_done,
+	   (SELECT pg_catalog.count(*) FROM fragaffinity.move m
+		 WHERE m.trigger = 'rebalance'
+		   AND m.state NOT IN ('done', 'failed', 'cancelled')) AS moving,
+	   pg_catalog.sum(p.bytes)::bigint AS bytes_total,
+	   COALESCE(pg_catalog.sum(p.bytes) FILTER (WHERE p.done IS NOT NULL),
+				0)::bigint AS bytes_done,
+	   (SELECT m.error FROM fragaffinity.move m
+		 WHERE m.trigger = 'rebalance' AND m.error IS NOT NULL
+		 ORDER BY m.changed DESC LIMIT 1) AS last_error
+  FROM fragaffinity.planned_move p
+HAVING pg_catalog.count(*) > 0;
+
 GRANT SELECT ON fragaffinity.predictions, fragaffinity.prediction_quality,
-	fragaffinity.recommendations, fragaffinity.stat_progress_drain TO pg_monitor;
+	fragaffinity.prediction_quality_history, fragaffinity.learning,
+	fragaffinity.recommendations, fragaffinity.stat_progress_drain,
+	fragaffinity.stat_progress_rebalance TO pg_monitor;
 
 -- Forgets what the predictor has learned and learns anew from recorded
 -- history, all of it or what came after a time.
@@ -1044,11 +1252,41 @@ CREATE FUNCTION fragaffinity.reset_predictions(
 LANGUAGE c SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'fa_sql_reset_predictions';
 
+-- The networks of this node's worker begin anew, with all else that was
+-- learned kept: on the coordinator the predictor's, on every node the one that
+-- reads sessions.
+CREATE FUNCTION fragaffinity.reset_network() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+	INSERT INTO fragaffinity.network_reset (called) VALUES (clock_timestamp())
+	ON CONFLICT (one) DO UPDATE SET called = EXCLUDED.called
+$$;
+
 -- Has every fragment moved off a node; with wait, returns when it is empty.
 CREATE FUNCTION fragaffinity.drain_node(name name, wait boolean DEFAULT true)
 RETURNS bigint
 LANGUAGE c SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'fa_sql_drain_node';
+
+-- Has fragments moved so that nodes hold like amounts, where they are used
+-- most; tells which.  On the coordinator.
+CREATE FUNCTION fragaffinity.rebalance(
+	rel regclass DEFAULT NULL, slack double precision DEFAULT 0.1,
+	dry_run boolean DEFAULT false,
+	OUT fragment bigint, OUT source name, OUT destination name,
+	OUT bytes bigint)
+RETURNS SETOF record
+LANGUAGE c SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'fa_sql_rebalance';
+REVOKE ALL ON FUNCTION fragaffinity.rebalance(regclass, double precision, boolean) FROM PUBLIC;
+
+-- Ends it; moves under way go on.  Returns how many fragments stay.
+CREATE FUNCTION fragaffinity.cancel_rebalance() RETURNS bigint
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$ WITH gone AS (DELETE FROM fragaffinity.planned_move
+	   WHERE done IS NULL RETURNING 1)
+	  SELECT count(*) FROM gone $$;
+REVOKE ALL ON FUNCTION fragaffinity.cancel_rebalance() FROM PUBLIC;
 
 CREATE FUNCTION fragaffinity.mark_node(name name, state text) RETURNS void
 LANGUAGE c STRICT SET search_path = pg_catalog, pg_temp
@@ -1079,17 +1317,32 @@ SELECT h.hint, x.to_fragment, h.node, h.weight * x.share, NULL, NULL, NULL
 	 GROUP BY t.to_fragment) x
  WHERE h.kind = 'profile' AND x.share > 0;
 
--- Fragments used from where others are.
+-- Fragments used from where others are.  Two tables' fragments belong together
+-- when they are of the same bucket of the hash and, where that is split, have
+-- the same keys, or the one has keys that the other does not set apart.
 CREATE VIEW fragaffinity.hint_link AS
+WITH place AS (
+	SELECT f.table_id, f.fragment, pg_catalog.dense_rank()
+			OVER (PARTITION BY f.table_id ORDER BY b.fragment) AS place,
+		   CASE WHEN f.key_from IS NOT NULL OR f.key_to IS NOT NULL
+				THEN ROW(f.key_from, f.key_to)::text END AS bounds,
+		   ARRAY(SELECT ROW(s.key_from, s.key_to)::text
+				   FROM fragaffinity.fragment s
+				  WHERE s.home = f.home
+					AND (s.key_from IS NOT NULL OR s.key_to IS NOT NULL)) AS set_apart
+	  FROM fragaffinity.fragment f
+	  JOIN fragaffinity.fragment b ON b.home = f.home
+	   AND b.key_from IS NULL AND b.key_to IS NULL
+)
 SELECT h.hint, a.fragment AS from_fragment, b.fragment AS to_fragment, h.weight
   FROM fragaffinity.hint h
-  JOIN (SELECT table_id, fragment, pg_catalog.row_number()
-				OVER (PARTITION BY table_id ORDER BY fragment) AS place
-		  FROM fragaffinity.fragment) a ON a.table_id = h.table_id
-  JOIN (SELECT table_id, fragment, pg_catalog.row_number()
-				OVER (PARTITION BY table_id ORDER BY fragment) AS place
-		  FROM fragaffinity.fragment) b
+  JOIN place a ON a.table_id = h.table_id
+  JOIN place b
 	ON b.table_id = h.to_table AND b.place = a.place
+   AND (a.bounds = b.bounds
+		OR (a.bounds IS NULL AND b.bounds <> ALL (a.set_apart))
+		OR (b.bounds IS NULL AND a.bounds <> ALL (b.set_apart))
+		OR (a.bounds IS NULL AND b.bounds IS NULL))
  WHERE h.kind = 'dependency'
  UNION ALL
 SELECT h.hint, h.fragments[i], h.fragments[i + 1], h.weight
@@ -1294,6 +1547,21 @@ BEGIN
 END
 $$;
 
+-- After a split or merge: the fragments of the keys that hints are about.
+CREATE FUNCTION fragaffinity.renew_hints(table_id integer) RETURNS void
+LANGUAGE sql STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+	UPDATE fragaffinity.hint h
+	   SET fragments = fragaffinity.fragments_of_keys(h.table_id, h.key_from, h.key_to)
+	 WHERE h.table_id = renew_hints.table_id AND h.kind = 'schedule';
+	UPDATE fragaffinity.hint h
+	   SET fragments = ARRAY(
+			SELECT (fragaffinity.fragments_of_keys(h.table_id, k.k, k.k))[1]
+			  FROM unnest(h.keys) WITH ORDINALITY k(k, n) ORDER BY k.n)
+	 WHERE h.table_id = renew_hints.table_id AND h.kind = 'sequence';
+$$;
+REVOKE ALL ON FUNCTION fragaffinity.renew_hints(integer) FROM PUBLIC;
+
 CREATE FUNCTION fragaffinity.drop_hint(hint bigint, kind text) RETURNS void
 LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1351,11 +1619,32 @@ BEGIN
 END
 $$;
 
+-- Keys of a fragment of this node that another wants: their share of its
+-- accesses to the fragment, its share of all accesses to them, their share of
+-- the rows.  Null: none that stand out.
+CREATE FUNCTION fragaffinity.hot_range(fragment bigint, node name,
+	OUT key_from text, OUT key_to text, OUT share double precision,
+	OUT purity double precision, OUT rows double precision,
+	OUT accesses double precision)
+AS 'MODULE_PATHNAME', 'fa_sql_hot_range' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION fragaffinity.hot_range(bigint, name) FROM PUBLIC;
+
+-- The coordinator's way; a process of the owner does it.
+CREATE FUNCTION fragaffinity.request_division(fragment bigint, destination name,
+	benefit double precision) RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_request_division' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.request_union(fragment bigint, other bigint)
+RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_request_union' LANGUAGE C STRICT VOLATILE;
+REVOKE ALL ON FUNCTION fragaffinity.request_division(bigint, name, double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.request_union(bigint, bigint) FROM PUBLIC;
+
 -- Recorded history replayed against other settings; nothing is moved.
 CREATE FUNCTION fragaffinity.simulate(
 	"from" timestamptz, "to" timestamptz, settings jsonb DEFAULT '{}',
-	OUT variant text, OUT accesses double precision,
-	OUT remote_share double precision, OUT moves bigint, OUT bytes bigint)
+	OUT variant text, OUT table_name regclass, OUT accesses double precision,
+	OUT remote_share double precision, OUT moves bigint, OUT bytes bigint,
+	OUT expected_ms double precision, OUT cost_ms double precision)
 RETURNS SETOF record
 LANGUAGE c STRICT VOLATILE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'fa_sql_simulate';
@@ -1440,6 +1729,7 @@ REVOKE ALL ON FUNCTION fragaffinity.drop_profile(name, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.explain_prediction(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION fragaffinity.explain_prediction(bigint) TO pg_monitor;
 REVOKE ALL ON FUNCTION fragaffinity.reset_predictions(timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.reset_network() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.drain_node(name, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.mark_node(name, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.resume_node(name) FROM PUBLIC;

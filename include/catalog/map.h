@@ -21,6 +21,7 @@ typedef struct FaFragment
 	int			table_id;
 	Oid			bucket;
 	Oid			leaf;
+	Oid			home;			/* bucket of the hash; parent of bucket if split */
 	int			owner;			/* node id */
 	bool		local;			/* owner is this node */
 	int64		version;
@@ -58,6 +59,8 @@ extern FaTable *fa_map_table_by_id(int table_id);
 
 /* All fragments of a table, by number; palloc'd list of FaFragment. */
 extern List *fa_map_fragments(int table_id);
+/* Likewise, of one bucket of the hash: one, unless it is split. */
+extern List *fa_map_fragments_of(Oid home);
 
 /* After changing a fragment's row: other backends forget the leaf. */
 extern void fa_map_invalidate(Oid relid);
@@ -70,6 +73,13 @@ extern void fa_map_invalidate(Oid relid);
 extern void fa_map_note_change(FullTransactionId xid);
 extern bool fa_map_snapshot_may_be_old(TransactionId xmin);
 extern const FaShmemPart fa_map_part;
+
+/*
+ * Arguments of the advisory lock that whoever moves, splits or merges a
+ * fragment (%d) holds at its owner: SQL.
+ */
+#define FA_FRAGMENT_CLAIM \
+	"'fragaffinity.fragment'::pg_catalog.regclass::pg_catalog.oid::integer, %d"
 
 extern void fa_map_init(void);	/* from _PG_init */
 

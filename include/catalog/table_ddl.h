@@ -9,6 +9,9 @@
  *	leaf			<bucket>_h, a heap, on the owner;
  *					<bucket>_r, a foreign table, on all other nodes
  *
+ * A bucket of the hash that is split (reshape.h) has a bucket of its own for
+ * each of its fragments below it, <bucket>_s<fragment>.
+ *
  * Everything runs over SPI in the caller's transaction.  Functions that make
  * relations want a superuser and bring their own settings (search_path,
  * fragaffinity.maintenance) for their duration.
@@ -18,15 +21,12 @@
 
 #include "catalog/map.h"
 
-/*
- * CHECK constraint of a heap made by fa_table_create_heap(), equal to the
- * partition constraint of the leaf it is to become, so that ATTACH does not
- * scan it.  Drop it after ATTACH: it costs every later insert.
- */
+/* Name of the constraint of fa_table_promise_bound(). */
 #define FA_TABLE_BOUND_CHECK "fragaffinity_bound"
 
 /* in table_names.c: palloc'd, cut to fit, not quoted */
 extern char *fa_table_bucket_name(const char *partition, int remainder);
+extern char *fa_table_piece_name(const char *home, int64 fragment);
 extern char *fa_table_heap_name(const char *bucket);
 extern char *fa_table_remote_name(const char *bucket);
 /* Of any relation: schema-qualified and quoted, as SQL wants it. */
@@ -40,11 +40,21 @@ extern Oid	fa_table_oid(const char *qualified);
 /* A root, partition, bucket or leaf of a distributed table? */
 extern bool fa_table_is_managed(Oid rel);
 
+/* in table_bound.c */
+
+/*
+ * Says of a heap that it has only rows that belong in the bucket, so that
+ * ATTACH to it does not read them.  True of an empty one; of another, the
+ * caller knows why.  To be forgotten after ATTACH: it costs every insert.
+ */
+extern void fa_table_promise_bound(Oid heap, Oid bucket);
+extern void fa_table_forget_bound(Oid heap);
+
 /* in table_leaf.c */
 
 /*
  * Standalone heap on this node, in the bucket's schema, like the fragment's
- * leaf: columns, storage, constraints, owner, options, FA_TABLE_BOUND_CHECK.
+ * leaf: columns, storage, constraints, owner, options, promise of its bound.
  * With with_indexes also what fa_table_create_indexes() makes.
  */
 extern Oid	fa_table_create_heap(const FaFragment *f, const char *name,
@@ -63,6 +73,16 @@ extern Oid	fa_table_create_remote(const FaFragment *f, const char *name,
 
 /* "FOR VALUES FROM (...) TO (...)" of an attached leaf. */
 extern char *fa_table_bound(Oid leaf);
+#define FA_TABLE_WHOLE_RANGE "FOR VALUES FROM (MINVALUE) TO (MAXVALUE)"
+
+/* Owner and grants of the table, and grants of a partition, to a new bucket. */
+extern void fa_table_give_rights(Oid root, Oid partition, const char *bucket);
+/* New leaf of a bucket that has none: empty heap without unique indexes, or
+ * foreign table.  f->leaf is not used. */
+extern Oid	fa_table_create_leaf(const FaFragment *f);
+extern Oid	fa_table_parent(Oid rel);
+/* Options of a foreign table that leads to a bucket on the owner. */
+extern char *fa_table_server_options(Oid bucket, int owner);
 
 /* in table_export.c */
 

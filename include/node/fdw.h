@@ -32,6 +32,12 @@ extern void fa_fdw_exec(int node, Oid user, const char *sql);
 /* Name of the foreign table, without schema, by which it finds the session. */
 extern char *fa_fdw_session_table(int node);
 
+/*
+ * in fdw_settings.c: the client's lock_timeout to the session that is about to
+ * be used, by the user, for a foreign table.
+ */
+extern void fa_fdw_pass_settings(Oid foreign_table, Oid user);
+
 /* in fdw_callback.c */
 
 /* RegisterXactCallback(callback, NULL), remembering where that is. */

@@ -31,6 +31,7 @@
 #include "utils/timestamp.h"
 
 #include "capture/capture.h"
+#include "capture/heat.h"
 #include "capture/tables.h"
 #include "core/settings.h"
 #include "node/node.h"
@@ -294,6 +295,7 @@ drain_remember(Drain *d)
 	d->db->last_complete = Max(d->db->last_complete, d->complete);
 	d->db->last_step = d->step;
 	fa_transitions_written();
+	fa_heat_written();
 	last_write = d->now;
 }
 
@@ -327,6 +329,7 @@ drain_in_transaction(Drain *d, bool force, uint64 requested)
 			drain_write_history(d);
 		drain_mark_complete(d);
 		fa_transitions_write(d->self);
+		fa_heat_write();
 	}
 	return true;
 }
@@ -347,6 +350,7 @@ drain_run(bool force)
 	requested = pg_atomic_read_u64(&db->flush_requested);
 	pg_memory_barrier();
 	fa_transitions_read(db);
+	fa_heat_read();
 
 	MemoryContextReset(drain_context);
 	fa_stats_begin();

@@ -88,6 +88,10 @@ rollup_delete(void)
 				"clock_timestamp() - interval '%.0f ms' "
 				"OR sampled > clock_timestamp() + interval '1 day'",
 				fa_setting_float("metric_retention", 0));
+	fa_spi_exec("DELETE FROM fragaffinity.key_sample WHERE sampled < "
+				"clock_timestamp() - interval '%.0f ms' "
+				"OR sampled > clock_timestamp() + interval '1 hour'",
+				fa_setting_float("heat_window", 0));
 	fa_spi_exec("DELETE FROM fragaffinity.access_total t WHERE NOT EXISTS "
 				"(SELECT FROM fragaffinity.fragment f "
 				" WHERE f.fragment = t.fragment) "

@@ -15,6 +15,7 @@
 
 #include "capture/capture.h"
 #include "capture/counters.h"
+#include "capture/heat.h"
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "node/node.h"
@@ -26,6 +27,7 @@ fa_capture_init(void)
 {
 	fa_shmem_register(&fa_counters_part);
 	fa_shmem_register(&fa_events_part);
+	fa_shmem_register(&fa_heat_part);
 	fa_hook_init();
 	fa_utility_init();
 }

@@ -127,9 +127,9 @@ check_colocation(Distribution *d)
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("tables with keys of type %s and %s cannot be co-located",
 						format_type_be(type[0]), format_type_be(type[1]))));
-	count = atoi(fa_spi_value("SELECT pg_catalog.count(*) / pg_catalog.count(DISTINCT i.inhparent) "
+	count = atoi(fa_spi_value("SELECT pg_catalog.count(DISTINCT f.home) / pg_catalog.count(DISTINCT i.inhparent) "
 							  "FROM fragaffinity.fragment f "
-							  "JOIN pg_catalog.pg_inherits i ON i.inhrelid = f.bucket "
+							  "JOIN pg_catalog.pg_inherits i ON i.inhrelid = f.home "
 							  "WHERE f.table_id = %d", like->table_id));
 	if (d->count != 0 && d->count != count)
 		ereport(ERROR,
@@ -174,12 +174,18 @@ plan_fragments(Distribution *d)
 								fa_map_table(d->like)->table_id : 0);
 }
 
-/* The same statement here and on every other node. */
+/* The same statement on every node, at the same time. */
 static void
 run_everywhere(const char *sql)
 {
+	List	   *conns = fa_xact_conn_all();
+	ListCell   *lc;
+
+	foreach(lc, conns)
+		fa_remote_send(lfirst(lc), sql);
 	fa_spi_exec("%s", sql);
-	fa_xact_exec_all("%s", sql);
+	foreach(lc, conns)
+		fa_remote_receive(lfirst(lc), 0, sql);
 }
 
 /* Step 3.  Returns the schema that holds the old tree. */

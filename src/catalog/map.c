@@ -39,6 +39,7 @@
 #define COL_OWNER 7
 #define COL_VERSION 8
 #define COL_CHANGED_XID 9
+#define COL_HOME 11
 
 typedef struct MapEntry
 {
@@ -125,6 +126,7 @@ map_fragment_from_tuple(FaFragment *f, HeapTuple tuple, TupleDesc desc,
 	f->version = DatumGetInt64(heap_getattr(tuple, COL_VERSION, desc, &isnull));
 	f->changed_xid = DatumGetFullTransactionId(heap_getattr(tuple, COL_CHANGED_XID,
 															desc, &isnull));
+	f->home = DatumGetObjectId(heap_getattr(tuple, COL_HOME, desc, &isnull));
 	f->local = f->owner == self;
 	f->slot = fa_slot_find(f->fragment);
 }
@@ -286,7 +288,7 @@ static List *
 map_query(const char *condition)
 {
 	FaRows	   *rows = fa_spi_rows("SELECT fragment, table_id, bucket::oid, "
-								   "leaf::oid, owner, version, changed_xid "
+								   "leaf::oid, owner, version, changed_xid, home::oid "
 								   "FROM fragaffinity.fragment WHERE %s "
 								   "ORDER BY fragment", condition);
 	int			self = fa_node_self();
@@ -304,6 +306,7 @@ map_query(const char *condition)
 		f->owner = atoi(v[4]);
 		f->version = strtoll(v[5], NULL, 10);
 		f->changed_xid = FullTransactionIdFromU64(strtou64(v[6], NULL, 10));
+		f->home = atooid(v[7]);
 		f->local = f->owner == self;
 		f->slot = fa_slot_find(f->fragment);
 		list = lappend(list, f);
@@ -326,6 +329,12 @@ List *
 fa_map_fragments(int table_id)
 {
 	return map_query(psprintf("table_id = %d", table_id));
+}
+
+List *
+fa_map_fragments_of(Oid home)
+{
+	return map_query(psprintf("home = %u", home));
 }
 
 FaTable *

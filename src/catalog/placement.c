@@ -135,8 +135,9 @@ copy_owners(int like, int npartitions, int count, int *owners)
 					   "  SELECT f.owner, pg_catalog.row_number() OVER"
 					   "      (PARTITION BY i.inhparent ORDER BY f.fragment) AS n"
 					   "    FROM fragaffinity.fragment f"
-					   "    JOIN pg_catalog.pg_inherits i ON i.inhrelid = f.bucket"
-					   "   WHERE f.table_id = %d) "
+					   "    JOIN pg_catalog.pg_inherits i ON i.inhrelid = f.home"
+					   "   WHERE f.table_id = %d"
+					   "     AND f.key_from IS NULL AND f.key_to IS NULL) "
 					   "SELECT min(owner), max(owner) FROM f GROUP BY n ORDER BY n",
 					   like);
 	for (int i = 0; i < rows->nrows; i++)

@@ -8,6 +8,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "catalog/reshape.h"
 #include "catalog/table_ddl.h"
 #include "catalog/table_move.h"
 #include "catalog/table_sequence.h"
@@ -28,13 +29,24 @@ export_fragments(FaConn *conn, int table_id, const char *key, FaTreeRel *r)
 					   "    'UPDATE fragaffinity.fragment SET version = %%s WHERE fragment = %%s',"
 					   "    f.version, f.fragment), '; ') "
 					   "FROM fragaffinity.fragment f "
-					   "JOIN pg_catalog.pg_inherits i ON i.inhrelid = f.bucket "
-					   "WHERE i.inhparent = %u", r->rel);
+					   "JOIN pg_catalog.pg_inherits i ON i.inhrelid = f.home "
+					   "WHERE i.inhparent = %u"
+					   "  AND f.key_from IS NULL AND f.key_to IS NULL", r->rel);
 	fa_remote_exec(conn, 0, "SELECT fragaffinity.create_fragments(%d, %s::pg_catalog.regclass, %s, '%s', '%s')",
 				   table_id, quote_literal_cstr(r->qualified),
 				   quote_literal_cstr(key), rows->value[0][0],
 				   rows->value[0][1]);
 	fa_remote_exec(conn, 0, "%s", rows->value[0][2]);
+	rows = fa_spi_rows("SELECT DISTINCT f.home::pg_catalog.oid "
+					   "FROM fragaffinity.fragment f "
+					   "JOIN pg_catalog.pg_inherits i ON i.inhrelid = f.home "
+					   "WHERE i.inhparent = %u AND f.home <> f.bucket", r->rel);
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		Oid			home = atooid(rows->value[i][0]);
+
+		fa_reshape_peer(conn, home, fa_pieces_read(home));
+	}
 }
 
 static void

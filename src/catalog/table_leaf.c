@@ -7,13 +7,18 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "partitioning/partdesc.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
 
 #include "catalog/table_ddl.h"
 #include "catalog/table_text.h"
@@ -23,8 +28,6 @@
 PG_FUNCTION_INFO_V1(fa_sql_create_fragments);
 PG_FUNCTION_INFO_V1(fa_sql_create_leaf_indexes);
 PG_FUNCTION_INFO_V1(fa_sql_analyze_leaves);
-
-#define WHOLE_RANGE "FOR VALUES FROM (MINVALUE) TO (MAXVALUE)"
 
 /* " WITH (...)" of the heaps under a partition, or "". */
 static char *
@@ -39,15 +42,15 @@ heap_options(int table_id, Oid partition)
 	return options ? options : pstrdup("");
 }
 
-static Oid
-parent_of(Oid rel)
+Oid
+fa_table_parent(Oid rel)
 {
 	return atooid(fa_spi_value("SELECT inhparent FROM pg_catalog.pg_inherits "
 							   "WHERE inhrelid = %u", rel));
 }
 
-static char *
-server_options(Oid bucket, int owner)
+char *
+fa_table_server_options(Oid bucket, int owner)
 {
 	return psprintf("SERVER %s OPTIONS (schema_name %s, table_name %s)",
 					quote_identifier(fa_node_server_name(owner)),
@@ -72,15 +75,13 @@ fa_table_create_heap(const FaFragment *f, const char *name, bool with_indexes)
 	fa_ddl_begin(&state);
 	qualified = fa_table_sibling_name(f->bucket, name);
 	fa_spi_exec("CREATE TABLE %s (LIKE %s INCLUDING DEFAULTS INCLUDING GENERATED"
-				"  INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING CONSTRAINTS,"
-				"  CONSTRAINT " FA_TABLE_BOUND_CHECK " CHECK (%s))%s",
+				"  INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING CONSTRAINTS)%s",
 				qualified, fa_table_qualified_name(f->bucket),
-				fa_spi_value("SELECT pg_catalog.pg_get_partition_constraintdef(%u)",
-							 f->leaf),
-				heap_options(f->table_id, parent_of(f->bucket)));
+				heap_options(f->table_id, fa_table_parent(f->home)));
 	fa_ddl_run(fa_text_owner(f->bucket, qualified));
 	fa_ddl_run(fa_text_column_options(f->bucket, qualified, false));
 	heap = fa_table_oid(qualified);
+	fa_table_promise_bound(heap, f->bucket);
 	if (with_indexes)
 		fa_table_create_indexes(heap, f);
 	fa_ddl_end(&state);
@@ -126,11 +127,78 @@ fa_table_create_remote(const FaFragment *f, const char *name, int owner)
 	/* LIKE does not exist for foreign tables. */
 	fa_spi_exec("CREATE FOREIGN TABLE %s (%s%s) %s", qualified,
 				fa_text_columns(f->bucket, true), fa_text_checks(f->bucket),
-				server_options(f->bucket, owner));
+				fa_table_server_options(f->bucket, owner));
 	fa_ddl_run(fa_text_owner(f->bucket, qualified));
 	rel = fa_table_oid(qualified);
 	fa_ddl_end(&state);
 	return rel;
+}
+
+void
+fa_table_give_rights(Oid root, Oid partition, const char *bucket)
+{
+	/* Peers come in by the bucket, as the user who may use the root there. */
+	fa_ddl_run(fa_text_owner(root, bucket));
+	fa_ddl_run(fa_text_grants(root, bucket));
+	if (partition != root)
+		fa_ddl_run(fa_text_grants(partition, bucket));
+}
+
+Oid
+fa_table_create_leaf(const FaFragment *f)
+{
+	char	   *bucket = get_rel_name(f->bucket);
+	char	   *bucket_q = fa_table_qualified_name(f->bucket);
+	char	   *leaf_q;
+
+	if (f->owner == fa_node_self())
+	{
+		leaf_q = fa_table_sibling_name(f->bucket, fa_table_heap_name(bucket));
+		fa_spi_exec("CREATE TABLE %s PARTITION OF %s " FA_TABLE_WHOLE_RANGE "%s",
+					leaf_q, bucket_q,
+					heap_options(f->table_id, fa_table_parent(f->home)));
+		fa_ddl_run(fa_text_column_options(f->bucket, leaf_q, false));
+	}
+	else
+	{
+		leaf_q = fa_table_sibling_name(f->bucket, fa_table_remote_name(bucket));
+		fa_spi_exec("CREATE FOREIGN TABLE %s PARTITION OF %s "
+					FA_TABLE_WHOLE_RANGE " %s", leaf_q, bucket_q,
+					fa_table_server_options(f->bucket, f->owner));
+	}
+	fa_ddl_run(fa_text_owner(f->bucket, leaf_q));
+	return fa_table_oid(leaf_q);
+}
+
+/*
+ * Before each of many CREATE TABLE ... PARTITION OF: the server reads the bounds
+ * of all partitions that are there, to see that the new one does not overlap
+ * with one of them, and that takes hours for some ten thousand.  Remainders of
+ * one modulus do not overlap.  So it is shown a partitioned table without
+ * partitions, until it forgets what it knows of the table, as it does after
+ * every one of these statements, and after an error.
+ */
+static void
+hide_partitions(Oid partition)
+{
+	Relation	rel;
+	MemoryContext context;
+	PartitionDesc desc;
+
+	/* an error before the first of them is to be no exception */
+	CacheInvalidateRelcacheByRelid(partition);
+	CommandCounterIncrement();
+	rel = relation_open(partition, NoLock);
+	if (rel->rd_partdesc == NULL)
+	{
+		context = AllocSetContextCreate(CacheMemoryContext,
+										"fragaffinity no partitions",
+										ALLOCSET_SMALL_SIZES);
+		desc = MemoryContextAllocZero(context, sizeof(PartitionDescData));
+		rel->rd_partdesc = desc;
+		rel->rd_pdcxt = context;
+	}
+	relation_close(rel, NoLock);
 }
 
 /* One bucket with its leaf on this node, and the fragment's row. */
@@ -140,42 +208,26 @@ create_fragment(int table_id, Oid root, Oid partition, const char *key, int modu
 {
 	char	   *bucket = fa_table_bucket_name(get_rel_name(partition), remainder);
 	char	   *bucket_q = fa_table_sibling_name(partition, bucket);
-	Oid			bucket_oid;
-	char	   *leaf_q;
-	Oid			leaf_oid;
+	FaFragment	f = {0};
 
+	hide_partitions(partition);
 	fa_spi_exec("CREATE TABLE %s PARTITION OF %s "
 				"FOR VALUES WITH (MODULUS %d, REMAINDER %d) "
 				"PARTITION BY RANGE (%s)", bucket_q,
 				fa_table_qualified_name(partition), modulus, remainder,
 				quote_identifier(key));
-	bucket_oid = fa_table_oid(bucket_q);
-	/* Peers come in by the bucket, as the user who may use the root there. */
-	fa_ddl_run(fa_text_owner(root, bucket_q));
-	fa_ddl_run(fa_text_grants(root, bucket_q));
-	if (partition != root)
-		fa_ddl_run(fa_text_grants(partition, bucket_q));
-
-	if (owner == fa_node_self())
-	{
-		leaf_q = fa_table_sibling_name(partition, fa_table_heap_name(bucket));
-		fa_spi_exec("CREATE TABLE %s PARTITION OF %s " WHOLE_RANGE "%s",
-					leaf_q, bucket_q, heap_options(table_id, partition));
-	}
-	else
-	{
-		leaf_q = fa_table_sibling_name(partition, fa_table_remote_name(bucket));
-		fa_spi_exec("CREATE FOREIGN TABLE %s PARTITION OF %s " WHOLE_RANGE " %s",
-					leaf_q, bucket_q, server_options(bucket_oid, owner));
-	}
-	fa_ddl_run(fa_text_owner(root, leaf_q));
-	leaf_oid = fa_table_oid(leaf_q);
+	fa_table_give_rights(root, partition, bucket_q);
+	f.fragment = fragment;
+	f.table_id = table_id;
+	f.bucket = f.home = fa_table_oid(bucket_q);
+	f.owner = owner;
+	f.leaf = fa_table_create_leaf(&f);
 	fa_spi_exec("INSERT INTO fragaffinity.fragment"
-				"  (fragment, table_id, bucket, leaf, owner) "
-				"VALUES (" INT64_FORMAT ", %d, %u, %u, %d)",
-				fragment, table_id, bucket_oid, leaf_oid, owner);
-	fa_map_invalidate(bucket_oid);
-	fa_map_invalidate(leaf_oid);
+				"  (fragment, table_id, bucket, leaf, owner, home) "
+				"VALUES (" INT64_FORMAT ", %d, %u, %u, %d, %u)",
+				fragment, table_id, f.bucket, f.leaf, owner, f.home);
+	fa_map_invalidate(f.bucket);
+	fa_map_invalidate(f.leaf);
 }
 
 /*

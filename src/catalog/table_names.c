@@ -36,6 +36,12 @@ fa_table_bucket_name(const char *partition, int remainder)
 }
 
 char *
+fa_table_piece_name(const char *home, int64 fragment)
+{
+	return psprintf("%s_s" INT64_FORMAT, home, fragment);
+}
+
+char *
 fa_table_heap_name(const char *bucket)
 {
 	return psprintf("%s_h", bucket);

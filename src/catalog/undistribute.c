@@ -181,7 +181,7 @@ gather_rows(Gathering *g)
 		ListCell   *tc;
 
 		parent = atooid(fa_spi_value("SELECT inhparent FROM pg_catalog.pg_inherits "
-									 "WHERE inhrelid = %u", f->bucket));
+									 "WHERE inhrelid = %u", f->home));
 		foreach(tc, g->tree)
 		{
 			FaTreeRel  *r = lfirst(tc);

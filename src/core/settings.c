@@ -28,6 +28,8 @@
 
 /* Sorted by name. */
 const FaSettingDef fa_setting_defs[] = {
+	{"auto_split", FA_SETTING_BOOL, "on", 0, 0, NULL, true,
+	"In mode auto, also divides fragments of which one node wants a part, and unites them again."},
 	{"benefit_learning", FA_SETTING_BOOL, "on", 0, 0, NULL, true,
 	"Expects less of a table's moves when earlier ones did not bring what was expected."},
 	{"cutover_attempts", FA_SETTING_INT, "100", 1, 100000, NULL, true,
@@ -44,6 +46,8 @@ const FaSettingDef fa_setting_defs[] = {
 	"Accesses of evidence at which a forecast's benefit counts half."},
 	{"fragment_size", FA_SETTING_BYTES, "256MB", 8192, 1e15, NULL, true,
 	"Size that distribute_table aims at for a fragment."},
+	{"heat_window", FA_SETTING_MS, "1h", 1000, 30 * MS_PER_DAY, NULL, false,
+	"How long samples of the keys within fragments are kept."},
 	{"history_days_retention", FA_SETTING_MS, "730d", MS_PER_DAY, 36500 * MS_PER_DAY, NULL, false,
 	"How long history is kept at all, in days in the end."},
 	{"history_hours_retention", FA_SETTING_MS, "60d", MS_PER_DAY, 36500 * MS_PER_DAY, NULL, false,
@@ -54,6 +58,8 @@ const FaSettingDef fa_setting_defs[] = {
 	"How long history is kept in steps of history_interval, before it is rolled up into hours."},
 	{"hysteresis", FA_SETTING_FLOAT, "0.05", 0, 1, NULL, true,
 	"Share of accesses by which a destination must exceed the owner; twice that to move back."},
+	{"latency_guard", FA_SETTING_FLOAT, "100", 0, 1e6, NULL, true,
+	"Percent that clients' statements may take longer than usual while a fragment is copied, at either node; 0: any."},
 	{"max_concurrent_moves", FA_SETTING_INT, "4", 0, 1000, NULL, false,
 	"Moves that the controller lets run at the same time in the cluster."},
 	{"max_move_bytes_per_hour", FA_SETTING_BYTES, "0", 0, 1e18, NULL, false,
@@ -62,6 +68,8 @@ const FaSettingDef fa_setting_defs[] = {
 	"Moves that the controller begins within an hour, in the cluster; 0 is no limit."},
 	{"max_moves_per_node", FA_SETTING_INT, "2", 1, 64, NULL, false,
 	"Moves that the controller lets run at the same time into or out of one node."},
+	{"merge_after", FA_SETTING_MS, "1d", 1000, 3650 * MS_PER_DAY, NULL, true,
+	"Time for which nobody but its owner used a part of a fragment, before it is united with the rest."},
 	{"metric_retention", FA_SETTING_MS, "1d", 1000, 36500 * MS_PER_DAY, NULL, false,
 	"How long node_metrics are kept."},
 	{"migration_threshold", FA_SETTING_FLOAT, "0.3", 0, 1, NULL, true,
@@ -82,18 +90,30 @@ const FaSettingDef fa_setting_defs[] = {
 	"Longest duration of a move; then it fails and the fragment stays."},
 	{"move_window", FA_SETTING_HOURS, "always", 0, 0, NULL, true,
 	"Times of day at which the controller begins moves, by the coordinator's time zone."},
+	{"prediction_budget", FA_SETTING_FLOAT, "0.1", 0, 1, NULL, false,
+	"Part of one processor that learning may take on each node; above it less is learned from. 0: no sessions are followed and the network rests."},
 	{"prediction_horizons", FA_SETTING_INT_LIST, "1,5,15,60", 1, 10080, NULL, false,
 	"Steps ahead at which forecasts are published and scored; plans reach to the last."},
+	{"predictive", FA_SETTING_BOOL, "on", 0, 0, NULL, true,
+	"Moves by forecasts; off, with reactive on, only by what has been seen."},
 	{"reactive", FA_SETTING_BOOL, "on", 0, 0, NULL, true,
 	"Also moves what the forecast did not see, after sustained remote access."},
 	{"reactive_steps", FA_SETTING_INT, "3", 1, 12, NULL, true,
 	"Steps that remote access must have lasted before a reactive move."},
 	{"reactive_threshold", FA_SETTING_FLOAT, "0.7", 0, 1, NULL, true,
 	"Share of a fragment's recent accesses that a node must have for a reactive move."},
+	{"split_share", FA_SETTING_FLOAT, "0.5", 0, 1, NULL, true,
+	"Least share of a node's accesses to a fragment that must fall in the part that is split off for it."},
+	{"split_size", FA_SETTING_BYTES, "16MB", 0, 1e15, NULL, true,
+	"Size below which the controller does not split a fragment."},
+	{"split_timeout", FA_SETTING_MS, "5s", 10, 3600000, NULL, true,
+	"Longest time for which clients of a bucket may wait while it is split or merged; nothing is changed then."},
 	{"transition_half_life", FA_SETTING_MS, "1d", 1000, 3650 * MS_PER_DAY, NULL, false,
 	"Time after which an observed transition between fragments weighs half."},
 	{"transition_limit", FA_SETTING_INT, "100000", 100, 1e9, NULL, false,
 	"Number of transitions kept for each node; the lightest go."},
+	{"transports", FA_SETTING_NAME_LIST, "shm,rdma,stream", 0, 0, "shm|rdma|stream", true,
+	"How pages get from node to node: the first of these that works between them."},
 	{NULL}
 };
 
@@ -169,6 +189,28 @@ setting_fits_list(const FaSettingDef *def, const char *value)
 	return true;
 }
 
+static bool
+setting_fits_names(const FaSettingDef *def, const char *value)
+{
+	List	   *items;
+	ListCell   *lc;
+	ListCell   *other;
+
+	if (!SplitIdentifierString(pstrdup(value), ',', &items) || items == NIL)
+		return false;
+	foreach(lc, items)
+	{
+		if (!setting_fits_enum(def, lfirst(lc)))
+			return false;
+		foreach(other, items)
+		{
+			if (other != lc && strcmp(lfirst(lc), lfirst(other)) == 0)
+				return false;
+		}
+	}
+	return true;
+}
+
 /*
  * Parses "HH:MM-HH:MM, ...": false when it is no such list.  *within_p: is the
  * minute in one of the ranges, which include their start and may go over
@@ -237,6 +279,10 @@ fa_setting_check(const FaSettingDef *def, const char *value)
 			break;
 		case FA_SETTING_INT_LIST:
 			if (setting_fits_list(def, value))
+				return;
+			break;
+		case FA_SETTING_NAME_LIST:
+			if (setting_fits_names(def, value))
 				return;
 			break;
 		default:

@@ -28,9 +28,6 @@ PG_FUNCTION_INFO_V1(fa_sql_publish_fragment);
 PG_FUNCTION_INFO_V1(fa_sql_release_fragment);
 PG_FUNCTION_INFO_V1(fa_sql_gate_fragment);
 
-#define CLAIM_KEY \
-	"'fragaffinity.fragment'::pg_catalog.regclass::pg_catalog.oid::integer, %d"
-
 static FaFragment *
 source_fragment(int64 fragment, int64 version)
 {
@@ -116,7 +113,7 @@ fa_sql_release_fragment(PG_FUNCTION_ARGS)
 					" AND kind = 'publication'", move) > 0)
 		(void) fa_spi_exec("DROP PUBLICATION IF EXISTS fragaffinity_" INT64_FORMAT,
 						   move);
-	(void) fa_spi_value("SELECT pg_catalog.pg_advisory_unlock(" CLAIM_KEY ")",
+	(void) fa_spi_value("SELECT pg_catalog.pg_advisory_unlock(" FA_FRAGMENT_CLAIM ")",
 						(int) PG_GETARG_INT64(0));
 	PG_RETURN_VOID();
 }
@@ -135,7 +132,7 @@ fa_sql_claim_fragment(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	(void) source_fragment(fragment, PG_GETARG_INT64(1));
-	granted = fa_spi_value("SELECT pg_catalog.pg_try_advisory_lock(" CLAIM_KEY ")",
+	granted = fa_spi_value("SELECT pg_catalog.pg_try_advisory_lock(" FA_FRAGMENT_CLAIM ")",
 						   (int) fragment);
 	if (granted == NULL || granted[0] != 't')
 		source_claimed(fragment);

@@ -25,6 +25,7 @@
 #include "core/settings.h"
 #include "node/cluster_xact.h"
 #include "node/fdw.h"
+#include "node/fdw_copy.h"
 #include "node/node.h"
 
 PG_FUNCTION_INFO_V1(fa_sql_fdw_handler);
@@ -87,6 +88,7 @@ fdw_begin_scan(ForeignScanState *node, int eflags)
 	ForeignScan *scan = (ForeignScan *) node->ss.ps.plan;
 	Index		rti = scan->scan.scanrelid;
 	RangeTblEntry *rte;
+	Oid			user;
 
 	base->BeginForeignScan(node, eflags);
 	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
@@ -94,8 +96,9 @@ fdw_begin_scan(ForeignScanState *node, int eflags)
 	if (rti == 0)
 		rti = bms_next_member(fa_foreign_scan_relids(scan), -1);
 	rte = exec_rt_fetch(rti, node->ss.ps.state);
-	fa_xact_note_use(rte->relid, fdw_user(fa_foreign_scan_check_as(scan, rte)),
-					 fdw_sql_use(scan));
+	user = fdw_user(fa_foreign_scan_check_as(scan, rte));
+	fa_fdw_pass_settings(rte->relid, user);
+	fa_xact_note_use(rte->relid, user, fdw_sql_use(scan));
 }
 
 static void
@@ -107,11 +110,19 @@ fdw_note(ResultRelInfo *rri, EState *estate, FaUse use)
 
 /* The session is open; what it is used for is known when it has been. */
 static void
+fdw_opened(ResultRelInfo *rri, EState *estate)
+{
+	fa_fdw_pass_settings(RelationGetRelid(rri->ri_RelationDesc),
+						 fdw_user(fa_result_rel_check_as(rri, estate)));
+	fdw_note(rri, estate, FA_USE_READ);
+}
+
+static void
 fdw_begin_direct_modify(ForeignScanState *node, int eflags)
 {
 	base->BeginDirectModify(node, eflags);
 	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
-		fdw_note(node->resultRelInfo, node->ss.ps.state, FA_USE_READ);
+		fdw_opened(node->resultRelInfo, node->ss.ps.state);
 }
 
 static void
@@ -120,14 +131,16 @@ fdw_begin_modify(ModifyTableState *mtstate, ResultRelInfo *rri,
 {
 	base->BeginForeignModify(mtstate, rri, fdw_private, subplan, eflags);
 	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
-		fdw_note(rri, mtstate->ps.state, FA_USE_READ);
+		fdw_opened(rri, mtstate->ps.state);
 }
 
 static void
 fdw_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri)
 {
+	if (fa_fdw_copy_begin_insert(mtstate, rri, base))
+		return;
 	base->BeginForeignInsert(mtstate, rri);
-	fdw_note(rri, mtstate->ps.state, FA_USE_READ);
+	fdw_opened(rri, mtstate->ps.state);
 }
 
 static TupleTableSlot *
@@ -144,15 +157,30 @@ static TupleTableSlot *
 fdw_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
 		   TupleTableSlot *plan_slot)
 {
+	if (fa_fdw_copy_insert(estate, rri, slot))
+		return slot;
 	slot = base->ExecForeignInsert(estate, rri, slot, plan_slot);
 	fdw_note(rri, estate, FA_USE_WRITE);
 	return slot;
+}
+
+static void
+fdw_end_insert(EState *estate, ResultRelInfo *rri)
+{
+	if (!fa_fdw_copy_end_insert(estate, rri))
+		base->EndForeignInsert(estate, rri);
 }
 
 static TupleTableSlot **
 fdw_batch_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot **slots,
 				 TupleTableSlot **plan_slots, int *nslots)
 {
+	bool		copied = false;
+
+	for (int i = 0; i < *nslots; i++)
+		copied = fa_fdw_copy_insert(estate, rri, slots[i]);
+	if (copied)
+		return slots;
 	slots = base->ExecForeignBatchInsert(estate, rri, slots, plan_slots,
 										 nslots);
 	fdw_note(rri, estate, FA_USE_WRITE);
@@ -216,6 +244,7 @@ fa_sql_fdw_handler(PG_FUNCTION_ARGS)
 	routine->BeginForeignModify = fdw_begin_modify;
 	routine->BeginForeignInsert = fdw_begin_insert;
 	routine->IterateDirectModify = fdw_iterate_direct_modify;
+	routine->EndForeignInsert = fdw_end_insert;
 	routine->ExecForeignInsert = fdw_insert;
 	routine->ExecForeignBatchInsert = fdw_batch_insert;
 	routine->ExecForeignUpdate = fdw_update;

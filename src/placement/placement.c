@@ -18,6 +18,7 @@
 #include "core/spi.h"
 #include "node/node.h"
 #include "placement/controller.h"
+#include "placement/divide.h"
 #include "placement/forecast.h"
 #include "placement/placement.h"
 
@@ -118,6 +119,7 @@ fa_placement_step(void)
 		fa_controller_decide(fresh ? fa_forecast_get() : NULL);
 		end();
 		fa_request_send();
+		fa_divide_send();
 	}
 	if (!fresh)
 		return;

@@ -141,7 +141,8 @@ copy_to_parts(Oid root)
 {
 	FaRows	   *rows;
 
-	rows = fa_spi_rows("SELECT f.bucket::pg_catalog.oid, f.leaf::pg_catalog.oid "
+	rows = fa_spi_rows("SELECT f.bucket::pg_catalog.oid, f.leaf::pg_catalog.oid,"
+					   "  f.home::pg_catalog.oid "
 					   "FROM fragaffinity.fragment f "
 					   "JOIN fragaffinity.distributed_table t USING (table_id) "
 					   "WHERE t.rel = %u", root);
@@ -149,11 +150,15 @@ copy_to_parts(Oid root)
 	{
 		Oid			bucket = atooid(rows->value[i][0]);
 		Oid			leaf = atooid(rows->value[i][1]);
+		Oid			home = atooid(rows->value[i][2]);
 		char	   *name = fa_table_qualified_name(bucket);
 
 		fa_ddl_run(fa_text_owner(root, name));
 		fa_ddl_run(fa_text_owner(root, fa_table_qualified_name(leaf)));
 		set_grants(bucket, fa_text_grants(root, name));
+		/* nobody comes in by it, but DDL on the table goes through it */
+		if (home != bucket)
+			fa_ddl_run(fa_text_owner(root, fa_table_qualified_name(home)));
 	}
 }
 

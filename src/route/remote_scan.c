@@ -15,13 +15,14 @@
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/builtins.h"
-#include "utils/float.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 #include "core/fa_compat.h"
+#include "core/plain_output.h"
 #include "node/node.h"
+#include "node/row_stream.h"
 #include "node/session.h"
 #include "route/route.h"
 
@@ -100,24 +101,6 @@ remote_begin(CustomScanState *node, EState *estate, int eflags)
 									   &state->forget_result);
 }
 
-/* Until AtEOXact_GUC(true, level), text has the form that peers expect. */
-static int
-remote_plain_output(void)
-{
-	int			level = NewGUCNestLevel();
-
-	if (DateStyle != USE_ISO_DATES)
-		(void) set_config_option("datestyle", "ISO", PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-	if (IntervalStyle != INTSTYLE_POSTGRES)
-		(void) set_config_option("intervalstyle", "postgres", PGC_USERSET,
-								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	if (extra_float_digits < 3)
-		(void) set_config_option("extra_float_digits", "3", PGC_USERSET,
-								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	return level;
-}
-
 /* Values as text that means the same in any session. */
 static char **
 remote_parameters(RemoteScanState *state)
@@ -136,7 +119,7 @@ remote_parameters(RemoteScanState *state)
 		value[i] = ExecEvalExprSwitchContext(lfirst(lc), econtext, &isnull[i]);
 		i++;
 	}
-	level = remote_plain_output();
+	level = fa_plain_output();
 	for (i = 0; i < state->nparams; i++)
 	{
 		if (!isnull[i])

@@ -31,6 +31,7 @@
 #include "node/cluster_xact.h"
 #include "node/deadlock.h"
 #include "node/peer_pool.h"
+#include "placement/foresee.h"
 #include "placement/placement.h"
 #include "worker/worker.h"
 
@@ -61,6 +62,8 @@ static Task sleep_task = {"serve peers", worker_sleep};
 
 /* In the order in which they run when all are due. */
 static Task tasks[] = {
+	/* before the step's counts are marked complete */
+	{"foresee sessions", fa_foresee_step, 1000, 0, fa_capture_tick_ms},
 	{"count accesses", fa_capture_drain, 1000, 0, fa_capture_tick_ms},
 	{"sample metrics", fa_capture_sample, 1000},
 	{"connect to peers", fa_pool_sync_nodes, 1000},

@@ -37,8 +37,8 @@ INSERT INTO fragaffinity.local_node VALUES (true, 1, 1, gen_random_uuid());
 CREATE TABLE "a<b>&'c'" (i int);
 INSERT INTO fragaffinity.distributed_table (table_id, rel, key, colocation, placement, definition)
 VALUES (1, '"a<b>&''c''"', 'i', 1, 'balanced', '{}');
-INSERT INTO fragaffinity.fragment (fragment, table_id, bucket, leaf, owner)
-VALUES (1, 1, 'pg_class', 'pg_class', 1), (2, 1, 'pg_class', 'pg_proc', 2);
+INSERT INTO fragaffinity.fragment (fragment, table_id, bucket, leaf, owner, home)
+VALUES (1, 1, 'pg_class', 'pg_class', 1, 'pg_class'), (2, 1, 'pg_class', 'pg_proc', 2, 'pg_class');
 SELECT page() LIKE '%<h2>No history</h2>%' AS still_no_history;
 
 -- fragment 1 is wanted by west from noon on, and moves at 13:00

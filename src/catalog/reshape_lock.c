@@ -1,0 +1,180 @@
+/*
+ * reshape_lock.c
+ *	  A bucket of the hash locked against everyone, on all nodes, for a short
+ *	  time.
+ *
+ * The owner comes last, as for a cut-over (cutover.c): clients of another node
+ * hold their bucket's lock there while they wait here, so that the other way
+ * round would be a deadlock over two servers.  Where the locks are not to be
+ * had at once, all of them are let go, and asked for again after a jittered
+ * pause; nobody queues behind us for longer than cutover_lock_timeout.
+ *
+ * From then until the commit the bucket's clients wait on every node, so the
+ * work in between has a time limit, too.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "common/pg_prng.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/timeout.h"
+#include "utils/wait_event.h"
+
+#include "catalog/reshape.h"
+#include "catalog/table_ddl.h"
+#include "catalog/table_text.h"
+#include "core/settings.h"
+#include "core/shmem.h"
+#include "core/spi.h"
+#include "node/cluster_xact.h"
+#include "node/node.h"
+
+#define SAVEPOINT_NAME "fragaffinity_reshape"
+#define MAX_PAUSE_MS 500
+
+static volatile sig_atomic_t time_is_up = false;
+static TimeoutId limit_timeout = MAX_TIMEOUTS;
+
+static void
+lock_peers(const char *home_q, int64 timeout_ms)
+{
+	ListCell   *lc;
+
+	foreach(lc, fa_node_list())
+	{
+		FaNode	   *node = lfirst(lc);
+
+		if (node->id != fa_node_self())
+			fa_remote_exec(fa_xact_conn(node->id), 0,
+						   "SET LOCAL lock_timeout = " INT64_FORMAT "; "
+						   "LOCK TABLE %s IN ACCESS EXCLUSIVE MODE; "
+						   "SET LOCAL lock_timeout = 0", timeout_ms, home_q);
+	}
+}
+
+/* One try, as a subtransaction and a savepoint on every peer. */
+static bool
+lock_try(const char *home_q, int64 timeout_ms)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool locked = false;
+
+	fa_xact_exec_all("SAVEPOINT " SAVEPOINT_NAME);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		lock_peers(home_q, timeout_ms);
+		fa_stop_point("split_peers_locked");
+		fa_ddl_set("lock_timeout", psprintf(INT64_FORMAT, timeout_ms));
+		fa_spi_exec("LOCK TABLE %s IN ACCESS EXCLUSIVE MODE", home_q);
+		ReleaseCurrentSubTransaction();
+		locked = true;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
+			error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
+			ReThrowError(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (!locked)
+		fa_xact_exec_all("ROLLBACK TO SAVEPOINT " SAVEPOINT_NAME);
+	fa_xact_exec_all("RELEASE SAVEPOINT " SAVEPOINT_NAME);
+	return locked;
+}
+
+static void
+lock_back_off(int attempt)
+{
+	int			max_ms = Min(20 << Min(attempt, 5), MAX_PAUSE_MS);
+
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 1 + (int) (pg_prng_double(&pg_global_prng_state) * max_ms),
+					 PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+void
+fa_reshape_lock(Oid home, int table_id)
+{
+	char	   *home_q = fa_table_qualified_name(home);
+	int64		timeout_ms = fa_setting_int("cutover_lock_timeout", table_id);
+	int64		attempts = fa_setting_int("cutover_attempts", table_id);
+
+	for (int i = 1; i <= attempts; i++)
+	{
+		if (lock_try(home_q, timeout_ms))
+			return;
+		lock_back_off(i);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 errmsg("could not lock \"%s\" on all nodes in " INT64_FORMAT " tries",
+					get_rel_name(home), attempts),
+			 errhint("Long transactions on the table hold its locks; see pg_stat_activity on all nodes.")));
+}
+
+/* Ends whatever this backend does or waits for, as a cancel would. */
+static void
+limit_handler(void)
+{
+	time_is_up = true;
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+}
+
+void
+fa_reshape_limit_begin(int table_id)
+{
+	if (limit_timeout == MAX_TIMEOUTS)
+		limit_timeout = RegisterTimeout(USER_TIMEOUT, limit_handler);
+	time_is_up = false;
+	enable_timeout_after(limit_timeout,
+						 (int) fa_setting_int("split_timeout", table_id));
+}
+
+void
+fa_reshape_limit_end(void)
+{
+	disable_timeout(limit_timeout, false);
+	/* it may have come a moment ago: then it was not for what follows */
+	if (time_is_up)
+		QueryCancelPending = false;
+	time_is_up = false;
+}
+
+void
+fa_reshape_limit_failed(MemoryContext context)
+{
+	bool		late = time_is_up;
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	fa_reshape_limit_end();
+	if (!late || error->sqlerrcode != ERRCODE_QUERY_CANCELED)
+		PG_RE_THROW();
+	FlushErrorState();
+	ereport(ERROR,
+			(errcode(ERRCODE_QUERY_CANCELED),
+			 errmsg("the fragments were not divided anew within \"split_timeout\""),
+			 errdetail("Clients of the bucket wait meanwhile, so nothing was changed."),
+			 errhint("Cut off less at a time, give the key an index, or raise the setting.")));
+}

@@ -1,0 +1,190 @@
+/*
+ * divider.c
+ *	  The owner's background process that divides a fragment, or unites two.
+ *
+ * It is asked for by the coordinator, which knows that it could pay, and finds
+ * out by itself whether there is a part that one node wants.  The part is
+ * then asked for by that node, as any fragment.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+#include "catalog/table_text.h"
+#include "core/background.h"
+#include "core/settings.h"
+#include "core/shmem.h"
+#include "core/spi.h"
+#include "node/node.h"
+#include "placement/divide.h"
+
+/* A part of more rows is no part: then the fragment itself may move. */
+#define MAX_ROWS 0.5
+/* By how much the part must be hotter for the node than the fragment is. */
+#define MIN_CONTRAST 3
+
+PG_FUNCTION_INFO_V1(fa_sql_request_division);
+PG_FUNCTION_INFO_V1(fa_sql_request_union);
+
+PGDLLEXPORT void fa_divider_main(Datum arg);
+
+/* In bgw_extra. */
+typedef struct Order
+{
+	Oid			dbid;
+	int			destination;	/* node; 0: unite */
+	int64		fragment;
+	int64		other;
+	double		benefit_ms;
+} Order;
+
+StaticAssertDecl(sizeof(Order) <= BGW_EXTRALEN, "order must fit bgw_extra");
+
+static void
+divider_start(const Order *order)
+{
+	BackgroundWorker worker;
+	BackgroundWorkerHandle *handle;
+
+	fa_background_describe(&worker, "fa_divider_main", "fragaffinity divider",
+						   (Datum) 0);
+	memcpy(worker.bgw_extra, order, sizeof(Order));
+	if (!fa_background_start(&worker, &handle))
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("no worker process left to divide a fragment"),
+				 errhint("Increase max_worker_processes.")));
+}
+
+/* request_division(fragment, destination, benefit) */
+Datum
+fa_sql_request_division(PG_FUNCTION_ARGS)
+{
+	Order		order = {MyDatabaseId};
+
+	fa_shmem_require();
+	order.fragment = PG_GETARG_INT64(0);
+	order.destination = fa_node_by_name(NameStr(*PG_GETARG_NAME(1)))->id;
+	order.benefit_ms = PG_GETARG_FLOAT8(2);
+	divider_start(&order);
+	PG_RETURN_VOID();
+}
+
+/* request_union(fragment, other) */
+Datum
+fa_sql_request_union(PG_FUNCTION_ARGS)
+{
+	Order		order = {MyDatabaseId};
+
+	fa_shmem_require();
+	order.fragment = PG_GETARG_INT64(0);
+	order.other = PG_GETARG_INT64(1);
+	divider_start(&order);
+	PG_RETURN_VOID();
+}
+
+static void
+divider_begin(void)
+{
+	fa_background_begin();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+static void
+divider_end(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+static bool
+divider_is_worth_it(const FaFragment *f, const FaHotRange *range)
+{
+	return range->rows <= MAX_ROWS &&
+		range->share >= MIN_CONTRAST * range->rows &&
+		range->share >= fa_setting_float("split_share", f->table_id) &&
+		range->purity >= fa_setting_float("reactive_threshold", f->table_id);
+}
+
+/* Splits off what the destination wants; its number, 0 when that is nothing. */
+static int64
+divider_split(const Order *order, char *reason, size_t size)
+{
+	FaFragment *f = fa_map_fragment(order->fragment);
+	FaHotKeys	hot;
+	FaDdlState	state;
+	bool		found = false;
+	char	   *fragment;
+
+	if (f == NULL || !f->local || fa_node_find(order->destination) == NULL)
+		return 0;
+	fa_ddl_begin(&state);
+	found = fa_hot_keys(f, order->destination, &hot);
+	fa_ddl_end(&state);
+	if (!found || !divider_is_worth_it(f, &hot.range))
+		return 0;
+	snprintf(reason, size,
+			 "keys from \"%s\" to \"%s\", %.1f %% of the rows of fragment " INT64_FORMAT
+			 ", have %.0f %% of this node's accesses to it, which are %.0f %% of all to them",
+			 hot.key_from, hot.key_to ? hot.key_to : "the end",
+			 100 * hot.range.rows, f->fragment, 100 * hot.range.share,
+			 100 * hot.range.purity);
+	fragment = fa_spi_value("SELECT (fragaffinity.split_fragment(" INT64_FORMAT
+							", VARIADIC ARRAY[%s%s%s]))[1]", f->fragment,
+							quote_literal_cstr(hot.key_from),
+							hot.key_to ? ", " : "",
+							hot.key_to ? quote_literal_cstr(hot.key_to) : "");
+	return strtoi64(fragment, NULL, 10);
+}
+
+void
+fa_divider_main(Datum arg)
+{
+	Order		order;
+	char		reason[512];
+	int64		part;
+
+	memcpy(&order, MyBgworkerEntry->bgw_extra, sizeof(order));
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(order.dbid, InvalidOid, 0);
+	fa_background_session();
+	divider_begin();
+	if (order.destination == 0)
+	{
+		(void) fa_spi_rows("SELECT fragaffinity.merge_fragments(" INT64_FORMAT ", "
+						   INT64_FORMAT ")", order.fragment, order.other);
+		divider_end();
+		ereport(LOG,
+				(errmsg("united fragments " INT64_FORMAT " and " INT64_FORMAT,
+						order.fragment, order.other)));
+		proc_exit(0);
+	}
+	part = divider_split(&order, reason, sizeof(reason));
+	divider_end();
+	if (part == 0)
+	{
+		ereport(DEBUG1,
+				(errmsg_internal("no part of fragment " INT64_FORMAT
+								 " is worth a split", order.fragment)));
+		proc_exit(0);
+	}
+	ereport(LOG,
+			(errmsg("split fragment " INT64_FORMAT " off: %s", part, reason)));
+	divider_begin();
+	(void) fa_spi_rows("SELECT fragaffinity.request_move(" INT64_FORMAT ", %s,"
+					   " 'reactive', %s, %.6g)", part,
+					   quote_literal_cstr(fa_node_find(order.destination)->name),
+					   quote_literal_cstr(reason), order.benefit_ms);
+	divider_end();
+	proc_exit(0);
+}
