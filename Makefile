@@ -306,7 +306,7 @@ uninstall: uninstall-rdma
 endif
 
 $(RDMA_MODULE): $(RDMA_OBJS)
-	$(COMPILER) -shared -o $@ $(RDMA_OBJS) $(LDFLAGS) $(LDFLAGS_SL) -lrdmacm -libverbs
+	$(COMPILER) -shared -o $@ $(RDMA_OBJS) $(LDFLAGS) $(LDFLAGS_SL) -lpq -lrdmacm -libverbs
 
 install-rdma: $(RDMA_MODULE) installdirs
 	$(INSTALL_SHLIB) $(RDMA_MODULE) '$(DESTDIR)$(pkglibdir)/'

@@ -1697,6 +1697,14 @@ BEGIN
 	 WHERE h.fragment = explain_prediction.fragment
 	 GROUP BY n.name
 	 UNION ALL
+	SELECT NULL, 'fact', 'sessions', n.name, s.accesses,
+		   format('%s accesses expected of the node''s open sessions in the step after %s',
+				  round(s.accesses::numeric, 2), s.step)
+	  FROM fragaffinity.session_forecast s
+	  JOIN fragaffinity.node n ON n.node = s.node
+	 WHERE s.fragment = explain_prediction.fragment
+	   AND s.step = (SELECT max(l.step) FROM fragaffinity.session_forecast l)
+	 UNION ALL
 	SELECT NULL, 'hint', h.kind || ' ' || h.hint, n.name, u.weight,
 		   COALESCE(format('from %s for %s', h.starting, h.lasting)
 					|| ', every ' || h.every, 'always')

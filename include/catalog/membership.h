@@ -20,4 +20,11 @@ extern void fa_link_release(int node);
  */
 extern int	fa_link_sync_mappings(void);
 
+/*
+ * Tells the planner how far the peers are, by the round trips that were
+ * measured: fdw_startup_cost of a server, when it is off by a factor of two.
+ * Returns how many were changed.  Called by the worker.
+ */
+extern int	fa_link_sync_costs(void);
+
 #endif							/* FA_CATALOG_MEMBERSHIP_H */

@@ -44,7 +44,7 @@ typedef struct FaRdmaChannel
 } FaRdmaChannel;
 
 /*
- * The module's only symbol: its operations, NULL when it is of another
+ * The module's entry: its operations, NULL when it is of another
  * version.  Its open() takes what the extension's has made.
  */
 #define FA_RDMA_MODULE_SYMBOL	"fa_rdma_module"

@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
@@ -15,12 +17,14 @@
 #include "catalog/indexing.h"
 #include "catalog/pg_foreign_data_wrapper.h"
 #include "catalog/pg_foreign_server.h"
+#include "commands/defrem.h"
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 #include "catalog/membership.h"
 #include "core/shmem.h"
@@ -30,18 +34,31 @@
 
 /*
  * Options that only matter to postgres_fdw: rows are fetched and inserted in
- * batches, scans of several nodes overlap, and both ends of a transaction
- * commit in parallel.
+ * batches, scans of several nodes overlap, both ends of a transaction commit in
+ * parallel, and a scan costs what its round trips take (fa_link_sync_costs).
  */
+#define NEAR_COST 500
 #define FDW_OPTIONS \
 	"fetch_size '1000', batch_size '100', async_capable 'true', " \
-	"parallel_commit 'true', fdw_startup_cost '500'"
+	"parallel_commit 'true', fdw_startup_cost '" CppAsString2(NEAR_COST) "'"
 
 /*
- * Whether a transaction may write is decided where its client is connected.
+ * A scan takes two round trips, and a unit of the planner's costs is about ten
+ * microseconds on today's machines.
+ */
+#define COST_PER_MS 200
+
+/* Backends connect anew when the cost changes, so it must not go up and down. */
+#define COST_INTERVAL_MS (5 * 60 * 1000)
+
+/*
+ * Whether a transaction may write, and how long it may take, is decided where its
+ * client is connected.
  */
 #define SESSION_OPTIONS \
-	"-c fragaffinity.origin=%d -c default_transaction_read_only=off"
+	"-c fragaffinity.origin=%d -c default_transaction_read_only=off " \
+	"-c statement_timeout=0 -c lock_timeout=0 " \
+	"-c idle_in_transaction_session_timeout=0"
 
 /*
  * A peer that is gone without a word must not hold statements for the hours
@@ -138,6 +155,56 @@ fa_link_sync_mappings(void)
 						   quote_literal_cstr(role));
 	}
 	return rows->nrows;
+}
+
+static double
+link_startup_cost(const char *server)
+{
+	ListCell   *lc;
+
+	foreach(lc, GetForeignServerByName(server, false)->options)
+	{
+		DefElem    *def = lfirst(lc);
+
+		if (strcmp(def->defname, "fdw_startup_cost") == 0)
+			return strtod(defGetString(def), NULL);
+	}
+	return 0;
+}
+
+int
+fa_link_sync_costs(void)
+{
+	static TimestampTz changed = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	bool		may_lower = changed == 0 ||
+		TimestampDifferenceExceeds(changed, now, COST_INTERVAL_MS);
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, fa_node_list())
+	{
+		FaNode	   *node = lfirst(lc);
+		char	   *server = fa_node_server_name(node->id);
+		FaNodeHealth health;
+		double		wanted;
+		double		current;
+
+		if (node->id == fa_node_self() || !fa_node_health(node->id, &health) ||
+			!health.alive || health.round_trip_ms <= 0)
+			continue;
+		wanted = Max(NEAR_COST, rint(COST_PER_MS * health.round_trip_ms));
+		current = link_startup_cost(server);
+		/* none at all: an administrator's choice */
+		if (current <= 0 ||
+			(wanted < 2 * current && (current < 2 * wanted || !may_lower)))
+			continue;
+		(void) fa_spi_exec("ALTER SERVER %s OPTIONS (SET fdw_startup_cost '%.0f')",
+						   server, wanted);
+		changed = now;
+		n++;
+	}
+	return n;
 }
 
 PG_FUNCTION_INFO_V1(fa_sql_link_node);

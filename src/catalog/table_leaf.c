@@ -195,6 +195,9 @@ hide_partitions(Oid partition)
 										"fragaffinity no partitions",
 										ALLOCSET_SMALL_SIZES);
 		desc = MemoryContextAllocZero(context, sizeof(PartitionDescData));
+		/* what it knew before goes when it is closed, as the server has it */
+		if (rel->rd_pdcxt)
+			MemoryContextSetParent(rel->rd_pdcxt, context);
 		rel->rd_partdesc = desc;
 		rel->rd_pdcxt = context;
 	}

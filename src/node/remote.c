@@ -337,6 +337,26 @@ fa_remote_get_result(FaConn *conn, int timeout_ms)
 	return PQgetResult(conn->pg);
 }
 
+/* Names of what an error is about, for ereport(). */
+static int
+remote_error_names(PGresult *res)
+{
+	static const int fields[] = {
+		PG_DIAG_SCHEMA_NAME, PG_DIAG_TABLE_NAME, PG_DIAG_COLUMN_NAME,
+		PG_DIAG_DATATYPE_NAME, PG_DIAG_CONSTRAINT_NAME
+	};
+
+	for (int i = 0; i < lengthof(fields); i++)
+	{
+		char	   *name = res ? PQresultErrorField(res, fields[i]) : NULL;
+
+		if (name)
+			err_generic_string(fields[i], name);
+	}
+	PQclear(res);
+	return 0;
+}
+
 void
 fa_remote_raise(FaConn *conn, PGresult *res, const char *sql)
 {
@@ -359,10 +379,9 @@ fa_remote_raise(FaConn *conn, PGresult *res, const char *sql)
 		code = MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4]);
 	message = primary ? pstrdup(primary) :
 		pchomp(conn->pg ? PQerrorMessage(conn->pg) : "connection lost");
-	if (res)
-		PQclear(res);
 	ereport(ERROR,
 			(errcode(code),
+			 remote_error_names(res),
 			 errmsg_internal("%s", message[0] ? message : "connection lost"),
 			 detail_copy ? errdetail_internal("%s", detail_copy) : 0,
 			 hint_copy ? errhint("%s", hint_copy) : 0,

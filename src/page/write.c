@@ -105,6 +105,17 @@ receive_invalid(const char *why)
 			 errdetail_internal("%s", why)));
 }
 
+static void
+receive_invalid_page(const FaTargetRelation *r, BlockNumber block,
+					 const char *why)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("invalid page for block %u of relation %u from a peer",
+					block, r->oid),
+			 errdetail_internal("%s", why)));
+}
+
 /* Checks a page that has come; whether all its rows are visible. */
 static bool
 receive_verify(FaPageTarget *target, FaTargetRelation *r, BlockNumber block,
@@ -127,11 +138,7 @@ receive_verify(FaPageTarget *target, FaTargetRelation *r, BlockNumber block,
 		fa_heap_verify(page, block, target->xid, r->shape, r->toast, &visible) :
 		fa_index_verify(page, block, r->method, target->xid);
 	if (why)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("invalid page for block %u of relation %u from a peer",
-						block, r->oid),
-				 errdetail_internal("%s", why)));
+		receive_invalid_page(r, block, why);
 	if (visible)
 		PageSetAllVisible(page);
 	return visible;
@@ -396,8 +403,9 @@ receive_raw(FaPageTarget *target, FaTargetRelation *r, FaFrameReader *reader,
 		if (r->heap &&
 			fa_heap_settle(page, raw[i].block, &target->verdicts->judge,
 						   target->xid, r->shape, target->toast_from,
-						   r->toast, &why) != FA_PAGE_GOOD)
-			receive_invalid(why ? why : "page names a transaction without a verdict");
+						   r->toast, &why) == FA_PAGE_BROKEN)
+			receive_invalid_page(r, raw[i].block, why);
+		/* also when it is pending, which no verdict says */
 		if (target->verdicts->missing)
 			receive_invalid("page names a transaction without a verdict");
 		visible[n] = receive_verify(target, r, raw[i].block, page);

@@ -19,7 +19,7 @@
 #define SATURATION		64.0	/* accesses of a fragment and step that count */
 #define STEP_SATURATION 64.0	/* accesses of a step that count */
 #define MAX_WEIGHT		6.0
-#define MIXTURE_START	0.6		/* models share what each would have alone */
+#define MIXTURE_START	0.35	/* models share what each would have alone */
 #define SHRINK			4.0		/* accesses against which evidence counts */
 #define FLOOR			1e-4	/* of every distribution, spread as the prior */
 

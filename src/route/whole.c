@@ -58,6 +58,17 @@ whole_needs_rows(Node *node, void *context)
 	return expression_tree_walker(node, whole_needs_rows, context);
 }
 
+/* Has the expression a value whatever happens?  current_timestamp, now() */
+static bool
+whole_cannot_fail(Node *node)
+{
+	FuncExpr   *func = (FuncExpr *) node;
+
+	return IsA(node, SQLValueFunction) ||
+		(IsA(func, FuncExpr) && func->args == NIL &&
+		 func->funcid < FirstUnpinnedObjectId);
+}
+
 /* Can a value of the type be sent as text? */
 static bool
 whole_can_send(Oid type)
@@ -412,7 +423,8 @@ whole_mutator(Node *node, void *context)
 		 contain_volatile_functions(node)))
 	{
 		if (whole_needs_rows(node, NULL) ||
-			(!cx->once && (cx->conditional || contain_volatile_functions(node))))
+			(!cx->once && ((cx->conditional && !whole_cannot_fail(node)) ||
+						   contain_volatile_functions(node))))
 		{
 			cx->failed = true;
 			return node;

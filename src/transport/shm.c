@@ -356,7 +356,7 @@ shm_connect(FaChannel *channel, const FaTransportAddress *data)
 	{
 		if (errno == ECONNREFUSED)
 			return fa_channel_fail(channel, FA_TRANSPORT_UNFIT,
-								   "the nodes are not on one host");
+								   "the nodes are not on one host, or in different network namespaces");
 		return fa_channel_fail(channel, FA_TRANSPORT_UNFIT,
 							   "could not connect to a local socket: %m");
 	}

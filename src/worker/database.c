@@ -45,12 +45,15 @@ typedef struct Task
 } Task;
 
 static void
-task_mappings(void)
+task_links(void)
 {
 	fa_background_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (fa_node_self() != 0)
+	{
 		(void) fa_link_sync_mappings();
+		(void) fa_link_sync_costs();
+	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 }
@@ -74,7 +77,7 @@ static Task tasks[] = {
 	{"place fragments", fa_placement_step, 1000, 0, fa_capture_tick_ms},
 	{"resolve transactions", fa_xact_resolve, 2000},
 	{"clean up after moves", fa_move_cleanup, 2000},
-	{"map roles", task_mappings, 10000},
+	{"keep up links", task_links, 10000},
 };
 
 static bool

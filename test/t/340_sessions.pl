@@ -55,6 +55,12 @@ ok($c->poll(1, sprintf($gain, 'session')), 'a forecast from sequences is better 
 ok($c->poll(1, sprintf($gain, 'mixture')), 'and the mixture uses it');
 ok($c->poll(1, q{SELECT bool_or((weights->>'session')::float8 > 0.05) FROM fragaffinity.predictions
 	WHERE horizon = 1}), 'predictions say so');
+ok($c->poll(1, q{SELECT count(*) > 0 FROM fragaffinity.fragments f
+	CROSS JOIN LATERAL fragaffinity.explain_prediction(f.fragment) e WHERE e.name = 'sessions'}), 'and the explanation why');
+is($c->sql(1, q{SELECT string_agg(part, ',' ORDER BY part) FROM fragaffinity.learning WHERE bytes > 0 AND share > 0}),
+	'predictor,sessions', 'what learning takes');
+is($c->sql(2, 'SELECT string_agg(part, \',\') FROM fragaffinity.learning'), 'sessions', 'and elsewhere');
+ok($c->poll(1, q{SELECT count(DISTINCT model) >= 8 FROM fragaffinity.prediction_quality_history}), 'quality by the hour');
 
 # A restart keeps what was learned.
 $c->stop(2);

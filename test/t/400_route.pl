@@ -5,7 +5,7 @@
 use strict;
 use warnings;
 use FragAffinity;
-use PostgreSQL::Test::Utils;
+use SameAnswers;
 use Test::More;
 
 my $c = FragAffinity->new(nodes => 3);
@@ -116,6 +116,20 @@ INSERT INTO d (k, id, n) VALUES (0, {new}, 1), (1, {new}, 1), (2, {new}, -1) ON 
 INSERT INTO d (k, id) SELECT {k}, {new}
 INSERT INTO d (k, id) SELECT k, id + 1000 FROM d WHERE k = {k} AND id < 30
 INSERT INTO d (k, id) VALUES ({k}, {new}), ({x}, {new}) RETURNING k, id
+INSERT INTO d (k, id, v) VALUES (0, {new}, 'a'), (1, {new}, DEFAULT), (2, {new}, 'c'), (3, {new}, 'd'), ({k}, {i}, 'e') ON CONFLICT DO NOTHING RETURNING k, v, double_n
+INSERT INTO d (k, id, n) VALUES ({k}, {new}, 3), (7, {new}, -1), (13, {new}, 1)
+INSERT INTO d (k, id, n) VALUES ({x}, {new}, 3), (NULL, {new}, 1), (13, {new}, 1)
+INSERT INTO d (k, id) VALUES ({k}, {i}), (13, {new}), (14, {new}), (15, {new})
+INSERT INTO d (k, id, v, at) VALUES (7, {new}, current_user, date_trunc('century', now())), (10, {new}, to_char(2, '99'), '2024-03-04') RETURNING id, v, at > '2024-01-01'
+SELECT k, id FROM d WHERE k IN (3, 7, 10, {k}) AND n < {n} ORDER BY k, id
+SELECT k, count(*), max(v) FROM d WHERE k IN (1, 5, 9, 12) GROUP BY k ORDER BY k
+SELECT count(*), sum(n) FROM d WHERE k IN (0, 5, {k}) AND id IN (SELECT id FROM d WHERE k IN (0, 5, 9))
+UPDATE d SET v = v || 'in' WHERE k IN (3, 7, 13, 14) AND n = {n} RETURNING k, id, v
+UPDATE d SET n = n - 5 WHERE k IN (0, 1, {k})
+DELETE FROM d WHERE k IN (1, 5, {k}) AND n = {n} RETURNING id
+DELETE FROM d WHERE k = ANY ('{0, 5, 9, 11}') AND id > 60
+UPDATE d SET k = {k}, v = 'same' WHERE k IN ({k}) AND n > 2 RETURNING k, v
+UPDATE d SET k = k, v = upper(v) WHERE k = {k} AND id = {i} RETURNING k, v
 UPDATE d SET n = n + 1 WHERE k = {k} AND id = {i} RETURNING id, n
 UPDATE d SET n = n + 1, v = v || '!' WHERE k = {k}
 UPDATE d SET n = -1 WHERE k = {k}
@@ -156,57 +170,15 @@ for my $round (1 .. 4)
 }
 chomp @statements;
 
-# Runs statements in one session; returns what each of them answered, its lines sorted.
-sub answers
-{
-	my ($i, $oracle, $form, @sql) = @_;
-	my ($out, $err) = ('', '');
-	my $script = "\\set VERBOSITY sqlstate\nSET client_min_messages = error;\n"
-	  . "SET datestyle = 'German, DMY'; SET timezone = 'Asia/Kolkata'; SET intervalstyle = 'sql_standard';\n"
-	  . "SET extra_float_digits = 0;\n$fill\\o\n\\pset null NULL\n";
-	my $n = 0;
-
-	for my $sql (@sql)
-	{
-		$script .= "\\echo #" . $n++ . "\n\\warn #$n\n" . $form->($sql, $n);
-	}
-	if ($oracle)
-	{
-		$script =~ s/\bd\b/p/g;
-		$script =~ s/\be\b/q/g;
-		# what is not about a table
-		$script =~ s/'(\W*)p(\W*)'/'$1d$2'/g;
-	}
-	my $file = "$PostgreSQL::Test::Utils::tmp_check/statements_$i" . ($oracle ? '_oracle' : '');
-	append_to_file($file, $script);
-	IPC::Run::run(['psql', '-XA', '-v', 'ON_ERROR_STOP=0', '-f', $file, $c->conninfo($oracle ? 1 : $i)],
-		'>', \$out, '2>', \$err);
-	unlink $file;
-	my @rows = split /^#\d+\n/m, $out;
-	my @errors = split /^#\d+\n/m, $err;
-	return map {
-		my $e = $errors[$_ + 1] // '';
-		$e =~ s/^psql:.*?: (?=\w)//mg;
-		join("\n", (sort split /\n/, $rows[$_ + 1] // 'nothing'), $e)
-	} 0 .. $n - 1;
-}
+my $oracle = SameAnswers->new($c, { d => 'p', e => 'q' },
+	"SET datestyle = 'German, DMY'; SET timezone = 'Asia/Kolkata'; SET intervalstyle = 'sql_standard';\n"
+	  . "SET extra_float_digits = 0;\n$fill");
 
 sub same
 {
-	my ($i, $name, $form, @sql) = @_;
-	my @expected = answers($i, 1, $form, @sql);
-	my @got = answers($i, 0, $form, @sql);
-	my @wrong;
+	my ($i, $name, @rest) = @_;
+	my $errors = $oracle->same($i, $name, @rest);
 
-	for my $n (0 .. $#sql)
-	{
-		# names of tables are in rows' headers and tags only by accident
-		push @wrong, "$sql[$n]\n--- expected\n$expected[$n]--- got\n$got[$n]" if $expected[$n] ne $got[$n];
-	}
-	my $errors = grep { /ERROR:/ } @expected;
-	note("$name: " . @sql . " statements, $errors of them errors");
-	is(scalar(@wrong), 0, "$name, node $i: " . @sql . ' statements as on a plain table')
-	  or diag(join("\n", @wrong[ 0 .. ($#wrong > 5 ? 5 : $#wrong) ]));
 	cmp_ok($errors, '>', 5, "$name: errors are among them");
 	return;
 }

@@ -129,6 +129,7 @@ my $merge = qr/cannot execute MERGE on rows of several fragments of "t".*HINT:  
 refused("MERGE INTO t USING (VALUES ($far, $near)) s (k, x) ON t.k = s.k WHEN MATCHED THEN UPDATE SET k = s.x", '0A000', $merge);
 refused("MERGE INTO t USING t s ON t.k = s.k WHEN MATCHED THEN DELETE", '0A000', $merge);
 refused("INSERT INTO t VALUES ($far) ON CONFLICT (k) DO UPDATE SET k = $near", '42P10', qr/HINT:  Rows of several fragments of "t" can be upserted/);
+refused("INSERT INTO t VALUES ($far)", '23505', qr/TABLE NAME:  t_b1_h\nCONSTRAINT NAME:  t_b1_h_pkey/);
 is($c->sql(1, 'SELECT count(*), sum(k), sum(n) FROM t'), '100|5050|0', 'nothing of it has happened');
 my ($same) = grep { !$c->sql(1, "SELECT count(*) FROM t WHERE k = $_") }
   split /\n/, $c->sql(1, "SELECT k FROM generate_series(101, 200) k WHERE fragaffinity.bucket_of('t', k) = 1");
@@ -143,6 +144,7 @@ is($c->sql(1, "BEGIN; UPDATE t SET k = $far_other + 1000 WHERE k = $near RETURNI
 my $holder = $c->node(2)->background_psql('postgres');
 $holder->query_safe("BEGIN; SELECT FROM t WHERE k IN ($far, $far_other) FOR UPDATE");
 my $client = $c->node(1)->background_psql('postgres', on_error_stop => 0);
+$client->set_query_timer_restart();
 sub waits
 {
 	my ($sql, $error, $name) = @_;
@@ -164,6 +166,12 @@ waits("SET lock_timeout = 0; SET statement_timeout = '1s'; UPDATE t SET n = 1 WH
 $client->query('RESET statement_timeout');
 $holder->query_safe('ROLLBACK');
 is($client->query("UPDATE t SET n = 1 WHERE k = $far RETURNING n"), '1', 'without other locks it is done');
+
+# The planner knows how far a peer is.
+$c->link(0, 'delay', 20);
+ok($c->poll(1, q{SELECT bool_or(o.option_value::float > 1500) FROM pg_foreign_server s, pg_options_to_table(s.srvoptions) o
+	WHERE s.srvname = 'fragaffinity_2' AND o.option_name = 'fdw_startup_cost'}), 'a scan costs what its round trips take');
+$c->link(0, 'delay', 0);
 
 # A cancel over a link that is stalled ends in bounded time.
 $c->link(2, 'stall');

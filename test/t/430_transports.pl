@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use File::Basename;
 use FragAffinity;
+use IO::Socket::UNIX;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
@@ -90,7 +91,7 @@ is($code, '22023', 'a message size out of bounds');
 is($c->sql(2, "SELECT octet_length(fragaffinity.transport_secret()); SELECT fragaffinity.open_transport('$_->[0]', '$_->[1]', 8)"),
 	"32\n$_->[2]", "a wrong address of $_->[0]: $_->[2]")
   for [ 'shm', '', 'invalid address' ], [ 'shm', '\x' . '00' x 72, 'invalid address' ],
-	[ 'shm', '\x' . unpack('H*', pack('V V a64', 0x46415348, 1, 'fragaffinity/nobody')), 'the nodes are not on one host' ],
+	[ 'shm', '\x' . unpack('H*', pack('V V a64', 0x46415348, 1, 'fragaffinity/nobody')), 'the nodes are not on one host, or in different network namespaces' ],
 	[ 'pigeon', '', q{it is not in the source's build} ];
 
 # Faults of the wire.
@@ -166,6 +167,33 @@ for my $t (@transports)
 	}
 }
 
+# Who finds the socket of another's channel and connects to it, gets nothing and
+# holds nobody up.
+{
+	my ($out, $err) = ('', '');
+
+	$c->hold(2, 'transport_listen');
+	my $session = IPC::Run::start([ 'psql', '-XAtq', '-d', $c->conninfo(2), '-c', check('shm', 100, 200000) ],
+		'<', '/dev/null', '>', \$out, '2>', \$err);
+	ok($c->wait_held(2, 'transport_listen'), 'a receiver listens');
+	my $pid = $c->sql(2, "SELECT pid FROM pg_stat_activity WHERE query ~ 'check_transports' AND pid <> pg_backend_pid()");
+	my %inode = map { (readlink($_) // '') =~ /^socket:\[(\d+)\]/ ? ($1 => 1) : () } glob "/proc/$pid/fd/*";
+	my ($name) = map { /(\d+) \@(fragaffinity\/\w+)$/ && $inode{$1} ? $2 : () } split /\n/, slurp_file('/proc/net/unix');
+	ok($name, 'others see its socket');
+	my @intruders;
+	for my $hello ('', 'x', pack('V V a32', 0x46415348, 1, 'not the secret'), 'y' x 5000)
+	{
+		my $s = IO::Socket::UNIX->new(Type => Socket::SOCK_SEQPACKET(), Peer => "\0$name") or die "$name: $!";
+		$s->send($hello) if $hello ne '';
+		$hello eq '' ? close($s) : push @intruders, $s;
+	}
+	$c->release(2);
+	$session->finish;
+	is($out, "shm|t||t\n", 'the sender comes through') or diag($err);
+	my $got = join '', map { my $data = ''; $_->recv($data, 100); $data } @intruders;
+	is($got, '', 'and nobody else was told anything');
+}
+
 # Moves: damaged on the way, and over the next best.
 $c->sql(1, "
 	CREATE TABLE t (id int PRIMARY KEY, pad text);
@@ -193,7 +221,18 @@ sub last_move
 for my $t (@transports)
 {
 	$c->sql(1, "SELECT fragaffinity.configure('transports', '$t')");
-	for my $fault ('drop=3', 'repeat=3', 'swap=3', 'truncate=3', 'append=3', 'flip=3', 'lose=5', 'fail=5')
+	if ($t eq 'rdma')
+	{
+		# As if it had changed while it was sent: it comes again.
+		set_faults('flip=3');
+		$c->move($f, 'n2');
+		is(last_move("state, transport_counters ->> 'torn'"), 'done|1', "$t, flip=3: the page is sent again");
+		is($c->sql(2, 'SELECT count(*), sum(hashtext(t::text)) FROM t'), $rows, "$t, flip=3: all rows came");
+		set_faults('');
+		$c->move($f, 'n1');
+	}
+	for my $fault ('drop=3', 'repeat=3', 'swap=3', 'truncate=3', 'append=3', 'lose=5', 'fail=5',
+		$t eq 'rdma' ? () : 'flip=3')
 	{
 		set_faults($fault);
 		($code, $message) = $c->fails(2, "SELECT fragaffinity.move_fragment($f, 'n2')");
