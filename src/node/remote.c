@@ -83,8 +83,8 @@ remote_wait(PGconn *pg, int events, TimestampTz deadline)
 	return true;
 }
 
-static void
-remote_connect_failed(FaConn *conn, const char *detail)
+void
+fa_remote_connect_failed(FaConn *conn, const char *detail)
 {
 	char	   *message = detail ? pstrdup(detail) :
 		pchomp(PQerrorMessage(conn->pg));
@@ -97,13 +97,13 @@ remote_connect_failed(FaConn *conn, const char *detail)
 			 errhint("Check that the server runs, and its address and authentication.")));
 }
 
-FaConn *
-fa_remote_connect_keywords(int node, const char *name, const char **keywords,
-						   const char **values, int timeout_ms)
+/* A connection that has yet to be polled, unless that has failed already. */
+static FaConn *
+remote_connect_start(int node, const char *name, const char **keywords,
+					 const char **values)
 {
 	ConnHolder *holder = palloc0(sizeof(ConnHolder));
 	FaConn	   *conn = &holder->conn;
-	TimestampTz deadline = remote_deadline(timeout_ms);
 
 	conn->node = node;
 	conn->name = pstrdup(name);
@@ -116,7 +116,17 @@ fa_remote_connect_keywords(int node, const char *name, const char **keywords,
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY),
 						errmsg("out of memory")));
 	if (PQstatus(conn->pg) == CONNECTION_BAD)
-		remote_connect_failed(conn, NULL);
+		fa_remote_connect_failed(conn, NULL);
+	return conn;
+}
+
+FaConn *
+fa_remote_connect_keywords(int node, const char *name, const char **keywords,
+						   const char **values, int timeout_ms)
+{
+	FaConn	   *conn = remote_connect_start(node, name, keywords, values);
+	TimestampTz deadline = remote_deadline(timeout_ms);
+
 	for (PostgresPollingStatusType status = PGRES_POLLING_WRITING;;)
 	{
 		int			events = WL_SOCKET_READABLE;
@@ -124,11 +134,11 @@ fa_remote_connect_keywords(int node, const char *name, const char **keywords,
 		if (status == PGRES_POLLING_OK)
 			break;
 		if (status == PGRES_POLLING_FAILED)
-			remote_connect_failed(conn, NULL);
+			fa_remote_connect_failed(conn, NULL);
 		if (status == PGRES_POLLING_WRITING)
 			events = WL_SOCKET_WRITEABLE;
 		if (!remote_wait(conn->pg, events, deadline))
-			remote_connect_failed(conn, "The connection timed out.");
+			fa_remote_connect_failed(conn, "The connection timed out.");
 		status = PQconnectPoll(conn->pg);
 	}
 	return conn;
@@ -233,20 +243,40 @@ fa_remote_keywords(int node, FaSessionKind kind, const char **keywords,
 	return n;
 }
 
-static FaConn *
-remote_connect(int node, FaSessionKind kind, int timeout_ms)
+/* The node's name, which must exist. */
+static char *
+remote_node_name(int node)
 {
-	const char *keywords[FA_MAX_KEYWORDS];
-	const char *values[FA_MAX_KEYWORDS];
 	char	   *name = fa_node_name(node);
 
 	if (name == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("node %d does not exist", node)));
+	return name;
+}
+
+static FaConn *
+remote_connect(int node, FaSessionKind kind, int timeout_ms)
+{
+	const char *keywords[FA_MAX_KEYWORDS];
+	const char *values[FA_MAX_KEYWORDS];
+	char	   *name = remote_node_name(node);
+
 	(void) fa_remote_keywords(node, kind, keywords, values);
 	return fa_remote_connect_keywords(node, name, keywords, values,
 									  timeout_ms);
+}
+
+FaConn *
+fa_remote_connect_start(int node)
+{
+	const char *keywords[FA_MAX_KEYWORDS];
+	const char *values[FA_MAX_KEYWORDS];
+	char	   *name = remote_node_name(node);
+
+	(void) fa_remote_keywords(node, FA_SESSION_MAINTENANCE, keywords, values);
+	return remote_connect_start(node, name, keywords, values);
 }
 
 FaConn *
@@ -419,9 +449,9 @@ remote_collect(FaConn *conn, int timeout_ms, const char *sql)
 }
 
 void
-fa_remote_receive(FaConn *conn, int timeout_ms)
+fa_remote_receive(FaConn *conn, int timeout_ms, const char *sql)
 {
-	(void) remote_collect(conn, timeout_ms, NULL);
+	(void) remote_collect(conn, timeout_ms, sql);
 }
 
 static FaRows *
