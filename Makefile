@@ -124,6 +124,7 @@ OBJS = \
 	src/placement/forecast.o \
 	src/placement/forecast_state.o \
 	src/placement/gather.o \
+	src/placement/group.o \
 	src/placement/hints.o \
 	src/placement/hot_keys.o \
 	src/placement/hot_range.o \

@@ -126,7 +126,9 @@ divide_consider(FaPlaceInput *input, FaForecaster *f, const FaPlaceRow *row)
 	double		cost;
 	int			node;
 
-	if (row->recent == NULL || row->owner < 0 || row->moving || row->pinned ||
+	/* who split one of a group would part it from the others */
+	if (row->recent == NULL || row->owner < 0 || row->group ||
+		row->moving || row->pinned ||
 		fa_request_pending(row->fragment) || divide_was_asked(row->fragment))
 		return;
 	node = divide_who_waits(input, row, &waiting);

@@ -34,7 +34,7 @@ sub start_reader
 	return IPC::Run::start(
 		[ 'psql', '-XqAt', '-d', $c->conninfo($i) . ' application_name=reader', '-c',
 			"DO \$\$ DECLARE k int; BEGIN LOOP FOR i IN 1 .. $n LOOP k := $key; PERFORM n FROM t WHERE id = k; END LOOP;
-				PERFORM pg_sleep(0.1); COMMIT; END LOOP; END \$\$" ],
+				COMMIT; PERFORM pg_sleep(0.1); END LOOP; END \$\$" ],
 		'<', \undef, '>', \my $out, '2>', \my $err);
 }
 
