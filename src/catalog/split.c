@@ -257,6 +257,7 @@ plan_split(Division *d, int64 fragment, ArrayType *at)
 {
 	FaPiece    *piece = division_piece(d, fragment);
 	FaRows	   *cuts = read_cuts(d, at);
+	bool		rest = piece->key_from == NULL && piece->key_to == NULL;
 	int64		used = strtoi64(fa_spi_value("SELECT pg_catalog.count(*) "
 											 "FROM fragaffinity.fragment"), NULL, 10);
 
@@ -268,8 +269,9 @@ plan_split(Division *d, int64 fragment, ArrayType *at)
 				 errhint("Merge fragments, or raise fragaffinity.max_fragments on every node.")));
 	d->first_fragment = d->next_fragment =
 		strtoi64(ask_coordinator(psprintf("SELECT fragaffinity.take_fragment_numbers(%d)",
+										  rest && cuts->nrows > 1 ? cuts->nrows - 1 :
 										  cuts->nrows)), NULL, 10);
-	if (piece->key_from == NULL && piece->key_to == NULL)
+	if (rest)
 		plan_split_rest(d, piece, cuts);
 	else
 		plan_split_range(d, piece, cuts);
@@ -349,14 +351,9 @@ division_apply(Division *d)
 	PG_TRY();
 	{
 		fa_stop_point("split_locked");
+		fa_reshape_peers_begin(d->home, d->pieces);
 		fa_reshape(d->home, d->pieces);
-		foreach(lc, fa_node_list())
-		{
-			FaNode	   *node = lfirst(lc);
-
-			if (node->id != fa_node_self())
-				fa_reshape_peer(fa_xact_conn(node->id), d->home, d->pieces);
-		}
+		fa_reshape_peers_end();
 		/* hints about keys are kept by fragment */
 		(void) ask_coordinator(psprintf("SELECT fragaffinity.renew_hints(%d)",
 										d->table_id));
