@@ -168,9 +168,9 @@ divide_unite(FaPlaceInput *input, int table_id)
 					   "  AND r.key_from IS NULL AND r.key_to IS NULL"
 					   " WHERE f.table_id = %d"
 					   "  AND f.made < now() - interval '%.0f ms'"
-					   "  AND NOT EXISTS (SELECT FROM fragaffinity.history h"
-					   "   WHERE h.fragment = f.fragment AND h.node <> f.owner"
-					   "    AND h.calls > 0 AND h.step > now() - interval '%.0f ms')",
+					   "  AND NOT EXISTS (SELECT FROM fragaffinity.access_total t"
+					   "   WHERE t.fragment = f.fragment AND t.node <> f.owner"
+					   "    AND t.last_access > now() - interval '%.0f ms')",
 					   table_id, after_ms, after_ms);
 	for (int i = 0; i < rows->nrows; i++)
 	{
