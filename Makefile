@@ -6,6 +6,7 @@
 #   make tmp_install     private copy of the server with the extension in it
 #   make demo            three nodes, a week of bike trips, without and with moves
 #   make test            everything above but install, then every suite
+#   make test-rdma       the suite of RDMA alone, in a guest of qemu
 #   make test-run SUITES="unit regress isolation tap rooms" TESTS="001_nodes"
 #   make installcheck    pg_regress against a running server
 
@@ -23,11 +24,15 @@ OBJS = \
 	src/core/slots.o \
 	src/core/spi.o \
 	src/core/stop_point.o \
+	src/node/cluster_part.o \
 	src/node/cluster_xact.o \
+	src/node/copy_lines.o \
 	src/node/deadlock.o \
 	src/node/deadlock_cancel.o \
 	src/node/fdw.o \
 	src/node/fdw_callback.o \
+	src/node/fdw_copy.o \
+	src/node/fdw_settings.o \
 	src/node/finish.o \
 	src/node/forward.o \
 	src/node/health.o \
@@ -36,9 +41,12 @@ OBJS = \
 	src/node/peer.o \
 	src/node/peer_pool.o \
 	src/node/peer_session.o \
+	src/node/peer_use.o \
 	src/node/remote.o \
+	src/node/remote_cancel.o \
 	src/node/remote_copy.o \
 	src/node/resolver.o \
+	src/node/row_stream.o \
 	src/node/session.o \
 	src/node/wait_graph.o \
 	src/node/xact_stats.o \
@@ -46,6 +54,7 @@ OBJS = \
 	src/catalog/configure.o \
 	src/catalog/copy_rows.o \
 	src/catalog/distribute.o \
+	src/catalog/leave.o \
 	src/catalog/links.o \
 	src/catalog/map.o \
 	src/catalog/membership.o \
@@ -83,30 +92,39 @@ OBJS = \
 	src/capture/utility.o \
 	src/predict/archive.o \
 	src/predict/chain.o \
+	src/predict/expected.o \
 	src/predict/frame.o \
 	src/predict/hints.o \
 	src/predict/history.o \
 	src/predict/linear.o \
 	src/predict/lstm.o \
 	src/predict/memory.o \
+	src/predict/model_holt.o \
 	src/predict/model_lstm.o \
+	src/predict/model_pooled.o \
+	src/predict/model_profile.o \
 	src/predict/model_recent.o \
 	src/predict/model_seasonal.o \
+	src/predict/model_session.o \
 	src/predict/model_static.o \
 	src/predict/next.o \
 	src/predict/next_context.o \
 	src/predict/next_kinds.o \
 	src/predict/next_lstm.o \
 	src/predict/next_mix.o \
+	src/predict/next_state.o \
 	src/predict/pending.o \
 	src/predict/pool.o \
 	src/predict/predictor.o \
 	src/predict/profile.o \
+	src/predict/profile_seen.o \
 	src/predict/rates.o \
 	src/predict/season.o \
+	src/predict/sessions.o \
 	src/predict/slots.o \
 	src/predict/state.o \
 	src/route/alone.o \
+	src/route/copy.o \
 	src/route/custom_plan.o \
 	src/route/ddl_alter.o \
 	src/route/ddl_check.o \
@@ -115,6 +133,7 @@ OBJS = \
 	src/route/ddl_roles.o \
 	src/route/deferred.o \
 	src/placement/admit.o \
+	src/placement/balance.o \
 	src/placement/controller.o \
 	src/placement/cost.o \
 	src/placement/decide.o \
@@ -122,18 +141,25 @@ OBJS = \
 	src/placement/divider.o \
 	src/placement/drain.o \
 	src/placement/forecast.o \
+	src/placement/forecast_batch.o \
 	src/placement/forecast_state.o \
+	src/placement/foresee.o \
+	src/placement/foresee_rows.o \
 	src/placement/gather.o \
 	src/placement/group.o \
+	src/placement/hindsight.o \
 	src/placement/hints.o \
 	src/placement/hot_keys.o \
 	src/placement/hot_range.o \
 	src/placement/outcome.o \
 	src/placement/pin.o \
 	src/placement/placement.o \
+	src/placement/plan.o \
 	src/placement/publish.o \
+	src/placement/rebalance.o \
 	src/placement/request.o \
 	src/placement/simulate.o \
+	src/placement/simulate_replay.o \
 	src/report/chart.o \
 	src/report/data.o \
 	src/report/forecast.o \
@@ -147,6 +173,17 @@ OBJS = \
 	src/report/series.o \
 	src/report/style.o \
 	src/report/tables.o \
+	src/transport/channel.o \
+	src/transport/check.o \
+	src/transport/fault.o \
+	src/transport/negotiate.o \
+	src/transport/rdma.o \
+	src/transport/receive.o \
+	src/transport/ring.o \
+	src/transport/send.o \
+	src/transport/shm.o \
+	src/transport/stream.o \
+	src/transport/transports.o \
 	src/page/blocks.o \
 	src/page/btree.o \
 	src/page/frame.o \
@@ -155,18 +192,22 @@ OBJS = \
 	src/page/items.o \
 	src/page/layout.o \
 	src/page/maps.o \
+	src/page/raw.o \
 	src/page/read.o \
 	src/page/room.o \
 	src/page/row.o \
 	src/page/shape.o \
+	src/page/verdict.o \
 	src/page/wal.o \
 	src/page/write.o \
 	src/page/xids.o \
 	src/migrate/announce.o \
 	src/migrate/apply.o \
+	src/migrate/channel.o \
 	src/migrate/choose.o \
 	src/migrate/copy.o \
 	src/migrate/cutover.o \
+	src/migrate/guard.o \
 	src/migrate/heap_lock.o \
 	src/migrate/logical.o \
 	src/migrate/move.o \
@@ -175,6 +216,8 @@ OBJS = \
 	src/migrate/pages.o \
 	src/migrate/recover.o \
 	src/migrate/source.o \
+	src/migrate/statistics.o \
+	src/migrate/statistics_read.o \
 	src/migrate/stream.o \
 	src/route/gate.o \
 	src/route/isolation.o \
@@ -184,14 +227,25 @@ OBJS = \
 	src/route/pin.o \
 	src/route/pin_resolve.o \
 	src/route/pin_written.o \
+	src/route/refusal.o \
 	src/route/remote_scan.o \
 	src/route/router.o \
 	src/route/snapshot_guard.o \
 	src/route/split.o \
+	src/route/split_scan.o \
 	src/route/whole.o \
 	src/worker/database.o \
 	src/worker/launcher.o \
 	src/fragaffinity.o
+
+# A module of its own, the only thing that needs librdmacm and libibverbs; with
+# their headers where there are any (with_rdma=no: not even then).
+RDMA_MODULE = fragaffinity_rdma.so
+RDMA_OBJS = \
+	src/transport/rdma_connect.o \
+	src/transport/rdma_device.o \
+	src/transport/rdma_module.o \
+	src/transport/rdma_transfer.o
 
 DATA = \
 	sql/fragaffinity--1.0.sql
@@ -220,7 +274,8 @@ PG_CONFIG ?= pg_config
 PG_CPPFLAGS = -I$(CURDIR)/include -I$(shell $(PG_CONFIG) --includedir)
 PG_CFLAGS = -MMD -MP $(FA_CFLAGS)
 SHLIB_LINK = -lpq -lm
-EXTRA_CLEAN = $(OBJS:.o=.d) test/proxy test/load tmp_install
+EXTRA_CLEAN = $(OBJS:.o=.d) $(RDMA_OBJS) $(RDMA_OBJS:.o=.d) $(RDMA_MODULE) \
+	test/proxy test/load tmp_install
 
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
@@ -233,13 +288,31 @@ all install installcheck:
 endif
 .DEFAULT_GOAL := all
 
--include $(OBJS:.o=.d)
+-include $(OBJS:.o=.d) $(RDMA_OBJS:.o=.d)
 
 # Bitcode has no dependency files.
 $(OBJS:.o=.bc): $(wildcard include/*/*.h)
 
 fragaffinity-predict: $(wildcard src/bin/*.c include/bin/*.h src/predict/*.c include/predict/*.h)
 	$(CC) -std=c11 -D_GNU_SOURCE -O2 -g -Wall $(FA_CFLAGS) -Iinclude -o $@ $(filter %.c,$^) -ljansson -lz -lm
+
+with_rdma ?= $(shell printf '\043include <%s>\n' rdma/rdma_cma.h infiniband/verbs.h | \
+	$(CC) -E - >/dev/null 2>&1 && echo yes || echo no)
+
+ifeq ($(with_rdma),yes)
+all: $(RDMA_MODULE)
+install: install-rdma
+uninstall: uninstall-rdma
+endif
+
+$(RDMA_MODULE): $(RDMA_OBJS)
+	$(COMPILER) -shared -o $@ $(RDMA_OBJS) $(LDFLAGS) $(LDFLAGS_SL) -lrdmacm -libverbs
+
+install-rdma: $(RDMA_MODULE) installdirs
+	$(INSTALL_SHLIB) $(RDMA_MODULE) '$(DESTDIR)$(pkglibdir)/'
+
+uninstall-rdma:
+	rm -f '$(DESTDIR)$(pkglibdir)/$(RDMA_MODULE)'
 
 deps:
 	test/deps
@@ -257,7 +330,7 @@ tmp_install:
 	@flock Makefile $(MAKE) --no-print-directory with_llvm=no all test-programs
 	@flock Makefile test/tmp_install $(CURDIR)/tmp_install $(PG_CONFIG)
 
-SUITES = rooms unit regress isolation tap
+SUITES = rooms unit regress isolation tap rdma
 test-run: tmp_install
 	@SUITES='$(SUITES)' REGRESS='$(REGRESS)' ISOLATION='$(ISOLATION_SPECS)' TESTS='$(TESTS)' \
 		PG_CONFIG='$(PG_CONFIG)' FA_CFLAGS='$(FA_CFLAGS)' MAKE='$(MAKE)' test/run
@@ -265,6 +338,9 @@ test-run: tmp_install
 # pg_config may be there only after deps, hence the second make.
 test: deps
 	@$(MAKE) --no-print-directory test-run
+
+test-rdma: deps
+	@RDMA_TESTS='*.pl' RDMA_LIMIT=1800 $(MAKE) --no-print-directory test-run SUITES=rdma
 
 demo: deps
 	@$(MAKE) --no-print-directory tmp_install
@@ -276,4 +352,4 @@ bench-capture: tmp_install
 bench-commit: tmp_install
 	test/bench/commit
 
-.PHONY: deps demo test test-run test-programs tmp_install bench-capture bench-commit
+.PHONY: install-rdma uninstall-rdma deps demo test test-rdma test-run test-programs tmp_install bench-capture bench-commit

@@ -25,7 +25,8 @@ CREATE TABLE fragaffinity.local_node (
 	one			boolean PRIMARY KEY DEFAULT true CHECK (one),
 	node		integer NOT NULL,
 	coordinator	integer NOT NULL,
-	cluster		uuid NOT NULL
+	cluster		uuid NOT NULL,
+	last_node	integer NOT NULL DEFAULT 1	-- on the coordinator: ids given out
 );
 
 CREATE TABLE fragaffinity.distributed_table (
@@ -86,9 +87,12 @@ CREATE TABLE fragaffinity.move (
 	source		integer NOT NULL,
 	destination	integer NOT NULL,
 	trigger		text NOT NULL
-				CHECK (trigger IN ('manual', 'predictive', 'reactive', 'drain')),
+				CHECK (trigger IN ('manual', 'predictive', 'reactive', 'drain',
+				 'rebalance')),
 	path		text,
 	transport	text,
+	transport_reason	text,		-- why none that is before it in "transports"
+	transport_counters	jsonb,		-- see doc/monitoring.md
 	state		text NOT NULL CHECK (state IN
 				('planned', 'copying', 'catching up', 'fencing', 'switching',
 				 'done', 'failed', 'cancelled')),
@@ -265,6 +269,51 @@ CREATE TABLE fragaffinity.predictor_state (
 	state		bytea NOT NULL
 );
 
+-- What a node's open sessions are expected to access in the step after "step",
+-- and what its roles did in "step"; written there, collected with the history
+-- and read once.
+CREATE UNLOGGED TABLE fragaffinity.session_forecast (
+	step		timestamptz NOT NULL,
+	node		integer NOT NULL,
+	fragment	bigint NOT NULL,
+	accesses	double precision NOT NULL,
+	PRIMARY KEY (step, node, fragment)
+);
+
+CREATE UNLOGGED TABLE fragaffinity.profile_use (
+	step		timestamptz NOT NULL,
+	node		integer NOT NULL,
+	role		name NOT NULL,
+	application	text NOT NULL,
+	fragment	bigint NOT NULL,
+	accesses	double precision NOT NULL,
+	arrivals	double precision NOT NULL,	-- sessions that began with it
+	PRIMARY KEY (step, node, role, application, fragment)
+);
+
+-- What this node has learned of its sessions; survives a restart.
+CREATE TABLE fragaffinity.session_state (
+	one			boolean PRIMARY KEY DEFAULT true CHECK (one),
+	saved		timestamptz NOT NULL,
+	fragments	bigint[] NOT NULL,		-- dense index -> id
+	state		bytea NOT NULL
+);
+
+-- What learning takes of this node's worker.
+CREATE UNLOGGED TABLE fragaffinity.learning_state (
+	part		text PRIMARY KEY,		-- predictor, sessions
+	bytes		bigint NOT NULL,		-- of memory
+	step_ms		double precision NOT NULL,	-- of processor, for a step
+	share		double precision NOT NULL,	-- of what it could learn from
+	updated		timestamptz NOT NULL
+);
+
+-- When reset_network() was called here last.
+CREATE TABLE fragaffinity.network_reset (
+	one			boolean PRIMARY KEY DEFAULT true CHECK (one),
+	called		timestamptz NOT NULL
+);
+
 -- What people told the predictor; on the coordinator.
 CREATE TABLE fragaffinity.hint (
 	hint		bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -291,6 +340,16 @@ CREATE TABLE fragaffinity.hint (
 -- Fragments that the controller leaves where they are; equal on every node.
 CREATE TABLE fragaffinity.pin (
 	fragment	bigint PRIMARY KEY
+);
+
+-- Where the last rebalance wants fragments; on the coordinator.
+CREATE TABLE fragaffinity.planned_move (
+	fragment	bigint PRIMARY KEY,
+	source		integer NOT NULL,
+	destination	integer NOT NULL,
+	bytes		bigint NOT NULL,
+	planned		timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	done		timestamptz			-- null: not there yet
 );
 
 -- What the controller would do, or why not; the latest step's.
@@ -356,6 +415,10 @@ CREATE FUNCTION fragaffinity.remove_node(name name, force boolean DEFAULT false)
 RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_remove_node' LANGUAGE C VOLATILE;
 
+CREATE FUNCTION fragaffinity.leave_cluster(force boolean DEFAULT false)
+RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_leave_cluster' LANGUAGE C VOLATILE;
+
 CREATE FUNCTION fragaffinity.link_node(node integer) RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_link_node' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.relink_node(node integer) RETURNS void
@@ -377,6 +440,7 @@ AS 'MODULE_PATHNAME', 'fa_sql_setting_definitions' LANGUAGE C STRICT VOLATILE;
 REVOKE ALL ON FUNCTION fragaffinity.add_node(name, text, integer, name, text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.set_node(name, name, text, integer, name, text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.remove_node(name, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.leave_cluster(boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.link_node(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.relink_node(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.unlink_node(integer) FROM PUBLIC;
@@ -441,24 +505,45 @@ CREATE FUNCTION fragaffinity.lock_waiters(OUT pid integer, OUT wait_start timest
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'fa_sql_lock_waiters' LANGUAGE C STRICT VOLATILE;
 
--- What the search for deadlocks asks of each node.  Sessions that postgres_fdw
--- has opened say in their application_name for whom.
+-- Ends a wait that began then (in microseconds, as below) as a deadlock's.
+CREATE FUNCTION fragaffinity.end_lock_wait(pid integer, wait_start bigint, detail text)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'fa_sql_end_lock_wait' LANGUAGE C STRICT VOLATILE;
+
+-- Sessions that use others at peers, and which: a number for node and process,
+-- one for node and role.
+CREATE FUNCTION fragaffinity.peer_uses(OUT pid integer, OUT keys bigint[])
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'fa_sql_peer_uses' LANGUAGE C STRICT VOLATILE;
+
+-- What the search for deadlocks asks of each node: who waits, who may be waited
+-- for, who works for whom.  Sessions that postgres_fdw has opened say in their
+-- application_name for whom; whom it uses is for the origin to say.
 CREATE FUNCTION fragaffinity.open_transactions(
 	OUT pid integer, OUT origin_node integer, OUT origin_pid integer,
-	OUT xact_start bigint, OUT wait_start bigint, OUT blockers integer[])
+	OUT xact_start bigint, OUT wait_start bigint, OUT blockers integer[],
+	OUT role name, OUT uses bigint[])
 RETURNS SETOF record
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
+	WITH waiter AS MATERIALIZED (
+		SELECT w.pid, w.wait_start, pg_blocking_pids(w.pid) AS blockers
+		  FROM fragaffinity.lock_waiters() w),
+	blocker AS MATERIALIZED (
+		SELECT DISTINCT unnest(w.blockers) AS pid FROM waiter w)
 	SELECT a.pid, coalesce(o[1]::integer, 0), coalesce(o[2]::integer, 0),
 		   (extract(epoch FROM a.xact_start) * 1000000)::bigint,
 		   coalesce((extract(epoch FROM w.wait_start) * 1000000)::bigint, 0),
-		   CASE WHEN w.pid IS NULL THEN '{}' ELSE pg_blocking_pids(a.pid) END
+		   coalesce(w.blockers, '{}'), a.usename, coalesce(u.keys, '{}')
 	  FROM pg_stat_activity a
-	  LEFT JOIN fragaffinity.lock_waiters() w ON w.pid = a.pid
+	  LEFT JOIN waiter w ON w.pid = a.pid
+	  LEFT JOIN fragaffinity.peer_uses() u ON u.pid = a.pid
 	  LEFT JOIN LATERAL regexp_match(a.application_name,
 			'^fragaffinity:([0-9]{1,4}):([0-9]{1,9})$') o ON true
 	 WHERE a.datname = current_database() AND a.xact_start IS NOT NULL
 	   AND a.backend_type = 'client backend'
+	   AND (w.pid IS NOT NULL OR u.pid IS NOT NULL OR o IS NOT NULL
+			OR a.pid IN (SELECT b.pid FROM blocker b))
 $$;
 
 REVOKE ALL ON FUNCTION fragaffinity.local_decision(text) FROM PUBLIC;
@@ -466,6 +551,8 @@ REVOKE ALL ON FUNCTION fragaffinity.decision(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.resolve_in_doubt(text, text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.transaction_counters() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.lock_waiters() FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.end_lock_wait(integer, bigint, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.peer_uses() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.open_transactions() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION fragaffinity.decision(text) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION fragaffinity.transaction_counters() TO pg_monitor;
@@ -817,14 +904,46 @@ CREATE FUNCTION fragaffinity.page_layout(rel regclass, OUT kind text,
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'fa_sql_page_layout' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.open_pages(move bigint, xid bigint, toast oid,
-	relations oid[]) RETURNS bigint
+	relations oid[]) RETURNS bigint[]
 AS 'MODULE_PATHNAME', 'fa_sql_open_pages' LANGUAGE C STRICT VOLATILE;
-CREATE FUNCTION fragaffinity.send_pages(round integer, most bigint)
+CREATE FUNCTION fragaffinity.send_pages(round integer, received integer,
+	most bigint)
 RETURNS SETOF bytea
 AS 'MODULE_PATHNAME', 'fa_sql_send_pages' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.resend_pages(relations integer[], blocks bigint[])
+RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_resend_pages' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.transport_secret() RETURNS bytea
+AS 'MODULE_PATHNAME', 'fa_sql_transport_secret' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.open_transport(name text, address bytea,
+	max_message integer) RETURNS text
+AS 'MODULE_PATHNAME', 'fa_sql_open_transport' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.messages_sent(OUT messages bigint,
+	OUT gathered bigint, OUT writes bigint, OUT completions bigint)
+RETURNS record
+AS 'MODULE_PATHNAME', 'fa_sql_messages_sent' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.check_transports(node name,
+	messages integer DEFAULT 1000, size integer DEFAULT 262144,
+	transport text DEFAULT 'all',
+	OUT name text, OUT usable boolean, OUT reason text,
+	OUT mb_per_second double precision)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'fa_sql_check_transports' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.send_test_messages(messages integer, size integer)
+RETURNS SETOF bytea
+AS 'MODULE_PATHNAME', 'fa_sql_send_test_messages' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.release_fragment(fragment bigint, move bigint)
 RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_release_fragment' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.table_statistics(relations oid[],
+	OUT relation integer, OUT attnum integer, OUT kind integer,
+	OUT numbers bytea, OUT "values" bytea)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'fa_sql_table_statistics' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.statement_times(
+	OUT local_calls bigint, OUT local_ms double precision,
+	OUT remote_calls bigint, OUT remote_ms double precision)
+AS 'MODULE_PATHNAME', 'fa_sql_statement_times' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.gate_fragment(fragment bigint, closed boolean)
 RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_gate_fragment' LANGUAGE C STRICT VOLATILE;
@@ -841,7 +960,8 @@ AS 'MODULE_PATHNAME', 'fa_sql_map_generation' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.mover_progress(
 	OUT move bigint, OUT fragment bigint, OUT pid integer, OUT phase text,
 	OUT bytes_done bigint, OUT bytes_total bigint, OUT rounds integer,
-	OUT rate double precision)
+	OUT rate double precision, OUT allowed_rate double precision,
+	OUT source_slower double precision, OUT destination_slower double precision)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'fa_sql_mover_progress' LANGUAGE C STRICT VOLATILE;
 
@@ -853,8 +973,16 @@ REVOKE ALL ON FUNCTION fragaffinity.claim_fragment(bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.publish_fragment(bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.page_layout(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.open_pages(bigint, bigint, oid, oid[]) FROM PUBLIC;
-REVOKE ALL ON FUNCTION fragaffinity.send_pages(integer, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.send_pages(integer, integer, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.resend_pages(integer[], bigint[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.transport_secret() FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.open_transport(text, bytea, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.messages_sent() FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.check_transports(name, integer, integer, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.send_test_messages(integer, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.release_fragment(bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.table_statistics(oid[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.statement_times() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.gate_fragment(bigint, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.swap_out(bigint, bigint, integer, bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.fragment_moved(bigint, integer, bigint, text) FROM PUBLIC;
@@ -868,12 +996,24 @@ SELECT m.move, m.fragment, s.name AS source, d.name AS destination, m.trigger,
 	   COALESCE(p.bytes_done, m.bytes) AS bytes,
 	   COALESCE(p.rounds, m.rounds) AS rounds, m.pause_ms, m.lead_ms,
 	   m.requested, m.started, m.finished, m.reason, m.error,
-	   m.expected_benefit, m.observed_benefit
+	   m.expected_benefit, m.observed_benefit, m.transport_reason,
+	   m.transport_counters
   FROM fragaffinity.move m
   LEFT JOIN fragaffinity.node s ON s.node = m.source
   LEFT JOIN fragaffinity.node d ON d.node = m.destination
   LEFT JOIN fragaffinity.mover_progress() p
 	   ON p.move = m.move AND m.state NOT IN ('done', 'failed', 'cancelled');
+
+-- What pages of moves came by lately, from node to node.
+CREATE VIEW fragaffinity.transports AS
+SELECT DISTINCT ON (m.source, m.destination) s.name AS source,
+	   d.name AS destination, m.transport, m.transport_reason AS reason, m.move,
+	   m.started
+  FROM fragaffinity.move m
+  JOIN fragaffinity.node s ON s.node = m.source
+  JOIN fragaffinity.node d ON d.node = m.destination
+ WHERE m.path = 'page' AND m.transport IS NOT NULL
+ ORDER BY m.source, m.destination, m.move DESC;
 
 CREATE VIEW fragaffinity.stat_progress_move AS
 SELECT p.pid, p.move, p.fragment, s.name AS source, p.phase,
@@ -882,12 +1022,16 @@ SELECT p.pid, p.move, p.fragment, s.name AS source, p.phase,
 	   CASE WHEN p.rate > 0 THEN pg_catalog.clock_timestamp() +
 			pg_catalog.make_interval(
 				secs => GREATEST(p.bytes_total - p.bytes_done, 0) / p.rate)
-	   END AS estimated_end
+	   END AS estimated_end,
+	   p.allowed_rate,		-- by latency_guard; null: any
+	   -- what clients' statements take, as a multiple of what is usual
+	   p.source_slower, p.destination_slower
   FROM fragaffinity.mover_progress() p
   JOIN fragaffinity.move m ON m.move = p.move
   LEFT JOIN fragaffinity.node s ON s.node = m.source;
 
-GRANT SELECT ON fragaffinity.moves, fragaffinity.stat_progress_move TO pg_monitor;
+GRANT SELECT ON fragaffinity.moves, fragaffinity.stat_progress_move,
+	fragaffinity.transports TO pg_monitor;
 
 -- ---------------------------------------------------------------------
 -- Predictions and placement
@@ -971,6 +1115,32 @@ SELECT s."window", s.horizon, s.model, s.steps, s.accesses, s.log_loss,
   LEFT JOIN scored b
 	ON b."window" = s."window" AND b.horizon = s.horizon AND b.model = 'static';
 
+-- The same, hour by hour.
+CREATE VIEW fragaffinity.prediction_quality_history AS
+WITH scored AS (
+	SELECT pg_catalog.date_trunc('hour', s.scored_at) AS hour, s.horizon, s.model,
+		   pg_catalog.sum(s.accesses) AS accesses,
+		   pg_catalog.sum(s.log_loss * s.accesses) / pg_catalog.sum(s.accesses) AS log_loss,
+		   pg_catalog.sum(s.top1 * s.accesses) / pg_catalog.sum(s.accesses) AS top1,
+		   pg_catalog.avg(s.rate_msle) AS rate_msle,
+		   pg_catalog.array_agg(s.bins) AS bins
+	  FROM fragaffinity.prediction_score s
+	 WHERE s.accesses > 0
+	 GROUP BY 1, s.horizon, s.model
+)
+SELECT s.hour, s.horizon, s.model, s.accesses, s.log_loss,
+	   b.log_loss - s.log_loss AS gain_on_static, s.top1,
+	   fragaffinity.calibration_error(s.bins) AS ece, s.rate_msle
+  FROM scored s
+  LEFT JOIN scored b
+	ON b.hour = s.hour AND b.horizon = s.horizon AND b.model = 'static';
+
+-- What learning takes of this node: the predictor on the coordinator, and on
+-- every node the part that follows its sessions.
+CREATE VIEW fragaffinity.learning AS
+SELECT s.part, s.bytes, s.step_ms, s.share, s.updated
+  FROM fragaffinity.learning_state s;
+
 CREATE VIEW fragaffinity.recommendations AS
 SELECT r.fragment, t.rel AS table_name, s.name AS source,
 	   d.name AS destination, r.trigger, r.affinity, r.expected_benefit,
@@ -1019,7 +1189,7 @@ SELECT i.item, i.detail
 	 WHERE s.name IN ('benefit_learning', 'doubt', 'hysteresis',
 			'max_concurrent_moves', 'max_move_bytes_per_hour',
 			'max_moves_per_hour', 'max_moves_per_node', 'migration_threshold',
-			'min_residency', 'mode', 'move_window', 'reactive')
+			'min_residency', 'mode', 'move_window', 'predictive', 'reactive')
 	   AND (s.table_name = f.table_name
 			OR s.table_name IS NULL AND NOT EXISTS (
 				SELECT FROM fragaffinity.settings o
@@ -1066,8 +1236,27 @@ SELECT n.name AS node,
   FROM fragaffinity.node n
  WHERE n.state = 'draining';
 
+-- The last rebalance, and how far it is; one row, on the coordinator.
+CREATE VIEW fragaffinity.stat_progress_rebalance AS
+SELECT pg_catalog.min(p.planned) AS started,
+	   pg_catalog.count(*) AS fragments_total,
+	   pg_catalog.count(p.done) AS fragments_done,
+	   (SELECT pg_catalog.count(*) FROM fragaffinity.move m
+		 WHERE m.trigger = 'rebalance'
+		   AND m.state NOT IN ('done', 'failed', 'cancelled')) AS moving,
+	   pg_catalog.sum(p.bytes)::bigint AS bytes_total,
+	   COALESCE(pg_catalog.sum(p.bytes) FILTER (WHERE p.done IS NOT NULL),
+				0)::bigint AS bytes_done,
+	   (SELECT m.error FROM fragaffinity.move m
+		 WHERE m.trigger = 'rebalance' AND m.error IS NOT NULL
+		 ORDER BY m.changed DESC LIMIT 1) AS last_error
+  FROM fragaffinity.planned_move p
+HAVING pg_catalog.count(*) > 0;
+
 GRANT SELECT ON fragaffinity.predictions, fragaffinity.prediction_quality,
-	fragaffinity.recommendations, fragaffinity.stat_progress_drain TO pg_monitor;
+	fragaffinity.prediction_quality_history, fragaffinity.learning,
+	fragaffinity.recommendations, fragaffinity.stat_progress_drain,
+	fragaffinity.stat_progress_rebalance TO pg_monitor;
 
 -- Forgets what the predictor has learned and learns anew from recorded
 -- history, all of it or what came after a time.
@@ -1076,11 +1265,41 @@ CREATE FUNCTION fragaffinity.reset_predictions(
 LANGUAGE c SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'fa_sql_reset_predictions';
 
+-- The networks of this node's worker begin anew, with all else that was
+-- learned kept: on the coordinator the predictor's, on every node the one that
+-- reads sessions.
+CREATE FUNCTION fragaffinity.reset_network() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+	INSERT INTO fragaffinity.network_reset (called) VALUES (clock_timestamp())
+	ON CONFLICT (one) DO UPDATE SET called = EXCLUDED.called
+$$;
+
 -- Has every fragment moved off a node; with wait, returns when it is empty.
 CREATE FUNCTION fragaffinity.drain_node(name name, wait boolean DEFAULT true)
 RETURNS bigint
 LANGUAGE c SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'fa_sql_drain_node';
+
+-- Has fragments moved so that nodes hold like amounts, where they are used
+-- most; tells which.  On the coordinator.
+CREATE FUNCTION fragaffinity.rebalance(
+	rel regclass DEFAULT NULL, slack double precision DEFAULT 0.1,
+	dry_run boolean DEFAULT false,
+	OUT fragment bigint, OUT source name, OUT destination name,
+	OUT bytes bigint)
+RETURNS SETOF record
+LANGUAGE c SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'fa_sql_rebalance';
+REVOKE ALL ON FUNCTION fragaffinity.rebalance(regclass, double precision, boolean) FROM PUBLIC;
+
+-- Ends it; moves under way go on.  Returns how many fragments stay.
+CREATE FUNCTION fragaffinity.cancel_rebalance() RETURNS bigint
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$ WITH gone AS (DELETE FROM fragaffinity.planned_move
+	   WHERE done IS NULL RETURNING 1)
+	  SELECT count(*) FROM gone $$;
+REVOKE ALL ON FUNCTION fragaffinity.cancel_rebalance() FROM PUBLIC;
 
 CREATE FUNCTION fragaffinity.mark_node(name name, state text) RETURNS void
 LANGUAGE c STRICT SET search_path = pg_catalog, pg_temp
@@ -1436,8 +1655,9 @@ REVOKE ALL ON FUNCTION fragaffinity.request_union(bigint, bigint) FROM PUBLIC;
 -- Recorded history replayed against other settings; nothing is moved.
 CREATE FUNCTION fragaffinity.simulate(
 	"from" timestamptz, "to" timestamptz, settings jsonb DEFAULT '{}',
-	OUT variant text, OUT accesses double precision,
-	OUT remote_share double precision, OUT moves bigint, OUT bytes bigint)
+	OUT variant text, OUT table_name regclass, OUT accesses double precision,
+	OUT remote_share double precision, OUT moves bigint, OUT bytes bigint,
+	OUT expected_ms double precision, OUT cost_ms double precision)
 RETURNS SETOF record
 LANGUAGE c STRICT VOLATILE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'fa_sql_simulate';
@@ -1522,6 +1742,7 @@ REVOKE ALL ON FUNCTION fragaffinity.drop_profile(name, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.explain_prediction(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION fragaffinity.explain_prediction(bigint) TO pg_monitor;
 REVOKE ALL ON FUNCTION fragaffinity.reset_predictions(timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.reset_network() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.drain_node(name, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.mark_node(name, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.resume_node(name) FROM PUBLIC;

@@ -15,6 +15,7 @@
 #include "node/cluster_xact.h"
 #include "node/deadlock.h"
 #include "node/node.h"
+#include "node/peer_use.h"
 #include "node/session.h"
 #include "node/xact_stats.h"
 #include "route/ddl_guard.h"
@@ -39,6 +40,7 @@ _PG_init(void)
 	fa_shmem_register(&fa_slots_part);
 	fa_shmem_register(&fa_health_part);
 	fa_shmem_register(&fa_forward_part);
+	fa_shmem_register(&fa_peer_use_part);
 	fa_shmem_register(&fa_xact_stats_part);
 	fa_shmem_register(&fa_deadlock_part);
 	fa_shmem_register(&fa_map_part);

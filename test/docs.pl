@@ -39,17 +39,18 @@ sub settings
 sub variables
 {
 	my $code = slurp('src/core/guc.c');
-	my %values;
-	$values{$1} = $2 while $code =~ /^(?:bool|int)\s+(\w+) = (\w+);/mg;
 	my @rows;
 	while ($code =~ /DefineCustom(\w+)Variable\("([\w.]+)",\s*"([^"]*)",\s*(?:NULL|"[^"]*"),\s*&(\w+),([^;]*)\);/gs)
 	{
 		my ($type, $name, $text, $variable, $rest) = ($1, $2, $3, $4, $5);
 		next if $rest =~ /GUC_NOT_IN_SAMPLE/;
-		my ($default) = $rest =~ /^\s*(\w+)/;
-		$default = $default eq 'true' ? 'on' : $default eq 'false' ? 'off' : $default;
+		my ($default) = $rest =~ /^\s*("[^"]*"|\w+)/;
+		$default = $default eq 'true' ? 'on' : $default eq 'false' ? 'off' :
+		  $default eq '""' ? 'empty' : $default;
+		$default .= 'kB' if $rest =~ /GUC_UNIT_KB/;
 		push @rows,
-		  [ $name, $default, $rest =~ /PGC_POSTMASTER/ ? 'server start' : 'session', $text ];
+		  [ $name, $default,
+			$rest =~ /PGC_POSTMASTER/ ? 'server start' : $rest =~ /PGC_SIGHUP/ ? 'reload' : 'session', $text ];
 	}
 	return @rows;
 }

@@ -3,7 +3,7 @@
  *	  One client session for tests, which knows what must be in the table.
  *
  * usage: load --out FILE [--mode MODE] [--table NAME] [--writer N]
- *			   [--keys N] [--anchors N] [--pause US] [--seed N] CONNINFO
+ *			   [--keys N] [--anchors N] [--pause US] [--seed N] [--times 1] CONNINFO
  *
  * The table has at least (id bigint, n bigint).  A writer works on its own
  * keys, id = N * 1000000 + [1, keys], so that it alone knows their state; it
@@ -25,7 +25,8 @@
  *	wrong TEXT					an answer that cannot be right
  *	key ID VALUE [VALUE]		state(s) the key may have; -1: absent
  *
- * FILE.ops holds the number of operations done so far.
+ * FILE.ops holds the number of operations done so far.  With --times, FILE.times
+ * has a line for each: when it ended (Unix time), and how many ms it took.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -75,6 +76,8 @@ static PGconn *conn;
 static volatile sig_atomic_t stop;
 static bool unfinished;			/* said the last commit */
 static int	ops_fd;
+static bool with_times;
+static FILE *times;
 
 static long ops;
 static long lost;
@@ -631,6 +634,7 @@ main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	snprintf(ops_path, sizeof(ops_path), "%s.ops", out_path);
 	ops_fd = open(ops_path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+	open_times();
 	for (int k = 0; k < nkeys; k++)
 		keys[k] = (Key) {ABSENT, NONE};
 
@@ -655,6 +659,7 @@ main(int argc, char **argv)
 			if (ms > max_ms)
 				max_ms = ms;
 		}
+		note_time(ms);
 		ops++;
 		if (pwrite(ops_fd, text, snprintf(text, sizeof(text), "%ld\n", ops), 0) < 0)
 			break;
@@ -662,6 +667,8 @@ main(int argc, char **argv)
 	}
 	if (conn)
 		PQfinish(conn);
+	if (times)
+		fclose(times);
 	report();
 	return 0;
 }

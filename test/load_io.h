@@ -40,6 +40,30 @@ report(void)
 }
 
 static void
+open_times(void)
+{
+	char		path[1024];
+
+	snprintf(path, sizeof(path), "%s.times", out_path);
+	if (with_times && !(times = fopen(path, "w")))
+	{
+		fprintf(stderr, "load: %s: %s\n", path, strerror(errno));
+		exit(1);
+	}
+}
+
+static void
+note_time(double ms)
+{
+	struct timespec ts;
+
+	if (!times)
+		return;
+	clock_gettime(CLOCK_REALTIME, &ts);
+	fprintf(times, "%.6f %.3f\n", ts.tv_sec + ts.tv_nsec / 1e9, ms);
+}
+
+static void
 parse(int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++)
@@ -69,13 +93,15 @@ parse(int argc, char **argv)
 			pause_us = atoi(v);
 		else if (strcmp(a, "--seed") == 0)
 			srand(atoi(v));
+		else if (strcmp(a, "--times") == 0)
+			with_times = atoi(v) != 0;
 		else
 			conninfo = out_path = NULL;
 	}
 	if (!conninfo || !out_path || nkeys < 1 || nkeys > MAX_KEYS)
 	{
 		fprintf(stderr, "usage: load --out FILE [--mode MODE] [--table NAME] [--writer N]\n"
-				"            [--keys N] [--anchors N] [--pause US] [--seed N] CONNINFO\n");
+				"            [--keys N] [--anchors N] [--pause US] [--seed N] [--times 1] CONNINFO\n");
 		exit(2);
 	}
 }

@@ -36,7 +36,15 @@ extern const FaAllocator fa_bin_allocator;
 extern void *fa_bin_alloc(size_t size);
 extern void fa_bin_read_manifest(Trace *t, const char *dir, const char *name);
 extern void fa_bin_read_cells(Trace *t, const char *dir, const char *name);
-extern void fa_bin_read_events(Trace *t, const char *dir, const char *name);
+/* False when there is no such file and none is required. */
+extern bool fa_bin_read_events(Trace *t, const char *dir, const char *name,
+							   bool required);
+
+/* in sessions.c */
+typedef struct TraceSessions TraceSessions;
+extern TraceSessions *fa_bin_sessions(const Trace *t, uint64_t seed);
+extern void fa_bin_tell_sessions(TraceSessions *s, const Trace *t, int64_t i,
+								 FaPredictor *p);
 
 /* in next.c */
 extern void fa_bin_next(const Trace *t, uint32_t models, uint64_t seed);

@@ -121,6 +121,9 @@ typedef struct FaEvent
 	bool		written;
 } FaEvent;
 
+/* After such a pause a session's next access is an arrival. */
+#define FA_SESSION_PAUSE_US INT64CONST(300000000)
+
 extern const FaShmemPart fa_events_part;
 extern void fa_events_append(int slot, bool written, TimestampTz when);
 /*

@@ -18,6 +18,8 @@ extern void fa_refuse_keyless(Oid rel, const char *key);
 extern void fa_refuse_sequences(Oid rel, List *sequences);
 extern void fa_refuse_peer(FaConn *conn, Oid rel, List *tree,
 						   List *sequences);
+/* Those that own the relation or its parts, or were granted something. */
+extern void fa_refuse_peer_roles(FaConn *conn, Oid rel);
 extern void fa_refuse_peers(Oid rel, List *tree, List *sequences);
 
 /* in placement.c */

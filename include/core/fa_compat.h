@@ -9,6 +9,8 @@
 #define FA_CORE_FA_COMPAT_H
 
 #include "access/heapam.h"
+#include "access/multixact.h"
+#include "commands/vacuum.h"
 #include "executor/executor.h"
 #include "nodes/plannodes.h"
 #include "parser/parse_relation.h"
@@ -16,6 +18,7 @@
 #include "replication/message.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
+#include "utils/timestamp.h"
 
 /* 16 moved the macros for varlenas out of postgres.h. */
 #if PG_VERSION_NUM >= 160000
@@ -81,6 +84,33 @@ fa_pgstat_inserted(Oid relid)
 		 trans = trans->upper)
 		n += trans->tuples_inserted;
 	return n + entry->t_counts.t_tuples_inserted;
+#endif
+}
+
+/* 18 counts frozen pages, too. */
+static inline void
+fa_vac_update_relstats(Relation rel, BlockNumber pages, double tuples,
+					   BlockNumber visible, bool has_index)
+{
+#if PG_VERSION_NUM >= 180000
+	vac_update_relstats(rel, pages, tuples, visible, 0, has_index,
+						InvalidTransactionId, InvalidMultiXactId, NULL, NULL,
+						true);
+#else
+	vac_update_relstats(rel, pages, tuples, visible, has_index,
+						InvalidTransactionId, InvalidMultiXactId, NULL, NULL,
+						true);
+#endif
+}
+
+/* 18 measures how long it took. */
+static inline void
+fa_pgstat_report_analyze(Relation rel, int64 live, int64 dead)
+{
+#if PG_VERSION_NUM >= 180000
+	pgstat_report_analyze(rel, live, dead, false, GetCurrentTimestamp());
+#else
+	pgstat_report_analyze(rel, live, dead, false);
 #endif
 }
 

@@ -19,6 +19,13 @@ extern int	fa_max_fragments;	/* slots in shared memory */
 extern int	fa_max_movers;		/* concurrent moves into this server */
 extern int	fa_event_ring_size; /* captured events kept until drained */
 extern char *fa_stop_point_name;	/* tests: where to halt */
+extern char *fa_transport_faults;	/* tests: see transport/fault.c */
+
+/* of the transport "rdma" at this server: see transport/rdma.h */
+extern char *fa_rdma_address;
+extern int	fa_rdma_port;
+extern int	fa_rdma_streams;
+extern int	fa_rdma_staging_kb;
 
 extern void fa_guc_define(void);
 
@@ -32,6 +39,7 @@ typedef enum FaSettingType
 	FA_SETTING_BYTES,			/* a size: "256MB" */
 	FA_SETTING_ENUM,
 	FA_SETTING_INT_LIST,		/* ascending, comma separated */
+	FA_SETTING_NAME_LIST,		/* some of "values", each once, comma separated */
 	FA_SETTING_HOURS			/* "always", or "22:00-06:00, 12:00-13:00" */
 } FaSettingType;
 
@@ -42,7 +50,7 @@ typedef struct FaSettingDef
 	const char *default_value;
 	double		min;
 	double		max;
-	const char *values;			/* of an enum: "a|b|c" */
+	const char *values;			/* of an enum or list of names: "a|b|c" */
 	bool		per_table;
 	const char *description;
 } FaSettingDef;

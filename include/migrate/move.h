@@ -27,13 +27,14 @@
 
 #include "access/xlogdefs.h"
 #include "datatype/timestamp.h"
-#include "storage/lockdefs.h"
+#include "storage/lock.h"
 #include "storage/lwlock.h"
 #include "storage/spin.h"
 
 #include "catalog/map.h"
 #include "core/shmem.h"
 #include "node/remote.h"
+#include "transport/transport.h"
 
 typedef enum FaMovePhase
 {
@@ -65,6 +66,9 @@ typedef struct FaMoverSlot
 	int64		bytes_total;
 	int			rounds;
 	double		rate;			/* bytes a second, lately; 0: not known */
+	double		allowed_rate;	/* by the guard; 0: any */
+	double		slower_here;	/* clients' statements, times what is usual; 0: */
+	double		slower_source;	/* few have ended */
 	bool		cancel;			/* asked for; written by anyone */
 } FaMoverSlot;
 
@@ -101,8 +105,8 @@ typedef struct FaMovePath
 {
 	const char *name;			/* as fragaffinity.move has it */
 	void		(*copy) (struct FaMove *move);
-	/* Until little is left; raises when that does not come before deadline. */
-	void		(*catch_up) (struct FaMove *move, TimestampTz deadline);
+	/* Until little is left; raises when that does not come before the deadline. */
+	void		(*catch_up) (struct FaMove *move);
 	/*
 	 * The source's bucket is locked against writers since the position
 	 * "fenced": all that is left.  False after limit_ms; then the fence opens
@@ -111,8 +115,6 @@ typedef struct FaMovePath
 	bool		(*settle) (struct FaMove *move, XLogRecPtr fenced, int limit_ms);
 	/* Follows changes for about so long. */
 	void		(*keep_up) (struct FaMove *move, int pause_ms);
-	/* An abort has taken the session's locks. */
-	void		(*aborted) (struct FaMove *move);
 	/* After the swap; never raises. */
 	void		(*finish) (struct FaMove *move);
 } FaMovePath;
@@ -125,11 +127,14 @@ typedef struct FaMove
 {
 	FaMoverSlot *slot;
 	int64		move;
+	int			attempt;		/* from 1; the rest is of this attempt */
+	TimestampTz deadline;		/* "move_timeout", of all attempts */
 	FaFragment	fragment;		/* as before the move */
 	int			self;
 	FaConn	   *control;		/* source: claim, positions */
 	FaConn	   *swap;			/* source: fence and swap */
 	FaConn	   *changes;		/* source: replication; of the logical path */
+	FaChannel  *channel;		/* from the session of swap; of the page path */
 	char	   *source_leaf_name;
 	char	   *bucket_name;	/* qualified, equal on both sides */
 	Oid			heap;			/* new leaf */
@@ -137,11 +142,11 @@ typedef struct FaMove
 	MemoryContext context;		/* the move's */
 	const FaMovePath *path;
 	void	   *path_state;
+	char	   *transport_counters; /* JSON, or NULL; set by the path's finish() */
 	List	   *source_relations;	/* of the page path: OIDs, the heap first */
 	List	   *our_relations;	/* in the same order */
 	Oid			toast;			/* TOAST relation of heap, or invalid */
-	bool		locked_heap;	/* by the session, see heap_lock.c */
-	int64		vacuums;		/* of the heap, when it was locked first */
+	LockRelId	locked_heap[2]; /* by the session, see heap_lock.c */
 	int			tries;			/* to cut over */
 	LOCKMODE	locked_here;	/* what the session holds on our bucket */
 	double		pause_ms;
@@ -154,21 +159,28 @@ extern void fa_move_set_phase(FaMove *move, FaMovePhase phase);
  * transactions of their own.
  */
 extern void fa_move_create_indexes(FaMove *move);
-extern void fa_move_analyze(FaMove *move);
+/* columns: a list of names, NULL: all */
+extern void fa_move_analyze(FaMove *move, const char *columns);
 
 /* in choose.c: sets path, and says in the move's row which and why */
 extern void fa_move_choose_path(FaMove *move);
+/* "1,2,3" */
+extern char *fa_move_oid_array(const List *oids);
+
+/*
+ * in channel.c: channel, by the best of the setting "transports" that works, and
+ * says in the move's row which and why; outside a transaction
+ */
+extern void fa_move_open_channel(FaMove *move);
 
 /* in copy.c: rows of the source's leaf under a snapshot; outside a transaction */
 extern void fa_move_copy_rows(FaMove *move, const char *snapshot);
 
 /*
  * in heap_lock.c: nobody but this session may write to the new heap or VACUUM
- * it, until it is let go.  An abort takes the lock; fa_move_relock_heap()
- * takes it back, and raises when others may have been there.
+ * it, until it is let go or a transaction of the session aborts.
  */
 extern void fa_move_lock_heap(FaMove *move);
-extern void fa_move_relock_heap(FaMove *move);
 extern void fa_move_unlock_heap(FaMove *move);
 
 /* in cutover.c */
@@ -178,6 +190,14 @@ extern void fa_move_unlock_heap(FaMove *move);
  * not to be had in time: nothing has changed, the path goes on.
  */
 extern bool fa_cutover_try(FaMove *move);
+
+/*
+ * A transaction whose failure leaves the session its locks.  fa_cutover_undo(),
+ * after an error, is true when they were lost all the same.
+ */
+extern void fa_cutover_begin(void);
+extern void fa_cutover_end(void);
+extern bool fa_cutover_undo(void);
 
 /* in announce.c: tells the other nodes; unreachable ones are left out. */
 extern void fa_move_announce(FaMove *move);

@@ -108,8 +108,10 @@ typedef enum FaDecision
 /* What this node has decided on a part.  In a transaction. */
 extern FaDecision fa_xact_decision(const char *gid);
 
-/* Outside a transaction, from the worker.  Returns how many
- * remote parts were finished; unreachable nodes are left for later. */
-extern int	fa_xact_resolve(void);
+/*
+ * A step of the worker, outside a transaction; never waits.  Unreachable nodes
+ * are left for later.
+ */
+extern void fa_xact_resolve(void);
 
 #endif							/* FA_NODE_CLUSTER_XACT_H */

@@ -10,10 +10,12 @@
  *	3. asked once more: the same waits, each begun at the same time, in the same
  *	   transactions, are all true between the two answers: a deadlock
  *	4. the transaction that began last is the victim; all nodes that look choose
- *	   the same.  The node where it waits cancels it there, with 40P01.
+ *	   the same.  The node where it waits is asked to end that wait, with 40P01.
  */
 #ifndef FA_NODE_DEADLOCK_H
 #define FA_NODE_DEADLOCK_H
+
+#include "datatype/timestamp.h"
 
 #include "core/shmem.h"
 
@@ -24,18 +26,18 @@ extern int	fa_deadlock_tick_ms(void);
 
 /* in deadlock_cancel.c */
 extern const FaShmemPart fa_deadlock_part;
-extern void fa_deadlock_init(void); /* log hook; from _PG_init */
+extern void fa_deadlock_init(void); /* hooks; from _PG_init */
 
 /*
- * Age of the longest wait for a lock in this database, in ms; 0: none.  Reads
- * shared memory without a lock.
+ * Start of the latest wait for a lock in this database that has lasted for at
+ * least age_ms; 0: none.  Reads shared memory without a lock.
  */
-extern int64 fa_deadlock_longest_wait(void);
+extern TimestampTz fa_deadlock_newest_wait(int64 age_ms);
 
 /*
  * Ends the wait of a local session with 40P01, if it still is the wait that
  * began at wait_start (microseconds, as pg_locks.waitstart since 1970).
  */
-extern bool fa_deadlock_cancel(int pid, int64 wait_start, const char *detail);
+extern bool fa_deadlock_end_wait(int pid, int64 wait_start, const char *detail);
 
 #endif							/* FA_NODE_DEADLOCK_H */

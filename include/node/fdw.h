@@ -11,20 +11,32 @@
 #define FA_NODE_FDW_H
 
 #include "access/xact.h"
+#include "libpq-fe.h"
 
 /*
- * Runs a statement without a result on the session that postgres_fdw has at
- * the node for the current user, opening session and remote transaction as
- * postgres_fdw would.  In a transaction; remote errors are raised here.  Not
- * noted as a use of the session.
- *
- * As of 15: BeginDirectModify gets the session and IterateDirectModify sends
- * the text of a direct modification as it is.
+ * postgres_fdw's session for the user at the server, in the remote transaction
+ * that belongs to the one here; both are opened when need be.  Idle, and left
+ * idle.  Belongs to postgres_fdw.  NULL where its library hides the function
+ * that answers this, as builds of 16 and later do.
  */
-extern void fa_fdw_exec(int node, const char *sql);
+extern PGconn *fa_fdw_session(Oid user, Oid server);
+
+/*
+ * The same session by other means, for a statement without a result: as of 15,
+ * BeginDirectModify gets the session and IterateDirectModify sends the text of
+ * a direct modification as it is.  Waits for the end; remote errors are raised
+ * here.  In a transaction.  Not noted as a use of the session.
+ */
+extern void fa_fdw_exec(int node, Oid user, const char *sql);
 
 /* Name of the foreign table, without schema, by which it finds the session. */
 extern char *fa_fdw_session_table(int node);
+
+/*
+ * in fdw_settings.c: the client's lock_timeout to the session that is about to
+ * be used, by the user, for a foreign table.
+ */
+extern void fa_fdw_pass_settings(Oid foreign_table, Oid user);
 
 /* in fdw_callback.c */
 

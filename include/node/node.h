@@ -10,6 +10,9 @@
 
 #include "core/shmem.h"
 
+/* Ids are 1 to 1023. */
+#define FA_MAX_NODES 1024
+
 typedef struct FaNode
 {
 	int			id;

@@ -87,6 +87,12 @@ extern bool fa_remote_try_send(FaConn *conn, const char *sql);
 extern bool fa_remote_try_receive(FaConn *conn, int timeout_ms, char **error_p,
 								  int *sqlstate_p);
 
+/*
+ * After an error: reads and forgets the rest of the answer, COPY's data too.
+ * False when it does not end; never raises.
+ */
+extern bool fa_remote_try_drain(FaConn *conn, int timeout_ms);
+
 /* Waits for the next result, NULL at the end; raises on a lost connection. */
 extern PGresult *fa_remote_get_result(FaConn *conn, int timeout_ms);
 
@@ -94,7 +100,20 @@ extern PGresult *fa_remote_get_result(FaConn *conn, int timeout_ms);
 FA_NORETURN extern void fa_remote_raise(FaConn *conn, PGresult *res,
 										const char *sql);
 
-/* in remote_copy.c: COPY ... TO STDOUT of a peer */
+/* in remote_cancel.c */
+
+/*
+ * Asks the peer to cancel what runs on a connection, as its user over another
+ * connection; true when it has been asked.  Takes timeout_ms at most, and does
+ * not serve interrupts (but ends soon when the backend is to).  Never raises,
+ * and needs no transaction.
+ */
+extern bool fa_remote_cancel(FaConn *conn, int timeout_ms);
+
+/*
+ * in remote_copy.c: COPY ... TO STDOUT of a peer; statements without a result
+ * may be before, between and after several of them
+ */
 extern void fa_remote_copy_begin(FaConn *conn, int timeout_ms, const char *sql);
 /*
  * Next message, into *data_p, to be freed with PQfreemem(): its length, 0 at

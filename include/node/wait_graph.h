@@ -7,20 +7,28 @@
 
 #include <stdint.h>
 
-#define FA_WAIT_MAX_BLOCKERS 64
-
 /* A session in a transaction, as its node saw it. */
 typedef struct FaWaitSession
 {
 	int			node;
 	int			pid;
-	int			origin_node;	/* for whom it works; 0: a client */
+	int			origin_node;	/* for whom it says to work; 0: nobody */
 	int			origin_pid;
 	int64_t		xact_start;		/* microseconds, by its node's clock */
 	int64_t		wait_start;		/* for a lock; 0: does not wait */
-	int			nblockers;		/* who keeps it waiting, at the same node */
-	int			blockers[FA_WAIT_MAX_BLOCKERS];
+	uint64_t	key;			/* fa_wait_key() of its node and role */
+	const uint64_t *uses;		/* keys, of either kind, of those it uses */
+	int			nuses;
+	const int  *blockers;		/* who keeps it waiting, at the same node */
+	int			nblockers;
 } FaWaitSession;
+
+/* Same on all machines: nodes compute them for each other. */
+extern uint64_t fa_wait_key(int node, const char *role);
+extern uint64_t fa_wait_pid_key(int node, int pid);
+
+/* In uses: there are more than could be noted. */
+#define FA_WAIT_KEY_ANY UINT64_C(0)
 
 /* Numbers are places in the array of sessions. */
 typedef struct FaWaitEdge
@@ -32,7 +40,8 @@ typedef struct FaWaitEdge
 
 /*
  * Sorts the sessions by node and pid, and finds one circle: the same one for
- * the same sessions, whoever looks.  Returns the number of its edges, written
+ * the same sessions, whoever looks.  Takes time in proportion to the sessions
+ * and blockers.  Returns the number of its edges, written
  * to edges (room for n), or 0.
  */
 extern int	fa_wait_graph_cycle(FaWaitSession *sessions, int n,

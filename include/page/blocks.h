@@ -27,6 +27,9 @@ extern void fa_blocks_add_range(FaBlockSet *set, BlockNumber from,
 								BlockNumber end);
 /* Removes a block and all after it. */
 extern void fa_blocks_cut(FaBlockSet *set, BlockNumber from);
+extern void fa_blocks_clear(FaBlockSet *set);
+/* Adds the members of another, which is empty then. */
+extern void fa_blocks_take(FaBlockSet *set, FaBlockSet *from);
 /* First member at or after a block; InvalidBlockNumber at the end. */
 extern BlockNumber fa_blocks_next(const FaBlockSet *set, BlockNumber from);
 

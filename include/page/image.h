@@ -72,6 +72,13 @@ extern FaPageResult fa_heap_settle(Page page, BlockNumber block,
 								   Oid toast_to, const char **why_p);
 
 /*
+ * Asks a judge what fa_heap_settle() would ask, and changes nothing: a page as
+ * it is in a buffer, whose lock is held.
+ */
+extern FaPageResult fa_heap_survey(Page page, FaXidJudge *judge,
+								   const char **why_p);
+
+/*
  * Is this a page that fa_heap_settle() could have made?  NULL, or what is
  * wrong.  Every row of an all-visible page is there for everyone who sees xid.
  */

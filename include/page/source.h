@@ -17,6 +17,12 @@ extern FaXids *fa_xids_create(void);
 /* For one round: what was pending may have ended since the last. */
 extern FaXidJudge *fa_xids_judge(FaXids *xids);
 
+/*
+ * SQLSTATE of an error that makes what was copied so far useless, but not a
+ * new copy: somebody has replaced a relation or changed the table.
+ */
+#define FA_COPY_OVERTAKEN	ERRCODE_TRANSACTION_ROLLBACK
+
 /* in wal.c */
 typedef struct FaWalScan FaWalScan;
 
@@ -25,10 +31,10 @@ typedef void (*FaWalChanged) (void *arg, const FaFile *file,
 							  BlockNumber block, bool cut);
 
 /*
- * Reads this server's WAL from now on, which must be kept by a slot of the
- * session.  Lives in the current memory context.
+ * Reads this server's WAL from now on; a temporary slot of that name keeps
+ * what has not been read.  Lives in the current memory context.
  */
-extern FaWalScan *fa_wal_scan_create(void);
+extern FaWalScan *fa_wal_scan_create(const char *slot);
 
 /*
  * Reports every main-fork block that was logged from the last scan (or the

@@ -20,16 +20,19 @@ typedef struct FaRoundEnd
 	bool		sent;			/* false: there were too many pages to begin */
 	int64		left;			/* pages that are still to come */
 	int64		pages;			/* written in this round */
+	int64		torn;			/* of those left, to be asked for */
 } FaRoundEnd;
 
 /* in write.c */
 
 /*
  * relations: the heap, then, in the order of the sender's, its TOAST relation
- * and indexes.  xid made the heap.  In the current memory context.
+ * and indexes.  xid made the heap; toast_from: the sender's TOAST relation, or
+ * invalid.  In the current memory context.
  */
 extern FaPageTarget *fa_target_create(int64 move, TransactionId xid,
-									  const Oid *relations, int nrelations);
+									  const Oid *relations, int nrelations,
+									  Oid toast_from);
 extern void fa_target_begin(FaPageTarget *target, uint32 round);
 /* Frames of the round that have come. */
 extern uint32 fa_target_frames(const FaPageTarget *target);
@@ -41,6 +44,12 @@ extern uint32 fa_target_frames(const FaPageTarget *target);
  */
 extern bool fa_target_receive(FaPageTarget *target, const char *data,
 							  size_t len, FaRoundEnd *end_p);
+
+/*
+ * Blocks that were torn since the last call, as arguments of resend_pages();
+ * NULL when there are none.
+ */
+extern char *fa_target_take_torn(FaPageTarget *target);
 
 /* Raises unless every block has come. */
 extern void fa_target_check_complete(const FaPageTarget *target);

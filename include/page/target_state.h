@@ -7,6 +7,7 @@
 
 #include "page/blocks.h"
 #include "page/image.h"
+#include "page/verdict.h"
 #include "storage/bufmgr.h"
 
 typedef struct FaTargetRelation
@@ -18,6 +19,7 @@ typedef struct FaTargetRelation
 	Oid			toast;			/* its TOAST relation */
 	BlockNumber nblocks;
 	FaBlockSet	have;			/* blocks that have come */
+	FaBlockSet	torn;			/* that changed while they were sent */
 	FaBlockSet	visible;		/* all their rows are there for everyone */
 	FaBlockSet	stale;			/* map pages that do not say so yet */
 } FaTargetRelation;
@@ -31,6 +33,9 @@ struct FaPageTarget
 	uint32		round;
 	uint32		number;			/* frame that comes next */
 	int64		pages;			/* of this round */
+	int64		torn;			/* likewise */
+	Oid			toast_from;		/* the source's TOAST relation */
+	FaVerdicts *verdicts;		/* of a raw frame */
 	bool		told;			/* standbys know of xid */
 	BufferAccessStrategy strategy;
 	char	   *image;			/* of a frame's pages, aligned */

@@ -24,6 +24,7 @@ typedef struct FaTablePolicy
 	FaPlacePolicy policy;
 	bool		decide;			/* advise or auto */
 	bool		act;			/* auto */
+	bool		predictive;		/* forecasts count */
 	double		cost_fixed_ms;
 	double		cost_factor;	/* of a move's time that clients feel */
 	double		unknown_bytes;
@@ -36,6 +37,7 @@ typedef struct FaPlaceRow
 	int			table_id;
 	int			owner;			/* place in the cluster; -1: gone */
 	int			previous_owner; /* before the last move */
+	int			planned;		/* where a rebalance wants it; -1: no matter */
 	double		bytes;
 	double		since_move_ms;
 	bool		moving;
@@ -62,6 +64,8 @@ typedef struct FaPlaceInput
 /* f may be NULL: no forecasts, hence no look at the recent past. */
 extern FaPlaceInput *fa_controller_gather(FaForecaster *f);
 extern FaTablePolicy *fa_controller_policy(FaPlaceInput *input, int table_id);
+/* Reads the cluster's limits from the settings (gather has done so). */
+extern void fa_controller_limits(FaPlaceInput *input);
 /* Row of a fragment, or NULL. */
 extern FaPlaceRow *fa_controller_row(FaPlaceInput *input, int64 fragment);
 /* Minute of the day, in the session's time zone. */
@@ -103,6 +107,12 @@ extern int64 fa_request_move(int64 fragment);
 /* Adds the moves under way that were asked for. */
 extern void fa_request_count(const FaPlaceInput *input,
 							 FaPlaceCluster *cluster, int *inflight);
+
+/* in rebalance.c; in a transaction */
+
+/* Notes in the rows where a rebalance wants them; forgets what is there. */
+extern void fa_rebalance_gather(FaPlaceInput *input);
+extern bool fa_rebalance_goes_on(void);
 
 /* in outcome.c; in a transaction */
 extern void fa_outcome_judge(FaForecaster *f);

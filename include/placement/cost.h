@@ -6,6 +6,8 @@
 #ifndef FA_PLACEMENT_COST_H
 #define FA_PLACEMENT_COST_H
 
+#include "datatype/timestamp.h"
+
 /* Asks every node how far its peers are when it is time. */
 extern void fa_cost_refresh(void);
 /* Of this node's own round trips only: may be called outside the worker. */
@@ -16,6 +18,9 @@ extern void fa_cost_refresh_own(void);
  * nnodes + j]; palloc'd.
  */
 extern double *fa_cost_extra_ms(const int *nodes, int nnodes);
+/* The same by what was measured in that time, not in the last hour. */
+extern double *fa_cost_extra_between(const int *nodes, int nnodes,
+									 TimestampTz from, TimestampTz to);
 
 /* Speed of the last moves; and how long one will take. */
 extern double fa_cost_bytes_per_ms(void);

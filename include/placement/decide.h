@@ -109,7 +109,8 @@ typedef enum FaTrigger
 {
 	FA_TRIGGER_PREDICTIVE,
 	FA_TRIGGER_REACTIVE,
-	FA_TRIGGER_DRAIN
+	FA_TRIGGER_DRAIN,
+	FA_TRIGGER_REBALANCE
 } FaTrigger;
 
 typedef struct FaDecision
@@ -139,6 +140,11 @@ extern void fa_decide_item(const FaPlaceCluster *cluster,
 /* Best destination of a fragment that has to leave its owner. */
 extern void fa_decide_drain(const FaPlaceCluster *cluster,
 							const FaPlaceItem *item, FaDecision *out);
+
+/* A fragment that a plan for all of them wants at destination. */
+extern void fa_decide_planned(const FaPlaceCluster *cluster,
+							  const FaPlaceItem *item, int destination,
+							  FaDecision *out);
 
 /*
  * Admits as many of the wanted moves as the cluster's limits allow, drains

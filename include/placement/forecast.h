@@ -21,6 +21,9 @@ typedef struct FaForecaster
 	MemoryContext context;		/* of all below; deleted to start anew */
 	FaPredictor *predictor;		/* NULL: not started */
 	bool		busy;			/* inside the predictor: an error spoils it */
+	int			training;		/* fragments that the network learns from */
+	double		step_ms;		/* that a step took of late */
+	TimestampTz network_since;	/* its weights were made or restored */
 	int64		width_us;		/* length of a step */
 	int			nhorizons;
 	int			horizons[FA_PREDICT_MAX_HORIZONS];
@@ -47,8 +50,17 @@ typedef struct FaStepBatch
 	int			nknown;
 	int64	   *known_step;		/* ascends */
 	int		   *known_node;		/* index */
+	/* what was foreseen at the ends of steps, as far as it is kept */
+	int			nexpected;
+	int64	   *expected_step;	/* ascends */
+	FaCell	   *expected;
+	int			nuse;
+	int64	   *use_step;		/* ascends */
+	FaProfileUse *use;
 	int			next_cell;
 	int			next_known;
+	int			next_expected;
+	int			next_use;
 } FaStepBatch;
 
 /* in forecast.c */
@@ -69,8 +81,13 @@ extern bool fa_forecast_take_steps(void);
 extern FaForecaster *fa_forecast_make(MemoryContext parent);
 extern void fa_forecast_begin(FaForecaster *f);
 
+/* The step that a time lies in. */
+extern int64 fa_forecast_step_of(const FaForecaster *f, TimestampTz t);
+
 /* First step in history; false when there is none. */
 extern bool fa_forecast_first_step(FaForecaster *f, int64 *step_p);
+
+/* in forecast_batch.c; in a transaction */
 
 /* Reads steps [from, to); new nodes and fragments get their numbers. */
 extern void fa_forecast_read(FaForecaster *f, int64 from, int64 to,
@@ -82,6 +99,8 @@ extern void fa_forecast_read(FaForecaster *f, int64 from, int64 to,
  */
 extern void fa_forecast_feed(FaForecaster *f, int64 from, int64 to,
 							 FaStepBatch *batch);
+
+/* in forecast.c */
 
 /* Forgets everything in memory; the next call begins from the saved state. */
 extern void fa_forecast_drop(void);
@@ -103,6 +122,11 @@ extern void fa_forecast_save(FaForecaster *f);
 extern bool fa_forecast_restore(FaForecaster *f, const FaAllocator *allocator);
 /* When the state in the catalog was saved; 0: there is none. */
 extern TimestampTz fa_forecast_state_time(void);
+/* Says in the view "learning" what a part of learning takes. */
+extern void fa_learning_report(const char *part, Size bytes, double step_ms,
+							   double share);
+/* When reset_network() was called; DT_NOBEGIN: never. */
+extern TimestampTz fa_forecast_network_reset(void);
 
 /* in publish.c; in a transaction */
 

@@ -25,7 +25,7 @@
 #define FA_MAX_VIEWS		(FA_PREDICT_MAX_HORIZONS + FA_PREDICT_MAX_PROFILE)
 #define FA_HEADS			FA_NMODELS	/* one per model, then the mixture */
 #define FA_MAX_SITE			20	/* site signals of all models */
-#define FA_MAX_LOCAL		20	/* fragment signals of all models */
+#define FA_MAX_LOCAL		24	/* fragment signals of all models */
 #define FA_MAX_SIGNALS		(FA_MAX_SITE + FA_MAX_LOCAL)
 #define FA_MAX_RATES		32	/* rate signals of all models, constant first */
 
@@ -155,6 +155,9 @@ struct FaFrame
 
 	/* the steps last asked of fa_predictor_profile() */
 	double	   *profile_site;	/* their weighed site signals: n x nnodes */
+	double		profile_top[FA_PREDICT_MAX_PROFILE];	/* largest of a step's */
+	double		profile_sum[FA_PREDICT_MAX_PROFILE];	/* of exp(it - top) */
+	int			profile_h[FA_PREDICT_MAX_PROFILE];	/* whose weights a step has */
 	int			profile_ahead[FA_PREDICT_MAX_PROFILE];
 	int			profile_n;
 	int			profile_nnodes; /* for so many nodes */
@@ -181,6 +184,8 @@ extern void *fa_predict_grow(FaFrame *frame, void *ptr, size_t old_n,
 							 size_t n, size_t size);
 extern void fa_predict_free(FaFrame *frame, void *ptr);
 extern bool fa_predict_model_on(const FaFrame *frame, int model);
+extern bool fa_predict_model_runs(const FaFrame *frame, int model);
+extern int	fa_predict_nearest_horizon(const FaFrame *frame, int64_t ahead);
 extern int	fa_predict_find_cell(const FaFragment *fr, int node);
 extern int	fa_predict_add_cell(FaFrame *frame, int fragment, int node);
 extern void fa_predict_site(FaFrame *frame);
@@ -204,6 +209,7 @@ extern void fa_predict_ar_i64(FaArchive *ar, int64_t *v);
 extern void fa_predict_ar_double(FaArchive *ar, double *v);
 extern void fa_predict_ar_doubles(FaArchive *ar, double *v, size_t n);
 extern void fa_predict_ar_floats(FaArchive *ar, float *v, size_t n);
+extern uint64_t fa_predict_checksum(const uint8_t *p, size_t n);
 extern bool fa_predict_ar_room(FaArchive *ar, uint64_t n, size_t size);
 
 /* in pending.c */
@@ -222,7 +228,17 @@ extern int	fa_predict_find_seasons(FaFrame *frame, float *series,
 extern const FaModelOps fa_predict_static;
 extern const FaModelOps fa_predict_recent;
 extern const FaModelOps fa_predict_seasonal;
+extern const FaModelOps fa_predict_holt;
+extern const FaModelOps fa_predict_pooled;
+extern const FaModelOps fa_predict_session;
+extern const FaModelOps fa_predict_profile;
 extern const FaModelOps fa_predict_lstm;
+extern void fa_predict_lstm_train(void *model, int fragments);
+extern void fa_predict_lstm_reset(FaFrame *frame, void *model);
+extern void fa_predict_session_tell(FaFrame *frame, void *model, int64_t step,
+									const FaCell *cells, int ncells);
+extern void fa_predict_profile_tell(FaFrame *frame, void *model, int64_t step,
+									const FaProfileUse *use, int n);
 extern void fa_predict_static_rates(const FaFrame *frame, const void *model,
 									double *rate_p);
 extern double fa_predict_recent_evidence(const FaFrame *frame,
@@ -230,5 +246,10 @@ extern double fa_predict_recent_evidence(const FaFrame *frame,
 										 const FaFragment *fr);
 extern int	fa_predict_seasonal_list(const FaFrame *frame, const void *model,
 									 int *seasons, int max);
+extern void fa_predict_seasonal_replay(FaFrame *frame, void *model,
+									   void (*take) (FaFrame *, void *,
+													 int64_t step,
+													 const bool *known),
+									   void *arg);
 
 #endif							/* FA_PREDICT_FRAME_H */

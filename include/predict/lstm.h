@@ -52,6 +52,8 @@ typedef struct FaLstm
 /* in lstm.c */
 extern FaLstm *fa_lstm_create(FaMemory *memory, int ndense, int nsymbols,
 							  int nout, uint64_t seed);
+/* As it was created. */
+extern void fa_lstm_reset(FaLstm *lstm, uint64_t seed);
 extern void fa_lstm_forward(FaLstm *lstm, int t, const FaLstmState *before,
 							const float *dense, const int *symbols,
 							FaLstmState *after_p);

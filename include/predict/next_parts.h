@@ -26,6 +26,7 @@
 #define FA_NEXT_LEVELS		36	/* of evidence */
 #define FA_NEXT_PAUSES		5	/* levels of a session's pause */
 #define FA_NEXT_RUNS		6	/* lengths of a run of foreseen events */
+#define FA_NEXT_TOP			12	/* likeliest fragments of a session kept */
 #define FA_NEXT_DENSE		8	/* features that the network reads */
 
 typedef enum FaNextKind
@@ -107,6 +108,26 @@ typedef struct FaNextInput
 	int			fragment;
 } FaNextInput;
 
+/* Likeliest next fragments, likeliest first. */
+typedef struct FaSessionTop
+{
+	int32_t		n;
+	int32_t		fragment[FA_NEXT_TOP];
+	float		share[FA_NEXT_TOP];
+} FaSessionTop;
+
+/* What is known of a session at the ends of steps: see sessions.c. */
+typedef struct FaSessionUse
+{
+	int64_t		step;			/* of its last event */
+	int64_t		events;			/* in that step, until the step's end */
+	double		rate;			/* events a step, up to that step */
+	int16_t		state;			/* at the end of the step before */
+	bool		known;			/* there was such an end */
+	bool		moved;			/* since it was looked up */
+	FaSessionTop top;
+} FaSessionUse;
+
 typedef struct FaSession
 {
 	uint64_t	key;
@@ -122,6 +143,7 @@ typedef struct FaSession
 	int32_t		recent[FA_NEXT_RECENT]; /* latest first */
 	FaLstmState state;			/* after the last event */
 	FaLstmState start;			/* before the window */
+	FaSessionUse use;
 	int32_t		nwindow;
 	FaNextInput window[FA_LSTM_WINDOW];
 } FaSession;
@@ -176,15 +198,21 @@ struct FaNext
 	FaNextView	view;
 };
 
+/* in next.c */
+extern FaSession *fa_next_session(FaNext *next, uint64_t key);
+
 /* in next_context.c */
 extern FaContext *fa_next_find(const FaContextTable *table, uint64_t key);
 extern void fa_next_count(FaNext *next, uint64_t key, int fragment,
 						  double slow_most, double fast_most);
+extern void fa_next_put(FaNext *next, uint64_t key, int64_t used, int fragment,
+						float slow, float fast);
 extern void fa_next_table_init(FaNext *next, size_t most);
 
 /* in next_kinds.c */
 extern const FaNextKindInfo fa_next_kinds[FA_NEXT_NKINDS];
 extern int	fa_next_pause(const FaNext *next, const FaSession *s);
+extern uint64_t fa_next_follow_key(int fragment);
 extern uint64_t fa_next_key(const FaNext *next, FaNextKind kind,
 							const FaSession *s, uint64_t profile, int node);
 
@@ -196,9 +224,13 @@ extern void fa_next_mix(FaNext *next);
 extern void fa_next_mix_learn(FaNext *next, int fragment);
 extern bool fa_next_foreseen(const FaNext *next, int fragment);
 extern void fa_next_learn_contexts(FaNext *next, int fragment);
+extern void fa_next_mix_archive(FaNext *next, FaArchive *ar);
 
 /* in next_lstm.c */
 extern void fa_next_lstm_init(FaNext *next);
+extern int	fa_next_lstm_classes(const FaNext *next);
+extern void fa_next_lstm_archive(FaNext *next, FaArchive *ar);
+extern void fa_next_lstm_reset(FaNext *next);
 extern void fa_next_lstm_count(FaNext *next, int fragment, double count);
 extern void fa_next_lstm_look(FaNext *next, const FaSession *s);
 extern double fa_next_lstm_signal(const FaNext *next, int fragment);

@@ -15,7 +15,10 @@ typedef struct FaPoolWeights
 	double		w[FA_HEADS][FA_MAX_SIGNALS];	/* site signals, then local */
 } FaPoolWeights;
 
-/* What a step adds: gradient of the log likelihood, information, accesses. */
+/*
+ * What a step adds: gradient of the log likelihood, information, accesses.  By
+ * the signals that the head learns, one after the other.
+ */
 typedef struct FaPoolSums
 {
 	double		gradient[FA_MAX_SIGNALS];
@@ -64,6 +67,12 @@ extern void fa_predict_pool_spread(const FaFrame *frame,
 								   const bool *known, const double *prior,
 								   double *p_p);
 extern double fa_predict_pool_shrink(double accesses);
+extern double fa_predict_pool_total(const FaFrame *frame,
+									const double *site_factor,
+									double *top_p);
+extern double fa_predict_pool_mix_seen(FaFrame *frame, const FaView *view,
+									   const double *site_factor, double top,
+									   double sum, double *p_p);
 extern double fa_predict_pool_mix(FaFrame *frame, const FaView *view,
 								  const double *site_factor, double *p_p);
 extern void fa_predict_pool_learn(FaFrame *frame, FaPool *pool, int head,
@@ -74,6 +83,12 @@ extern void fa_predict_pool_learn(FaFrame *frame, FaPool *pool, int head,
 extern void fa_predict_pool_step(FaFrame *frame, FaPool *pool);
 extern void fa_predict_pool_archive(FaFrame *frame, FaPool *pool,
 									FaArchive *ar);
+
+/* in profile.c */
+extern void fa_predict_profile_prepare(FaFrame *frame, const int *ahead,
+									   int n);
+extern double fa_predict_profile_sum(FaFrame *frame, const FaView *view,
+									 int h);
 
 /* in rates.c */
 extern FaRates *fa_predict_rates_create(FaFrame *frame);

@@ -24,6 +24,7 @@
 #define FA_PREDICT_MAX_HORIZONS 4
 #define FA_PREDICT_MAX_PROFILE 32
 #define FA_PREDICT_CALIBRATION_BINS 10
+#define FA_PREDICT_TRAINING 16	/* see fa_predictor_train() */
 
 /* One entry a model; the mixture comes last.  New models go before it. */
 typedef enum FaModel
@@ -31,6 +32,10 @@ typedef enum FaModel
 	FA_MODEL_STATIC,			/* long-run shares, the floor to beat */
 	FA_MODEL_RECENT,			/* level and trend of the recent past */
 	FA_MODEL_SEASONAL,			/* slot means over the seasons found */
+	FA_MODEL_HOLT,				/* Holt-Winters */
+	FA_MODEL_POOLED,			/* regression over all cells */
+	FA_MODEL_SESSION,			/* what open sessions will do next */
+	FA_MODEL_PROFILE,			/* what roles use, and where they work now */
 	FA_MODEL_LSTM,				/* network over what the others say */
 	FA_MODEL_MIXTURE,			/* what is published */
 	FA_NMODELS
@@ -61,6 +66,16 @@ typedef struct FaCell
 	int32_t		fragment;
 	double		count;			/* accesses in the step */
 } FaCell;
+
+/* What a role with an application did at a node in one step. */
+typedef struct FaProfileUse
+{
+	uint64_t	profile;		/* any number but 0 */
+	int32_t		node;
+	int32_t		fragment;
+	double		accesses;
+	double		arrivals;		/* sessions that began with the fragment */
+} FaProfileUse;
 
 /* Forecast of one fragment at one horizon.  Arrays have nnodes entries. */
 typedef struct FaForecast
@@ -113,6 +128,17 @@ extern bool fa_predictor_observe(FaPredictor *p, int64_t step,
 								 const bool *known);
 
 /*
+ * What else is known when a step is over, told before that step is observed;
+ * may be called several times.  expect: what the sessions open at the end of
+ * the step will access in the step after (sessions.h).  use: what roles did in
+ * the step.  A step of which nothing is told has no word of these models.
+ */
+extern void fa_predictor_expect(FaPredictor *p, int64_t step,
+								const FaCell *cells, int ncells);
+extern void fa_predictor_use(FaPredictor *p, int64_t step,
+							 const FaProfileUse *use, int n);
+
+/*
  * Forecast for step (last observed + horizons[h]) of one fragment.  out's
  * arrays are the caller's, nnodes each.
  */
@@ -128,6 +154,29 @@ extern void fa_predictor_forecast(FaPredictor *p, int fragment, int h,
  */
 extern double fa_predictor_profile(FaPredictor *p, int fragment,
 								   const int *ahead, int n, double *rate_p);
+
+/*
+ * The same for the nodes that have used the fragment, which are written to
+ * node_p, alone: rate_p is n x their number, which is returned; both arrays
+ * must have room for all nodes that may have used it.  Its time does not
+ * depend on the number of nodes.  What the others are expected to make is left
+ * out; it is little.
+ */
+extern int	fa_predictor_profile_seen(FaPredictor *p, int fragment,
+									  const int *ahead, int n, int *node_p,
+									  double *rate_p, double *evidence_p);
+
+/*
+ * Fragments that the network learns from in each step and horizon: bounds the
+ * time of a step.  0 .. FA_PREDICT_TRAINING, which is where it begins.
+ */
+extern void fa_predictor_train(FaPredictor *p, int fragments);
+
+/*
+ * The network forgets everything, the models beside it nothing.  For weights
+ * that went astray.
+ */
+extern void fa_predictor_reset_network(FaPredictor *p);
 
 /* Adds what has been scored since the last call into *out and resets it. */
 extern void fa_predictor_take_score(FaPredictor *p, int h, FaModel model,

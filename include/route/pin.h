@@ -32,7 +32,9 @@ typedef struct FaPin
 	LOCKMODE	lockmode;
 	int			natts;
 	FaKnown    *known;			/* by attno - 1 */
-	Bitmapset  *written;		/* attnos that the statement gives other values */
+	Bitmapset  *written;		/* attnos that get values of which nothing is known */
+	List	  **becomes;		/* by attno - 1: expressions, as in known, that
+								 * rows are given; NULL: none at all */
 
 	/* set by fa_pin_resolve() when it answers FA_PIN_HERE */
 	Oid			leaf;
@@ -67,5 +69,17 @@ extern bool fa_pin_possible(Query *query);
  * while the fragment is cut over.
  */
 extern FaPinResult fa_pin_resolve(FaPin *pin, ParamListInfo params, bool final);
+
+/*
+ * For a pin that is on several fragments, as its key has alternatives: one for
+ * each of them, resolved.  NIL when there are no such.
+ */
+extern List *fa_pin_resolve_each(FaPin *pin, ParamListInfo params, bool final);
+
+/*
+ * For check_functions_in_node(): not built in, or not always the same.  Other
+ * nodes need not have it, and it may answer otherwise when asked again.
+ */
+extern bool fa_function_is_foreign(Oid function, void *context);
 
 #endif							/* FA_ROUTE_PIN_H */

@@ -22,13 +22,13 @@ typedef struct FaLevel
 /* in pin.c: of a variable, also of the levels around; NULL: not of interest */
 extern FaKnown *fa_level_known(FaLevel *level, Var *var);
 
+/* Has the expression a value outside of the query, the same for all rows? */
+extern bool fa_pin_has_value(Node *node);
+
 /* in pin_written.c */
 
-/*
- * Columns of the modified relation that may get a value that is not what the
- * pin knows; a set of attnos.
- */
-extern Bitmapset *fa_pin_written(FaLevel *level, FaPin *pin);
+/* Sets written and becomes of a pin on the modified relation. */
+extern void fa_pin_find_written(FaLevel *level, FaPin *pin);
 
 /* Relations under a node of the join tree. */
 extern Bitmapset *fa_pin_relids(Node *node);

@@ -7,7 +7,8 @@
  *	leaf.c			the statement on the fragment's leaf instead of its table
  *	whole.c			... or as text for the fragment's owner
  *	remote_scan.c	runs that text there
- *	split.c			an upsert of several fragments' rows, taken apart
+ *	split.c			an INSERT of several fragments' rows, taken apart
+ *	copy.c			COPY into a table whose fragments are on several nodes
  *	deferred.c		all of it, for plans that are made before values are known
  *	router.c		the planner hook, where they meet
  */
@@ -30,6 +31,19 @@ extern void fa_router_init(void);	/* from _PG_init; the last of our hooks */
 extern PlannedStmt *fa_route_plan(Query *parse, const char *query_string,
 								  int cursor_options, ParamListInfo params,
 								  bool final, bool custom);
+
+/*
+ * Its ways: to the fragments of its pins, all of them resolved; and by
+ * PostgreSQL's plan over the partitions.  They change the query.
+ */
+extern PlannedStmt *fa_route_plan_pinned(Query *parse, List *pins,
+										 const char *query_string,
+										 int cursor_options,
+										 ParamListInfo params);
+extern PlannedStmt *fa_route_plan_unpinned(Query *parse,
+										   const char *query_string,
+										   int cursor_options,
+										   ParamListInfo params);
 
 /* in leaf.c */
 
@@ -71,21 +85,31 @@ extern RangeTblEntry *fa_custom_rte(Oid relid, LOCKMODE lockmode);
  * A plan that sends the statement, as text, to the node that owns all of its
  * fragments (pins, all of them resolved); NULL when it must be taken apart,
  * because some relation is elsewhere or something in it would mean another
- * thing there.
+ * thing there.  Several pins of one relation, the statement's only one, mean
+ * that its rows are in these fragments.
  */
 extern PlannedStmt *fa_whole_plan(Query *parse, List *pins, int cursor_options);
 
 /* in split.c */
 
 /*
- * A plan for an upsert whose rows belong to several fragments: one statement
- * for each of them, in the transaction.  NULL when it is no such statement,
- * or not known yet.  Arguments as of fa_route_plan().
+ * A plan for an INSERT of VALUES that belong to several fragments: one statement
+ * for each node, in the transaction.  NULL when PostgreSQL does as well, or
+ * when they are not known yet.  Arguments as of fa_route_plan().
  */
 extern PlannedStmt *fa_split_plan(Query *parse, const char *query_string,
 								  int cursor_options, ParamListInfo params,
 								  bool final, bool custom);
-extern void fa_split_init(void);
+
+/* in split_scan.c: runs the parts that split.c makes */
+
+/*
+ * parts: of PlannedStmt; order: for each row the place of its part, if every
+ * row comes back, so that they can come in their order; else NIL.
+ */
+extern PlannedStmt *fa_split_scan_plan(Query *parse, List *parts, List *order,
+									   List *rtes);
+extern void fa_split_scan_init(void);
 
 /* in remote_scan.c */
 
@@ -127,7 +151,12 @@ extern void fa_peer_scan_end(FaPeerScan *scan);
  * it commits, and is it the client's own?
  */
 extern bool fa_statement_is_alone(void);
+/* The same for a utility command, from a hook inside of ours. */
+extern bool fa_command_is_alone(void);
 extern void fa_alone_init(void);
+
+/* in copy.c: utility hook */
+extern void fa_copy_init(void);
 
 /* in deferred.c */
 extern void fa_deferred_init(void);

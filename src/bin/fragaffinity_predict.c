@@ -8,7 +8,8 @@
  * Reads DIR/manifest.json (entry NAME: step, t0, t1, test_t0, nodes,
  * fragments) and DIR/NAME.agg.csv or .agg.csv.gz (ts_bucket,node,fragment,
  * count in time order), goes through the steps one by one, and writes for each
- * target from test_t0 on what was forecast a horizon before:
+ * target from test_t0 on what was forecast a horizon before (where there are
+ * NAME.events.csv or .gz, sessions are followed for it):
  * ts_bucket,horizon,node,fragment,p,rate.  A forecast has seen nothing later
  * than its origin.  Scores by model go to stderr with --scores.
  *
@@ -44,7 +45,8 @@ usage(FILE *to)
 	fputs("Usage: fragaffinity-predict DIR NAME [OPTION]...\n"
 		  "Forecasts over an exported access history, on stdout as CSV.\n\n"
 		  "  --horizons H,...   steps ahead (default 1)\n"
-		  "  --models M,...     of static, recent, seasonal, lstm (default all)\n"
+		  "  --models M,...     of static, recent, seasonal, holtwinters, pooled,\n"
+		  "                     session, profile, lstm (default all)\n"
 		  "  --next             instead, how well the next fragment of a session is\n"
 		  "                     foreseen; models: markov, habit, clock, cache, lstm\n"
 		  "  --max-season N     longest season looked for, in steps\n"
@@ -235,6 +237,7 @@ main(int argc, char **argv)
 	FaForecast	fc = {0};
 	Options		o;
 	Trace		t = {0};
+	TraceSessions *sessions = NULL;
 	FaPredictor *p;
 	int64_t		test;
 
@@ -242,11 +245,14 @@ main(int argc, char **argv)
 	fa_bin_read_manifest(&t, o.dir, o.name);
 	if (o.next)
 	{
-		fa_bin_read_events(&t, o.dir, o.name);
+		(void) fa_bin_read_events(&t, o.dir, o.name, true);
 		fa_bin_next(&t, o.models, o.seed);
 		return 0;
 	}
 	fa_bin_read_cells(&t, o.dir, o.name);
+	if ((o.models == 0 || (o.models & 1u << FA_MODEL_SESSION) != 0) &&
+		fa_bin_read_events(&t, o.dir, o.name, false))
+		sessions = fa_bin_sessions(&t, o.seed);
 
 	config.nhorizons = o.nhorizons;
 	memcpy(config.horizons, o.horizons, sizeof(o.horizons));
@@ -271,6 +277,8 @@ main(int argc, char **argv)
 			fputs("before test_t0: ", stderr);
 			print_scores(p, &o);
 		}
+		if (sessions != NULL)
+			fa_bin_tell_sessions(sessions, &t, i, p);
 		fa_predictor_observe(p, i, t.cell + t.first[i],
 							 (int) (t.first[i + 1] - t.first[i]), NULL);
 		print_forecasts(p, &t, &o, i, &fc);

@@ -152,10 +152,13 @@ read_line(gzFile in, const char *path, int64_t row, char *line, int size)
 	return true;
 }
 
-/* DIR/NAME.WHAT.csv.gz, or without .gz; its header is checked. */
+/*
+ * DIR/NAME.WHAT.csv.gz, or without .gz; its header is checked.  NULL when
+ * there is none and none is required.
+ */
 static gzFile
 open_csv(const char *dir, const char *name, const char *what,
-		 const char *header, char *path, size_t size)
+		 const char *header, bool required, char *path, size_t size)
 {
 	char		line[4096];
 	gzFile		in;
@@ -167,6 +170,8 @@ open_csv(const char *dir, const char *name, const char *what,
 		path[strlen(path) - 3] = '\0';
 		in = gzopen(path, "rb");
 	}
+	if (in == NULL && errno == ENOENT && !required)
+		return NULL;
 	if (in == NULL)
 		fa_bin_fail("cannot open %s[.gz]: %s", path, strerror(errno));
 	gzbuffer(in, 1 << 17);
@@ -230,8 +235,8 @@ fa_bin_read_cells(Trace *t, const char *dir, const char *name)
 	int64_t		row = 1;
 	int64_t		at = 0;
 
-	in = open_csv(dir, name, "agg", "ts_bucket,node,fragment,count", path,
-				  sizeof(path));
+	in = open_csv(dir, name, "agg", "ts_bucket,node,fragment,count", true,
+				  path, sizeof(path));
 	t->first = fa_bin_alloc((t->nsteps + 1) * sizeof(int64_t));
 	while (read_line(in, path, row, line, sizeof(line)))
 	{
@@ -250,7 +255,6 @@ fa_bin_read_cells(Trace *t, const char *dir, const char *name)
 	gzclose(in);
 }
 
-
 static uint64_t
 hash_text(const char *s)
 {
@@ -261,8 +265,8 @@ hash_text(const char *s)
 	return x;
 }
 
-void
-fa_bin_read_events(Trace *t, const char *dir, const char *name)
+bool
+fa_bin_read_events(Trace *t, const char *dir, const char *name, bool required)
 {
 	char		path[4096];
 	char		line[4096];
@@ -270,8 +274,10 @@ fa_bin_read_events(Trace *t, const char *dir, const char *name)
 	int64_t		room = 0;
 	int64_t		row = 1;
 
-	in = open_csv(dir, name, "events", "ts,session,node,fragment", path,
-				  sizeof(path));
+	in = open_csv(dir, name, "events", "ts,session,node,fragment", required,
+				  path, sizeof(path));
+	if (in == NULL)
+		return false;
 	while (read_line(in, path, row, line, sizeof(line)))
 	{
 		FaNextEvent *e;
@@ -300,4 +306,5 @@ fa_bin_read_events(Trace *t, const char *dir, const char *name)
 		t->nevents++;
 	}
 	gzclose(in);
+	return true;
 }

@@ -10,6 +10,9 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "fmgr.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
@@ -116,4 +119,32 @@ fa_capture_sample(void)
 	}
 	known = self != 0;
 	fa_stats_commit();
+}
+
+PG_FUNCTION_INFO_V1(fa_sql_statement_times);
+
+/*
+ * statement_times(): clients' statements on fragments since the server started,
+ * and their time; for a mover
+ */
+Datum
+fa_sql_statement_times(PG_FUNCTION_ARGS)
+{
+	FaCounts	total;
+	TupleDesc	desc;
+	Datum		values[4];
+	bool		nulls[4] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	fa_shmem_require();
+	fa_counters_total(&total);
+	values[0] = Int64GetDatum(total.value[FA_COUNT_CALLS] -
+							  total.value[FA_COUNT_REMOTE_CALLS]);
+	values[1] = Float8GetDatum((total.value[FA_COUNT_NS] -
+								total.value[FA_COUNT_REMOTE_NS]) / 1e6);
+	values[2] = Int64GetDatum(total.value[FA_COUNT_REMOTE_CALLS]);
+	values[3] = Float8GetDatum(total.value[FA_COUNT_REMOTE_NS] / 1e6);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
+													  values, nulls)));
 }

@@ -20,9 +20,6 @@
 #include "capture/tables.h"
 #include "core/settings.h"
 
-/* After such a pause a session's next access is an arrival. */
-#define PAUSE_US (INT64CONST(300) * 1000000)
-
 typedef struct SessionEntry
 {
 	int			proc;			/* hash key */
@@ -96,7 +93,7 @@ transitions_take(const FaEvent *event)
 		transitions_add(session->fragment, session->fragment, event->role,
 						event->application, event->repeats);
 	if (!found || session->session != event->session ||
-		event->time - session->time > PAUSE_US)
+		event->time - session->time > FA_SESSION_PAUSE_US)
 		session->fragment = 0;
 	transitions_add(session->fragment, slot->fragment, event->role,
 					event->application, 1);

@@ -35,16 +35,9 @@
 #include "core/spi.h"
 #include "node/cluster_xact.h"
 #include "node/node.h"
+#include "node/row_stream.h"
 
-#define CHUNK_SIZE 65536
 #define FETCH_ROWS 500
-
-/* An open COPY FROM STDIN on a peer. */
-typedef struct RowStream
-{
-	FaConn	   *conn;
-	StringInfoData buf;			/* rows not handed to libpq yet */
-} RowStream;
 
 static Oid
 relation_owner(Oid rel)
@@ -97,121 +90,37 @@ copy_begin(FaConn *conn, const char *sql, ExecStatusType wanted)
 	PQclear(res);
 }
 
-/* Until libpq holds nothing: memory stays bounded whatever the peer does. */
-static void
-stream_flush(RowStream *stream)
-{
-	FaConn	   *conn = stream->conn;
-	int			rc;
-
-	if (stream->buf.len > 0 &&
-		PQputCopyData(conn->pg, stream->buf.data, stream->buf.len) <= 0)
-		fa_remote_raise(conn, NULL, "COPY");
-	resetStringInfo(&stream->buf);
-	while ((rc = PQflush(conn->pg)) != 0)
-	{
-		if (rc < 0)
-			fa_remote_raise(conn, NULL, "COPY");
-		wait_socket(conn, WL_SOCKET_WRITEABLE | WL_SOCKET_READABLE);
-	}
-}
-
-static RowStream *
+static FaRowStream *
 stream_open(int node, Oid partition, Oid role)
 {
-	RowStream  *stream = palloc0(sizeof(RowStream));
-	FaConn	   *conn = fa_xact_conn(node);
-
-	stream->conn = conn;
-	initStringInfo(&stream->buf);
-	fa_remote_exec(conn, 0, "SET LOCAL ROLE %s",
-				   quote_identifier(GetUserNameFromId(role, false)));
-	copy_begin(conn, psprintf("COPY %s (%s) FROM STDIN",
-							  fa_table_qualified_name(partition),
-							  fa_text_column_names(partition)),
-			   PGRES_COPY_IN);
-	if (PQsetnonblocking(conn->pg, 1) != 0)
-		fa_remote_raise(conn, NULL, "COPY");
-	return stream;
-}
-
-static void
-stream_close(RowStream *stream)
-{
-	FaConn	   *conn = stream->conn;
-
-	stream_flush(stream);
-	if (PQputCopyEnd(conn->pg, NULL) <= 0)
-		fa_remote_raise(conn, NULL, "COPY");
-	stream_flush(stream);
-	PQsetnonblocking(conn->pg, 0);
-	stream_drain_results(conn, "COPY");
-	fa_remote_exec(conn, 0, "SET LOCAL ROLE NONE");
-	pfree(stream->buf.data);
-}
-
-/* One value in the text format of COPY. */
-static void
-append_value(StringInfo buf, const char *value)
-{
-	for (const char *c = value; *c; c++)
-	{
-		switch (*c)
-		{
-			case '\b':
-				appendStringInfoString(buf, "\\b");
-				break;
-			case '\f':
-				appendStringInfoString(buf, "\\f");
-				break;
-			case '\n':
-				appendStringInfoString(buf, "\\n");
-				break;
-			case '\r':
-				appendStringInfoString(buf, "\\r");
-				break;
-			case '\t':
-				appendStringInfoString(buf, "\\t");
-				break;
-			case '\v':
-				appendStringInfoString(buf, "\\v");
-				break;
-			case '\\':
-				appendStringInfoString(buf, "\\\\");
-				break;
-			default:
-				appendStringInfoCharMacro(buf, *c);
-		}
-	}
+	return fa_row_stream_open(fa_xact_conn(node),
+							  psprintf("SET LOCAL client_min_messages = error; SET LOCAL ROLE %s; COPY %s (%s) FROM STDIN",
+									   quote_identifier(GetUserNameFromId(role, false)),
+									   fa_table_qualified_name(partition),
+									   fa_text_column_names(partition)));
 }
 
 /* A row whose first column says where to; by node id in streams[]. */
 static void
 send_row(HeapTuple tuple, TupleDesc desc, FmgrInfo *output,
-		 RowStream **streams)
+		 FaRowStream **streams)
 {
 	bool		isnull;
 	int			node = DatumGetInt32(SPI_getbinval(tuple, desc, 1, &isnull));
-	RowStream  *stream = streams[node];
+	FaRowStream *stream = streams[node];
 
 	for (int i = 1; i < desc->natts; i++)
 	{
 		Datum		value = SPI_getbinval(tuple, desc, i + 1, &isnull);
 
-		if (i > 1)
-			appendStringInfoChar(&stream->buf, '\t');
-		if (isnull)
-			appendStringInfoString(&stream->buf, "\\N");
-		else
-			append_value(&stream->buf, OutputFunctionCall(&output[i], value));
+		fa_row_stream_value(stream, isnull ? NULL :
+							OutputFunctionCall(&output[i], value), i == 1);
 	}
-	appendStringInfoChar(&stream->buf, '\n');
-	if (stream->buf.len >= CHUNK_SIZE)
-		stream_flush(stream);
+	fa_row_stream_end_row(stream);
 }
 
 static void
-send_rows(const char *sql, RowStream **streams)
+send_rows(const char *sql, FaRowStream **streams)
 {
 	SPIPlanPtr	plan;
 	Portal		portal;
@@ -289,7 +198,7 @@ fa_rows_spread(Oid old, Oid partition, const char *key, const int *owners,
 	int			self = fa_node_self();
 	Oid			role = relation_owner(partition);
 	char	   *columns = fa_text_column_names(partition);
-	RowStream **streams = palloc0(sizeof(RowStream *) * 1024);
+	FaRowStream **streams = palloc0(sizeof(FaRowStream *) * 1024);
 	StringInfoData owner;
 	bool		local = false;
 	bool		remote = false;
@@ -323,7 +232,14 @@ fa_rows_spread(Oid old, Oid partition, const char *key, const int *owners,
 			  streams);
 	for (int i = 0; i < 1024; i++)
 		if (streams[i])
-			stream_close(streams[i]);
+			fa_row_stream_finish(streams[i]);
+	for (int i = 0; i < 1024; i++)
+	{
+		if (streams[i] == NULL)
+			continue;
+		(void) fa_row_stream_close(streams[i]);
+		fa_remote_exec(fa_xact_conn(i), 0, "SET LOCAL ROLE NONE");
+	}
 }
 
 /* The COPY that copy_source() reads from; there is one at a time. */

@@ -189,12 +189,29 @@ plan_fragments(Distribution *d)
 								fa_map_table(d->like)->table_id : 0);
 }
 
-/* The same statement here and on every other node. */
+/* The same statement on every node, at the same time. */
 static void
 run_everywhere(const char *sql)
 {
+	int			self = fa_node_self();
+	List	   *nodes = fa_node_list();
+	ListCell   *lc;
+
+	foreach(lc, nodes)
+	{
+		FaNode	   *node = lfirst(lc);
+
+		if (node->id != self)
+			fa_remote_send(fa_xact_conn(node->id), sql);
+	}
 	fa_spi_exec("%s", sql);
-	fa_xact_exec_all("%s", sql);
+	foreach(lc, nodes)
+	{
+		FaNode	   *node = lfirst(lc);
+
+		if (node->id != self)
+			fa_remote_receive(fa_xact_conn(node->id), 0);
+	}
 }
 
 /* Step 3.  Returns the schema that holds the old tree. */

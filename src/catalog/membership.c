@@ -30,7 +30,7 @@
 #include "node/cluster_xact.h"
 #include "node/node.h"
 
-#define MAX_NODE_ID 1023
+#define MAX_NODE_ID (FA_MAX_NODES - 1)
 
 PG_FUNCTION_INFO_V1(fa_sql_add_node);
 PG_FUNCTION_INFO_V1(fa_sql_set_node);
@@ -42,13 +42,19 @@ PG_FUNCTION_INFO_V1(fa_sql_remove_node);
 	"current_setting('max_prepared_transactions'), " \
 	"current_setting('wal_level'), " \
 	"(SELECT extversion FROM pg_catalog.pg_extension " \
-	" WHERE extname = 'fragaffinity')"
+	" WHERE extname = 'fragaffinity'), " \
+	"(SELECT concat_ws(' ', CASE to_jsonb(d)->>'datlocprovider' WHEN 'i' THEN 'icu'" \
+	"   WHEN 'b' THEN 'builtin' ELSE 'libc' END, d.datcollate, d.datctype," \
+	"   coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale'))" \
+	" FROM pg_catalog.pg_database d WHERE d.datname = current_database()), " \
+	"(SELECT coalesce(pg_catalog.pg_database_collation_actual_version(d.oid), 'none')" \
+	" FROM pg_catalog.pg_database d WHERE d.datname = current_database())"
 
 /* Columns of FACTS_QUERY. */
 enum
 {
 	FACT_VERSION, FACT_BLOCK_SIZE, FACT_ENCODING, FACT_PREPARED,
-	FACT_WAL_LEVEL, FACT_EXTENSION
+	FACT_WAL_LEVEL, FACT_EXTENSION, FACT_LOCALE, FACT_COLLATION
 };
 
 static void
@@ -113,6 +119,15 @@ membership_check_peer(FaConn *conn, char **local)
 		membership_mismatch(conn->name, "the database encoding",
 							fact[FACT_ENCODING], local[FACT_ENCODING],
 							"Create its database with the same encoding.");
+	/* what is less than a key at one node must be so at all */
+	if (strcmp(fact[FACT_LOCALE], local[FACT_LOCALE]) != 0)
+		membership_mismatch(conn->name, "the database's locale",
+							fact[FACT_LOCALE], local[FACT_LOCALE],
+							"Create its database with the same locale and provider.");
+	if (strcmp(fact[FACT_COLLATION], local[FACT_COLLATION]) != 0)
+		membership_mismatch(conn->name, "the version of the database's collation",
+							fact[FACT_COLLATION], local[FACT_COLLATION],
+							"Rows would be sorted differently there. Use the same version of the operating system's or ICU's library, or databases with locale C.");
 	preloaded = fa_remote_value(conn, FA_CONNECT_TIMEOUT_MS,
 								"SELECT fragaffinity.is_preloaded()");
 	if (preloaded == NULL || preloaded[0] != 't')
@@ -152,6 +167,24 @@ membership_insert_node(int id, const char *name, const char *host, int port,
 					   id, quote_literal_cstr(name), quote_literal_cstr(host),
 					   port, quote_literal_cstr(dbname),
 					   region ? quote_literal_cstr(region) : "NULL", capacity);
+}
+
+/*
+ * An id that no node has had: moves, history and transactions of one that has
+ * left are known by it.
+ */
+static int
+membership_next_id(void)
+{
+	int			id = atoi(fa_spi_value("SELECT last_node + 1 FROM fragaffinity.local_node"));
+
+	if (id > MAX_NODE_ID)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("a cluster has at most %d nodes, with those that have left",
+						MAX_NODE_ID)));
+	(void) fa_spi_exec("UPDATE fragaffinity.local_node SET last_node = %d", id);
+	return id;
 }
 
 /* This database becomes the first node of a new cluster. */
@@ -376,11 +409,7 @@ fa_sql_add_node(PG_FUNCTION_ARGS)
 								 membership_own_host(), PostPortNumber,
 								 NULL, 0);
 	fa_xact_lock_cluster();
-	id = atoi(fa_spi_value("SELECT pg_catalog.max(node) + 1 FROM fragaffinity.node"));
-	if (id > MAX_NODE_ID)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("a cluster has at most %d nodes", MAX_NODE_ID)));
+	id = membership_next_id();
 	membership_insert_node(id, name, host, port, dbname, region, capacity);
 	CommandCounterIncrement();
 	membership_join(id);
@@ -439,33 +468,6 @@ fa_sql_set_node(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* The node that leaves forgets the cluster and its tables. */
-static void
-membership_clear(int id)
-{
-	FaConn	   *conn = fa_xact_conn(id);
-	FaRows	   *tables;
-
-	tables = fa_spi_rows("SELECT rel::oid FROM fragaffinity.distributed_table");
-	for (int i = 0; i < tables->nrows; i++)
-		fa_remote_exec(conn, 0, "DROP TABLE IF EXISTS %s CASCADE",
-					   fa_table_qualified_name(atooid(tables->value[i][0])));
-	fa_remote_exec(conn, 0, "SELECT fragaffinity.unlink_node(node) FROM fragaffinity.node; "
-				   "DELETE FROM fragaffinity.local_node; "
-				   "DELETE FROM fragaffinity.fragment; "
-				   "DELETE FROM fragaffinity.distributed_table; "
-				   "DELETE FROM fragaffinity.node; "
-				   "DELETE FROM fragaffinity.setting; "
-				   "DELETE FROM fragaffinity.pin; "
-				   "DELETE FROM fragaffinity.move; "
-				   "DELETE FROM fragaffinity.history; "
-				   "DELETE FROM fragaffinity.history_step; "
-				   "DELETE FROM fragaffinity.access_total; "
-				   "DELETE FROM fragaffinity.transition; "
-				   "DELETE FROM fragaffinity.metric; "
-				   "DELETE FROM fragaffinity.decision");
-}
-
 /*
  * remove_node(name, force): refuses while the node owns fragments.  force
  * leaves out the node itself, which may be gone for good.
@@ -488,8 +490,13 @@ fa_sql_remove_node(PG_FUNCTION_ARGS)
 				 errmsg("the coordinator cannot be removed")));
 	fa_xact_lock_cluster();
 	fa_table_check_forget_node(node->id);
-	if (!force)
-		membership_clear(node->id);
+	if (force)
+		ereport(NOTICE,
+				(errmsg("node \"%s\" is not told that it is removed", node->name),
+				 errhint("Should it come back, call fragaffinity.leave_cluster() there.")));
+	else
+		fa_remote_exec(fa_xact_conn(node->id), 0,
+					   "SELECT fragaffinity.leave_cluster(true)");
 	foreach(lc, fa_node_list())
 	{
 		FaNode	   *other = lfirst(lc);

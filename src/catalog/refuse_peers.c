@@ -89,7 +89,7 @@ peer_finds(FaConn *conn, const char *names, const char *condition)
 
 static void
 refuse_names(FaConn *conn, const char *relations, const char *schemas,
-			const char *roles, const char *types)
+			 const char *types)
 {
 	char	   *found;
 
@@ -108,12 +108,6 @@ refuse_names(FaConn *conn, const char *relations, const char *schemas,
 				 errmsg("node \"%s\" already has a relation or type %s",
 						conn->name, found),
 				 errhint("Rename or drop it there.")));
-	found = peer_finds(conn, roles, "pg_catalog.to_regrole(x) IS NULL");
-	if (found)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("node \"%s\" has no role %s", conn->name, found),
-				 errhint("Create the role there: the table or a grant names it.")));
 	found = peer_finds(conn, types, "pg_catalog.to_regtype(x) IS NULL");
 	if (found)
 		ereport(ERROR,
@@ -135,11 +129,73 @@ literals(FaRows *rows)
 }
 
 void
+fa_refuse_peer_roles(FaConn *conn, Oid rel)
+{
+	FaRows	   *roles;
+	char	   *found;
+
+	roles = fa_spi_rows("WITH r AS (SELECT c.* FROM pg_catalog.pg_class c WHERE c.oid IN"
+						"  (SELECT relid FROM pg_catalog.pg_partition_tree(%u) UNION SELECT %u)) "
+						"SELECT DISTINCT pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(x)) FROM ("
+						"  SELECT relowner FROM r UNION"
+						"  SELECT a.grantee FROM r, pg_catalog.aclexplode(r.relacl) a UNION"
+						"  SELECT a.grantee FROM r JOIN pg_catalog.pg_attribute t"
+						"    ON t.attrelid = r.oid, pg_catalog.aclexplode(t.attacl) a) u(x) "
+						"WHERE x <> 0", rel, rel);
+	found = peer_finds(conn, literals(roles), "pg_catalog.to_regrole(x) IS NULL");
+	if (found)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("node \"%s\" has no role %s", conn->name, found),
+				 errhint("Create the role there: the table or a grant names it.")));
+}
+
+/*
+ * Collations of the columns, but for the database's, which add_node() compares:
+ * bounds and sorted results have to mean the same at all nodes.
+ */
+static void
+refuse_collations(FaConn *conn, Oid rel)
+{
+	static const char facts[] =
+	"coalesce((SELECT pg_catalog.concat_ws(' ', collprovider, collcollate,"
+	"   collctype, collisdeterministic,"
+	"   pg_catalog.pg_collation_actual_version(oid))"
+	" FROM pg_catalog.pg_collation WHERE oid = pg_catalog.to_regcollation(x)), 'missing')";
+	FaRows	   *used;
+
+	used = fa_spi_rows("SELECT x, %s FROM (SELECT DISTINCT"
+					   "  pg_catalog.format('%%I.%%I', n.nspname, c.collname) "
+					   "FROM pg_catalog.pg_attribute a "
+					   "JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation "
+					   "JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace "
+					   "WHERE a.attrelid = %u AND a.attnum > 0"
+					   "  AND NOT a.attisdropped"
+					   "  AND c.collname NOT IN ('default', 'C', 'POSIX')) u(x)",
+					   facts, rel);
+	for (int i = 0; i < used->nrows; i++)
+	{
+		char	   *name = used->value[i][0];
+		char	   *there = fa_remote_value(conn, 0,
+											"SELECT %s FROM (VALUES (%s)) u(x)",
+											facts, quote_literal_cstr(name));
+
+		if (strcmp(there, used->value[i][1]) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("collation %s is not the same on node \"%s\"", name,
+							conn->name),
+					 errdetail("There: %s; here: %s.", there,
+							   used->value[i][1]),
+					 errhint("Create it there with the same version of its library, or use another collation.")));
+	}
+}
+
+void
 fa_refuse_peer(FaConn *conn, Oid rel, List *tree, List *sequences)
 {
 	StringInfoData relations;
 	StringInfoData schemas;
-	FaRows	   *roles;
 	FaRows	   *types;
 	ListCell   *lc;
 
@@ -158,20 +214,13 @@ fa_refuse_peer(FaConn *conn, Oid rel, List *tree, List *sequences)
 
 		append_literal(&relations, quote_qualified_identifier(s->schema, s->name));
 	}
-	roles = fa_spi_rows("WITH r AS (SELECT c.* FROM pg_catalog.pg_class c WHERE c.oid IN"
-						"  (SELECT relid FROM pg_catalog.pg_partition_tree(%u) UNION SELECT %u)) "
-						"SELECT DISTINCT pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(x)) FROM ("
-						"  SELECT relowner FROM r UNION"
-						"  SELECT a.grantee FROM r, pg_catalog.aclexplode(r.relacl) a UNION"
-						"  SELECT a.grantee FROM r JOIN pg_catalog.pg_attribute t"
-						"    ON t.attrelid = r.oid, pg_catalog.aclexplode(t.attacl) a) u(x) "
-						"WHERE x <> 0", rel, rel);
 	types = fa_spi_rows("SELECT DISTINCT pg_catalog.format_type(atttypid, NULL) "
 						"FROM pg_catalog.pg_attribute WHERE attrelid = %u"
 						"  AND attnum > 0 AND NOT attisdropped AND atttypid >= 16384",
 						rel);
-	refuse_names(conn, relations.data, schemas.data, literals(roles),
-				 literals(types));
+	refuse_names(conn, relations.data, schemas.data, literals(types));
+	fa_refuse_peer_roles(conn, rel);
+	refuse_collations(conn, rel);
 }
 
 void

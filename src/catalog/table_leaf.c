@@ -7,13 +7,18 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "partitioning/partdesc.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
 
 #include "catalog/table_ddl.h"
 #include "catalog/table_text.h"
@@ -165,6 +170,37 @@ fa_table_create_leaf(const FaFragment *f)
 	return fa_table_oid(leaf_q);
 }
 
+/*
+ * Before each of many CREATE TABLE ... PARTITION OF: the server reads the bounds
+ * of all partitions that are there, to see that the new one does not overlap
+ * with one of them, and that takes hours for some ten thousand.  Remainders of
+ * one modulus do not overlap.  So it is shown a partitioned table without
+ * partitions, until it forgets what it knows of the table, as it does after
+ * every one of these statements, and after an error.
+ */
+static void
+hide_partitions(Oid partition)
+{
+	Relation	rel;
+	MemoryContext context;
+	PartitionDesc desc;
+
+	/* an error before the first of them is to be no exception */
+	CacheInvalidateRelcacheByRelid(partition);
+	CommandCounterIncrement();
+	rel = relation_open(partition, NoLock);
+	if (rel->rd_partdesc == NULL)
+	{
+		context = AllocSetContextCreate(CacheMemoryContext,
+										"fragaffinity no partitions",
+										ALLOCSET_SMALL_SIZES);
+		desc = MemoryContextAllocZero(context, sizeof(PartitionDescData));
+		rel->rd_partdesc = desc;
+		rel->rd_pdcxt = context;
+	}
+	relation_close(rel, NoLock);
+}
+
 /* One bucket with its leaf on this node, and the fragment's row. */
 static void
 create_fragment(int table_id, Oid root, Oid partition, const char *key, int modulus,
@@ -174,6 +210,7 @@ create_fragment(int table_id, Oid root, Oid partition, const char *key, int modu
 	char	   *bucket_q = fa_table_sibling_name(partition, bucket);
 	FaFragment	f = {0};
 
+	hide_partitions(partition);
 	fa_spi_exec("CREATE TABLE %s PARTITION OF %s "
 				"FOR VALUES WITH (MODULUS %d, REMAINDER %d) "
 				"PARTITION BY RANGE (%s)", bucket_q,

@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include <arpa/inet.h>
+
 #include "utils/guc.h"
 
 #include "core/settings.h"
@@ -21,6 +23,11 @@ int			fa_max_fragments = 16384;
 int			fa_max_movers = 4;
 int			fa_event_ring_size = 32768;
 char	   *fa_stop_point_name = NULL;
+char	   *fa_transport_faults = NULL;
+char	   *fa_rdma_address = NULL;
+int			fa_rdma_port = 0;
+int			fa_rdma_streams = 1;
+int			fa_rdma_staging_kb = 8192;
 
 static void
 guc_define_bool(void)
@@ -79,11 +86,54 @@ guc_define_string(void)
 							   NULL, &fa_stop_point_name, "",
 							   PGC_SUSET, GUC_NOT_IN_SAMPLE,
 							   NULL, NULL, NULL);
+	DefineCustomStringVariable("fragaffinity.transport_faults",
+							   "Damages the messages of moves, for tests of what copes with that.",
+							   NULL, &fa_transport_faults, "",
+							   PGC_SUSET, GUC_NOT_IN_SAMPLE,
+							   NULL, NULL, NULL);
+}
+
+static bool
+guc_check_address(char **newval, void **extra, GucSource source)
+{
+	unsigned char address[sizeof(struct in6_addr)];
+
+	if ((*newval)[0] == '\0' || inet_pton(AF_INET, *newval, address) == 1 ||
+		inet_pton(AF_INET6, *newval, address) == 1)
+		return true;
+	GUC_check_errdetail("It must be an IP address of an RDMA device, or empty.");
+	return false;
+}
+
+/* Of this server's devices, so not the cluster's settings. */
+static void
+guc_define_rdma(void)
+{
+	DefineCustomStringVariable("fragaffinity.rdma_address",
+							   "IP address at which moves to this server arrive by RDMA; empty for that of the connection to the source.",
+							   NULL, &fa_rdma_address, "",
+							   PGC_SIGHUP, 0, guc_check_address, NULL, NULL);
+	DefineCustomIntVariable("fragaffinity.rdma_port",
+							"Port at which moves to this server arrive by RDMA; 0 for any, and with a port there is one move at a time.",
+							NULL, &fa_rdma_port,
+							0, 0, 65535,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("fragaffinity.rdma_staging",
+							"Memory in which the pages of a move to this server arrive by RDMA.",
+							NULL, &fa_rdma_staging_kb,
+							8192, 1024, 1048576,
+							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("fragaffinity.rdma_streams",
+							"Queue pairs of a move to this server by RDMA.",
+							NULL, &fa_rdma_streams,
+							1, 1, 32,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 
 void
 fa_guc_define(void)
 {
+	guc_define_rdma();
 	guc_define_bool();
 	guc_define_int();
 	guc_define_string();

@@ -58,6 +58,8 @@ const FaSettingDef fa_setting_defs[] = {
 	"How long history is kept in steps of history_interval, before it is rolled up into hours."},
 	{"hysteresis", FA_SETTING_FLOAT, "0.05", 0, 1, NULL, true,
 	"Share of accesses by which a destination must exceed the owner; twice that to move back."},
+	{"latency_guard", FA_SETTING_FLOAT, "100", 0, 1e6, NULL, true,
+	"Percent that clients' statements may take longer than usual while a fragment is copied, at either node; 0: any."},
 	{"max_concurrent_moves", FA_SETTING_INT, "4", 0, 1000, NULL, false,
 	"Moves that the controller lets run at the same time in the cluster."},
 	{"max_move_bytes_per_hour", FA_SETTING_BYTES, "0", 0, 1e18, NULL, false,
@@ -88,8 +90,12 @@ const FaSettingDef fa_setting_defs[] = {
 	"Longest duration of a move; then it fails and the fragment stays."},
 	{"move_window", FA_SETTING_HOURS, "always", 0, 0, NULL, true,
 	"Times of day at which the controller begins moves, by the coordinator's time zone."},
+	{"prediction_budget", FA_SETTING_FLOAT, "0.1", 0, 1, NULL, false,
+	"Part of one processor that learning may take on each node; above it less is learned from. 0: no sessions are followed and the network rests."},
 	{"prediction_horizons", FA_SETTING_INT_LIST, "1,5,15,60", 1, 10080, NULL, false,
 	"Steps ahead at which forecasts are published and scored; plans reach to the last."},
+	{"predictive", FA_SETTING_BOOL, "on", 0, 0, NULL, true,
+	"Moves by forecasts; off, with reactive on, only by what has been seen."},
 	{"reactive", FA_SETTING_BOOL, "on", 0, 0, NULL, true,
 	"Also moves what the forecast did not see, after sustained remote access."},
 	{"reactive_steps", FA_SETTING_INT, "3", 1, 12, NULL, true,
@@ -106,6 +112,8 @@ const FaSettingDef fa_setting_defs[] = {
 	"Time after which an observed transition between fragments weighs half."},
 	{"transition_limit", FA_SETTING_INT, "100000", 100, 1e9, NULL, false,
 	"Number of transitions kept for each node; the lightest go."},
+	{"transports", FA_SETTING_NAME_LIST, "shm,rdma,stream", 0, 0, "shm|rdma|stream", true,
+	"How pages get from node to node: the first of these that works between them."},
 	{NULL}
 };
 
@@ -181,6 +189,28 @@ setting_fits_list(const FaSettingDef *def, const char *value)
 	return true;
 }
 
+static bool
+setting_fits_names(const FaSettingDef *def, const char *value)
+{
+	List	   *items;
+	ListCell   *lc;
+	ListCell   *other;
+
+	if (!SplitIdentifierString(pstrdup(value), ',', &items) || items == NIL)
+		return false;
+	foreach(lc, items)
+	{
+		if (!setting_fits_enum(def, lfirst(lc)))
+			return false;
+		foreach(other, items)
+		{
+			if (other != lc && strcmp(lfirst(lc), lfirst(other)) == 0)
+				return false;
+		}
+	}
+	return true;
+}
+
 /*
  * Parses "HH:MM-HH:MM, ...": false when it is no such list.  *within_p: is the
  * minute in one of the ranges, which include their start and may go over
@@ -249,6 +279,10 @@ fa_setting_check(const FaSettingDef *def, const char *value)
 			break;
 		case FA_SETTING_INT_LIST:
 			if (setting_fits_list(def, value))
+				return;
+			break;
+		case FA_SETTING_NAME_LIST:
+			if (setting_fits_names(def, value))
 				return;
 			break;
 		default:

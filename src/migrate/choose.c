@@ -80,6 +80,19 @@ layout_relations(FaMove *move, FaRows *rows)
 	return oids;
 }
 
+char *
+fa_move_oid_array(const List *oids)
+{
+	StringInfoData buf;
+	ListCell   *lc;
+
+	initStringInfo(&buf);
+	foreach(lc, oids)
+		appendStringInfo(&buf, "%s%u", foreach_current_index(lc) ? "," : "",
+						 lfirst_oid(lc));
+	return buf.data;
+}
+
 static FaRows *
 layout_here(FaMove *move, MemoryContext context)
 {
@@ -162,9 +175,10 @@ fa_move_choose_path(FaMove *move)
 	move->path = why ? &fa_logical_path : &fa_page_path;
 	fa_background_begin();
 	(void) fa_spi_exec("UPDATE fragaffinity.move SET path = '%s', "
-					   "transport = 'stream', reason = reason || %s, "
+					   "transport = %s, reason = reason || %s, "
 					   "changed = pg_catalog.clock_timestamp() "
 					   "WHERE move = " INT64_FORMAT, move->path->name,
+					   why ? "'stream'" : "NULL",
 					   quote_literal_cstr(why ? psprintf("; by rows, as %s", why) : ""),
 					   move->move);
 	CommitTransactionCommand();

@@ -18,12 +18,13 @@
 
 #include "core/background.h"
 #include "core/fa_compat.h"
-#include "migrate/move.h"
+#include "migrate/guard.h"
 #include "node/node.h"
 
 /* The callback has no argument of its own. */
 static FaMove *copy_move;
 static FaConn *copy_conn;
+static FaGuard *copy_guard;
 static char *copy_data;			/* libpq's buffer, or NULL */
 static int	copy_len;
 static int	copy_used;
@@ -38,6 +39,7 @@ copy_next_data(void)
 	copy_used = 0;
 	copy_len = fa_remote_copy_next(copy_conn, 0, &copy_data);
 	copy_move->slot->bytes_done += copy_len;
+	fa_guard_pace(copy_guard, copy_len);
 	return copy_len > 0;
 }
 
@@ -111,6 +113,7 @@ fa_move_copy_rows(FaMove *move, const char *snapshot)
 	char	   *columns;
 	bool		binary;
 
+	copy_guard = fa_guard_create(move);
 	fa_background_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	copy_move = move;
@@ -129,6 +132,7 @@ fa_move_copy_rows(FaMove *move, const char *snapshot)
 						   options);
 	(void) CopyFrom(cstate);
 	EndCopyFrom(cstate);
+	fa_guard_rest(copy_guard);
 	(void) fa_remote_copy_end(copy_conn, 0);
 	fa_remote_close(copy_conn);
 	table_close(rel, NoLock);

@@ -22,6 +22,10 @@
  * ever getting in: every HARD_EVERY'th try takes ACCESS EXCLUSIVE at once in
  * steps 2 and 3, in the queue, but then it holds nothing there while it waits.
  *
+ * An abort takes the session's locks, that of step 2 and the one that keeps
+ * VACUUM off the new heap.  So what may have to be tried again runs in a
+ * subtransaction, whose end does not.
+ *
  * Changes are applied before step 5 in transactions of their own, so a
  * transaction begun there has an xid that is newer than every row: it becomes
  * changed_xid, and a snapshot that sees it sees all rows.
@@ -52,6 +56,35 @@
 #define FENCE_MS 400			/* 3 and 4, and three round trips */
 #define REMOTE_TIMEOUT_MS 10000
 #define HARD_EVERY 8
+
+void
+fa_cutover_begin(void)
+{
+	fa_background_begin();
+	BeginInternalSubTransaction(NULL);
+}
+
+void
+fa_cutover_end(void)
+{
+	ReleaseCurrentSubTransaction();
+	CommitTransactionCommand();
+}
+
+bool
+fa_cutover_undo(void)
+{
+	if (IsSubTransaction())
+	{
+		RollbackAndReleaseCurrentSubTransaction();
+		CommitTransactionCommand();
+		return false;
+	}
+	if (!IsTransactionState() && !IsAbortedTransactionBlockState())
+		return false;
+	AbortOutOfAnyTransaction();
+	return true;
+}
 
 static void
 cutover_set_lock_timeout(int64 lock_timeout)
@@ -85,11 +118,11 @@ cutover_lock_here(FaMove *move, int64 lock_timeout, bool hard)
 	LockRelId	relid = {move->fragment.bucket, MyDatabaseId};
 	LOCKMODE	mode = hard ? AccessExclusiveLock : ShareLock;
 
-	fa_background_begin();
+	fa_cutover_begin();
 	cutover_set_lock_timeout(lock_timeout);
 	LockRelationIdForSession(&relid, mode);
 	move->locked_here = mode;
-	CommitTransactionCommand();
+	fa_cutover_end();
 }
 
 /*
@@ -212,9 +245,8 @@ cutover_swap(FaMove *move, int64 lock_timeout)
 	FaFragment *f = &move->fragment;
 
 	fa_move_set_phase(move, FA_MOVE_SWITCHING);
-	fa_background_begin();
+	fa_cutover_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	fa_xact_enlist(move->swap);
 	cutover_lock_exclusive(f->bucket, f->leaf, lock_timeout);
 	fa_stop_point("move_exclusive_here");
 	fa_remote_exec(move->swap, REMOTE_TIMEOUT_MS,
@@ -225,6 +257,9 @@ cutover_swap(FaMove *move, int64 lock_timeout)
 	cutover_swap_here(move);
 	fa_stop_point("move_swapped");
 	PopActiveSnapshot();
+	ReleaseCurrentSubTransaction();
+	/* it commits with us now, and whoever fails from here on loses the locks */
+	fa_xact_enlist(move->swap);
 	CommitTransactionCommand();
 	fa_map_generation_advance();
 }
@@ -243,7 +278,9 @@ cutover_release(FaMove *move, bool swapped)
 		move->locked_here = NoLock;
 	}
 	if (!swapped && move->swap->pg &&
-		PQtransactionStatus(move->swap->pg) != PQTRANS_IDLE)
+		PQtransactionStatus(move->swap->pg) != PQTRANS_IDLE &&
+		(move->channel ? fa_channel_drain(move->channel, REMOTE_TIMEOUT_MS) :
+		 fa_remote_try_drain(move->swap, REMOTE_TIMEOUT_MS)))
 		(void) fa_remote_try(move->swap, REMOTE_TIMEOUT_MS, NULL, "ROLLBACK");
 	fa_gate_open(move->fragment.slot);
 	(void) fa_remote_try(move->control, REMOTE_TIMEOUT_MS, NULL,
@@ -283,22 +320,20 @@ fa_cutover_try(FaMove *move)
 	PG_CATCH();
 	{
 		ErrorData  *error;
+		bool		lost;
 
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
-		/* an abort takes the session's locks with it */
-		if (IsTransactionState() || IsAbortedTransactionBlockState())
+		lost = fa_cutover_undo();
+		if (lost)
 		{
 			move->locked_here = NoLock;
-			move->locked_heap = false;
+			memset(move->locked_heap, 0, sizeof(move->locked_heap));
 		}
-		AbortOutOfAnyTransaction();
 		MemoryContextSwitchTo(context);
-		if (cutover_error_is_transient(error->sqlerrcode))
-			move->path->aborted(move);
 		cutover_release(move, false);
-		if (!cutover_error_is_transient(error->sqlerrcode))
+		if (lost || !cutover_error_is_transient(error->sqlerrcode))
 			ReThrowError(error);
 		ereport(DEBUG1,
 				(errmsg("cut-over of move " INT64_FORMAT " put off: %s",

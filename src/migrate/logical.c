@@ -48,14 +48,14 @@ logical_copy(FaMove *move)
 	fa_stop_point("move_slot_created");
 	fa_move_copy_rows(move, snapshot);
 	fa_move_create_indexes(move);
-	fa_move_analyze(move);
+	fa_move_analyze(move, NULL);
 	MemoryContextSwitchTo(move->context);
 	fa_stream_start(stream, publication, fa_apply_create(move->heap));
 }
 
 /* Rounds until one is short. */
 static void
-logical_catch_up(FaMove *move, TimestampTz deadline)
+logical_catch_up(FaMove *move)
 {
 	FaStream   *stream = move->path_state;
 	int64		copied = move->slot->bytes_done;
@@ -71,7 +71,7 @@ logical_catch_up(FaMove *move, TimestampTz deadline)
 		while (!fa_stream_drain(stream, target, 1000))
 		{
 			move->slot->bytes_done = copied + stream->bytes;
-			if (GetCurrentTimestamp() > deadline)
+			if (GetCurrentTimestamp() > move->deadline)
 				ereport(ERROR,
 						(errcode(ERRCODE_QUERY_CANCELED),
 						 errmsg("move did not catch up within \"move_timeout\"")));
@@ -112,11 +112,6 @@ logical_keep_up(FaMove *move, int pause_ms)
 }
 
 static void
-logical_aborted(FaMove *move)
-{
-}
-
-static void
 logical_finish(FaMove *move)
 {
 	fa_stream_finish(move->path_state);
@@ -128,6 +123,5 @@ const FaMovePath fa_logical_path = {
 	.catch_up = logical_catch_up,
 	.settle = logical_settle,
 	.keep_up = logical_keep_up,
-	.aborted = logical_aborted,
 	.finish = logical_finish,
 };

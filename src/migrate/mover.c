@@ -27,6 +27,9 @@
 #include "core/spi.h"
 #include "migrate/move.h"
 #include "node/node.h"
+#include "page/source.h"
+
+#define MAX_ATTEMPTS 5			/* a move begins anew only so often */
 
 #define CONTROL_OPTIONS \
 	"SET synchronous_commit = local; SET tcp_keepalives_idle = 10; " \
@@ -58,6 +61,21 @@ mover_enter(FaMove *move, FaMovePhase phase)
 	CHECK_FOR_INTERRUPTS();
 }
 
+static void
+mover_insert_row(const FaMove *move, const FaFragment *f)
+{
+	const FaMoverSlot *slot = move->slot;
+
+	(void) fa_spi_exec("INSERT INTO fragaffinity.move (move, fragment, source, "
+					   "destination, trigger, state, reason, "
+					   "expected_benefit) VALUES (" INT64_FORMAT ", " INT64_FORMAT
+					   ", %d, %d, %s, 'planned', %s, "
+					   "nullif('%g'::pg_catalog.float8, 'NaN'))",
+					   move->move, slot->fragment, f->owner, move->self,
+					   quote_literal_cstr(slot->trigger),
+					   quote_literal_cstr(slot->reason), slot->expected_benefit);
+}
+
 /* Row of the move and what it knows of its fragment. */
 static void
 mover_begin(FaMove *move, MemoryContext context)
@@ -74,14 +92,12 @@ mover_begin(FaMove *move, MemoryContext context)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("fragment " INT64_FORMAT " does not exist", slot->fragment)));
 	move->fragment = *f;
-	(void) fa_spi_exec("INSERT INTO fragaffinity.move (move, fragment, source, "
-					   "destination, trigger, state, reason, "
-					   "expected_benefit) VALUES (" INT64_FORMAT ", " INT64_FORMAT
-					   ", %d, %d, %s, 'planned', %s, "
-					   "nullif('%g'::pg_catalog.float8, 'NaN'))",
-					   move->move, slot->fragment, f->owner, move->self,
-					   quote_literal_cstr(slot->trigger),
-					   quote_literal_cstr(slot->reason), slot->expected_benefit);
+	if (move->attempt == 1)
+		mover_insert_row(move, f);
+	if (move->deadline == 0)
+		move->deadline =
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+										fa_setting_float("move_timeout", f->table_id));
 	MemoryContextSwitchTo(context);
 	move->bucket_name = pstrdup(fa_table_qualified_name(f->bucket));
 	PopActiveSnapshot();
@@ -156,11 +172,12 @@ fa_move_create_indexes(FaMove *move)
 }
 
 void
-fa_move_analyze(FaMove *move)
+fa_move_analyze(FaMove *move, const char *columns)
 {
 	fa_background_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	(void) fa_spi_exec("ANALYZE %s", fa_table_qualified_name(move->heap));
+	(void) fa_spi_exec(columns ? "ANALYZE %s (%s)" : "ANALYZE %s",
+					   fa_table_qualified_name(move->heap), columns);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 }
@@ -176,7 +193,7 @@ mover_back_off(FaMove *move, int attempt)
 }
 
 static void
-mover_cut_over(FaMove *move, TimestampTz deadline)
+mover_cut_over(FaMove *move)
 {
 	int64		attempts;
 
@@ -191,7 +208,7 @@ mover_cut_over(FaMove *move, TimestampTz deadline)
 			fa_move_set_phase(move, FA_MOVE_DONE);
 			return;
 		}
-		if (GetCurrentTimestamp() > deadline)
+		if (GetCurrentTimestamp() > move->deadline)
 			break;
 		mover_back_off(move, i);
 		CHECK_FOR_INTERRUPTS();
@@ -211,9 +228,11 @@ mover_release(FaMove *move)
 	/* first who reads the publication, then the publication */
 	if (move->changes)
 		fa_remote_close(move->changes);
+	fa_channel_close(move->channel);
 	if (move->swap)
 		fa_remote_close(move->swap);
 	if (move->control && move->control->pg &&
+		fa_remote_try_drain(move->control, FA_CONNECT_TIMEOUT_MS) &&
 		PQtransactionStatus(move->control->pg) == PQTRANS_IDLE)
 		(void) fa_remote_try(move->control, FA_CONNECT_TIMEOUT_MS, NULL,
 							 "SET lock_timeout = 1000; "
@@ -230,8 +249,12 @@ mover_finish(FaMove *move)
 	fa_remote_close(move->control);
 	fa_background_begin();
 	(void) fa_spi_exec("UPDATE fragaffinity.move SET pause_ms = %g, "
+					   "transport_counters = nullif(%s, '')::pg_catalog.jsonb, "
 					   "changed = pg_catalog.clock_timestamp() "
-					   "WHERE move = " INT64_FORMAT, move->pause_ms, move->move);
+					   "WHERE move = " INT64_FORMAT, move->pause_ms,
+					   quote_literal_cstr(move->transport_counters ?
+										  move->transport_counters : ""),
+					   move->move);
 	CommitTransactionCommand();
 	fa_move_announce(move);
 	fa_background_begin();
@@ -248,14 +271,7 @@ mover_finish(FaMove *move)
 static void
 mover_work(FaMove *move)
 {
-	TimestampTz deadline;
-
 	mover_begin(move, move->context);
-	fa_background_begin();
-	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-										   fa_setting_float("move_timeout",
-															move->fragment.table_id));
-	CommitTransactionCommand();
 	mover_enter(move, FA_MOVE_COPYING);
 	mover_connect(move, move->context);
 	mover_create_heap(move);
@@ -265,10 +281,25 @@ mover_work(FaMove *move)
 	fa_stop_point("move_copied");
 	mover_enter(move, FA_MOVE_CATCHING_UP);
 	MemoryContextSwitchTo(move->context);
-	move->path->catch_up(move, deadline);
-	mover_cut_over(move, deadline);
+	move->path->catch_up(move);
+	mover_cut_over(move);
 	move->path->finish(move);
 	mover_finish(move);
+}
+
+static char *
+mover_describe(const ErrorData *error)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfoString(&buf, error->message);
+	if (error->detail && error->hint)
+		appendStringInfo(&buf, " (%s %s)", error->detail, error->hint);
+	else if (error->detail || error->hint)
+		appendStringInfo(&buf, " (%s)",
+						 error->detail ? error->detail : error->hint);
+	return buf.data;
 }
 
 /* The move ended by an error: say so and drop what it made. */
@@ -285,25 +316,47 @@ mover_failed(FaMove *move, ErrorData *error)
 					   "WHERE move = " INT64_FORMAT
 					   " AND state NOT IN ('done', 'failed', 'cancelled')",
 					   cancelled ? "cancelled" : "failed",
-					   quote_literal_cstr(error->hint ?
-										  psprintf("%s (%s)", error->message, error->hint) :
-										  error->message),
+					   quote_literal_cstr(mover_describe(error)),
 					   move->slot->bytes_done, move->slot->rounds, move->move);
 	CommitTransactionCommand();
 }
 
-void
-fa_move_run(int index)
+/*
+ * What was copied is of no use, but a new copy may be: notes why in the move's
+ * row.  False when it was tried often enough.
+ */
+static bool
+mover_begin_anew(FaMove *move, ErrorData *error)
 {
-	MemoryContext context = AllocSetContextCreate(TopMemoryContext,
-												  "fragaffinity move",
-												  ALLOCSET_DEFAULT_SIZES);
-	FaMove	   *move = MemoryContextAllocZero(TopMemoryContext, sizeof(FaMove));
+	if (error->sqlerrcode != FA_COPY_OVERTAKEN || move->slot->cancel ||
+		move->attempt >= MAX_ATTEMPTS)
+		return false;
+	ereport(LOG,
+			(errmsg("move " INT64_FORMAT " begins anew", move->move),
+			 errdetail_internal("%s", error->message)));
+	move->slot->bytes_done = 0;
+	move->slot->rounds = 0;
+	fa_background_begin();
+	(void) fa_spi_exec("UPDATE fragaffinity.move SET state = 'planned', "
+					   "reason = reason || %s, "
+					   "changed = pg_catalog.clock_timestamp() "
+					   "WHERE move = " INT64_FORMAT,
+					   quote_literal_cstr(psprintf("; begun anew, as %s",
+												   error->message)),
+					   move->move);
+	CommitTransactionCommand();
+	return true;
+}
 
-	move->slot = fa_mover_slot(index);
-	move->move = move->slot->move;
-	move->context = context;
-	MemoryContextSwitchTo(context);
+/* True when the move is to begin anew, after an error. */
+static bool
+mover_attempt(FaMove *move)
+{
+	volatile bool anew = false;
+
+	move->context = AllocSetContextCreate(TopMemoryContext, "fragaffinity move",
+										  ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(move->context);
 	PG_TRY();
 	{
 		fa_move_cleanup();
@@ -319,14 +372,36 @@ fa_move_run(int index)
 		FlushErrorState();
 		AbortOutOfAnyTransaction();
 		QueryCancelPending = false;
+		LockReleaseAll(DEFAULT_LOCKMETHOD, true);
 		mover_release(move);
-		MemoryContextDelete(context);	/* closes the connections */
+		MemoryContextDelete(move->context); /* closes the connections */
 		if (ProcDiePending)
 			proc_exit(1);
 		fa_move_cleanup_with(move->move);
-		mover_failed(move, error);
+		anew = mover_begin_anew(move, error);
+		if (!anew)
+			mover_failed(move, error);
 	}
 	PG_END_TRY();
+	return anew;
+}
+
+void
+fa_move_run(int index)
+{
+	FaMove		move = {.slot = fa_mover_slot(index)};
+	bool		anew;
+
+	move.move = move.slot->move;
+	do
+	{
+		FaMove		attempt = {.slot = move.slot, .move = move.move,
+			.attempt = ++move.attempt, .deadline = move.deadline
+		};
+
+		anew = mover_attempt(&attempt);
+		move.deadline = attempt.deadline;
+	} while (anew);
 }
 
 static void

@@ -144,8 +144,8 @@ fa_sql_mover_progress(PG_FUNCTION_ARGS)
 	for (int i = 0; i < fa_max_movers; i++)
 	{
 		FaMoverSlot slot;
-		Datum		values[8];
-		bool		nulls[8] = {false};
+		Datum		values[11];
+		bool		nulls[11] = {false};
 
 		SpinLockAcquire(&movers->lock);
 		slot = movers->slot[i];
@@ -161,6 +161,12 @@ fa_sql_mover_progress(PG_FUNCTION_ARGS)
 		values[6] = Int32GetDatum(slot.rounds);
 		values[7] = Float8GetDatum(slot.rate);
 		nulls[7] = slot.rate <= 0;
+		values[8] = Float8GetDatum(slot.allowed_rate);
+		nulls[8] = slot.allowed_rate <= 0;
+		values[9] = Float8GetDatum(slot.slower_source);
+		nulls[9] = slot.slower_source <= 0;
+		values[10] = Float8GetDatum(slot.slower_here);
+		nulls[10] = slot.slower_here <= 0;
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

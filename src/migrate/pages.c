@@ -17,7 +17,6 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "libpq/pqformat.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/latch.h"
@@ -33,9 +32,12 @@
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "core/spi.h"
-#include "migrate/move.h"
+#include "migrate/guard.h"
+#include "migrate/statistics.h"
+#include "page/frame.h"
 #include "page/room.h"
 #include "page/target.h"
+#include "transport/transport.h"
 
 #define FEW_PAGES		64		/* never worth another round */
 #define FENCED_FACTOR	4		/* pauses' worth of pages that settle accepts */
@@ -51,46 +53,13 @@
 typedef struct PagePath
 {
 	FaPageTarget *target;
-	uint32		round;			/* the next one */
+	uint32		round;			/* the last that was begun; they count from 1 */
+	uint32		received;		/* the last that came whole */
 	double		rate;			/* pages a ms, lately */
+	int64		torn;			/* pages that came again, as they had changed */
 	double		pause_ms;		/* allowed for pages under the fence */
-	double		limit;			/* bytes a second; 0: none */
+	FaGuard    *guard;
 } PagePath;
-
-/* COPY's binary format: a signature, rows of one column, an end. */
-static const char copy_signature[19] = "PGCOPY\n\377\r\n\0";
-
-/* The frame in a message of COPY; NULL: it is COPY's end. */
-static const char *
-pages_unwrap(char *data, int *len_p, bool first)
-{
-	StringInfoData msg;
-	unsigned	columns;
-	unsigned	size;
-
-	msg.data = data;
-	msg.len = *len_p;
-	msg.maxlen = -1;
-	msg.cursor = 0;
-	/* these raise PROTOCOL_VIOLATION when there is less */
-	if (!first || memcmp(pq_getmsgbytes(&msg, sizeof(copy_signature)),
-						 copy_signature, sizeof(copy_signature)) == 0)
-	{
-		columns = pq_getmsgint(&msg, 2);
-		if (columns == PG_UINT16_MAX && msg.cursor == msg.len)
-			return NULL;
-		size = columns == 1 ? pq_getmsgint(&msg, 4) : 0;
-		if (size > 0 && size == (unsigned) (msg.len - msg.cursor))
-		{
-			*len_p = size;
-			return data + msg.cursor;
-		}
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_PROTOCOL_VIOLATION),
-			 errmsg("invalid row in a copy of pages")));
-	return NULL;				/* keep compiler quiet */
-}
 
 static void
 pages_sleep(long ms)
@@ -101,22 +70,11 @@ pages_sleep(long ms)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* Sleeps when more has come than the limit allows. */
 static void
-pages_throttle(const PagePath *path, TimestampTz begun, int64 bytes)
-{
-	double		due_ms = bytes / path->limit * 1000;
-	double		left_ms;
-
-	while ((left_ms = due_ms - (GetCurrentTimestamp() - begun) / 1000.0) >= 1)
-		pages_sleep((long) left_ms);
-}
-
-static void
-pages_measure(FaMove *move, TimestampTz begun, int64 pages, int64 bytes)
+pages_measure(FaMove *move, int64 took_us, int64 pages, int64 bytes)
 {
 	PagePath   *path = move->path_state;
-	double		ms = Max(1, GetCurrentTimestamp() - begun) / 1000.0;
+	double		ms = Max(1, took_us) / 1000.0;
 
 	/* a short round says more of round trips than of pages */
 	if (pages < FEW_PAGES)
@@ -125,82 +83,110 @@ pages_measure(FaMove *move, TimestampTz begun, int64 pages, int64 bytes)
 	move->slot->rate = bytes / ms * 1000;
 }
 
-/* Frames of one COPY; true when the round's last has come, now or before. */
-static bool
-pages_receive(FaMove *move, bool ended, FaRoundEnd *end_p, TimestampTz begun,
-			  int64 *bytes_p, bool fenced)
+/* A round as its frames come. */
+typedef struct PageRound
 {
+	FaMove	   *move;
+	TimestampTz begun;
+	int64		bytes;
+	bool		fenced;
+	bool		ended;			/* its last frame has come */
+	FaRoundEnd *end_p;
+} PageRound;
+
+static void
+pages_receive(void *arg, const char *frame, Size len)
+{
+	PageRound  *round = arg;
+	FaMove	   *move = round->move;
 	PagePath   *path = move->path_state;
-	bool		first = true;
-	char	   *data;
-	int			len;
 
-	while ((len = fa_remote_copy_next(move->swap, ANSWER_MS, &data)) > 0)
-	{
-		const char *frame = pages_unwrap(data, &len, first);
-
-		first = false;
-		if (frame && ended)
-			ereport(ERROR,
-					(errcode(ERRCODE_PROTOCOL_VIOLATION),
-					 errmsg("a copy of pages goes on after its end")));
-		if (frame)
-		{
-			ended = fa_target_receive(path->target, frame, len, end_p);
-			*bytes_p += len;
-			move->slot->bytes_done += len;
-		}
-		PQfreemem(data);
-		if (path->round == 0)
-			move->slot->rate = *bytes_p * 1e6 / Max(1, GetCurrentTimestamp() - begun);
-		if (path->limit > 0 && !fenced)
-			pages_throttle(path, begun, *bytes_p);
-	}
-	return ended;
+	if (round->ended)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("a copy of pages goes on after its end")));
+	round->ended = fa_target_receive(path->target, frame, len, round->end_p);
+	round->bytes += len;
+	move->slot->bytes_done += len;
+	if (path->received == 0)
+		move->slot->rate = round->bytes * 1e6 /
+			Max(1, GetCurrentTimestamp() - round->begun);
+	if (!round->fenced)
+		fa_guard_pace(path->guard, len);
 }
 
-/* COPY statements that take a round further; what is too many does nothing. */
+/*
+ * Statements that take a round further, each in a transaction of its own;
+ * under the fence one, in the transaction that is open.  What is too many does
+ * nothing.
+ */
 static char *
-pages_request(const PagePath *path, bool fenced, int64 most)
+pages_request(FaMove *move, bool fenced, int64 most)
 {
+	const PagePath *path = move->path_state;
+	char	   *send = psprintf("SELECT fragaffinity.send_pages(%u, %u, " INT64_FORMAT ")",
+								path->round, path->received, most);
 	StringInfoData sql;
 
+	if (move->channel->ops->capabilities & FA_TRANSPORT_ROWS)
+		send = psprintf("COPY (%s) TO STDOUT (FORMAT binary)", send);
+	if (fenced)
+		return send;
 	initStringInfo(&sql);
-	for (int i = 0; i < (fenced ? 1 : CALLS_A_REQUEST); i++)
-		appendStringInfo(&sql, "COPY (SELECT fragaffinity.send_pages(%u, " INT64_FORMAT
-						 ")) TO STDOUT (FORMAT binary);", path->round, most);
+	for (int i = 0; i < CALLS_A_REQUEST; i++)
+		appendStringInfo(&sql, "BEGIN; %s; COMMIT;", send);
 	return sql.data;
+}
+
+/* Pages that changed while they were sent come again. */
+static void
+pages_resend(FaMove *move)
+{
+	PagePath   *path = move->path_state;
+	char	   *torn = fa_target_take_torn(path->target);
+
+	if (torn)
+		fa_remote_exec(move->swap, ANSWER_MS,
+					   "SELECT fragaffinity.resend_pages(%s)", torn);
 }
 
 /*
  * A round; in a transaction of the caller's.  Unthrottled under the fence,
- * where it is one COPY.
+ * where it is one statement.  One that fails has used its number, by which the
+ * source knows that its pages are to come again.
  */
 static void
 pages_round(FaMove *move, bool fenced, int64 most, FaRoundEnd *end_p)
 {
 	PagePath   *path = move->path_state;
-	TimestampTz begun = GetCurrentTimestamp();
-	char	   *request = pages_request(path, fenced, most);
-	int64		bytes = 0;
-	bool		ended = false;
+	PageRound	round = {
+		.move = move, .begun = GetCurrentTimestamp(), .fenced = fenced,
+		.end_p = end_p
+	};
+	int64		slept = fa_guard_slept(path->guard);
+	char	   *request;
 
+	pages_resend(move);
+	path->round++;
+	request = pages_request(move, fenced, most);
 	fa_target_begin(path->target, path->round);
-	while (!ended)
+	while (!round.ended)
 	{
 		uint32		before = fa_target_frames(path->target);
 
-		fa_remote_copy_begin(move->swap, ANSWER_MS, request);
-		do
-			ended = pages_receive(move, ended, end_p, begun, &bytes, fenced);
-		while (fa_remote_copy_end(move->swap, ANSWER_MS));
-		if (!ended && (fenced || fa_target_frames(path->target) == before))
+		fa_channel_call(move->channel, ANSWER_MS, request, pages_receive,
+						&round);
+		if (!round.ended &&
+			(fenced || fa_target_frames(path->target) == before))
 			ereport(ERROR,
 					(errcode(ERRCODE_PROTOCOL_VIOLATION),
 					 errmsg("a copy of pages has no end")));
 	}
-	pages_measure(move, begun, end_p->pages, bytes);
-	path->round++;
+	path->received = path->round;
+	path->torn += end_p->torn;
+	slept = fa_guard_slept(path->guard) - slept;
+	pages_measure(move, GetCurrentTimestamp() - round.begun - slept,
+				  end_p->pages, round.bytes);
 }
 
 /* A round of its own, as many pages as there are; their log is flushed. */
@@ -209,9 +195,9 @@ pages_full_round(FaMove *move)
 {
 	FaRoundEnd	end;
 
-	fa_move_relock_heap(move);
 	fa_background_begin();
 	pages_round(move, false, PG_INT64_MAX, &end);
+	fa_guard_rest(((PagePath *) move->path_state)->guard);
 	/* now, not under the fence */
 	if (XactLastRecEnd != InvalidXLogRecPtr)
 		XLogFlush(XactLastRecEnd);
@@ -221,17 +207,26 @@ pages_full_round(FaMove *move)
 	return end;
 }
 
-static char *
-pages_oid_array(const List *oids)
+/* Raises when what the source has does not fit here.  In a transaction. */
+static void
+pages_check_room(FaMove *move, const char *sizes)
 {
-	StringInfoData buf;
-	ListCell   *lc;
+	FaRows	   *rows = fa_spi_rows("SELECT s.bytes, c.reltablespace "
+								   "FROM ROWS FROM (pg_catalog.unnest('%s'::pg_catalog.int8[]), "
+								   " pg_catalog.unnest('{%s}'::pg_catalog.oid[])) AS s(bytes, relation) "
+								   "JOIN pg_catalog.pg_class c ON c.oid = s.relation",
+								   sizes, fa_move_oid_array(move->our_relations));
+	FaRoom	   *rooms = palloc(sizeof(FaRoom) * Max(rows->nrows, 1));
+	int64		sum = 0;
 
-	initStringInfo(&buf);
-	foreach(lc, oids)
-		appendStringInfo(&buf, "%s%u", foreach_current_index(lc) ? "," : "",
-						 lfirst_oid(lc));
-	return buf.data;
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		rooms[i].bytes = rows->value[i][0] ? strtoll(rows->value[i][0], NULL, 10) : 0;
+		rooms[i].tablespace = atooid(rows->value[i][1]);
+		sum += rooms[i].bytes;
+	}
+	move->slot->bytes_total = sum;
+	fa_room_require(rooms, rows->nrows);
 }
 
 /* Steps 1 and 2. */
@@ -240,32 +235,35 @@ pages_open(FaMove *move)
 {
 	PagePath   *path;
 	Oid		   *relations = palloc(sizeof(Oid) * list_length(move->our_relations));
+	char	   *sizes;
 	ListCell   *lc;
 
 	path = MemoryContextAllocZero(move->context, sizeof(PagePath));
+	move->path_state = path;
+	fa_move_open_channel(move);
 	/* the fence's own writes must not queue behind all that was copied */
 	if (backend_flush_after == 0)
 		SetConfigOption("backend_flush_after", FLUSH_AFTER, PGC_USERSET,
 						PGC_S_SESSION);
 	fa_move_lock_heap(move);
+	path->guard = fa_guard_create(move);
 	fa_background_begin();
 	path->pause_ms = fa_setting_float("cutover_pause", move->fragment.table_id);
-	path->limit = fa_setting_float("move_rate_limit", move->fragment.table_id);
 	foreach(lc, move->our_relations)
 		relations[foreach_current_index(lc)] = lfirst_oid(lc);
 	MemoryContextSwitchTo(move->context);
 	path->target = fa_target_create(move->move, move->heap_xid, relations,
-									list_length(move->our_relations));
-	move->path_state = path;
-	move->slot->bytes_total =
-		strtoll(fa_remote_value(move->swap, 0,
-								"SELECT fragaffinity.open_pages(" INT64_FORMAT
-								", %u, %u, '{%s}')", move->move, move->heap_xid,
-								move->toast, pages_oid_array(move->source_relations)),
-				NULL, 10);
+									list_length(move->our_relations),
+									OidIsValid(move->toast) ?
+									lsecond_oid(move->source_relations) :
+									InvalidOid);
+	sizes = fa_remote_value(move->swap, 0,
+							"SELECT fragaffinity.open_pages(" INT64_FORMAT
+							", %u, %u, '{%s}')", move->move, move->heap_xid,
+							move->toast, fa_move_oid_array(move->source_relations));
+	pages_check_room(move, sizes);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(move->context);
-	fa_room_require(move->slot->bytes_total);
 }
 
 static void
@@ -281,7 +279,7 @@ pages_copy(FaMove *move)
 	fa_target_write_maps(path->target);
 	fa_target_vacuum_free_space(path->target);
 	CommitTransactionCommand();
-	fa_move_analyze(move);
+	fa_move_carry_statistics(move);
 	MemoryContextSwitchTo(move->context);
 }
 
@@ -312,7 +310,7 @@ pages_give_up(const FaMove *move, int64 pages)
  * log for us.
  */
 static void
-pages_catch_up(FaMove *move, TimestampTz deadline)
+pages_catch_up(FaMove *move)
 {
 	PagePath   *path = move->path_state;
 	int64		best = PG_INT64_MAX;
@@ -340,7 +338,7 @@ pages_catch_up(FaMove *move, TimestampTz deadline)
 			stalls++;
 		if (stalls > MAX_STALLS || waits > MAX_WAITS)
 			pages_give_up(move, pages);
-		if (GetCurrentTimestamp() > deadline)
+		if (GetCurrentTimestamp() > move->deadline)
 			ereport(ERROR,
 					(errcode(ERRCODE_QUERY_CANCELED),
 					 errmsg("move did not catch up within \"move_timeout\"")));
@@ -358,7 +356,7 @@ pages_settle(FaMove *move, XLogRecPtr fenced, int limit_ms)
 	PagePath   *path = move->path_state;
 	FaRoundEnd	end = {.sent = false};
 
-	fa_background_begin();
+	fa_cutover_begin();
 	/* the swap that follows is what has to be on disk, and all before it */
 	(void) fa_spi_exec("SET LOCAL synchronous_commit = off");
 	/* in the queue: before who waits for the session's lock, as VACUUM does */
@@ -371,7 +369,7 @@ pages_settle(FaMove *move, XLogRecPtr fenced, int limit_ms)
 		fa_target_check_complete(path->target);
 		fa_target_write_maps(path->target);
 	}
-	CommitTransactionCommand();
+	fa_cutover_end();
 	MemoryContextSwitchTo(move->context);
 	return end.sent && end.left == 0;
 }
@@ -384,14 +382,17 @@ pages_keep_up(FaMove *move, int pause_ms)
 }
 
 static void
-pages_aborted(FaMove *move)
-{
-	fa_move_relock_heap(move);
-}
-
-static void
 pages_finish(FaMove *move)
 {
+	const PagePath *path = move->path_state;
+	const FaChannel *channel = move->channel;
+
+	move->transport_counters =
+		psprintf("{\"messages\": " UINT64_FORMAT ", \"bytes\": " UINT64_FORMAT
+				 ", \"gathered\": " UINT64_FORMAT ", \"writes\": " UINT64_FORMAT
+				 ", \"completions\": " UINT64_FORMAT ", \"torn\": " INT64_FORMAT "}",
+				 channel->messages, channel->bytes, channel->gathered,
+				 channel->writes, channel->completions, path->torn);
 }
 
 const FaMovePath fa_page_path = {
@@ -400,6 +401,5 @@ const FaMovePath fa_page_path = {
 	.catch_up = pages_catch_up,
 	.settle = pages_settle,
 	.keep_up = pages_keep_up,
-	.aborted = pages_aborted,
 	.finish = pages_finish,
 };

@@ -29,6 +29,7 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_type.h"
+#include "commands/defrem.h"
 #include "foreign/fdwapi.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
@@ -43,42 +44,18 @@
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "core/spi.h"
+#include "node/cluster_part.h"
 #include "node/cluster_xact.h"
 #include "node/fdw.h"
 #include "node/node.h"
+#include "node/peer_use.h"
 #include "node/xact_stats.h"
 
-#define FINISH_TIMEOUT_MS 5000
-
-typedef enum PartState
-{
-	PART_OPEN,
-	PART_PREPARING,				/* asked to; may be prepared */
-	PART_PREPARED
-} PartState;
-
-typedef struct RemotePart
-{
-	int			node;
-	FaConn	   *conn;			/* by which it is finished */
-	PartState	state;
-	char	   *gid;			/* from PART_PREPARING on, a literal */
-	bool		sent;			/* asked to finish */
-	bool		enlisted;		/* the caller's connection */
-
-	/* of a session of postgres_fdw */
-	bool		fdw;
-	Oid			server;
-	Oid			mapping;
-	Oid			user;
-	FaUse		use;
-} RemotePart;
-
-static List *parts = NIL;		/* of RemotePart, in cluster_context */
+static List *parts = NIL;		/* of FaPart, in cluster_context */
 static MemoryContext cluster_context = NULL;	/* reset at transaction end */
 static char *cluster_gid = NULL;
 static bool prepared = false;	/* the early callback has done its work */
-static char *forward_gid = NULL;	/* a peer decides: the name that it gave */
+static bool forwarded = false;	/* a peer decides */
 
 static void cluster_early_callback(XactEvent event, void *arg);
 
@@ -98,11 +75,11 @@ cluster_memory(void)
 	return cluster_context;
 }
 
-static RemotePart *
+static FaPart *
 cluster_add_part(int node)
 {
 	MemoryContext old = MemoryContextSwitchTo(cluster_memory());
-	RemotePart *part = palloc0(sizeof(RemotePart));
+	FaPart *part = palloc0(sizeof(FaPart));
 
 	part->node = node;
 	parts = lappend(parts, part);
@@ -113,7 +90,7 @@ cluster_add_part(int node)
 static void
 cluster_add_conn(FaConn *conn, bool enlisted)
 {
-	RemotePart *part = cluster_add_part(conn->node);
+	FaPart *part = cluster_add_part(conn->node);
 
 	part->conn = conn;
 	part->enlisted = enlisted;
@@ -145,7 +122,7 @@ fa_xact_conn(int node)
 
 	foreach(lc, parts)
 	{
-		RemotePart *part = lfirst(lc);
+		FaPart *part = lfirst(lc);
 
 		if (!part->fdw && part->node == node)
 			return part->conn;
@@ -190,13 +167,30 @@ fa_xact_lock_cluster(void)
 		fa_remote_exec(fa_xact_conn(coordinator), 0, "%s", lock);
 }
 
-static RemotePart *
+/* Who it is at the peer. */
+static const char *
+cluster_mapped_role(UserMapping *mapping)
+{
+	ListCell   *lc;
+
+	foreach(lc, mapping->options)
+	{
+		DefElem    *def = lfirst(lc);
+
+		if (strcmp(def->defname, "user") == 0)
+			return defGetString(def);
+	}
+	return GetUserNameFromId(mapping->userid, false);
+}
+
+static FaPart *
 cluster_fdw_part(Oid server, Oid user)
 {
 	ListCell   *lc;
-	Oid			mapping;
+	UserMapping *mapping;
+	PGconn	   *session;
 	int			node;
-	RemotePart *part;
+	FaPart *part;
 
 	foreach(lc, parts)
 	{
@@ -207,17 +201,20 @@ cluster_fdw_part(Oid server, Oid user)
 	if (sscanf(GetForeignServer(server)->servername, FA_SERVER_NAME, &node) != 1)
 		return NULL;
 	/* a mapping for PUBLIC means one session for all its users */
-	mapping = GetUserMapping(user, server)->umid;
+	mapping = GetUserMapping(user, server);
 	foreach(lc, parts)
 	{
 		part = lfirst(lc);
-		if (part->fdw && part->mapping == mapping)
+		if (part->fdw && part->mapping == mapping->umid)
 			return part;
 	}
+	session = fa_fdw_session(user, server);
+	fa_peer_use_note(node, cluster_mapped_role(mapping),
+					 session ? PQbackendPID(session) : 0);
 	part = cluster_add_part(node);
 	part->fdw = true;
 	part->server = server;
-	part->mapping = mapping;
+	part->mapping = mapping->umid;
 	part->user = user;
 	part->use = FA_USE_READ;
 	return part;
@@ -227,7 +224,7 @@ void
 fa_xact_note_use(Oid foreign_table, Oid user, FaUse use)
 {
 	static bool registered = false;
-	RemotePart *part;
+	FaPart *part;
 
 	if (!fa_shmem_available())
 		return;
@@ -253,7 +250,7 @@ cluster_choose_parts(void)
 
 	foreach(lc, parts)
 	{
-		RemotePart *part = lfirst(lc);
+		FaPart *part = lfirst(lc);
 
 		own = own || !part->fdw;
 		if (!part->fdw || part->use == FA_USE_WRITE)
@@ -270,7 +267,7 @@ cluster_choose_parts(void)
 	}
 	foreach(lc, parts)
 	{
-		RemotePart *part = lfirst(lc);
+		FaPart *part = lfirst(lc);
 
 		if (part->fdw && (!fa_atomic_commit || part->use < FA_USE_LOCK))
 			parts = foreach_delete_current(parts, lc);
@@ -292,7 +289,7 @@ cluster_write_decision(void)
 	ListCell   *lc;
 
 	foreach(lc, parts)
-		nodes[n++] = Int32GetDatum(((RemotePart *) lfirst(lc))->node);
+		nodes[n++] = Int32GetDatum(((FaPart *) lfirst(lc))->node);
 	values[0] = CStringGetTextDatum(gid);
 	values[1] = PointerGetDatum(construct_array(nodes, n, INT4OID,
 												sizeof(int32), true,
@@ -307,70 +304,13 @@ cluster_write_decision(void)
 }
 
 static void
-cluster_prepare_context(void *arg)
-{
-	RemotePart *part = arg;
-
-	errcontext("preparing the transaction's part on node %d", part->node);
-}
-
-static void
-cluster_prepare_part(RemotePart *part)
-{
-	ErrorContextCallback context = {error_context_stack,
-	cluster_prepare_context, part};
-	char	   *gid;
-	char	   *sql;
-
-	if (forward_gid)
-		gid = forward_gid;
-	else if (part->fdw)
-		gid = psprintf("%s:%d:%u", cluster_gid, part->node, part->user);
-	else
-		gid = psprintf("%s:%d", cluster_gid, part->node);
-	part->gid = MemoryContextStrdup(cluster_memory(), quote_literal_cstr(gid));
-	sql = psprintf("PREPARE TRANSACTION %s", part->gid);
-	part->state = PART_PREPARING;
-	error_context_stack = &context;
-	if (part->fdw)
-	{
-		Oid			user;
-		int			sec_context;
-
-		GetUserIdAndSecContext(&user, &sec_context);
-		SetUserIdAndSecContext(part->user,
-							   sec_context | SECURITY_LOCAL_USERID_CHANGE);
-		fa_fdw_exec(part->node, sql);
-		SetUserIdAndSecContext(user, sec_context);
-	}
-	else
-		fa_remote_exec(part->conn, 0, "%s", sql);
-	error_context_stack = context.previous;
-	part->state = PART_PREPARED;
-}
-
-/* Tests stop a client's transaction by other names than our own. */
-static void
-cluster_stop_point(const char *client, const char *own)
-{
-	bool		fdw = false;
-	ListCell   *lc;
-
-	if (!fa_stop_point_is_set())
-		return;
-	foreach(lc, parts)
-		fdw = fdw || ((RemotePart *) lfirst(lc))->fdw;
-	fa_stop_point(fdw ? client : own);
-}
-
-static void
 cluster_refuse_prepare(void)
 {
 	ListCell   *lc;
 
 	foreach(lc, parts)
 	{
-		RemotePart *part = lfirst(lc);
+		FaPart *part = lfirst(lc);
 
 		if (part->fdw && part->use == FA_USE_READ)
 			continue;			/* postgres_fdw refuses by itself */
@@ -392,17 +332,17 @@ fa_xact_forward_prepare(const char *gid)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot PREPARE a transaction in a savepoint that has used other nodes")));
-	forward_gid = MemoryContextStrdup(cluster_memory(), gid);
+	forwarded = true;
 	foreach(lc, parts)
 	{
-		RemotePart *part = lfirst(lc);
+		FaPart *part = lfirst(lc);
 
 		if (!part->fdw)
 			cluster_refuse_prepare();
 		if (part->use < FA_USE_LOCK)
 			continue;
 		part->conn = fa_finish_conn(part->node, part->user);
-		cluster_prepare_part(part);
+		fa_part_prepare(part, gid);
 		fa_forward_note(gid, part->node);
 		fa_xact_count(FA_XACT_FORWARDED);
 	}
@@ -428,86 +368,22 @@ cluster_prepare(void)
 	/* first, so that a peer without a free connection costs nothing */
 	foreach(lc, parts)
 	{
-		RemotePart *part = lfirst(lc);
+		FaPart *part = lfirst(lc);
 
 		if (part->fdw)
 			part->conn = fa_finish_conn(part->node, part->user);
 	}
-	cluster_stop_point("commit_begun", "cluster_begun");
-	foreach(lc, parts)
-	{
-		cluster_prepare_part(lfirst(lc));
-		cluster_stop_point("commit_prepared", "cluster_prepared");
-	}
+	fa_parts_stop_point(parts, "commit_begun", "cluster_begun");
+	fa_parts_prepare(parts, cluster_gid);
 	PopActiveSnapshot();
-	cluster_stop_point("commit_before_decision", "cluster_before_decision");
-}
-
-/* Asks a part to end; no wait for the answer. */
-static void
-cluster_send_finish(RemotePart *part, bool commit)
-{
-	char		sql[512];		/* a name has 200 characters at most */
-
-	if (part->state != PART_OPEN)
-	{
-		snprintf(sql, sizeof(sql), "%s PREPARED %s",
-				 commit ? "COMMIT" : "ROLLBACK", part->gid);
-		part->sent = fa_remote_try_send(part->conn, sql);
-	}
-	else if (part->enlisted)
-		part->sent = fa_remote_try_send(part->conn, "ROLLBACK");
-}
-
-static void
-cluster_receive_finish(RemotePart *part, bool commit, int timeout_ms)
-{
-	char	   *error = NULL;
-	int			sqlstate = ERRCODE_CONNECTION_FAILURE;
-
-	if (part->state == PART_OPEN && !part->enlisted)
-		return;					/* closing the connection rolls back */
-	if (part->sent && fa_remote_try_receive(part->conn, timeout_ms, &error,
-											&sqlstate))
-		return;
-	if (part->fdw && sqlstate == ERRCODE_CONNECTION_FAILURE)
-		fa_finish_drop(part->conn);
-
-	/* A PREPARE that failed has left nothing; one in doubt is not our worry. */
-	if (sqlstate == ERRCODE_UNDEFINED_OBJECT && !commit)
-		return;
-	if (sqlstate == ERRCODE_UNDEFINED_OBJECT)
-		ereport(LOG,
-				(errmsg("prepared transaction %s was finished by another process",
-						part->gid)));
-	else
-	{
-		fa_xact_count(FA_XACT_LEFT);
-		ereport(WARNING,
-				(errmsg("could not finish transaction %s on node %d",
-						part->gid ? part->gid : "", part->node),
-				 errdetail_internal("%s", error ? error : "no answer"),
-				 errhint("The resolver will finish it.")));
-	}
+	fa_parts_stop_point(parts, "commit_before_decision", "cluster_before_decision");
 }
 
 /* After the local end.  Must not raise: the resolver does the rest. */
 static void
 cluster_finish(bool commit)
 {
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												  FINISH_TIMEOUT_MS);
-	ListCell   *lc;
-
-	foreach(lc, parts)
-		cluster_send_finish(lfirst(lc), commit);
-	foreach(lc, parts)
-	{
-		int			left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-														   end);
-
-		cluster_receive_finish(lfirst(lc), commit, Max(left, 1));
-	}
+	fa_parts_finish(parts, commit);
 	if (commit || cluster_gid)
 		fa_xact_count(commit ? FA_XACT_COMMITS : FA_XACT_ABORTS);
 }
@@ -518,8 +394,9 @@ cluster_forget(void)
 {
 	parts = NIL;
 	cluster_gid = NULL;
-	forward_gid = NULL;
+	forwarded = false;
 	prepared = false;
+	fa_peer_use_forget();
 	if (cluster_context)
 		MemoryContextReset(cluster_context);
 }
@@ -532,7 +409,7 @@ cluster_early_callback(XactEvent event, void *arg)
 		return;
 	if (event == XACT_EVENT_PRE_COMMIT)
 		cluster_prepare();
-	else if (event == XACT_EVENT_PRE_PREPARE && !forward_gid)
+	else if (event == XACT_EVENT_PRE_PREPARE && !forwarded)
 		cluster_refuse_prepare();
 }
 
@@ -549,7 +426,7 @@ cluster_late_callback(XactEvent event, void *arg)
 				cluster_prepare();
 			break;
 		case XACT_EVENT_PRE_PREPARE:
-			if (!forward_gid)
+			if (!forwarded)
 				cluster_refuse_prepare();
 			break;
 		case XACT_EVENT_PREPARE:
@@ -560,7 +437,7 @@ cluster_late_callback(XactEvent event, void *arg)
 			if (parts != NIL)
 			{
 				if (event == XACT_EVENT_COMMIT)
-					cluster_stop_point("commit_decided", "cluster_decided");
+					fa_parts_stop_point(parts, "commit_decided", "cluster_decided");
 				cluster_finish(event == XACT_EVENT_COMMIT);
 			}
 			cluster_forget();

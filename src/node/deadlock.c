@@ -3,7 +3,12 @@
  *	  The search for deadlocks over several nodes; its steps are in deadlock.h.
  *
  * While nobody waits for long it costs a look at the processes' wait times
- * twice a second.
+ * twice a second.  A circle is closed by a wait, so each wait is looked at once
+ * when it is old enough; then ever less often, as the queue before it may have
+ * changed.
+ *
+ * A peer that does not answer keeps no others from being judged: what is not
+ * known can only hide a circle.  It is asked again when it has answered.
  */
 #include "postgres.h"
 
@@ -19,35 +24,75 @@
 #include "core/spi.h"
 #include "node/deadlock.h"
 #include "node/node.h"
+#include "node/peer.h"
 #include "node/peer_pool.h"
 #include "node/wait_graph.h"
-#include "node/xact_stats.h"
 
 #define TICK_MS 500
-#define SECOND_LOOK_MS 100
+#define PATIENCE_MS 400			/* beside four round trips */
+#define FIRST_PAUSE_MS 1000		/* before the same waits are looked at again */
+#define LAST_PAUSE_MS 30000
 #define WAITS_QUERY \
-	"SELECT pid, origin_node, origin_pid, xact_start, wait_start, blockers " \
-	"FROM fragaffinity.open_transactions()"
+	"SELECT pid, origin_node, origin_pid, xact_start, wait_start, blockers, " \
+	"role, uses FROM fragaffinity.open_transactions()"
 
 /* Columns of WAITS_QUERY. */
 enum
 {
 	COL_PID, COL_ORIGIN_NODE, COL_ORIGIN_PID, COL_XACT_START, COL_WAIT_START,
-	COL_BLOCKERS
+	COL_BLOCKERS, COL_ROLE, COL_USES, NCOLUMNS
 };
 
-static MemoryContext look_context = NULL;	/* of the look under way */
+static int	self = 0;
+
+/* The look under way. */
+static MemoryContext look_context = NULL;
 static FaWaitSession *sessions = NULL;
 static int	nsessions = 0;
 static int	sessions_size = 0;
+static intptr_t look_number = 0;	/* answers to earlier ones are late */
 static int	nasked = 0;			/* peers that have not answered yet */
-static int	self = 0;
-static char *suspected = NULL;	/* circle of the last look, or NULL */
+static bool asked[FA_MAX_NODES];	/* peers that owe an answer to any look */
+static int64 look_deadline;		/* by fa_pool_clock_ms() */
+
+static char *suspected = NULL;	/* circle of the first look, or NULL */
+static TimestampTz looked_at = 0;	/* newest wait that was old enough */
+static int64 look_again;		/* when, at the same waits */
+static int	look_pause = FIRST_PAUSE_MS;
+
+static void look_begin(void);
+
+/* "{1,2}" in look_context. */
+static int64 *
+look_numbers(const char *text, int *n_p)
+{
+	int64	   *numbers = MemoryContextAlloc(look_context,
+											 sizeof(int64) * (strlen(text) / 2 + 1));
+
+	*n_p = 0;
+	while (*text)
+	{
+		char	   *end;
+		int64		number = strtoll(text, &end, 10);
+
+		if (end == text)
+			text++;
+		else
+		{
+			numbers[(*n_p)++] = number;
+			text = end;
+		}
+	}
+	return numbers;
+}
 
 static void
 look_add(int node, char **value)
 {
 	FaWaitSession *s;
+	int64	   *waits_for;
+	int		   *blockers;
+	int			n;
 
 	if (nsessions == sessions_size)
 	{
@@ -65,21 +110,18 @@ look_add(int node, char **value)
 	s->origin_pid = atoi(value[COL_ORIGIN_PID]);
 	s->xact_start = strtoll(value[COL_XACT_START], NULL, 10);
 	s->wait_start = strtoll(value[COL_WAIT_START], NULL, 10);
+	s->key = fa_wait_key(node, value[COL_ROLE] ? value[COL_ROLE] : "");
+	s->uses = (uint64 *) look_numbers(value[COL_USES], &s->nuses);
 
-	/* "{1,2}"; 0 is a prepared transaction, which waits for nobody */
-	for (char *p = value[COL_BLOCKERS]; *p;)
+	/* 0 is a prepared transaction, which waits for nobody */
+	waits_for = look_numbers(value[COL_BLOCKERS], &n);
+	blockers = MemoryContextAlloc(look_context, sizeof(int) * (n + 1));
+	for (int i = 0; i < n; i++)
 	{
-		int			pid;
-
-		if (*p < '0' || *p > '9')
-		{
-			p++;
-			continue;
-		}
-		pid = strtol(p, &p, 10);
-		if (pid != 0 && s->nblockers < FA_WAIT_MAX_BLOCKERS)
-			s->blockers[s->nblockers++] = pid;
+		if (waits_for[i] != 0)
+			blockers[s->nblockers++] = (int) waits_for[i];
 	}
+	s->blockers = blockers;
 }
 
 /* What must be the same in both looks. */
@@ -119,96 +161,168 @@ look_detail(const FaWaitEdge *edges, int n)
 	return buf.data;
 }
 
+/* If it failed, the circle is found again. */
 static void
-look_cancel(const FaWaitEdge *edges, int n)
+look_end_answer(int node, PGresult *res, void *arg)
+{
+	if (res && PQresultStatus(res) != PGRES_TUPLES_OK)
+		ereport(LOG,
+				(errmsg("could not end a deadlock on node %d: %s", node,
+						pchomp(PQresultErrorMessage(res)))));
+}
+
+/* Several nodes may do so; the wait ends once. */
+static void
+look_end_wait(const FaWaitEdge *edges, int n)
 {
 	const FaWaitEdge *victim = &edges[fa_wait_graph_victim(sessions, edges, n)];
 	FaWaitSession *waiter = &sessions[victim->waiter];
 	char	   *detail = look_detail(edges, n);
 
-	if (waiter->node != self)
-		return;					/* its node sees the same, and does it */
-	if (!fa_deadlock_cancel(waiter->pid, waiter->wait_start, detail))
-		return;
-	fa_xact_count(FA_XACT_DEADLOCKS);
-	ereport(LOG,
-			(errmsg("ending a deadlock over several nodes: canceling process %d of node %d",
-					sessions[victim->root].pid, sessions[victim->root].node),
-			 errdetail_internal("%s", detail)));
+	if (waiter->node == self)
+		(void) fa_deadlock_end_wait(waiter->pid, waiter->wait_start, detail);
+	else
+		fa_pool_submit(waiter->node,
+					   psprintf("SELECT fragaffinity.end_lock_wait(%d, " INT64_FORMAT ", %s)",
+								waiter->pid, waiter->wait_start,
+								quote_literal_cstr(detail)),
+					   look_end_answer, NULL);
 }
 
-/* All have answered, or cannot. */
 static void
-look_judge(void)
+look_forget(void)
 {
-	MemoryContext old = MemoryContextSwitchTo(look_context);
-	FaWaitEdge *edges = palloc(sizeof(FaWaitEdge) * (nsessions + 1));
-	int			n = fa_wait_graph_cycle(sessions, nsessions, edges);
-	char	   *seen = n > 0 ? look_signature(edges, n) : NULL;
-	bool		again = seen && suspected && strcmp(seen, suspected) == 0;
-
-	if (again)
-		look_cancel(edges, n);
-	MemoryContextSwitchTo(old);
-	if (suspected)
-		pfree(suspected);
-	suspected = seen && !again ? MemoryContextStrdup(TopMemoryContext, seen) :
-		NULL;
-	MemoryContextReset(look_context);
+	look_number++;
+	nasked = 0;
+	if (look_context)
+		MemoryContextReset(look_context);
 	sessions = NULL;
 	nsessions = sessions_size = 0;
 }
 
 static void
+look_suspect(const char *seen)
+{
+	if (suspected)
+		pfree(suspected);
+	suspected = seen ? MemoryContextStrdup(TopMemoryContext, seen) : NULL;
+}
+
+/* All have answered, or cannot.  Outside a transaction. */
+static void
+look_judge(void)
+{
+	MemoryContext old = MemoryContextSwitchTo(look_context);
+	FaWaitEdge *edges = palloc_extended(sizeof(FaWaitEdge) * (nsessions + 1),
+										MCXT_ALLOC_HUGE);
+	int			n = fa_wait_graph_cycle(sessions, nsessions, edges);
+	char	   *seen = n > 0 ? look_signature(edges, n) : NULL;
+	bool		second = suspected != NULL;
+
+	if (seen && second && strcmp(seen, suspected) == 0)
+		look_end_wait(edges, n);
+	else if (seen && second)
+		looked_at = 0;			/* another one: from the start, at the next tick */
+	look_suspect(second ? NULL : seen);
+	MemoryContextSwitchTo(old);
+	look_forget();
+
+	/* all that was answered lies between the two looks */
+	if (suspected)
+		look_begin();
+}
+
+static void
 look_answer(int node, PGresult *res, void *arg)
 {
-	nasked--;
+	asked[node] = false;
+	if ((intptr_t) arg != look_number)
+		return;
 	if (res && PQresultStatus(res) == PGRES_TUPLES_OK)
 	{
 		for (int i = 0; i < PQntuples(res); i++)
 		{
-			char	   *value[COL_BLOCKERS + 1];
+			char	   *value[NCOLUMNS];
 
-			for (int j = 0; j <= COL_BLOCKERS; j++)
+			for (int j = 0; j < NCOLUMNS; j++)
 				value[j] = PQgetvalue(res, i, j);
 			look_add(node, value);
 		}
 	}
-	if (nasked == 0)
+	if (--nasked == 0)
 		look_judge();
 }
 
-/* Has a session here waited long enough?  In a transaction. */
-static bool
-look_due(void)
-{
-	self = fa_node_self();
-	return self != 0 &&
-		fa_deadlock_longest_wait() >= fa_setting_int("deadlock_wait", 0);
-}
-
+/*
+ * What this node knows itself, and the questions to the others.  Outside a
+ * transaction.
+ */
 static void
 look_begin(void)
 {
-	FaRows	   *rows = fa_spi_rows(WAITS_QUERY);
-	int			nodes[1024];
+	MemoryContext caller = CurrentMemoryContext;
+	double		distance_ms = 0;
+	int			nodes[FA_MAX_NODES];
+	FaRows	   *rows;
 	int			n;
 
+	if (look_context == NULL)
+		look_context = AllocSetContextCreate(TopMemoryContext,
+											 "fragaffinity deadlock search",
+											 ALLOCSET_DEFAULT_SIZES);
+	look_forget();
+	fa_background_begin();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	rows = fa_spi_rows(WAITS_QUERY);
 	for (int i = 0; i < rows->nrows; i++)
 		look_add(self, rows->value[i]);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+
 	n = fa_pool_peers(nodes, lengthof(nodes));
 	for (int i = 0; i < n; i++)
 	{
-		FaNodeHealth health;
+		FaNodeHealth health = {0};
 
 		/* one that is down has no locks that could be waited for */
-		if (fa_node_health(nodes[i], &health) && health.known && !health.alive)
+		if (asked[nodes[i]] ||
+			(fa_node_health(nodes[i], &health) && health.known &&
+			 !health.alive))
 			continue;
+		distance_ms = Max(distance_ms, health.round_trip_ms);
+		fa_pool_submit(nodes[i], WAITS_QUERY, look_answer,
+					   (void *) look_number);
+		asked[nodes[i]] = true;
 		nasked++;
-		fa_pool_submit(nodes[i], WAITS_QUERY, look_answer, NULL);
 	}
+	look_deadline = fa_pool_clock_ms() + PATIENCE_MS + (int64) (4 * distance_ms);
 	if (nasked == 0)
 		look_judge();
+}
+
+/* Is there a wait to be looked at?  Notes that it is. */
+static bool
+look_due(void)
+{
+	TimestampTz newest;
+	int64		now = fa_pool_clock_ms();
+
+	fa_background_begin();
+	self = fa_node_self();
+	newest = self == 0 ? 0 :
+		fa_deadlock_newest_wait(fa_setting_int("deadlock_wait", 0));
+	CommitTransactionCommand();
+	if (newest == 0)
+		return false;
+	if (newest != looked_at)
+		look_pause = FIRST_PAUSE_MS;
+	else if (now < look_again)
+		return false;
+	looked_at = newest;
+	look_again = now + look_pause;
+	look_pause = Min(look_pause * 2, LAST_PAUSE_MS);
+	return true;
 }
 
 void
@@ -216,36 +330,26 @@ fa_deadlock_step(void)
 {
 	MemoryContext caller = CurrentMemoryContext;
 
-	/* no answer is out any more if an error has kept it from being counted */
-	if (nasked > 0 && fa_pool_pending(0) > 0)
-		return;
-	nasked = 0;
-	if (fa_deadlock_longest_wait() == 0)
+	if (nasked > 0)
 	{
-		if (suspected)
-			pfree(suspected);
-		suspected = NULL;
+		if (fa_pool_clock_ms() < look_deadline)
+			return;
+		look_judge();
+		looked_at = 0;			/* not everyone was heard: soon again */
 		return;
 	}
-	if (look_context == NULL)
-		look_context = AllocSetContextCreate(TopMemoryContext,
-											 "fragaffinity deadlock search",
-											 ALLOCSET_DEFAULT_SIZES);
-	/* an error in an earlier look may have left something */
-	MemoryContextReset(look_context);
-	sessions = NULL;
-	nsessions = sessions_size = 0;
-	fa_background_begin();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	if (look_due())
+	if (fa_deadlock_newest_wait(0) == 0)
+		look_suspect(NULL);
+	else if (look_due())
+	{
+		look_suspect(NULL);
 		look_begin();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
+	}
 	MemoryContextSwitchTo(caller);
 }
 
 int
 fa_deadlock_tick_ms(void)
 {
-	return suspected ? SECOND_LOOK_MS : TICK_MS;
+	return nasked > 0 ? PATIENCE_MS : TICK_MS;
 }

@@ -2,28 +2,36 @@
  * deadlock_cancel.c
  *	  Waits for locks as shared memory shows them, and how one is ended.
  *
- * A victim is cancelled like any statement, by SIGINT; what it was cancelled
- * for stands in shared memory, and turns the report of the cancellation into
- * that of a deadlock.  If it is a session of postgres_fdw, its origin raises
- * the same error for the client.
+ * A victim's wait ends as the server's own search for deadlocks ends one: the
+ * process is taken out of the lock's queue, and finds that the lock cannot be
+ * had.  lmgr is written for that to be done by another process, too (see
+ * CheckDeadLock() and LockErrorCleanup()).  So the victim raises the server's
+ * own 40P01, which a client's program or an exception block can catch, and the
+ * server counts it in pg_stat_database.  If it is a session of postgres_fdw,
+ * its origin raises the same error for the client.
+ *
+ * Who waits for whom is not known to the victim: that stands in shared memory,
+ * and becomes the error's detail.
  */
 #include "postgres.h"
 
-#include <signal.h>
-
+#include "executor/executor.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/lock.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "storage/spin.h"
-#include "utils/elog.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "core/fa_compat.h"
 #include "node/deadlock.h"
+#include "node/xact_stats.h"
 
 #define NVICTIMS 64
-#define VICTIM_MS 5000			/* by then it has been cancelled, or never */
+#define VICTIM_MS 5000			/* by then it has raised its error */
 #define UNIX_EPOCH_US \
 	((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
@@ -43,6 +51,7 @@ typedef struct FaVictims
 
 static FaVictims *victims = NULL;
 static emit_log_hook_type prev_emit_log = NULL;
+static ExecutorRun_hook_type prev_executor_run = NULL;
 
 static Size
 victims_size(void)
@@ -72,10 +81,11 @@ proc_wait_start(PGPROC *proc)
 	return (TimestampTz) pg_atomic_read_u64(&proc->waitStart);
 }
 
-int64
-fa_deadlock_longest_wait(void)
+TimestampTz
+fa_deadlock_newest_wait(int64 age_ms)
 {
-	TimestampTz first = 0;
+	TimestampTz limit = GetCurrentTimestamp() - age_ms * 1000;
+	TimestampTz newest = 0;
 
 	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
 	{
@@ -83,22 +93,17 @@ fa_deadlock_longest_wait(void)
 		TimestampTz start = proc_wait_start(proc);
 
 		if (start != 0 && proc->pid != 0 && proc->databaseId == MyDatabaseId &&
-			(first == 0 || start < first))
-			first = start;
+			start <= limit && start > newest)
+			newest = start;
 	}
-	if (first == 0)
-		return 0;
-	return TimestampDifferenceMilliseconds(first, GetCurrentTimestamp());
+	return newest;
 }
 
-bool
-fa_deadlock_cancel(int pid, int64 wait_start, const char *detail)
+static void
+victim_note(int pid, const char *detail)
 {
-	PGPROC	   *proc = BackendPidGetProc(pid);
 	Victim	   *v;
 
-	if (proc == NULL || proc_wait_start(proc) + UNIX_EPOCH_US != wait_start)
-		return false;
 	SpinLockAcquire(&victims->lock);
 	v = &victims->victim[victims->next];
 	victims->next = (victims->next + 1) % NVICTIMS;
@@ -106,10 +111,54 @@ fa_deadlock_cancel(int pid, int64 wait_start, const char *detail)
 	v->since = GetCurrentTimestamp();
 	strlcpy(v->detail, detail, sizeof(v->detail));
 	SpinLockRelease(&victims->lock);
-	return kill(pid, SIGINT) == 0;
 }
 
-/* Was this process cancelled for a deadlock?  Takes the record out. */
+bool
+fa_deadlock_end_wait(int pid, int64 wait_start, const char *detail)
+{
+	PGPROC	   *proc = BackendPidGetProc(pid);
+	bool		ended = false;
+
+	if (proc == NULL)
+		return false;
+
+	/* All partitions, in their order: which is the lock's, only they say. */
+	for (int i = 0; i < NUM_LOCK_PARTITIONS; i++)
+		LWLockAcquire(LockHashPartitionLockByIndex(i), LW_EXCLUSIVE);
+	if (proc->pid == pid && proc->waitLock != NULL &&
+		proc->waitStatus == PROC_WAIT_STATUS_WAITING &&
+		proc_wait_start(proc) + UNIX_EPOCH_US == wait_start)
+	{
+		victim_note(pid, detail);
+		RemoveFromWaitQueue(proc, LockTagHashCode(&proc->waitLock->tag));
+		ended = true;
+	}
+	for (int i = NUM_LOCK_PARTITIONS; --i >= 0;)
+		LWLockRelease(LockHashPartitionLockByIndex(i));
+	if (!ended)
+		return false;
+	SetLatch(&proc->procLatch);
+	fa_xact_count(FA_XACT_DEADLOCKS);
+	ereport(LOG,
+			(errmsg("ending a deadlock over several nodes: process %d gives way",
+					pid),
+			 errdetail_internal("%s", detail)));
+	return true;
+}
+
+PG_FUNCTION_INFO_V1(fa_sql_end_lock_wait);
+
+/* end_lock_wait(pid, wait_start, detail): asked by a node that found a circle */
+Datum
+fa_sql_end_lock_wait(PG_FUNCTION_ARGS)
+{
+	fa_shmem_require();
+	PG_RETURN_BOOL(fa_deadlock_end_wait(PG_GETARG_INT32(0),
+										PG_GETARG_INT64(1),
+										text_to_cstring(PG_GETARG_TEXT_PP(2))));
+}
+
+/* Has this process been taken out of a queue?  Takes the record out. */
 static bool
 victim_take(char *detail, size_t size)
 {
@@ -133,19 +182,45 @@ victim_take(char *detail, size_t size)
 	return found;
 }
 
+/* The error is being made: in time also for who catches it. */
+static void
+victim_error_context(void *arg)
+{
+	char		detail[1024];
+
+	if (geterrcode() != ERRCODE_T_R_DEADLOCK_DETECTED ||
+		!victim_take(detail, sizeof(detail)))
+		return;
+	errdetail_internal("%s", detail);
+	errdetail_log("%s", detail);
+	errhint("The transaction might succeed if retried.");
+}
+
+static void
+victim_executor_run(FA_EXECUTOR_RUN_PARAMS)
+{
+	ErrorContextCallback context = {error_context_stack, victim_error_context};
+
+	error_context_stack = &context;
+	if (prev_executor_run)
+		prev_executor_run(FA_EXECUTOR_RUN_ARGS);
+	else
+		standard_ExecutorRun(FA_EXECUTOR_RUN_ARGS);
+	error_context_stack = context.previous;
+}
+
+/* Locks are waited for outside the executor, too: the last chance. */
 static void
 victim_emit_log(ErrorData *edata)
 {
 	char		detail[1024];
 
 	if (edata->elevel == ERROR &&
-		edata->sqlerrcode == ERRCODE_QUERY_CANCELED && victims &&
+		edata->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED && victims &&
 		victim_take(detail, sizeof(detail)))
 	{
-		edata->sqlerrcode = ERRCODE_T_R_DEADLOCK_DETECTED;
-		edata->message = MemoryContextStrdup(edata->assoc_context,
-											 "deadlock detected");
 		edata->detail = MemoryContextStrdup(edata->assoc_context, detail);
+		edata->detail_log = NULL;	/* the log shows the detail then */
 		edata->hint = MemoryContextStrdup(edata->assoc_context,
 										  "The transaction might succeed if retried.");
 	}
@@ -158,6 +233,8 @@ fa_deadlock_init(void)
 {
 	prev_emit_log = emit_log_hook;
 	emit_log_hook = victim_emit_log;
+	prev_executor_run = ExecutorRun_hook;
+	ExecutorRun_hook = victim_executor_run;
 }
 
 PG_FUNCTION_INFO_V1(fa_sql_lock_waiters);

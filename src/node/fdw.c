@@ -3,8 +3,8 @@
  *	  postgres_fdw's routines, with notes taken of what they were used for.
  *
  * The handler hands out a copy of postgres_fdw's table of routines in which
- * those that read, lock or write are replaced by functions that call the
- * original and then tell cluster_xact.c.  The original comes first: it opens
+ * those that open a session, read, lock or write are replaced by functions that
+ * call the original and then tell cluster_xact.c.  The original comes first: it opens
  * the session, and with the first session of a process it registers
  * postgres_fdw's transaction callback, which ours must run before, that is be
  * registered after.
@@ -25,6 +25,7 @@
 #include "core/settings.h"
 #include "node/cluster_xact.h"
 #include "node/fdw.h"
+#include "node/fdw_copy.h"
 #include "node/node.h"
 
 PG_FUNCTION_INFO_V1(fa_sql_fdw_handler);
@@ -87,6 +88,7 @@ fdw_begin_scan(ForeignScanState *node, int eflags)
 	ForeignScan *scan = (ForeignScan *) node->ss.ps.plan;
 	Index		rti = scan->scan.scanrelid;
 	RangeTblEntry *rte;
+	Oid			user;
 
 	base->BeginForeignScan(node, eflags);
 	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
@@ -94,8 +96,9 @@ fdw_begin_scan(ForeignScanState *node, int eflags)
 	if (rti == 0)
 		rti = bms_next_member(fa_foreign_scan_relids(scan), -1);
 	rte = exec_rt_fetch(rti, node->ss.ps.state);
-	fa_xact_note_use(rte->relid, fdw_user(fa_foreign_scan_check_as(scan, rte)),
-					 fdw_sql_use(scan));
+	user = fdw_user(fa_foreign_scan_check_as(scan, rte));
+	fa_fdw_pass_settings(rte->relid, user);
+	fa_xact_note_use(rte->relid, user, fdw_sql_use(scan));
 }
 
 static void
@@ -103,6 +106,41 @@ fdw_note(ResultRelInfo *rri, EState *estate, FaUse use)
 {
 	fa_xact_note_use(RelationGetRelid(rri->ri_RelationDesc),
 					 fdw_user(fa_result_rel_check_as(rri, estate)), use);
+}
+
+/* The session is open; what it is used for is known when it has been. */
+static void
+fdw_opened(ResultRelInfo *rri, EState *estate)
+{
+	fa_fdw_pass_settings(RelationGetRelid(rri->ri_RelationDesc),
+						 fdw_user(fa_result_rel_check_as(rri, estate)));
+	fdw_note(rri, estate, FA_USE_READ);
+}
+
+static void
+fdw_begin_direct_modify(ForeignScanState *node, int eflags)
+{
+	base->BeginDirectModify(node, eflags);
+	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
+		fdw_opened(node->resultRelInfo, node->ss.ps.state);
+}
+
+static void
+fdw_begin_modify(ModifyTableState *mtstate, ResultRelInfo *rri,
+				 List *fdw_private, int subplan, int eflags)
+{
+	base->BeginForeignModify(mtstate, rri, fdw_private, subplan, eflags);
+	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
+		fdw_opened(rri, mtstate->ps.state);
+}
+
+static void
+fdw_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri)
+{
+	if (fa_fdw_copy_begin_insert(mtstate, rri, base))
+		return;
+	base->BeginForeignInsert(mtstate, rri);
+	fdw_opened(rri, mtstate->ps.state);
 }
 
 static TupleTableSlot *
@@ -119,15 +157,30 @@ static TupleTableSlot *
 fdw_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
 		   TupleTableSlot *plan_slot)
 {
+	if (fa_fdw_copy_insert(estate, rri, slot))
+		return slot;
 	slot = base->ExecForeignInsert(estate, rri, slot, plan_slot);
 	fdw_note(rri, estate, FA_USE_WRITE);
 	return slot;
+}
+
+static void
+fdw_end_insert(EState *estate, ResultRelInfo *rri)
+{
+	if (!fa_fdw_copy_end_insert(estate, rri))
+		base->EndForeignInsert(estate, rri);
 }
 
 static TupleTableSlot **
 fdw_batch_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot **slots,
 				 TupleTableSlot **plan_slots, int *nslots)
 {
+	bool		copied = false;
+
+	for (int i = 0; i < *nslots; i++)
+		copied = fa_fdw_copy_insert(estate, rri, slots[i]);
+	if (copied)
+		return slots;
 	slots = base->ExecForeignBatchInsert(estate, rri, slots, plan_slots,
 										 nslots);
 	fdw_note(rri, estate, FA_USE_WRITE);
@@ -152,12 +205,31 @@ fdw_delete(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
 	return slot;
 }
 
+PGconn *
+fa_fdw_session(Oid user, Oid server)
+{
+	static PGconn *(*get_connection) (UserMapping *, bool, void **) = NULL;
+	static bool sought = false;
+
+	if (!sought)
+		get_connection = (PGconn *(*) (UserMapping *, bool, void **))
+			load_external_function("$libdir/postgres_fdw", "GetConnection",
+								   false, NULL);
+	sought = true;
+	return get_connection ?
+		get_connection(GetUserMapping(user, server), false, NULL) : NULL;
+}
+
 static void
 fdw_truncate(List *rels, DropBehavior behavior, bool restart_seqs)
 {
+	Oid			relid = RelationGetRelid((Relation) linitial(rels));
+
+	/* it opens the session and then waits for locks, with nothing between */
+	if (fa_fdw_session(GetUserId(), GetForeignServerIdByRelId(relid)))
+		fa_xact_note_use(relid, GetUserId(), FA_USE_READ);
 	base->ExecForeignTruncate(rels, behavior, restart_seqs);
-	fa_xact_note_use(RelationGetRelid((Relation) linitial(rels)), GetUserId(),
-					 FA_USE_WRITE);
+	fa_xact_note_use(relid, GetUserId(), FA_USE_WRITE);
 }
 
 /* fdw_handler() of the wrapper fragaffinity */
@@ -168,7 +240,11 @@ fa_sql_fdw_handler(PG_FUNCTION_ARGS)
 
 	*routine = *fdw_base();
 	routine->BeginForeignScan = fdw_begin_scan;
+	routine->BeginDirectModify = fdw_begin_direct_modify;
+	routine->BeginForeignModify = fdw_begin_modify;
+	routine->BeginForeignInsert = fdw_begin_insert;
 	routine->IterateDirectModify = fdw_iterate_direct_modify;
+	routine->EndForeignInsert = fdw_end_insert;
 	routine->ExecForeignInsert = fdw_insert;
 	routine->ExecForeignBatchInsert = fdw_batch_insert;
 	routine->ExecForeignUpdate = fdw_update;
@@ -222,8 +298,8 @@ fdw_make_state(EState *estate, Relation rel, const char *sql)
 	return node;
 }
 
-void
-fa_fdw_exec(int node, const char *sql)
+static void
+fdw_exec(int node, const char *sql)
 {
 	EState	   *estate = CreateExecutorState();
 	MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
@@ -239,4 +315,16 @@ fa_fdw_exec(int node, const char *sql)
 	table_close(rel, AccessShareLock);
 	MemoryContextSwitchTo(old);
 	FreeExecutorState(estate);
+}
+
+void
+fa_fdw_exec(int node, Oid user, const char *sql)
+{
+	Oid			caller;
+	int			sec_context;
+
+	GetUserIdAndSecContext(&caller, &sec_context);
+	SetUserIdAndSecContext(user, sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	fdw_exec(node, sql);
+	SetUserIdAndSecContext(caller, sec_context);
 }

@@ -14,6 +14,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
@@ -158,11 +159,16 @@ remote_session_options(FaSessionKind kind)
 			" -c datestyle=ISO -c intervalstyle=postgres"
 			" -c extra_float_digits=3 -c timezone=GMT"
 			" -c default_transaction_isolation=read\\ committed"
-			" -c default_transaction_read_only=off";
+			" -c default_transaction_read_only=off"
+			/* what ends statements is decided where the client is */
+			" -c statement_timeout=0"
+			" -c idle_in_transaction_session_timeout=0";
 	else if (kind == FA_SESSION_FINISH)
 		more = " -c search_path=pg_catalog"
 			" -c statement_timeout=0 -c lock_timeout=0";
-	return psprintf("-c fragaffinity.origin=%d%s", fa_node_self(), more);
+	return psprintf("-c fragaffinity.origin=%d%s%s", fa_node_self(), more,
+					kind == FA_SESSION_CLIENT ?
+					psprintf(" -c lock_timeout=%d", LockTimeout) : "");
 }
 
 /* Appends the options of a server or mapping, except what we set. */
@@ -311,10 +317,13 @@ fa_remote_raise(FaConn *conn, PGresult *res, const char *sql)
 		PQresultErrorField(res, PG_DIAG_MESSAGE_DETAIL) : NULL;
 	const char *hint = res ?
 		PQresultErrorField(res, PG_DIAG_MESSAGE_HINT) : NULL;
+	const char *context = res ?
+		PQresultErrorField(res, PG_DIAG_CONTEXT) : NULL;
 	int			code = ERRCODE_CONNECTION_FAILURE;
 	char	   *message;
 	char	   *detail_copy = detail ? pstrdup(detail) : NULL;
 	char	   *hint_copy = hint ? pstrdup(hint) : NULL;
+	char	   *context_copy = context ? pstrdup(context) : NULL;
 
 	if (state && strlen(state) == 5)
 		code = MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4]);
@@ -327,6 +336,7 @@ fa_remote_raise(FaConn *conn, PGresult *res, const char *sql)
 			 errmsg_internal("%s", message[0] ? message : "connection lost"),
 			 detail_copy ? errdetail_internal("%s", detail_copy) : 0,
 			 hint_copy ? errhint("%s", hint_copy) : 0,
+			 context_copy ? errcontext("%s", context_copy) : 0,
 			 errcontext(sql ? "remote SQL on node \"%s\": %s" :
 						"on node \"%s\"", conn->name, sql)));
 }
@@ -436,22 +446,67 @@ fa_remote_value(FaConn *conn, int timeout_ms, const char *fmt,...)
 		rows->value[0][0] : NULL;
 }
 
-/* Waits until the answer goes on, without serving interrupts: false if not. */
+/* Waits for more of the answer, without serving interrupts: false if none. */
+static bool
+remote_try_read(PGconn *pg, TimestampTz deadline)
+{
+	long		left = remote_time_left(deadline);
+
+	if (left == 0 ||
+		(WaitLatchOrSocket(NULL, WL_SOCKET_READABLE | WL_EXIT_ON_PM_DEATH |
+						   (left > 0 ? WL_TIMEOUT : 0), PQsocket(pg), left,
+						   PG_WAIT_EXTENSION) & WL_TIMEOUT))
+		return false;
+	return PQconsumeInput(pg);
+}
+
+/* Waits until the answer goes on: false if it does not. */
 static bool
 remote_try_wait(PGconn *pg, TimestampTz deadline)
 {
 	while (PQisBusy(pg))
 	{
-		long		left = remote_time_left(deadline);
-
-		if (left == 0 ||
-			(WaitLatchOrSocket(NULL, WL_SOCKET_READABLE | WL_EXIT_ON_PM_DEATH |
-							   (left > 0 ? WL_TIMEOUT : 0), PQsocket(pg), left,
-							   PG_WAIT_EXTENSION) & WL_TIMEOUT) ||
-			!PQconsumeInput(pg))
+		if (!remote_try_read(pg, deadline))
 			return false;
 	}
 	return true;
+}
+
+/* The rest of COPY's data. */
+static bool
+remote_try_skip_copy(PGconn *pg, TimestampTz deadline)
+{
+	char	   *data;
+	int			len;
+
+	while ((len = PQgetCopyData(pg, &data, 1)) >= 0)
+	{
+		if (len > 0)
+			PQfreemem(data);
+		else if (!remote_try_read(pg, deadline))
+			return false;
+	}
+	return len == -1;
+}
+
+bool
+fa_remote_try_drain(FaConn *conn, int timeout_ms)
+{
+	TimestampTz deadline = remote_deadline(timeout_ms);
+	PGresult   *res;
+
+	while (conn->pg && remote_try_wait(conn->pg, deadline))
+	{
+		ExecStatusType status;
+
+		if ((res = PQgetResult(conn->pg)) == NULL)
+			return true;
+		status = PQresultStatus(res);
+		PQclear(res);
+		if (status == PGRES_COPY_OUT && !remote_try_skip_copy(conn->pg, deadline))
+			break;
+	}
+	return false;
 }
 
 bool

@@ -17,7 +17,9 @@ fa_remote_copy_begin(FaConn *conn, int timeout_ms, const char *sql)
 	PGresult   *res;
 
 	fa_remote_send(conn, sql);
-	res = fa_remote_get_result(conn, timeout_ms);
+	while ((res = fa_remote_get_result(conn, timeout_ms)) != NULL &&
+		   PQresultStatus(res) == PGRES_COMMAND_OK)
+		PQclear(res);
 	if (PQresultStatus(res) != PGRES_COPY_OUT)
 		fa_remote_raise(conn, res, sql);
 	PQclear(res);

@@ -10,19 +10,24 @@
  *	3. with a snapshot taken after 2: decision row there, COMMIT PREPARED;
  *	   not there, ROLLBACK PREPARED
  *	4. a decision that was there before 1 is deleted when all nodes have
- *	   answered
+ *	   answered, and have finished what was asked of them
  *
  * The order of 1, 2 and 3 matters: a part seen in 1 whose transaction is
  * over in 2 has its final decision in 3.
+ *
+ * All peers are asked at once, over the worker's connections, so that none of
+ * them keeps the worker from its other work.
  */
 #include "postgres.h"
 
 #include "access/transam.h"
 #include "access/xact.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "nodes/bitmapset.h"
 #include "storage/procarray.h"
 #include "utils/builtins.h"
-#include "utils/resowner.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -30,11 +35,31 @@
 #include "core/spi.h"
 #include "node/cluster_xact.h"
 #include "node/node.h"
+#include "node/peer.h"
+#include "node/peer_pool.h"
 #include "node/xact_stats.h"
 
-#define RESOLVE_TIMEOUT_MS 2000
 #define RESOLVE_ALL_MS 10000
+#define ROUND_MS 60000			/* then another one begins, whatever is out */
 #define FORGET_AT_ONCE 10000
+
+/* A round: steps 1 to 4. */
+static MemoryContext round_context = NULL;
+static int	round_number = 0;	/* answers to earlier ones are late */
+static int	round_open = 0;		/* questions that are out */
+static int64 round_deadline;	/* by fa_pool_clock_ms() */
+static char *round_prefix;		/* of our names */
+static FaRows *round_decided;	/* gids that were there before */
+static Bitmapset *round_heard;	/* nodes on which nothing is left */
+
+typedef struct Question
+{
+	int			round;
+	bool		commit;
+	char		gid[FLEXIBLE_ARRAY_MEMBER]; /* empty: which parts are there? */
+} Question;
+
+static void resolver_answer(int node, PGresult *res, void *arg);
 
 /*
  * Splits FA_GID_PREFIX<cluster>:<origin>:<xid>:...; *len_p is the length of
@@ -110,21 +135,26 @@ fa_xact_decision(const char *gid)
 	return atof(age) < 2 ? FA_DECISION_COMMITTING : FA_DECISION_COMMIT;
 }
 
-static int
-resolver_finish_node(FaNode *node, const char *prefix)
+static void
+resolver_ask(int node, const char *sql, const char *gid, bool commit)
 {
-	FaConn	   *conn = fa_remote_connect(node->id, RESOLVE_TIMEOUT_MS);
-	FaRows	   *rows;
-	int			done = 0;
+	Question   *q = MemoryContextAlloc(TopMemoryContext,
+									   offsetof(Question, gid) + strlen(gid) + 1);
 
-	rows = fa_remote_rows(conn, RESOLVE_TIMEOUT_MS,
-						  "SELECT gid FROM pg_catalog.pg_prepared_xacts "
-						  "WHERE starts_with(gid, %s) "
-						  "AND database = current_database()",
-						  quote_literal_cstr(prefix));
-	for (int i = 0; i < rows->nrows; i++)
+	q->round = round_number;
+	q->commit = commit;
+	strcpy(q->gid, gid);
+	fa_pool_submit(node, sql, resolver_answer, q);
+	round_open++;
+}
+
+/* Steps 2 and 3 for the parts on one node.  In a transaction. */
+static void
+resolver_decide(int node, PGresult *res)
+{
+	for (int i = 0; i < PQntuples(res); i++)
 	{
-		char	   *gid = rows->value[i][0];
+		char	   *gid = PQgetvalue(res, i, 0);
 		FaDecision	decision = fa_xact_decision(gid);
 		bool		commit = decision == FA_DECISION_COMMIT;
 
@@ -132,79 +162,118 @@ resolver_finish_node(FaNode *node, const char *prefix)
 		if (!commit && decision != FA_DECISION_ROLLBACK)
 			continue;
 		ereport(LOG,
-				(errmsg("%s prepared transaction \"%s\" on node \"%s\"",
-						commit ? "committing" : "rolling back", gid,
-						node->name)));
-		fa_remote_exec(conn, RESOLVE_TIMEOUT_MS, "%s PREPARED %s",
-					   commit ? "COMMIT" : "ROLLBACK", quote_literal_cstr(gid));
-		fa_xact_count(commit ? FA_XACT_RESOLVED_COMMITS :
-					  FA_XACT_RESOLVED_ABORTS);
-		done++;
+				(errmsg("%s prepared transaction \"%s\" on node %d",
+						commit ? "committing" : "rolling back", gid, node)));
+		resolver_ask(node, psprintf("%s PREPARED %s",
+									commit ? "COMMIT" : "ROLLBACK",
+									quote_literal_cstr(gid)), gid, commit);
 	}
-	fa_remote_close(conn);
-	return done;
 }
 
 /*
- * Forgets decisions of gids, which were there before the peers were asked:
- * their parts are finished on every node that answered.  All must have, as a
- * part may have been handed on to a node that the decision does not name.  A
- * node that has left the cluster is not waited for.
+ * Step 4.  All nodes must have been heard, as a part may have been handed on to
+ * a node that the decision does not name.  A node that has left the cluster is
+ * not waited for.
  */
 static void
-resolver_forget_decisions(FaRows *gids, const char *asked)
+resolver_forget_decisions(void)
 {
-	StringInfoData list;
+	StringInfoData gids;
+	StringInfoData heard;
 
-	if (gids->nrows == 0)
+	if (round_decided->nrows == 0)
 		return;
-	initStringInfo(&list);
-	for (int i = 0; i < gids->nrows; i++)
-		appendStringInfo(&list, "%s%s", i > 0 ? "," : "",
-						 quote_literal_cstr(gids->value[i][0]));
+	initStringInfo(&gids);
+	for (int i = 0; i < round_decided->nrows; i++)
+		appendStringInfo(&gids, "%s%s", i > 0 ? "," : "",
+						 quote_literal_cstr(round_decided->value[i][0]));
+	initStringInfo(&heard);
+	for (int node = -1; (node = bms_next_member(round_heard, node)) >= 0;)
+		appendStringInfo(&heard, "%s%d", heard.len ? "," : "", node);
 	(void) fa_spi_exec("DELETE FROM fragaffinity.decision WHERE gid IN (%s) "
 					   "AND NOT EXISTS (SELECT FROM fragaffinity.node n "
 					   "WHERE n.node <> %d "
 					   "AND n.node <> ALL ('{%s}'::integer[]))",
-					   list.data, fa_node_self(), asked);
+					   gids.data, fa_node_self(), heard.data);
 }
 
-/* An unreachable peer is left for later: false, and the error is logged. */
-static bool
-resolver_try_node(FaNode *node, const char *prefix, int *done_p)
+static void
+resolver_end_round(void)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool ok = false;
+	round_number++;
+	round_open = 0;
+	round_heard = NULL;
+	if (round_context)
+		MemoryContextReset(round_context);
+}
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		*done_p += resolver_finish_node(node, prefix);
-		ReleaseCurrentSubTransaction();
-		ok = true;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
+static bool
+resolver_succeeded(Question *q, int node, PGresult *res)
+{
+	const char *state;
 
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		CurrentResourceOwner = owner;
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-			error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
-			ReThrowError(error);
-		ereport(LOG,
-				(errmsg("could not resolve transactions on node \"%s\": %s",
-						node->name, error->message)));
+	if (res == NULL)
+		return false;
+	if (PQresultStatus(res) == PGRES_COMMAND_OK ||
+		PQresultStatus(res) == PGRES_TUPLES_OK)
+	{
+		if (q->gid[0])
+			fa_xact_count(q->commit ? FA_XACT_RESOLVED_COMMITS :
+						  FA_XACT_RESOLVED_ABORTS);
+		return true;
 	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return ok;
+	/* the backend that is about to finish it has done so */
+	state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+	if (q->gid[0] && state && strcmp(state, "42704") == 0)
+		return true;
+	ereport(LOG,
+			(errmsg("could not resolve transactions on node %d: %s", node,
+					pchomp(PQresultErrorMessage(res)))));
+	return false;
+}
+
+/* From the worker's pool; outside a transaction. */
+static void
+resolver_answer(int node, PGresult *res, void *arg)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Question   *q = arg;
+	bool		late = q->round != round_number;
+	bool		which = q->gid[0] == '\0';
+	bool		good = resolver_succeeded(q, node, res);
+	MemoryContext old;
+
+	pfree(q);
+	if (late)
+		return;
+	round_open--;
+	old = MemoryContextSwitchTo(round_context);
+	if (!good)
+		round_heard = bms_del_member(round_heard, node);
+	else if (which)
+		round_heard = bms_add_member(round_heard, node);
+	MemoryContextSwitchTo(old);
+	if (good && which && PQntuples(res) > 0)
+	{
+		fa_background_begin();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		resolver_decide(node, res);
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		MemoryContextSwitchTo(caller);
+	}
+	if (round_open > 0)
+		return;
+	if (round_decided->nrows > 0)
+	{
+		fa_background_begin();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		resolver_forget_decisions();
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		MemoryContextSwitchTo(caller);
+	}
+	resolver_end_round();
 }
 
 /*
@@ -225,54 +294,65 @@ resolver_due(void)
 	return true;
 }
 
-int
-fa_xact_resolve(void)
+/* The gids decided so long ago that who decided is not finishing them. */
+static FaRows *
+resolver_decided(void)
 {
-	StringInfoData asked;
-	FaRows	   *decided;
-	ListCell   *lc;
-	int			done = 0;
-	int			self;
-	char	   *prefix;
-	MemoryContext context = CurrentMemoryContext;
+	MemoryContext old = MemoryContextSwitchTo(round_context);
+	FaRows	   *decided = fa_spi_rows("SELECT gid FROM fragaffinity.decision WHERE decided < "
+									  "pg_catalog.clock_timestamp() - interval '2 s' "
+									  "LIMIT " CppAsString2(FORGET_AT_ONCE));
 
-	fa_background_begin();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	self = fa_node_self();
-	if (self == 0)
-	{
-		PopActiveSnapshot();
-		CommitTransactionCommand();
-		return 0;
-	}
-	initStringInfo(&asked);
+	MemoryContextSwitchTo(old);
+	return decided;
+}
 
-	/* whoever decided a moment ago is finishing its parts itself */
-	decided = fa_spi_rows("SELECT gid FROM fragaffinity.decision WHERE decided < "
-						  "pg_catalog.clock_timestamp() - interval '2 s' "
-						  "LIMIT " CppAsString2(FORGET_AT_ONCE));
-	if (decided->nrows == 0 && !resolver_due())
+static void
+resolver_ask_all(void)
+{
+	int			nodes[FA_MAX_NODES];
+	int			n = fa_pool_peers(nodes, lengthof(nodes));
+	char	   *sql = psprintf("SELECT gid FROM pg_catalog.pg_prepared_xacts "
+							   "WHERE starts_with(gid, %s) "
+							   "AND database = current_database()",
+							   quote_literal_cstr(round_prefix));
+
+	for (int i = 0; i < n; i++)
 	{
-		PopActiveSnapshot();
-		CommitTransactionCommand();
-		return 0;
-	}
-	prefix = fa_xact_gid_prefix();
-	foreach(lc, fa_node_list())
-	{
-		FaNode	   *node = lfirst(lc);
 		FaNodeHealth health;
 
-		if (node->id == self ||
-			(fa_node_health(node->id, &health) && health.known &&
-			 !health.alive))
-			continue;
-		if (resolver_try_node(node, prefix, &done))
-			appendStringInfo(&asked, "%s%d", asked.len ? "," : "", node->id);
+		if (!fa_node_health(nodes[i], &health) || !health.known ||
+			health.alive)
+			resolver_ask(nodes[i], sql, "", false);
 	}
-	resolver_forget_decisions(decided, asked.data);
+	round_deadline = fa_pool_clock_ms() + ROUND_MS;
+}
+
+void
+fa_xact_resolve(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	if (round_open > 0 && fa_pool_clock_ms() < round_deadline)
+		return;
+	if (round_context == NULL)
+		round_context = AllocSetContextCreate(TopMemoryContext,
+											  "fragaffinity resolver",
+											  ALLOCSET_DEFAULT_SIZES);
+	resolver_end_round();
+	fa_background_begin();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (fa_node_self() != 0)
+	{
+		round_decided = resolver_decided();
+		if (round_decided->nrows > 0 || resolver_due())
+		{
+			round_prefix = MemoryContextStrdup(round_context,
+											   fa_xact_gid_prefix());
+			resolver_ask_all();
+		}
+	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();
-	MemoryContextSwitchTo(context);
-	return done;
+	MemoryContextSwitchTo(caller);
 }

@@ -13,6 +13,7 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -24,6 +25,7 @@
 #include "node/session.h"
 
 #define MAX_STATEMENTS 256		/* remembered in a session */
+#define CANCEL_TIMEOUT_MS 5000
 
 typedef struct SessionKey
 {
@@ -48,15 +50,19 @@ struct FaSession
 	WaitEventSet *waits;		/* for its socket; made once, as each wait counts */
 	HTAB	   *statements;
 	int			last_number;
+	int			lock_timeout;	/* ms, that it has there; -1: not known */
 	bool		outdated;		/* server or mapping has changed */
 
 	/* of the statement that runs */
 	bool		busy;
 	bool		writes;
-	bool		pipelined;		/* with its preparation, in one round trip */
+	bool		stream;			/* rows are wanted one by one */
+	bool		pipelined;		/* with what goes before it, in one round trip */
+	bool		setting;		/* lock_timeout goes before it ... */
+	int			setting_to;		/* ... with this, undone when it fails; -1: no */
 	bool		cancelled;		/* we have asked for it */
 	const char *sql;
-	Statement  *preparing;
+	Statement  *preparing;		/* goes before it */
 };
 
 static HTAB *sessions = NULL;
@@ -87,19 +93,13 @@ session_outdated_callback(Datum arg, int cacheid, uint32 hashvalue)
 		session->outdated = true;
 }
 
-/* Asks the peer to end what runs.  Does not wait for it. */
-static void
+/* Asks the peer to end what runs, and waits a while that it hears of it. */
+static bool
 session_cancel(FaSession *session)
 {
-	PGcancel   *cancel = PQgetCancel(session->conn->pg);
-	char		error[256];
-
-	if (cancel)
-	{
-		(void) PQcancel(cancel, error, sizeof(error));
-		PQfreeCancel(cancel);
-	}
 	session->cancelled = true;
+	return fa_remote_cancel(session->conn, ProcDiePending ?
+							CANCEL_TIMEOUT_MS / 5 : CANCEL_TIMEOUT_MS);
 }
 
 /* A statement that nobody has read to its end does not outlive its transaction. */
@@ -150,6 +150,7 @@ session_connect(FaSession *session)
 									  64, &ctl,
 									  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	session->last_number = 0;
+	session->lock_timeout = LockTimeout;	/* is among its options */
 	waits = fa_create_wait_event_set(3);
 	AddWaitEventToSet(waits, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(waits, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
@@ -238,6 +239,34 @@ session_statement(FaSession *session, const char *sql, uint64 shape,
 	return statement;
 }
 
+/* Sends the statement and what goes before it, in one round trip. */
+static bool
+session_send_pipeline(FaSession *session, const char *name, int nparams,
+					  const char *const *values)
+{
+	PGconn	   *pg = session->conn->pg;
+	char		set[64];
+	bool		sent;
+
+	sent = PQenterPipelineMode(pg);
+	session->pipelined = true;
+	if (session->setting)
+	{
+		snprintf(set, sizeof(set), "SET lock_timeout = %d", session->setting_to);
+		session->lock_timeout = -1;
+		sent = sent && PQsendQueryParams(pg, set, 0, NULL, NULL, NULL, NULL, 0);
+	}
+	if (session->preparing)
+		sent = sent && PQsendPrepare(pg, name, session->sql, nparams, NULL);
+	if (name)
+		sent = sent && PQsendQueryPrepared(pg, name, nparams, values, NULL,
+										   NULL, 0);
+	else
+		sent = sent && PQsendQueryParams(pg, session->sql, nparams, NULL,
+										 values, NULL, NULL, 0);
+	return sent && PQpipelineSync(pg);
+}
+
 void
 fa_session_send(FaSession *session, const char *sql, uint64 shape, int nparams,
 				const char *const *values, bool writes, bool stream)
@@ -245,30 +274,32 @@ fa_session_send(FaSession *session, const char *sql, uint64 shape, int nparams,
 	PGconn	   *pg = session->conn->pg;
 	bool		again;
 	Statement  *statement = session_statement(session, sql, shape, &again);
-	char		name[32];
+	char		space[32];
+	char	   *name = NULL;
 	bool		sent;
 
 	session->busy = true;
 	session->writes = writes;
+	session->stream = stream;
 	session->pipelined = false;
+	session->setting = session->lock_timeout != LockTimeout;
+	session->setting_to = session->setting ? LockTimeout : -1;
 	session->cancelled = false;
 	session->preparing = NULL;
 	session->sql = sql;
-	if (statement)
-		snprintf(name, sizeof(name), "fa%d", statement->number);
-	if (statement == NULL || !again)
-		sent = PQsendQueryParams(pg, sql, nparams, NULL, values, NULL, NULL, 0);
-	else if (statement->prepared)
+	if (statement && again)
+	{
+		snprintf(space, sizeof(space), "fa%d", statement->number);
+		name = space;
+		if (!statement->prepared)
+			session->preparing = statement;
+	}
+	if (session->setting || session->preparing)
+		sent = session_send_pipeline(session, name, nparams, values);
+	else if (name)
 		sent = PQsendQueryPrepared(pg, name, nparams, values, NULL, NULL, 0);
 	else
-	{
-		session->pipelined = true;
-		session->preparing = statement;
-		sent = PQenterPipelineMode(pg) &&
-			PQsendPrepare(pg, name, sql, nparams, NULL) &&
-			PQsendQueryPrepared(pg, name, nparams, values, NULL, NULL, 0) &&
-			PQpipelineSync(pg);
-	}
+		sent = PQsendQueryParams(pg, sql, nparams, NULL, values, NULL, NULL, 0);
 	if (!sent)
 		fa_remote_raise(session->conn, NULL, sql);
 	if (stream && !session->pipelined)
@@ -292,7 +323,20 @@ session_lost(FaSession *session)
 			 writes ? errhint("The statement may have been executed.") : 0));
 }
 
-/* Serves interrupts, but leaves it to the peer whether a cancel has effect. */
+/* The reason for which the statement is cancelled is known here. */
+static void
+session_raise_cancel(void)
+{
+	QueryCancelPending = true;
+	InterruptPending = true;
+	CHECK_FOR_INTERRUPTS();
+	elog(ERROR, "statement was cancelled");
+}
+
+/*
+ * Serves interrupts, but leaves it to the peer whether a cancel has effect;
+ * unless it cannot be asked, and has nothing to decide about.
+ */
 static void
 session_interrupts(FaSession *session)
 {
@@ -300,13 +344,17 @@ session_interrupts(FaSession *session)
 		return;
 	if (ProcDiePending)
 	{
-		session_cancel(session);
+		(void) session_cancel(session);
 		CHECK_FOR_INTERRUPTS();
 	}
 	else if (QueryCancelPending)
 	{
 		QueryCancelPending = false;
-		session_cancel(session);
+		if (!session_cancel(session) && !session->writes)
+		{
+			session_close(session);
+			session_raise_cancel();
+		}
 	}
 	else
 		CHECK_FOR_INTERRUPTS();
@@ -374,16 +422,31 @@ session_failed(FaSession *session, PGresult *res)
 		session_lost(session);
 	}
 	session_drain(session);
-	/* our own cancel: the reason is known here */
+	/* our own cancel */
 	if (session->cancelled && strcmp(state, "57014") == 0)
 	{
 		PQclear(res);
-		QueryCancelPending = true;
-		InterruptPending = true;
-		CHECK_FOR_INTERRUPTS();
-		elog(ERROR, "statement was cancelled");
+		session_raise_cancel();
 	}
 	fa_remote_raise(session->conn, res, session->sql);
+}
+
+/* One of the commands that go before the statement has succeeded. */
+static void
+session_went_before(FaSession *session, PGresult *res)
+{
+	PQclear(res);
+	if (session->setting)
+		session->setting = false;
+	else
+	{
+		session->preparing->prepared = true;
+		session->preparing = NULL;
+	}
+	/* the end of its results; what follows is the next command's */
+	PQclear(session_wait(session));
+	if (session->stream && !session->preparing)
+		(void) PQsetSingleRowMode(session->conn->pg);
 }
 
 PGresult *
@@ -392,30 +455,29 @@ fa_session_result(FaSession *session)
 	for (;;)
 	{
 		PGresult   *res = session_wait(session);
+		bool		before = session->setting || session->preparing;
 
 		if (res == NULL)
 		{
 			if (PQstatus(session->conn->pg) != CONNECTION_OK)
 				session_lost(session);
-			if (session->preparing)
-				continue;		/* what follows is the statement's */
+			if (before)
+				continue;
 			elog(ERROR, "no answer from node \"%s\"", session->conn->name);
 		}
 		switch (PQresultStatus(res))
 		{
 			case PGRES_COMMAND_OK:
-				if (session->preparing)
+				if (before)
 				{
-					session->preparing->prepared = true;
-					session->preparing = NULL;
-					PQclear(res);
-					/* the end of the preparation's results */
-					PQclear(session_wait(session));
+					session_went_before(session, res);
 					continue;
 				}
 				/* FALLTHROUGH */
 			case PGRES_TUPLES_OK:
 				session_drain(session);
+				if (session->setting_to >= 0)
+					session->lock_timeout = session->setting_to;
 				return res;
 			case PGRES_SINGLE_TUPLE:
 				return res;
@@ -432,6 +494,6 @@ fa_session_finish(FaSession *session)
 		return;
 	if (session->conn && session->conn->pg &&
 		PQtransactionStatus(session->conn->pg) == PQTRANS_ACTIVE)
-		session_cancel(session);
+		(void) session_cancel(session);
 	session_close(session);
 }

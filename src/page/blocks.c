@@ -95,3 +95,21 @@ fa_blocks_next(const FaBlockSet *set, BlockNumber from)
 	}
 	return InvalidBlockNumber;
 }
+
+void
+fa_blocks_take(FaBlockSet *set, FaBlockSet *from)
+{
+	for (BlockNumber block = fa_blocks_next(from, 0);
+		 block != InvalidBlockNumber;
+		 block = fa_blocks_next(from, block + 1))
+		fa_blocks_add(set, block);
+	fa_blocks_clear(from);
+}
+
+void
+fa_blocks_clear(FaBlockSet *set)
+{
+	if (set->count > 0)
+		memset(set->words, 0, set->nwords * sizeof(uint64));
+	set->count = 0;
+}

@@ -90,14 +90,15 @@ fa_frame_put_header(char *buf, const FaFrameHeader *header)
 	p = put16(p, header->relation);
 	p = put16(p, header->entries);
 	p = put32(p, header->nblocks);
-	p = put32(p, 0);			/* reserved */
+	p = put16(p, header->xids);
+	p = put16(p, header->multis);
 	Assert(p - buf == FA_FRAME_HEADER);
 	return p - buf;
 }
 
 size_t
-fa_frame_put_page(char *buf, BlockNumber block, const char *page,
-				  bool has_hole)
+fa_frame_put_raw(char *buf, BlockNumber block, const char *page,
+				 bool has_hole, FaFrameRaw *raw_p)
 {
 	const PageHeaderData *header = (const PageHeaderData *) page;
 	size_t		lower = header->pd_lower;
@@ -108,14 +109,36 @@ fa_frame_put_page(char *buf, BlockNumber block, const char *page,
 		upper = BLCKSZ;			/* a page never used: lower is 0, too */
 	else if (!has_hole || lower < SizeOfPageHeaderData || lower > upper || upper > BLCKSZ)
 		lower = upper = BLCKSZ; /* no hole */
+	raw_p->block = block;
+	raw_p->crc = crc_of(page, lower, page + upper, BLCKSZ - upper);
+	raw_p->lower = lower;
+	raw_p->upper = upper;
 	p = put32(p, block);
-	p = put32(p, crc_of(page, lower, page + upper, BLCKSZ - upper));
+	p = put32(p, raw_p->crc);
 	p = put16(p, lower);
 	p = put16(p, upper);
-	memcpy(p, page, lower);
-	p += lower;
-	memcpy(p, page + upper, BLCKSZ - upper);
-	return p + BLCKSZ - upper - buf;
+	return p - buf;
+}
+
+size_t
+fa_frame_put_page(char *buf, BlockNumber block, const char *page,
+				  bool has_hole)
+{
+	FaFrameRaw	raw;
+	char	   *p = buf;
+
+	p += fa_frame_put_raw(buf, block, page, has_hole, &raw);
+	memcpy(p, page, raw.lower);
+	p += raw.lower;
+	memcpy(p, page + raw.upper, BLCKSZ - raw.upper);
+	return p + BLCKSZ - raw.upper - buf;
+}
+
+size_t
+fa_frame_put_verdict(char *buf, const FaFrameVerdict *verdict)
+{
+	put32(put32(buf, verdict->id), verdict->answer);
+	return FA_FRAME_VERDICT;
 }
 
 size_t
@@ -141,7 +164,8 @@ fa_frame_open(FaFrameReader *reader, const char *data, size_t len,
 	if (get16(reader) != FA_FRAME_VERSION)
 		return "frame has another version";
 	kind = get16(reader);
-	if (kind != FA_FRAME_PAGES_KIND && kind != FA_FRAME_END_KIND)
+	if (kind != FA_FRAME_PAGES_KIND && kind != FA_FRAME_END_KIND &&
+		kind != FA_FRAME_RAW_KIND)
 		return "frame is of an unknown kind";
 	header.kind = kind;
 	header.move = get64(reader);
@@ -150,9 +174,13 @@ fa_frame_open(FaFrameReader *reader, const char *data, size_t len,
 	header.relation = get16(reader);
 	header.entries = get16(reader);
 	header.nblocks = get32(reader);
-	if (get32(reader) != 0)
-		return "reserved bytes are in use";
-	if (header.kind == FA_FRAME_PAGES_KIND &&
+	header.xids = get16(reader);
+	header.multis = get16(reader);
+	if (header.kind == FA_FRAME_RAW_KIND ?
+		header.xids > FA_FRAME_VERDICTS || header.multis > FA_FRAME_VERDICTS :
+		header.xids != 0 || header.multis != 0)
+		return "frame has a wrong number of verdicts";
+	if (header.kind != FA_FRAME_END_KIND &&
 		(header.entries == 0 || header.entries > FA_FRAME_PAGES))
 		return "frame has a wrong number of pages";
 	*header_p = header;
@@ -160,33 +188,62 @@ fa_frame_open(FaFrameReader *reader, const char *data, size_t len,
 }
 
 const char *
-fa_frame_get_page(FaFrameReader *reader, BlockNumber *block_p, char *page)
+fa_frame_get_raw(FaFrameReader *reader, FaFrameRaw *raw_p)
 {
-	BlockNumber block;
-	uint32		crc;
-	size_t		lower;
-	size_t		upper;
-	const char *rest;
+	FaFrameRaw	raw;
 
 	if (reader->end - reader->next < FA_FRAME_PAGE)
 		return "frame is cut off before a page";
-	block = get32(reader);
-	crc = get32(reader);
-	lower = get16(reader);
-	upper = get16(reader);
-	if (lower > upper || upper > BLCKSZ)
+	raw.block = get32(reader);
+	raw.crc = get32(reader);
+	raw.lower = get16(reader);
+	raw.upper = get16(reader);
+	if (raw.lower > raw.upper || raw.upper > BLCKSZ)
 		return "hole of a page is out of its bounds";
-	if (reader->end - reader->next < (ptrdiff_t) (lower + BLCKSZ - upper))
-		return "frame is cut off in a page";
-	rest = reader->next + lower;
-	if (crc_of(reader->next, lower, rest, BLCKSZ - upper) != crc)
-		return "checksum of a page is wrong";
-	memcpy(page, reader->next, lower);
-	memset(page + lower, 0, upper - lower);
-	memcpy(page + upper, rest, BLCKSZ - upper);
-	reader->next = rest + BLCKSZ - upper;
-	*block_p = block;
+	*raw_p = raw;
 	return NULL;
+}
+
+const char *
+fa_frame_get_verdict(FaFrameReader *reader, FaFrameVerdict *verdict_p)
+{
+	if (reader->end - reader->next < FA_FRAME_VERDICT)
+		return "frame is cut off before a verdict";
+	verdict_p->id = get32(reader);
+	verdict_p->answer = get32(reader);
+	return NULL;
+}
+
+const char *
+fa_frame_get_bytes(FaFrameReader *reader, const FaFrameRaw *raw, char *page,
+				   bool *torn_p)
+{
+	size_t		after = BLCKSZ - raw->upper;
+
+	if (reader->end - reader->next < (ptrdiff_t) (raw->lower + after))
+		return "frame is cut off in a page";
+	memcpy(page, reader->next, raw->lower);
+	memset(page + raw->lower, 0, raw->upper - raw->lower);
+	memcpy(page + raw->upper, reader->next + raw->lower, after);
+	reader->next += raw->lower + after;
+	*torn_p = crc_of(page, raw->lower, page + raw->upper, after) != raw->crc;
+	return NULL;
+}
+
+const char *
+fa_frame_get_page(FaFrameReader *reader, BlockNumber *block_p, char *page)
+{
+	FaFrameRaw	raw;
+	bool		torn = false;
+	const char *why = fa_frame_get_raw(reader, &raw);
+
+	if (why == NULL)
+		why = fa_frame_get_bytes(reader, &raw, page, &torn);
+	if (why == NULL && torn)
+		why = "checksum of a page is wrong";
+	if (why == NULL)
+		*block_p = raw.block;
+	return why;
 }
 
 const char *

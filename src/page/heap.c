@@ -208,6 +208,19 @@ settle_rows(Page page, BlockNumber block, TransactionId xid,
 }
 
 FaPageResult
+fa_heap_survey(Page page, FaXidJudge *judge, const char **why_p)
+{
+	Findings	found;
+
+	if (PageIsNew(page))
+		return FA_PAGE_GOOD;
+	*why_p = fa_items_check(page, 0, SizeofHeapTupleHeader);
+	if (*why_p)
+		return FA_PAGE_BROKEN;
+	return settle_judge(page, judge, &found) ? FA_PAGE_GOOD : FA_PAGE_PENDING;
+}
+
+FaPageResult
 fa_heap_settle(Page page, BlockNumber block, FaXidJudge *judge,
 			   TransactionId xid, const FaRowShape *shape, Oid toast_from,
 			   Oid toast_to, const char **why_p)

@@ -7,7 +7,8 @@
  * OIDs wherever the catalog version is the same) and must not itself be a
  * reference into the catalog.  A dropped column or a value that rows lack
  * (ALTER TABLE ... ADD COLUMN ... DEFAULT) is known to one catalog only.  The
- * order of an index depends on the versions of its collations.
+ * order of an index depends on the versions of its collations.  An index that is
+ * not valid, for good or while another is built in its place, does not count.
  */
 #include "postgres.h"
 
@@ -82,7 +83,7 @@
 	"FROM pg_catalog.pg_class c WHERE c.oid = %u AND c.reltoastrelid <> 0 " \
 	"UNION ALL SELECT 3, 'toast index', i.indexrelid, 'toast index', NULL " \
 	"FROM pg_catalog.pg_class c JOIN pg_catalog.pg_index i " \
-	" ON i.indrelid = c.reltoastrelid WHERE c.oid = %u "
+	" ON i.indrelid = c.reltoastrelid AND i.indisvalid WHERE c.oid = %u "
 
 /* Names and versions of what orders an index; names of operator classes. */
 #define INDEX_ORDER \
@@ -113,8 +114,6 @@
 	"  COALESCE(pg_catalog.pg_get_expr(i.indpred, i.indrelid), '-')), " \
 	" CASE WHEN m.amname NOT IN (" PROVEN_METHODS ") " \
 	"   THEN pg_catalog.format('index %%I uses access method %%I', c.relname, m.amname) " \
-	"  WHEN NOT (i.indisvalid AND i.indisready AND i.indislive) " \
-	"   THEN pg_catalog.format('index %%I is not valid', c.relname) " \
 	"  WHEN EXISTS (SELECT FROM pg_catalog.unnest(i.indclass::pg_catalog.oid[]) AS u(opclass) " \
 	"    WHERE u.opclass >= 12000) " \
 	"   THEN pg_catalog.format('index %%I has an operator class that is not built in', c.relname) " \
@@ -122,7 +121,7 @@
 	"FROM pg_catalog.pg_index i " \
 	"JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid " \
 	"JOIN pg_catalog.pg_am m ON m.oid = c.relam " \
-	"WHERE i.indrelid = %u "
+	"WHERE i.indrelid = %u AND i.indisvalid "
 
 /* The server itself. */
 #define SERVER_ROW \

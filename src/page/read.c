@@ -3,7 +3,7 @@
  *	  The source of a page copy: sends, round by round, what has changed.
  *
  * Runs in the session of a mover.  open_pages() says what is to be sent, and
- * to whom it will belong; each send_pages() is a round:
+ * to whom it will belong; send_pages() sends a round:
  *
  *	1. blocks that were changed since the last round, from the log; blocks
  *	   that are new; in the first round all
@@ -17,12 +17,21 @@
  * have ended, and so nothing is left.  Readers may prune and set hints
  * meanwhile: the page is right before and after.
  *
- * A round takes as many calls as it needs: each ends after a moment, so that
- * its snapshot does not keep the source from pruning what clients update.
+ * A round takes as many calls as it needs, each a transaction: it ends after a
+ * moment, so that neither its snapshot keeps the source from pruning what
+ * clients update, nor its ACCESS SHARE locks who would TRUNCATE, and all behind
+ * him.  So each call looks anew at what it reads from.  A relation that has got
+ * another file (TRUNCATE, REINDEX) is sent anew; one that is another relation,
+ * or a table with other columns or indexes, ends the copy (FA_COPY_OVERTAKEN).
  *
- * An ACCESS SHARE lock is held until the calls of one request have ended, as
- * they are one transaction (pages.c), and not between requests.  A relation that
- * has got another file since (TRUNCATE, REINDEX) is sent anew.
+ * Each call also reads the log, so that not more of it is kept than one takes.
+ *
+ * A round that was not received whole, which the mover says with the next, is
+ * sent again as part of that.
+ *
+ * Step 2 is without the copy where the transport takes pages from the buffers
+ * (raw.h): then the destination settles them, by verdicts that go with them.
+ * Not so in the last round.
  */
 #include "postgres.h"
 
@@ -32,7 +41,9 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
+#include "storage/ipc.h"
 #include "utils/array.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -41,8 +52,10 @@
 #include "core/spi.h"
 #include "page/blocks.h"
 #include "page/frame.h"
+#include "page/raw.h"
 #include "page/shape.h"
 #include "page/source.h"
+#include "transport/transport.h"
 
 #define CALL_MS		200			/* that a snapshot is kept */
 
@@ -53,7 +66,10 @@ typedef struct SendRelation
 	bool		has_hole;		/* its pages */
 	FaFile		file;
 	BlockNumber nblocks;		/* as of this round */
-	FaBlockSet	todo;
+	FaBlockSet	todo;			/* of this round */
+	FaBlockSet	sent;			/* in this round */
+	FaBlockSet	changed;		/* since it began */
+	TupleDesc	desc;			/* when it was opened */
 	FaRowShape *shape;			/* of a heap */
 	Oid			toast;			/* its TOAST relation */
 } SendRelation;
@@ -61,7 +77,7 @@ typedef struct SendRelation
 /* A round; goes on from call to call. */
 typedef struct SendRound
 {
-	int64		round;			/* -1: none yet */
+	int64		round;			/* they count from 1; 0: none yet */
 	bool		ended;
 	uint32		number;			/* of the next frame */
 	int			relation;
@@ -81,6 +97,7 @@ typedef struct Sender
 	SendRelation *relation;
 	FaWalScan  *wal;
 	FaXids	   *xids;
+	bool		raw_refused;	/* shared buffers cannot be registered */
 	SendRound	round;
 } Sender;
 
@@ -90,11 +107,13 @@ typedef struct SendCall
 	TimestampTz until;			/* 0: the end of the round */
 	bool		ended;
 	BufferAccessStrategy strategy;
+	FaRaw	   *raw;			/* pages go from the buffers; NULL: copied */
 } SendCall;
 
 static Sender *sender = NULL;
 
 PG_FUNCTION_INFO_V1(fa_sql_open_pages);
+PG_FUNCTION_INFO_V1(fa_sql_resend_pages);
 PG_FUNCTION_INFO_V1(fa_sql_send_pages);
 
 static void
@@ -114,6 +133,9 @@ open_relation(SendRelation *r, Oid oid)
 	r->nblocks = 0;				/* all are new */
 	r->file = fa_relation_file(rel);
 	fa_blocks_init(&r->todo);
+	fa_blocks_init(&r->sent);
+	fa_blocks_init(&r->changed);
+	r->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
 	if (r->heap)
 		r->shape = fa_shape_of(rel);
 	r->toast = r->heap ? rel->rd_rel->reltoastrelid : InvalidOid;
@@ -133,7 +155,7 @@ open_check(Oid leaf)
 
 /*
  * open_pages(move, xid, toast, relations): the heap first, then its TOAST
- * relation and indexes; returns their size in bytes
+ * relation and indexes; returns their sizes in bytes
  */
 Datum
 fa_sql_open_pages(PG_FUNCTION_ARGS)
@@ -142,8 +164,8 @@ fa_sql_open_pages(PG_FUNCTION_ARGS)
 	MemoryContext context;
 	MemoryContext old;
 	Datum	   *oids;
+	Datum	   *bytes;
 	Sender	   *new;
-	int64		blocks = 0;
 
 	if (sender)
 		MemoryContextDelete(sender->context);
@@ -167,25 +189,24 @@ fa_sql_open_pages(PG_FUNCTION_ARGS)
 	new->relation = palloc0(sizeof(SendRelation) * new->nrelations);
 	for (int i = 0; i < new->nrelations; i++)
 		open_relation(&new->relation[i], DatumGetObjectId(oids[i]));
-	/* keeps the log; goes with the session */
-	(void) fa_spi_value("SELECT pg_catalog.pg_create_physical_replication_slot("
-						"'fragaffinity_" INT64_FORMAT "_pages_%d', true, true)",
-						new->move, MyProcPid);
 	/* whatever is read from now on, later changes are found in the log */
-	new->wal = fa_wal_scan_create();
+	new->wal = fa_wal_scan_create(psprintf("fragaffinity_" INT64_FORMAT "_pages_%d",
+										   new->move, MyProcPid));
 	new->xids = fa_xids_create();
-	new->round.round = -1;
 	MemoryContextSwitchTo(old);
+	bytes = palloc(sizeof(Datum) * new->nrelations);
 	for (int i = 0; i < new->nrelations; i++)
 	{
 		Relation	rel = relation_open(new->relation[i].oid, NoLock);
 
-		blocks += RelationGetNumberOfBlocks(rel);
+		bytes[i] = Int64GetDatum((int64) RelationGetNumberOfBlocks(rel) * BLCKSZ);
 		relation_close(rel, NoLock);
 	}
 	MemoryContextSetParent(context, TopMemoryContext);
 	sender = new;
-	PG_RETURN_INT64(blocks * BLCKSZ);
+	PG_RETURN_ARRAYTYPE_P(construct_array(bytes, new->nrelations, INT8OID,
+										  sizeof(int64), FLOAT8PASSBYVAL,
+										  TYPALIGN_DOUBLE));
 }
 
 static void
@@ -198,10 +219,64 @@ round_changed(void *arg, const FaFile *file, BlockNumber block, bool cut)
 		if (!fa_file_equals(r->file, *file))
 			continue;
 		if (cut)
-			fa_blocks_add_range(&r->todo, block, r->nblocks);
+			fa_blocks_add_range(&r->changed, block, r->nblocks);
 		else
-			fa_blocks_add(&r->todo, block);
+			fa_blocks_add(&r->changed, block);
 	}
+}
+
+FA_NORETURN static void
+round_overtaken(const SendRelation *r, const char *how)
+{
+	ereport(ERROR,
+			(errcode(FA_COPY_OVERTAKEN),
+			 errmsg("relation %u was replaced while it was copied: %s",
+					r->oid, how),
+			 errhint("It is copied anew.")));
+}
+
+static bool
+round_sends(Oid oid)
+{
+	for (int i = 0; i < sender->nrelations; i++)
+	{
+		if (sender->relation[i].oid == oid)
+			return true;
+	}
+	return false;
+}
+
+/* Are its valid indexes those that are sent? */
+static void
+round_check_indexes(const SendRelation *r, Relation rel)
+{
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *lc;
+
+	foreach(lc, indexes)
+	{
+		Oid			oid = lfirst_oid(lc);
+
+		if (!round_sends(oid) && get_index_isvalid(oid))
+			round_overtaken(r, "it has got an index");
+	}
+	list_free(indexes);
+}
+
+/* Is it what it was when it was opened, but for its contents? */
+static void
+round_check(const SendRelation *r, Relation rel)
+{
+	if (rel == NULL)
+		round_overtaken(r, "it is no longer there");
+	if (!equalTupleDescs(r->desc, RelationGetDescr(rel)))
+		round_overtaken(r, "it has got other columns");
+	if (!r->heap && !rel->rd_index->indisvalid)
+		round_overtaken(r, "another index has taken its place");
+	if (r->heap && rel->rd_rel->reltoastrelid != r->toast)
+		round_overtaken(r, "it has got another TOAST relation");
+	if (r->heap)
+		round_check_indexes(r, rel);
 }
 
 /*
@@ -214,12 +289,15 @@ round_lock(void)
 	for (int i = 0; i < sender->nrelations; i++)
 	{
 		SendRelation *r = &sender->relation[i];
-		Relation	rel = relation_open(r->oid, AccessShareLock);
+		Relation	rel = try_relation_open(r->oid, AccessShareLock);
 
+		round_check(r, rel);
 		if (!fa_file_equals(r->file, fa_relation_file(rel)))
 		{
 			r->file = fa_relation_file(rel);
 			r->nblocks = 0;
+			fa_blocks_clear(&r->sent);
+			fa_blocks_clear(&r->changed);
 		}
 		r->nblocks = Min(r->nblocks, RelationGetNumberOfBlocks(rel));
 		fa_blocks_cut(&r->todo, r->nblocks);
@@ -227,19 +305,25 @@ round_lock(void)
 	}
 }
 
-/* Finds out what is to be sent; how many blocks. */
+/*
+ * Finds out what is to be sent; how many blocks.  Of the round before, what
+ * was left, and all when it was not received.
+ */
 static int64
-round_find(void)
+round_find(bool received)
 {
 	int64		todo = 0;
 
-	fa_wal_scan(sender->wal, round_changed, NULL);
 	for (int i = 0; i < sender->nrelations; i++)
 	{
 		SendRelation *r = &sender->relation[i];
 		Relation	rel = relation_open(r->oid, NoLock);
 		BlockNumber nblocks = RelationGetNumberOfBlocks(rel);
 
+		if (!received)
+			fa_blocks_take(&r->todo, &r->sent);
+		fa_blocks_clear(&r->sent);
+		fa_blocks_take(&r->todo, &r->changed);
 		fa_blocks_add_range(&r->todo, r->nblocks, nblocks);
 		fa_blocks_cut(&r->todo, nblocks);
 		r->nblocks = nblocks;
@@ -247,6 +331,18 @@ round_find(void)
 		relation_close(rel, NoLock);
 	}
 	return todo;
+}
+
+static void
+send_check(FaPageResult result, Relation rel, BlockNumber block,
+		   const char *why)
+{
+	if (result == FA_PAGE_BROKEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("invalid page in block %u of relation \"%s\"", block,
+						RelationGetRelationName(rel)),
+				 errdetail_internal("%s", why)));
 }
 
 /* A copy of a block, settled; false: not now. */
@@ -266,17 +362,26 @@ send_read(SendCall *call, SendRelation *r, Relation rel, BlockNumber block,
 		result = fa_heap_settle(page, block, sender->round.judge,
 								sender->xid, r->shape, r->toast, sender->toast_to, &why);
 	ReleaseBuffer(buffer);
-	if (result == FA_PAGE_BROKEN)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("invalid page in block %u of relation \"%s\"", block,
-						RelationGetRelationName(rel)),
-				 errdetail_internal("%s", why)));
+	send_check(result, rel, block, why);
 	return result == FA_PAGE_GOOD;
 }
 
-/* Fills a frame from the current relation; its size, 0 when none is left. */
-static size_t
+/* A block, as it is, into the frame; false: not now. */
+static bool
+send_raw(SendCall *call, SendRelation *r, Relation rel, BlockNumber block)
+{
+	Buffer		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block,
+											RBM_NORMAL, call->strategy);
+	const char *why = NULL;
+	FaPageResult result = fa_raw_add(call->raw, buffer, block, r->heap,
+									 r->has_hole, &why);
+
+	send_check(result, rel, block, why);
+	return result == FA_PAGE_GOOD;
+}
+
+/* A frame of the current relation; false when none is left. */
+static bool
 send_frame(SendCall *call, char *buf)
 {
 	SendRound  *round = &sender->round;
@@ -290,7 +395,10 @@ send_frame(SendCall *call, char *buf)
 	size_t		len = FA_FRAME_HEADER;
 	PGAlignedBlock page;
 
-	while (header.entries < FA_FRAME_PAGES)
+	if (call->raw)
+		fa_raw_begin(call->raw, buf, round->judge);
+	while (call->raw ? !fa_raw_full(call->raw) :
+		   header.entries < FA_FRAME_PAGES)
 	{
 		BlockNumber block = fa_blocks_next(&r->todo, round->next);
 
@@ -298,19 +406,28 @@ send_frame(SendCall *call, char *buf)
 		if (block == InvalidBlockNumber)
 			break;
 		round->next = block + 1;
-		if (!send_read(call, r, rel, block, page.data))
+		if (call->raw ? !send_raw(call, r, rel, block) :
+			!send_read(call, r, rel, block, page.data))
 			continue;
 		fa_blocks_remove(&r->todo, block);
+		fa_blocks_add(&r->sent, block);
+		if (call->raw)
+			continue;
 		len += fa_frame_put_page(buf + len, block, page.data,
 								 r->has_hole);
 		header.entries++;
 	}
 	relation_close(rel, NoLock);
+	if (call->raw)
+		return fa_raw_post(call->raw, &header);
+	if (header.entries == 0)
+		return false;
 	fa_frame_put_header(buf, &header);
-	return header.entries == 0 ? 0 : len;
+	fa_channel_post(fa_channel_of_session(), buf, len);
+	return true;
 }
 
-static size_t
+static void
 send_end(char *buf)
 {
 	SendRound  *round = &sender->round;
@@ -324,21 +441,53 @@ send_end(char *buf)
 	for (int i = 0; i < sender->nrelations; i++)
 		len += fa_frame_put_relation(buf + len, sender->relation[i].nblocks,
 									 sender->relation[i].todo.count);
-	return len;
+	fa_channel_post(fa_channel_of_session(), buf, len);
 }
 
-/* Begins a round, or goes on with it. */
-static SendCall *
-send_begin(uint32 number, int64 most)
+static void
+send_require(void)
 {
-	SendCall   *call = palloc0(sizeof(SendCall));
-	SendRound  *round;
-
 	if (sender == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no pages are open in this session"),
 				 errhint("Only a mover calls this function.")));
+}
+
+/* NULL: the transport takes copies only. */
+static FaRaw *
+send_make_raw(void)
+{
+	FaChannel  *channel = fa_channel_of_session();
+	FaRaw	   *raw;
+
+	if ((channel->ops->capabilities & FA_TRANSPORT_GATHER) == 0 ||
+		sender->raw_refused)
+		return NULL;
+	raw = fa_raw_create(channel);
+	if (raw == NULL)
+	{
+		ereport(LOG,
+				(errmsg("pages of move " INT64_FORMAT " are copied before transport \"%s\" sends them: %s",
+						sender->move, channel->ops->name, channel->why),
+				 errhint("Let the server lock as much memory as \"shared_buffers\" (LimitMEMLOCK, ulimit -l).")));
+		sender->raw_refused = true;
+	}
+	return raw;
+}
+
+/* Begins a round, or goes on with it; received: the last that came whole. */
+static SendCall *
+send_begin(int64 number, int64 received, int64 most)
+{
+	SendCall   *call = palloc0(sizeof(SendCall));
+	SendRound  *round;
+
+	send_require();
+	if (fa_channel_of_session()->max_message < fa_frame_max(sender->nrelations))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("frames do not fit into the messages of this session's transport")));
 	round = &sender->round;
 	if (round->round == number && round->ended)
 	{
@@ -346,51 +495,106 @@ send_begin(uint32 number, int64 most)
 		return call;
 	}
 	round_lock();
+	fa_wal_scan(sender->wal, round_changed, NULL);
 	if (round->round != number)
 	{
+		int64		before = round->round;
+
 		memset(round, 0, sizeof(*round));
 		round->round = number;
 		round->judge = fa_xids_judge(sender->xids);
-		round->send = round_find() <= most;
+		round->send = round_find(before == received) <= most;
 	}
 	if (most == PG_INT64_MAX)
+	{
 		call->until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), CALL_MS);
+		call->raw = send_make_raw();
+	}
 	/* what has changed lately is in memory; all the rest need not get there */
-	if (number == 0)
+	if (received == 0)
 		call->strategy = GetAccessStrategy(BAS_BULKREAD);
 	return call;
 }
 
-/* Next frame of the round; its size, 0 when none is left. */
-static size_t
+/* Sends the next frame of the round; false when none is left. */
+static bool
 send_next(SendCall *call, char *buf)
 {
 	SendRound  *round = &sender->round;
 
 	while (round->send && round->relation < sender->nrelations)
 	{
-		size_t		len = send_frame(call, buf);
-
-		if (len > 0)
-			return len;
+		if (send_frame(call, buf))
+			return true;
 		round->relation++;
 		round->next = 0;
 	}
-	return 0;
+	return false;
 }
 
 /*
- * send_pages(round, most): frames of a round; when there are more than so many
- * blocks, only its end frame.  When there is no such limit, a call ends after
- * a moment, and another goes on; calls after the end frame send nothing.
+ * Sends frames until the call ends: NULL; or, where the transport wants that,
+ * until a row is to be returned.
+ */
+static void *
+send_until_row(SendCall *call)
+{
+	FaChannel  *channel = fa_channel_of_session();
+	void	   *row = NULL;
+
+	while (row == NULL && !call->ended &&
+		   (call->until == 0 || GetCurrentTimestamp() <= call->until))
+	{
+		char	   *frame = fa_channel_reserve(channel, call->until);
+
+		if (frame == NULL)
+			break;
+		if (!send_next(call, frame))
+		{
+			send_end(frame);
+			sender->round.ended = call->ended = true;
+		}
+		sender->round.number++;
+		row = channel->row;
+		channel->row = NULL;
+	}
+	return row;
+}
+
+/* The device must not read what is no longer pinned. */
+static void
+send_raw_failed(int code, Datum channel)
+{
+	fa_channel_close((FaChannel *) DatumGetPointer(channel));
+}
+
+/* The same with pages that are pinned until they have been read. */
+static void
+send_until_read(SendCall *call)
+{
+	Datum		channel = PointerGetDatum(fa_channel_of_session());
+
+	PG_ENSURE_ERROR_CLEANUP(send_raw_failed, channel);
+	{
+		(void) send_until_row(call);
+		fa_raw_finish(call->raw);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(send_raw_failed, channel);
+}
+
+/*
+ * send_pages(round, received, most): sends frames of a round over the session's
+ * transport; when there are more than so many blocks, only its end frame.  When
+ * there is no such limit, a call ends after a moment, and another goes on;
+ * calls after the end frame send nothing.  received is the last round that has
+ * come whole, 0 before that.
  */
 Datum
 fa_sql_send_pages(PG_FUNCTION_ARGS)
 {
 	FuncCallContext *funcctx;
 	SendCall   *call;
-	bytea	   *frame;
-	size_t		len;
+	void	   *row = NULL;
 
 	if (SRF_IS_FIRSTCALL())
 	{
@@ -398,23 +602,54 @@ fa_sql_send_pages(PG_FUNCTION_ARGS)
 
 		funcctx = SRF_FIRSTCALL_INIT();
 		old = MemoryContextSwitchTo(funcctx->multi_call_memory_ctx);
-		funcctx->user_fctx = send_begin(PG_GETARG_INT32(0), PG_GETARG_INT64(1));
+		funcctx->user_fctx = send_begin(PG_GETARG_INT32(0), PG_GETARG_INT32(1),
+										 PG_GETARG_INT64(2));
 		MemoryContextSwitchTo(old);
 	}
 	funcctx = SRF_PERCALL_SETUP();
 	call = funcctx->user_fctx;
-	if (call->ended ||
-		(call->until != 0 && GetCurrentTimestamp() > call->until))
+	if (call->raw)
+		send_until_read(call);
+	else
+		row = send_until_row(call);
+	if (row == NULL)
 		SRF_RETURN_DONE(funcctx);
-	frame = palloc(VARHDRSZ + FA_FRAME_MAX +
-				   FA_FRAME_RELATION * sender->nrelations);
-	len = send_next(call, VARDATA(frame));
-	if (len == 0)
+	SRF_RETURN_NEXT(funcctx, PointerGetDatum(row));
+}
+
+/*
+ * resend_pages(relations, blocks): those of an earlier round that were torn
+ * come again with the next; relations by their place in open_pages()
+ */
+Datum
+fa_sql_resend_pages(PG_FUNCTION_ARGS)
+{
+	Datum	   *relations;
+	Datum	   *blocks;
+	int			n;
+	int			nblocks;
+
+	send_require();
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), INT4OID, sizeof(int32), true,
+					  TYPALIGN_INT, &relations, NULL, &n);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), INT8OID, sizeof(int64),
+					  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &blocks, NULL, &nblocks);
+	if (n != nblocks)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("there must be a relation for each block")));
+	for (int i = 0; i < n; i++)
 	{
-		len = send_end(VARDATA(frame));
-		sender->round.ended = call->ended = true;
+		int			relation = DatumGetInt32(relations[i]);
+		int64		block = DatumGetInt64(blocks[i]);
+
+		if (relation < 0 || relation >= sender->nrelations || block < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("no such page is sent")));
+		/* what has been cut off since needs no sending */
+		if (block < sender->relation[relation].nblocks)
+			fa_blocks_add(&sender->relation[relation].todo, block);
 	}
-	sender->round.number++;
-	SET_VARSIZE(frame, VARHDRSZ + len);
-	SRF_RETURN_NEXT(funcctx, PointerGetDatum(frame));
+	PG_RETURN_VOID();
 }

@@ -15,8 +15,10 @@
 #include "access/xlogutils.h"
 #include "catalog/storage_xlog.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "core/spi.h"
 #include "page/source.h"
 
 #define MESSAGE_PREFIX "fragaffinity"
@@ -26,6 +28,8 @@ struct FaWalScan
 	MemoryContext context;		/* the reader's */
 	XLogReaderState *reader;
 	ReadLocalXLogPageNoWaitPrivate private;
+	char	   *slot;			/* keeps what has not been read */
+	XLogRecPtr	kept;			/* from here on */
 	XLogRecPtr	next;			/* all before has been reported */
 };
 
@@ -43,10 +47,14 @@ wal_mark(void)
 }
 
 FaWalScan *
-fa_wal_scan_create(void)
+fa_wal_scan_create(const char *slot)
 {
 	FaWalScan  *scan = palloc0(sizeof(FaWalScan));
 
+	/* temporary, so that it goes with the session */
+	scan->slot = pstrdup(quote_literal_cstr(slot));
+	(void) fa_spi_value("SELECT pg_catalog.pg_create_physical_replication_slot("
+						"%s, true, true)", scan->slot);
 	scan->context = CurrentMemoryContext;
 	scan->reader = XLogReaderAllocate(wal_segment_size, NULL,
 									  XL_ROUTINE(.page_read = read_local_xlog_page_no_wait,
@@ -57,8 +65,19 @@ fa_wal_scan_create(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
-	scan->next = wal_mark();
+	scan->next = scan->kept = wal_mark();
 	return scan;
+}
+
+/* Lets go of the files that have been read. */
+static void
+wal_let_go(FaWalScan *scan)
+{
+	if (scan->next / wal_segment_size == scan->kept / wal_segment_size)
+		return;
+	(void) fa_spi_value("SELECT pg_catalog.pg_replication_slot_advance(%s, '%X/%X')",
+						scan->slot, LSN_FORMAT_ARGS(scan->next));
+	scan->kept = scan->next;
 }
 
 static void
@@ -117,4 +136,5 @@ fa_wal_scan(FaWalScan *scan, FaWalChanged changed, void *arg)
 		scan->next = scan->reader->EndRecPtr;
 	}
 	MemoryContextSwitchTo(old);
+	wal_let_go(scan);
 }

@@ -48,6 +48,8 @@ fa_trigger_name(FaTrigger trigger)
 			return "reactive";
 		case FA_TRIGGER_DRAIN:
 			return "drain";
+		case FA_TRIGGER_REBALANCE:
+			return "rebalance";
 	}
 	return "?";
 }
@@ -278,7 +280,7 @@ fa_decide_reason(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
 
 	explain_limit(cluster, policy, item, d, owner, limit, sizeof(limit));
 	used = strlen(limit);
-	if (policy->unpaid >= 0.05 && d->trigger != FA_TRIGGER_DRAIN)
+	if (policy->unpaid >= 0.05 && d->trigger < FA_TRIGGER_DRAIN)
 		snprintf(limit + used, sizeof(limit) - used,
 				 "; the table's moves brought %.2f of what was expected",
 				 1 - policy->unpaid);
@@ -301,6 +303,13 @@ fa_decide_reason(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
 		return snprintf(buf, size, "node %s is being drained; %s expects "
 						"%.2f of the accesses%s", owner, destination,
 						d->affinity,
+						d->verdict == FA_VERDICT_MOVE ? "" : limit);
+	if (d->trigger == FA_TRIGGER_REBALANCE)
+		return snprintf(buf, size, "rebalanced from node %s to %s%s", owner,
+						destination,
+						d->verdict == FA_VERDICT_DOWN ? "; a node is down" :
+						d->verdict == FA_VERDICT_DRAINING ?
+						"; is being drained" :
 						d->verdict == FA_VERDICT_MOVE ? "" : limit);
 	return snprintf(buf, size, "node %s %.2f of %s %s accesses (%s %.0f), "
 					"remote costs %s each: %s %s, move costs %s%s",

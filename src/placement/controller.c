@@ -9,7 +9,7 @@
  *	4. write one recommendation per candidate within reach
  *	5. where the mode is auto, or a node is being drained: ask (request.c)
  *
- * Between steps only drains are looked after.
+ * Between steps only drains and rebalances are looked after.
  */
 #include "postgres.h"
 
@@ -92,13 +92,17 @@ active_nodes(Work *work, const FaPlaceRow *row, int index, int *n_p)
 	return active;
 }
 
-/* Forecast and recent past of a fragment, as the decision wants them. */
+/*
+ * Forecast (if it counts) and recent past of a fragment, as the decision wants
+ * them.
+ */
 static void
-fill_demand(Work *work, const FaPlaceRow *row, FaPlaceItem *item)
+fill_demand(Work *work, const FaPlaceRow *row, bool foresee, FaPlaceItem *item)
 {
 	FaPlaceInput *input = work->input;
 	FaForecaster *f = work->f;
-	int			index = fa_forecast_fragment_index(f, row->fragment);
+	int			index = foresee ?
+		fa_forecast_fragment_index(f, row->fragment) : -1;
 	double	   *rate;
 	double	   *recent;
 	int		   *active;
@@ -189,7 +193,7 @@ consider(Work *work, FaPlaceRow *row)
 	if (row->owner < 0)
 		return;
 	leave = input->cluster.node[row->owner].draining;
-	if (!leave && (work->f == NULL || !table->decide))
+	if (!leave && row->planned < 0 && (work->f == NULL || !table->decide))
 		return;
 	item.id = row->fragment;
 	item.owner = row->owner;
@@ -201,9 +205,11 @@ consider(Work *work, FaPlaceRow *row)
 	item.move_ms = fa_cost_move_ms(item.bytes, input->bytes_per_ms);
 	item.cost_ms = table->cost_fixed_ms + table->cost_factor * item.move_ms;
 	if (work->f)
-		fill_demand(work, row, &item);
+		fill_demand(work, row, table->predictive || leave, &item);
 	if (leave)
 		fa_decide_drain(&input->cluster, &item, &decision);
+	else if (row->planned >= 0)
+		fa_decide_planned(&input->cluster, &item, row->planned, &decision);
 	else
 		fa_decide_item(&input->cluster, &table->policy, &item, &decision);
 	if (decision.verdict != FA_VERDICT_STAY)
@@ -273,7 +279,7 @@ queue_requests(Work *work)
 		if (d->verdict != FA_VERDICT_MOVE)
 			continue;
 		table = fa_controller_policy(input, work->row[i]->table_id);
-		if (!table->act && d->trigger != FA_TRIGGER_DRAIN)
+		if (!table->act && d->trigger < FA_TRIGGER_DRAIN)
 			continue;
 		fa_request_queue(work->row[i]->fragment,
 						 input->name[work->item[i].owner].id,
@@ -338,7 +344,7 @@ fa_controller_decide(FaForecaster *f)
 	Work		work = {0};
 
 	fa_cost_refresh();
-	if (f == NULL && !some_node_drains())
+	if (f == NULL && !some_node_drains() && !fa_rebalance_goes_on())
 		return;
 	work.input = fa_controller_gather(f);
 	if (f)

@@ -116,11 +116,12 @@ distance_ms(int from, int to)
 }
 
 /*
- * Measured: by how much a remote access of this node's clients takes longer
- * than a local one, on average; 0 when too few were seen.
+ * Measured in a part of history (an SQL condition): by how much a remote
+ * access of this node's clients takes longer than a local one, on average; 0
+ * when too few were seen.
  */
 static double *
-measured_extra(const int *nodes, int nnodes)
+measured_extra(const int *nodes, int nnodes, const char *when)
 {
 	double	   *extra = palloc0(sizeof(double) * nnodes);
 	FaRows	   *rows;
@@ -129,9 +130,8 @@ measured_extra(const int *nodes, int nnodes)
 					   " CASE WHEN sum(calls - remote_calls) >= %d THEN"
 					   " sum(elapsed_ms - remote_elapsed_ms) / sum(calls - remote_calls) END"
 					   " FROM fragaffinity.history"
-					   " WHERE step > pg_catalog.now() - interval '" MEASURED_FROM "'"
-					   " GROUP BY node HAVING sum(remote_calls) >= %d",
-					   LEAST_CALLS, LEAST_CALLS);
+					   " WHERE %s GROUP BY node HAVING sum(remote_calls) >= %d",
+					   LEAST_CALLS, when, LEAST_CALLS);
 	for (int i = 0; i < rows->nrows; i++)
 	{
 		int			id = atoi(rows->value[i][0]);
@@ -148,11 +148,10 @@ measured_extra(const int *nodes, int nnodes)
 	return extra;
 }
 
-double *
-fa_cost_extra_ms(const int *nodes, int nnodes)
+static double *
+extra_ms(const int *nodes, int nnodes, const double *measured)
 {
 	double	   *extra = palloc0(sizeof(double) * nnodes * nnodes);
-	double	   *measured = measured_extra(nodes, nnodes);
 
 	for (int i = 0; i < nnodes; i++)
 	{
@@ -172,6 +171,25 @@ fa_cost_extra_ms(const int *nodes, int nnodes)
 		}
 	}
 	return extra;
+}
+
+double *
+fa_cost_extra_ms(const int *nodes, int nnodes)
+{
+	return extra_ms(nodes, nnodes,
+					measured_extra(nodes, nnodes, "step > pg_catalog.now() - interval '" MEASURED_FROM "'"));
+}
+
+double *
+fa_cost_extra_between(const int *nodes, int nnodes, TimestampTz from,
+					  TimestampTz to)
+{
+	char	   *a = pstrdup(timestamptz_to_str(from));
+
+	return extra_ms(nodes, nnodes,
+					measured_extra(nodes, nnodes,
+								   psprintf("step >= '%s' AND step < '%s'", a,
+											timestamptz_to_str(to))));
 }
 
 double

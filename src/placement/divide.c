@@ -127,7 +127,7 @@ divide_consider(FaPlaceInput *input, FaForecaster *f, const FaPlaceRow *row)
 	int			node;
 
 	/* who split one of a group would part it from the others */
-	if (row->recent == NULL || row->owner < 0 || row->group ||
+	if (row->recent == NULL || row->owner < 0 || row->group || row->planned >= 0 ||
 		row->moving || row->pinned ||
 		fa_request_pending(row->fragment) || divide_was_asked(row->fragment))
 		return;

@@ -15,12 +15,9 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "core/settings.h"
@@ -85,8 +82,8 @@ fa_forecast_step_start(const FaForecaster *f, int64 step)
 }
 
 /* Floor, also before 2000. */
-static int64
-step_of(const FaForecaster *f, TimestampTz t)
+int64
+fa_forecast_step_of(const FaForecaster *f, TimestampTz t)
 {
 	int64		step = t / f->width_us;
 
@@ -177,6 +174,7 @@ fa_forecast_make(MemoryContext parent)
 									&ctl, HASH_ELEM | HASH_BLOBS |
 									HASH_CONTEXT);
 	f->learn_from = PG_INT64_MIN;
+	f->training = FA_PREDICT_TRAINING;
 	f->width_us = fa_setting_int("history_interval", 0) * 1000;
 	f->nhorizons = read_horizons(f->horizons);
 	return f;
@@ -207,6 +205,19 @@ fa_forecast_begin(FaForecaster *f)
 									   Max(f->nfragments, 1), &allocator);
 }
 
+/* Was reset_network() called since? */
+static void
+obey_reset(FaForecaster *f)
+{
+	TimestampTz called = fa_forecast_network_reset();
+
+	if (called <= f->network_since)
+		return;
+	fa_predictor_reset_network(f->predictor);
+	f->network_since = called;
+	ereport(LOG, (errmsg("the predictor's network begins anew")));
+}
+
 /*
  * The forecaster that fits the settings and the saved state: the one in
  * memory, or else a new one.
@@ -224,125 +235,24 @@ open_forecaster(void)
 	if (f && f->width_us == width_us && f->nhorizons == nhorizons &&
 		memcmp(f->horizons, horizons, sizeof(horizons)) == 0 &&
 		f->saved == saved)
+	{
+		obey_reset(f);
 		return f;
+	}
 
 	fa_forecast_drop();
 	forecaster = f = fa_forecast_make(TopMemoryContext);
 	f->busy = true;				/* until it is whole */
-	f->saved = saved;
+	f->saved = f->network_since = saved;
 	allocator = allocator_of(f);
 	if (saved == 0 || !fa_forecast_restore(f, &allocator))
+	{
 		fa_forecast_begin(f);
+		f->network_since = GetCurrentTimestamp();
+	}
+	obey_reset(f);
 	f->busy = false;
 	return f;
-}
-
-static SPITupleTable *
-select_between(const char *sql, int64 from_us, int64 to_us, int64 width_us)
-{
-	Oid			types[3] = {TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID};
-	Interval	width = {.time = width_us};
-	Datum		values[3];
-
-	values[0] = TimestampTzGetDatum(from_us);
-	values[1] = TimestampTzGetDatum(to_us);
-	values[2] = IntervalPGetDatum(&width);
-	if (SPI_execute_with_args(sql, 3, types, values, NULL, true, 0) !=
-		SPI_OK_SELECT)
-		elog(ERROR, "could not read history");
-	return SPI_tuptable;
-}
-
-void
-fa_forecast_read(FaForecaster *f, int64 from, int64 to, FaStepBatch *batch)
-{
-	MemoryContext outer = CurrentMemoryContext;
-	SPITupleTable *table;
-	bool		isnull;
-
-	SPI_connect();
-	table = select_between("SELECT step, node, fragment, calls::float8"
-						   " FROM fragaffinity.history"
-						   " WHERE step >= $1 AND step < $2 AND width <= $3"
-						   " ORDER BY step",
-						   fa_forecast_step_start(f, from),
-						   fa_forecast_step_start(f, to), f->width_us);
-	memset(batch, 0, sizeof(*batch));
-	batch->ncells = (int) table->numvals;
-	batch->cells = MemoryContextAllocHuge(outer, sizeof(FaCell) *
-										  (batch->ncells + 1));
-	batch->cell_step = MemoryContextAllocHuge(outer, sizeof(int64) *
-											  (batch->ncells + 1));
-	for (int i = 0; i < batch->ncells; i++)
-	{
-		HeapTuple	row = table->vals[i];
-		TupleDesc	desc = table->tupdesc;
-		int			node;
-		int64		fragment;
-
-		batch->cell_step[i] = step_of(f, DatumGetTimestampTz(SPI_getbinval(row, desc, 1, &isnull)));
-		node = DatumGetInt32(SPI_getbinval(row, desc, 2, &isnull));
-		fragment = DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull));
-		batch->cells[i].node = fa_forecast_node_index(f, node);
-		batch->cells[i].fragment = fa_forecast_add_fragment(f, fragment);
-		batch->cells[i].count = DatumGetFloat8(SPI_getbinval(row, desc, 4, &isnull));
-	}
-	table = select_between("SELECT step, node FROM fragaffinity.history_step"
-						   " WHERE step >= $1 AND step < $2 AND $3 IS NOT NULL"
-						   " ORDER BY step",
-						   fa_forecast_step_start(f, from),
-						   fa_forecast_step_start(f, to), f->width_us);
-	batch->nknown = (int) table->numvals;
-	batch->known_node = MemoryContextAllocHuge(outer, sizeof(int) *
-											   (batch->nknown + 1));
-	batch->known_step = MemoryContextAllocHuge(outer, sizeof(int64) *
-											   (batch->nknown + 1));
-	for (int i = 0; i < batch->nknown; i++)
-	{
-		HeapTuple	row = table->vals[i];
-		TupleDesc	desc = table->tupdesc;
-
-		batch->known_step[i] = step_of(f, DatumGetTimestampTz(SPI_getbinval(row, desc, 1, &isnull)));
-		batch->known_node[i] = fa_forecast_node_index(f,
-													  DatumGetInt32(SPI_getbinval(row, desc, 2, &isnull)));
-	}
-	SPI_finish();
-}
-
-void
-fa_forecast_feed(FaForecaster *f, int64 from, int64 to, FaStepBatch *batch)
-{
-	bool	   *known = palloc(sizeof(bool) * f->nnodes);
-	int			c = batch->next_cell;
-	int			k = batch->next_known;
-
-	f->busy = true;
-	fa_predictor_resize(f->predictor, f->nnodes, Max(f->nfragments, 1));
-	for (int64 step = from; step < to; step++)
-	{
-		int			first = c;
-		bool		any = false;
-
-		CHECK_FOR_INTERRUPTS();
-		memset(known, 0, sizeof(bool) * f->nnodes);
-		for (; k < batch->nknown && batch->known_step[k] <= step; k++)
-		{
-			if (batch->known_node[k] >= 0)
-				any = known[batch->known_node[k]] = true;
-		}
-		while (c < batch->ncells && batch->cell_step[c] <= step)
-			c++;
-		if (any || step == to - 1)
-			(void) fa_predictor_observe(f->predictor, step,
-										batch->cells + first, c - first,
-										known);
-	}
-	f->busy = false;
-	batch->next_cell = c;
-	batch->next_known = k;
-	f->last_step = to - 1;
-	f->started = true;
-	pfree(known);
 }
 
 /* Has every node that answers delivered this step? */
@@ -372,7 +282,7 @@ static int64
 newest_due_step(const FaForecaster *f)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	int64		step = step_of(f, now) - 1;
+	int64		step = fa_forecast_step_of(f, now) - 1;
 	int64		grace_us = f->width_us / 4;
 
 	grace_us = Min(Max(grace_us, GRACE_LEAST_MS * 1000L), GRACE_MOST_MS * 1000L);
@@ -394,7 +304,7 @@ fa_forecast_first_step(FaForecaster *f, int64 *step_p)
 		return false;
 	t = (TimestampTz) (atof(first) * USECS_PER_SEC) -
 		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
-	*step_p = Max(step_of(f, t), f->learn_from);
+	*step_p = Max(fa_forecast_step_of(f, t), f->learn_from);
 	return true;
 }
 

@@ -27,24 +27,49 @@
 
 #define STATE_MOST_BYTES ((Size) 512 * 1024 * 1024)
 
-TimestampTz
-fa_forecast_state_time(void)
+/* The one row's time; otherwise when there is none. */
+static TimestampTz
+time_of(const char *sql, TimestampTz otherwise)
 {
-	TimestampTz saved = 0;
+	TimestampTz found = otherwise;
 	bool		isnull;
 
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (SPI_execute("SELECT saved FROM fragaffinity.predictor_state", true,
-					1) != SPI_OK_SELECT)
+	if (SPI_execute(sql, true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the predictor's state");
 	if (SPI_processed == 1)
-		saved = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0],
+		found = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0],
 												  SPI_tuptable->tupdesc, 1,
 												  &isnull));
 	PopActiveSnapshot();
 	SPI_finish();
-	return saved;
+	return found;
+}
+
+TimestampTz
+fa_forecast_state_time(void)
+{
+	return time_of("SELECT saved FROM fragaffinity.predictor_state", 0);
+}
+
+TimestampTz
+fa_forecast_network_reset(void)
+{
+	return time_of("SELECT called FROM fragaffinity.network_reset", DT_NOBEGIN);
+}
+
+void
+fa_learning_report(const char *part, Size bytes, double step_ms, double share)
+{
+	(void) fa_spi_exec("INSERT INTO fragaffinity.learning_state"
+					   " (part, bytes, step_ms, share, updated)"
+					   " VALUES ('%s', " UINT64_FORMAT ", %.3f, %.4f,"
+					   "  pg_catalog.clock_timestamp())"
+					   " ON CONFLICT (part) DO UPDATE SET"
+					   "  bytes = EXCLUDED.bytes, step_ms = EXCLUDED.step_ms,"
+					   "  share = EXCLUDED.share, updated = EXCLUDED.updated",
+					   part, (uint64) bytes, step_ms, share);
 }
 
 static ArrayType *

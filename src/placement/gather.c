@@ -85,6 +85,7 @@ fa_controller_policy(FaPlaceInput *input, int table_id)
 	t->policy.hysteresis = fa_setting_float("hysteresis", table_id);
 	t->policy.min_residency_ms = fa_setting_float("min_residency", table_id);
 	t->policy.doubt = fa_setting_float("doubt", table_id);
+	t->predictive = fa_setting_bool("predictive", table_id);
 	t->policy.reactive = fa_setting_bool("reactive", table_id);
 	t->policy.reactive_threshold = fa_setting_float("reactive_threshold",
 													table_id);
@@ -134,12 +135,20 @@ gather_nodes(FaPlaceInput *input)
 		ids[c->nnodes++] = node->id;
 	}
 	c->extra_ms = fa_cost_extra_ms(ids, c->nnodes);
+	fa_controller_limits(input);
+	input->bytes_per_ms = fa_cost_bytes_per_ms();
+}
+
+void
+fa_controller_limits(FaPlaceInput *input)
+{
+	FaPlaceCluster *c = &input->cluster;
+
 	c->step_ms = fa_setting_float("history_interval", 0);
 	c->max_moves = (int) fa_setting_int("max_concurrent_moves", 0);
 	c->max_moves_node = (int) fa_setting_int("max_moves_per_node", 0);
 	c->max_moves_hour = fa_setting_float("max_moves_per_hour", 0);
 	c->max_bytes_hour = fa_setting_float("max_move_bytes_per_hour", 0);
-	input->bytes_per_ms = fa_cost_bytes_per_ms();
 }
 
 static int
@@ -190,7 +199,7 @@ gather_fragments(FaPlaceInput *input)
 		row->fragment = strtoll(rows->value[i][0], NULL, 10);
 		row->table_id = atoi(rows->value[i][1]);
 		row->owner = place_of(input, rows->value[i][2]);
-		row->previous_owner = -1;
+		row->previous_owner = row->planned = -1;
 		row->since_move_ms = INFINITY;
 		row->bytes = rows->value[i][3] ? atof(rows->value[i][3]) :
 			fa_controller_policy(input, row->table_id)->unknown_bytes;
@@ -361,6 +370,7 @@ fa_controller_gather(FaForecaster *f)
 	gather_moves(input);
 	gather_budget(input);
 	gather_pins(input);
+	fa_rebalance_gather(input);
 	if (f)
 		gather_recent(input, f);
 	return input;

@@ -332,4 +332,6 @@ fa_forecast_publish(FaForecaster *f)
 	store_past(f, present, busy, nbusy);
 	store_scores(f);
 	f->busy = false;
+	fa_learning_report("predictor", fa_predictor_memory(f->predictor),
+					   f->step_ms, f->training / (double) FA_PREDICT_TRAINING);
 }

@@ -2,86 +2,59 @@
  * simulate.c
  *	  What the controller would have done with recorded history.
  *
- * simulate(from, to, settings) replays the steps through a predictor of its
- * own, from the beginning of history on, and from "from" on through the real
- * decisions, with the settings given.  A move takes effect with the next step.
- * Nodes count as up, no other move as under way, and the round trip between
- * two other nodes as a usual one.  Three rows come out:
+ * simulate(from, to, settings) replays history under several policies at once
+ * (simulate_replay.c), each with a row for every table and one for all:
  *
  *	recorded	what happened
- *	unmoved		every fragment stays where it was at "from"
- *	simulated	the decisions are carried out
+ *	never		every fragment stays where it was at "from"
+ *	reactive	moves follow what has been seen, without forecasts
+ *	simulated	moves by forecasts: the decisions, with the settings given
+ *	optimum		the cheapest moves in hindsight, held back by no limit
+ *
+ * settings is an object, or an array of objects to be compared; then the
+ * variant of each is its text in place of "simulated"; the first one's settings
+ * are those of "reactive", the last one's those of "optimum".
  *
  * The settings are written into the catalog in a subtransaction, read as the
  * controller reads them, and rolled back: nothing of it is ever seen.
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "access/xact.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
-#include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "core/settings.h"
 #include "core/spi.h"
 #include "node/node.h"
-#include "placement/controller.h"
-#include "placement/cost.h"
-
-#define BATCH_STEPS 64
-#define RECENT_STEPS 12			/* as the controller looks back */
-#define HOUR_US (INT64CONST(3600) * 1000000)
-
-typedef struct Tally
-{
-	double		accesses;
-	double		remote;
-	int64		moves;
-	double		bytes;
-} Tally;
-
-/* A simulated move, for the hour's budget. */
-typedef struct Moved
-{
-	TimestampTz at;
-	double		bytes;
-} Moved;
-
-typedef struct Simulation
-{
-	FaPlaceInput *input;
-	FaForecaster *f;
-	int		   *unmoved;		/* owner at the start, by row */
-	double	   *since_ms;		/* since the row's last move, by row */
-	char	  **window;			/* move_window, by policy */
-	TimestampTz now;
-	Moved	   *moved;			/* oldest first */
-	int			nmoved;
-	int			moved_allocated;
-	Tally		tally[2];		/* unmoved, simulated */
-} Simulation;
+#include "placement/simulate.h"
 
 /* Settings that a replay can have; the others are about the cluster. */
 static const char *const allowed[] = {
 	"doubt", "hysteresis", "max_concurrent_moves", "max_move_bytes_per_hour",
 	"max_moves_per_hour", "max_moves_per_node", "migration_threshold",
 	"min_residency", "move_cost", "move_cost_factor", "move_window",
-	"prediction_horizons", "reactive", "reactive_steps", "reactive_threshold"
+	"prediction_horizons", "predictive", "reactive", "reactive_steps",
+	"reactive_threshold"
 };
 
+/* What history says, by table of the simulation. */
+typedef struct Recorded
+{
+	FaSimTally *tally;
+	double	   *local_ms;		/* mean of a local access; -1: not known */
+	Oid		   *table;
+} Recorded;
+
 static void
-write_settings(Jsonb *settings)
+write_settings(const char *settings)
 {
 	FaRows	   *rows = fa_spi_rows("SELECT e.key, e.value FROM jsonb_each_text(%s::jsonb) e",
-								   quote_literal_cstr(JsonbToCString(NULL, &settings->root,
-																	 VARSIZE(settings))));
+								   quote_literal_cstr(settings));
 
 	for (int i = 0; i < rows->nrows; i++)
 	{
@@ -109,255 +82,228 @@ write_settings(Jsonb *settings)
 	}
 }
 
-/* Owners at the start, from the moves since. */
-static void
-rewind_owners(Simulation *sim, TimestampTz from)
+/* The settings to compare, each as text. */
+static FaRows *
+split_settings(Jsonb *settings)
 {
-	FaPlaceInput *input = sim->input;
-	FaRows	   *rows = fa_spi_rows("SELECT DISTINCT ON (fragment) fragment, source"
-								   " FROM fragaffinity.move"
-								   " WHERE state = 'done' AND finished > '%s'"
-								   " ORDER BY fragment, finished",
-								   timestamptz_to_str(from));
+	char	   *text = JsonbToCString(NULL, &settings->root, VARSIZE(settings));
+	FaRows	   *rows;
 
-	for (int i = 0; i < input->cluster.nnodes; i++)
-	{
-		FaPlaceNode *node = &input->cluster.node[i];
-
-		node->alive = true;
-		node->draining = false;
-		node->used = node->incoming = node->outgoing = 0;
-	}
-	input->inflight = 0;
-	input->nrecent = RECENT_STEPS;
+	rows = fa_spi_rows("SELECT e, jsonb_typeof(e) FROM (SELECT %s::jsonb) s (j),"
+					   " jsonb_array_elements(CASE jsonb_typeof(j)"
+					   "  WHEN 'array' THEN j ELSE jsonb_build_array(j) END) e",
+					   quote_literal_cstr(text));
 	for (int i = 0; i < rows->nrows; i++)
 	{
-		FaPlaceRow *row = fa_controller_row(input, strtoll(rows->value[i][0], NULL, 10));
-		int			source = atoi(rows->value[i][1]);
-
-		if (row && source >= 1 && source <= FA_MAX_NODE_ID &&
-			input->place[source] >= 0)
-			row->owner = input->place[source];
+		if (strcmp(rows->value[i][1], "object") != 0)
+			rows->nrows = 0;
 	}
-	for (int i = 0; i < input->nrows; i++)
+	if (rows->nrows == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("settings must be a JSON object, or an array of them"),
+				 errhint("For example: {\"migration_threshold\": 0.5}")));
+	return rows;
+}
+
+/* In a subtransaction that has the settings. */
+static void
+add_variants(FaSimulation *sim, const char *settings, int i, int n,
+			 TimestampTz from, TimestampTz to)
+{
+	ListCell   *lc;
+
+	if (i == 0)
 	{
-		FaPlaceRow *row = &input->row[i];
+		fa_simulate_begin(sim, from, to);
+		(void) fa_simulate_add(sim, "never", FA_SIM_NEVER);
+		foreach(lc, fa_simulate_add(sim, "reactive", FA_SIM_DECIDE)->input->policies)
+		{
+			FaTablePolicy *t = lfirst(lc);
 
-		row->previous_owner = -1;
-		row->since_move_ms = INFINITY;
-		row->moving = false;
-		sim->unmoved[i] = row->owner;
-		sim->since_ms[i] = INFINITY;
-		row->recent = palloc0(sizeof(double) * RECENT_STEPS *
-							  input->cluster.nnodes);
-		if (row->owner >= 0)
-			input->cluster.node[row->owner].used += row->bytes;
+			t->predictive = false;
+			t->policy.reactive = true;
+		}
 	}
+	else
+	{
+		FaForecaster *other = fa_forecast_make(sim->context);
+
+		if (memcmp(other->horizons, sim->f->horizons,
+				   sizeof(other->horizons)) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("settings that are compared must have the same prediction_horizons"),
+					 errhint("Simulate them one by one.")));
+	}
+	(void) fa_simulate_add(sim, n == 1 ? "simulated" : settings, FA_SIM_DECIDE);
+	if (i == n - 1)
+		(void) fa_simulate_add(sim, "optimum", FA_SIM_OPTIMUM);
 }
 
 /* Everything that depends on settings, read while they are in force. */
 static void
-prepare(Simulation *sim, Jsonb *settings, TimestampTz from)
+prepare(FaSimulation *sim, FaRows *settings, TimestampTz from,
+		TimestampTz to)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	ListCell   *lc;
-	int			n = 0;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	write_settings(settings);
-	fa_cost_refresh_own();
-	sim->f = fa_forecast_make(context);
-	fa_forecast_begin(sim->f);
-	sim->input = fa_controller_gather(NULL);
-	sim->unmoved = palloc(sizeof(int) * (sim->input->nrows + 1));
-	sim->since_ms = palloc(sizeof(double) * (sim->input->nrows + 1));
-	rewind_owners(sim, from);
-	for (int i = 0; i < sim->input->nrows; i++)
-		(void) fa_controller_policy(sim->input, sim->input->row[i].table_id);
-	sim->window = palloc0(sizeof(char *) *
-						  (list_length(sim->input->policies) + 1));
-	foreach(lc, sim->input->policies)
+	for (int i = 0; i < settings->nrows; i++)
 	{
-		FaTablePolicy *t = lfirst(lc);
-
-		t->decide = t->act = true;
-		t->policy.unpaid = 0;
-		sim->window[n++] = fa_setting_text("move_window", t->table_id);
+		BeginInternalSubTransaction(NULL);
+		MemoryContextSwitchTo(context);
+		write_settings(settings->value[i][0]);
+		add_variants(sim, settings->value[i][0], i, settings->nrows,
+					 from, to);
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
 	}
-	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 }
 
-/* Counts a step's accesses against both placements. */
-static void
-count_step(Simulation *sim, const FaStepBatch *batch, int first)
+static int
+find_table(const FaSimulation *sim, const char *id)
 {
-	FaPlaceInput *input = sim->input;
-	int			nn = input->cluster.nnodes;
-
-	for (int i = 0; i < input->nrows; i++)
+	for (int t = 0; t < sim->ntables; t++)
 	{
-		double	   *recent = input->row[i].recent;
-
-		memmove(recent + nn, recent, sizeof(double) * nn * (RECENT_STEPS - 1));
-		memset(recent, 0, sizeof(double) * nn);
+		if (sim->table_id[t] == atoi(id))
+			return t;
 	}
-	for (int c = first; c < batch->next_cell; c++)
-	{
-		const FaCell *cell = &batch->cells[c];
-		FaPlaceRow *row = fa_controller_row(input,
-											sim->f->fragment[cell->fragment]);
-		int			place = cell->node >= 0 ?
-			input->place[sim->f->node[cell->node]] : -1;
+	return -1;
+}
 
-		if (row == NULL || place < 0 || row->owner < 0)
+static void
+read_accesses(FaSimulation *sim, Recorded *r, const char *from,
+			  const char *to)
+{
+	FaRows	   *rows;
+
+	rows = fa_spi_rows("SELECT f.table_id, sum(h.calls), sum(h.remote_calls),"
+					   " sum(h.elapsed_ms - h.remote_elapsed_ms),"
+					   " sum(h.remote_elapsed_ms)"
+					   " FROM fragaffinity.history h JOIN fragaffinity.fragment f"
+					   "  ON f.fragment OPERATOR(pg_catalog.=) h.fragment"
+					   " WHERE h.step >= '%s' AND h.step < '%s' AND h.width <= interval '%f s'"
+					   " GROUP BY 1", from, to, sim->f->width_us / 1e6);
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		char	  **v = rows->value[i];
+		int			t = find_table(sim, v[0]);
+		double		local = atof(v[1]) - atof(v[2]);
+		FaSimTally *tally;
+
+		if (t < 0)
 			continue;
-		row->recent[place] += cell->count;
-		for (int k = 0; k < 2; k++)
-		{
-			int			owner = k == 0 ? sim->unmoved[row - input->row] :
-				row->owner;
-
-			sim->tally[k].accesses += cell->count;
-			if (owner != place)
-				sim->tally[k].remote += cell->count;
-		}
+		tally = &r->tally[t];
+		tally->accesses = atof(v[1]);
+		tally->remote = atof(v[2]);
+		if (local <= 0)
+			continue;
+		r->local_ms[t] = atof(v[3]) / local;
+		tally->waiting_ms = Max(atof(v[4]) - tally->remote * r->local_ms[t], 0);
 	}
 }
 
 static void
-take_move(void *arg, FaPlaceRow *row, const FaDecision *decision)
+read_moves(FaSimulation *sim, Recorded *r, const char *from, const char *to)
 {
-	Simulation *sim = arg;
+	FaRows	   *rows;
 
-	row->previous_owner = row->owner;
-	row->owner = decision->destination;
-	sim->since_ms[row - sim->input->row] = 0;
-	sim->tally[1].moves++;
-	sim->tally[1].bytes += row->bytes;
-	if (sim->nmoved == sim->moved_allocated)
+	rows = fa_spi_rows("SELECT f.table_id, count(*), COALESCE(sum(m.bytes), 0),"
+					   " sum(1000 * extract(epoch FROM m.finished - m.started))"
+					   " FROM fragaffinity.move m JOIN fragaffinity.fragment f"
+					   "  ON f.fragment OPERATOR(pg_catalog.=) m.fragment"
+					   " WHERE m.state = 'done' AND m.finished >= '%s' AND m.finished < '%s'"
+					   " GROUP BY 1", from, to);
+	for (int i = 0; i < rows->nrows; i++)
 	{
-		sim->moved_allocated = Max(64, sim->moved_allocated * 2);
-		sim->moved = sim->moved ?
-			repalloc(sim->moved, sizeof(Moved) * sim->moved_allocated) :
-			MemoryContextAlloc(GetMemoryChunkContext(sim->unmoved),
-							   sizeof(Moved) * sim->moved_allocated);
+		char	  **v = rows->value[i];
+		int			t = find_table(sim, v[0]);
+		FaTablePolicy *p;
+
+		if (t < 0)
+			continue;
+		p = fa_controller_policy(sim->variant[0].input, sim->table_id[t]);
+		r->tally[t].moves = strtoll(v[1], NULL, 10);
+		r->tally[t].bytes = atof(v[2]);
+		r->tally[t].moving_ms = r->tally[t].moves * p->cost_fixed_ms +
+			(v[3] ? p->cost_factor * atof(v[3]) : 0);
 	}
-	sim->moved[sim->nmoved++] = (Moved) {sim->now, row->bytes};
 }
 
+/* What was counted and moved in that time, and the tables' names. */
 static void
-decide_step(Simulation *sim)
+read_recorded(FaSimulation *sim, TimestampTz from, TimestampTz to,
+			  Recorded *r)
 {
-	FaPlaceInput *input = sim->input;
-	FaPlaceCluster *cluster = &input->cluster;
-	int			old = 0;
-	int			n = 0;
-	ListCell   *lc;
+	char	   *a = pstrdup(timestamptz_to_str(from));
+	char	   *b = pstrdup(timestamptz_to_str(to));
+	int			n = sim->ntables + 1;
+	FaRows	   *rows;
 
-	foreach(lc, input->policies)
-		((FaTablePolicy *) lfirst(lc))->policy.closed = !fa_setting_hours(sim->window[n++], fa_controller_minute(sim->now));
-	while (old < sim->nmoved && sim->moved[old].at <= sim->now - HOUR_US)
-		old++;
-	sim->nmoved -= old;
-	if (sim->nmoved > 0)
-		memmove(sim->moved, sim->moved + old, sizeof(Moved) * sim->nmoved);
-	cluster->moves_hour = sim->nmoved;
-	cluster->bytes_hour = 0;
-	for (int i = 0; i < sim->nmoved; i++)
-		cluster->bytes_hour += sim->moved[i].bytes;
-	for (int i = 0; i < input->nrows; i++)
+	r->tally = palloc0(sizeof(FaSimTally) * n);
+	r->local_ms = palloc(sizeof(double) * n);
+	r->table = palloc0(sizeof(Oid) * n);
+	for (int t = 0; t < sim->ntables; t++)
+		r->local_ms[t] = -1;
+	read_accesses(sim, r, a, b);
+	read_moves(sim, r, a, b);
+	rows = fa_spi_rows("SELECT table_id, rel::oid FROM fragaffinity.distributed_table");
+	for (int i = 0; i < rows->nrows; i++)
 	{
-		sim->since_ms[i] += cluster->step_ms;
-		input->row[i].since_move_ms = sim->since_ms[i];
-	}
-	for (int i = 0; i < cluster->nnodes; i++)
-		cluster->node[i].incoming = cluster->node[i].outgoing = 0;
-	/* what is admitted is booked as under way, which it is no more */
-	fa_controller_plan(input, sim->f, take_move, sim);
-	for (int i = 0; i < cluster->nnodes; i++)
-		cluster->node[i].used = 0;
-	for (int i = 0; i < input->nrows; i++)
-	{
-		if (input->row[i].owner >= 0)
-			cluster->node[input->row[i].owner].used += input->row[i].bytes;
+		int			t = find_table(sim, rows->value[i][0]);
+
+		if (t >= 0)
+			r->table[t] = strtoul(rows->value[i][1], NULL, 10);
 	}
 }
 
 static void
-replay(Simulation *sim, TimestampTz from, TimestampTz to)
+put_row(ReturnSetInfo *rsinfo, const char *variant, Oid table,
+		const FaSimTally *t, double local_ms)
 {
-	FaForecaster *f = sim->f;
-	int64		next;
-	int64		end = to / f->width_us;
-
-	if (!fa_forecast_first_step(f, &next))
-		return;
-	while (next < end)
-	{
-		FaStepBatch batch;
-		int64		upto = Min(next + BATCH_STEPS, end);
-		MemoryContext temp = AllocSetContextCreate(CurrentMemoryContext,
-												   "fragaffinity simulation",
-												   ALLOCSET_DEFAULT_SIZES);
-		MemoryContext old = MemoryContextSwitchTo(temp);
-
-		fa_forecast_read(f, next, upto, &batch);
-		for (; next < upto; next++)
-		{
-			int			first = batch.next_cell;
-
-			CHECK_FOR_INTERRUPTS();
-			fa_forecast_feed(f, next, next + 1, &batch);
-			sim->now = fa_forecast_step_start(f, next + 1);
-			if (sim->now <= from)
-				continue;
-			count_step(sim, &batch, first);
-			decide_step(sim);
-		}
-		MemoryContextSwitchTo(old);
-		MemoryContextDelete(temp);
-	}
-}
-
-static void
-put_row(ReturnSetInfo *rsinfo, const char *variant, const Tally *t)
-{
-	Datum		values[5];
-	bool		nulls[5] = {0};
+	Datum		values[8];
+	bool		nulls[8] = {0};
+	bool		used = t->accesses > 0;
 
 	values[0] = CStringGetTextDatum(variant);
-	values[1] = Float8GetDatum(t->accesses);
-	values[2] = Float8GetDatum(t->accesses > 0 ? t->remote / t->accesses : 0);
-	nulls[2] = !(t->accesses > 0);
-	values[3] = Int64GetDatum(t->moves);
-	values[4] = Int64GetDatum((int64) t->bytes);
+	values[1] = ObjectIdGetDatum(table);
+	nulls[1] = !OidIsValid(table);
+	values[2] = Float8GetDatum(t->accesses);
+	values[3] = Float8GetDatum(used ? t->remote / t->accesses : 0);
+	nulls[3] = !used;
+	values[4] = Int64GetDatum(t->moves);
+	values[5] = Int64GetDatum((int64) t->bytes);
+	values[6] = Float8GetDatum(used ? local_ms + t->waiting_ms / t->accesses : 0);
+	nulls[6] = !used || local_ms < 0;
+	values[7] = Float8GetDatum(t->waiting_ms + t->moving_ms);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
-/* What was counted and moved in that time. */
-static Tally
-recorded(int64 width_us, TimestampTz from, TimestampTz to)
+/* A variant's rows: each table, then all. */
+static void
+put_variant(ReturnSetInfo *rsinfo, const FaSimulation *sim,
+			const char *variant, const FaSimTally *tally, const Recorded *r)
 {
-	Tally		t = {0};
-	char	   *a = pstrdup(timestamptz_to_str(from));
-	char	   *b = pstrdup(timestamptz_to_str(to));
-	FaRows	   *rows = fa_spi_rows("SELECT COALESCE(sum(calls), 0), COALESCE(sum(remote_calls), 0)"
-								   " FROM fragaffinity.history"
-								   " WHERE step >= '%s' AND step < '%s' AND width <= interval '%f s'",
-								   a, b, (double) width_us / 1e6);
+	FaSimTally	all = {0};
+	double		local_ms = 0;	/* of all accesses; -1: not known */
 
-	t.accesses = atof(rows->value[0][0]);
-	t.remote = atof(rows->value[0][1]);
-	rows = fa_spi_rows("SELECT count(*), COALESCE(sum(bytes), 0)"
-					   " FROM fragaffinity.move WHERE state = 'done'"
-					   "  AND finished >= '%s' AND finished < '%s'", a, b);
-	t.moves = strtoll(rows->value[0][0], NULL, 10);
-	t.bytes = atof(rows->value[0][1]);
-	return t;
+	for (int t = 0; t < sim->ntables; t++)
+	{
+		put_row(rsinfo, variant, r->table[t], &tally[t], r->local_ms[t]);
+		all.accesses += tally[t].accesses;
+		all.remote += tally[t].remote;
+		all.waiting_ms += tally[t].waiting_ms;
+		all.moving_ms += tally[t].moving_ms;
+		all.moves += tally[t].moves;
+		all.bytes += tally[t].bytes;
+		if (tally[t].accesses > 0)
+			local_ms = local_ms < 0 || r->local_ms[t] < 0 ? -1 :
+				local_ms + tally[t].accesses * r->local_ms[t];
+	}
+	put_row(rsinfo, variant, InvalidOid, &all,
+			local_ms > 0 ? local_ms / all.accesses : local_ms);
 }
 
 PG_FUNCTION_INFO_V1(fa_sql_simulate);
@@ -369,9 +315,8 @@ fa_sql_simulate(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	TimestampTz from = PG_GETARG_TIMESTAMPTZ(0);
 	TimestampTz to = PG_GETARG_TIMESTAMPTZ(1);
-	Jsonb	   *settings = PG_GETARG_JSONB_P(2);
-	Simulation	sim = {0};
-	Tally		was;
+	FaSimulation sim = {0};
+	Recorded	was;
 
 	if (fa_node_require_cluster() != fa_node_coordinator())
 		ereport(ERROR,
@@ -384,20 +329,16 @@ fa_sql_simulate(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a simulation needs a start before its end, and both in the past")));
-	if (!JB_ROOT_IS_OBJECT(settings))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("settings must be a JSON object"),
-				 errhint("For example: {\"migration_threshold\": 0.5}")));
 	InitMaterializedSRF(fcinfo, 0);
-	prepare(&sim, settings, from);
+	prepare(&sim, split_settings(PG_GETARG_JSONB_P(2)), from, to);
 	/* whole steps: from the first that begins in the time */
 	from = (from + sim.f->width_us - 1) / sim.f->width_us * sim.f->width_us;
 	to = to / sim.f->width_us * sim.f->width_us;
-	replay(&sim, from, to);
-	was = recorded(sim.f->width_us, from, to);
-	put_row(rsinfo, "recorded", &was);
-	put_row(rsinfo, "unmoved", &sim.tally[0]);
-	put_row(rsinfo, "simulated", &sim.tally[1]);
+	fa_simulate_replay(&sim, from, to);
+	read_recorded(&sim, from, to, &was);
+	put_variant(rsinfo, &sim, "recorded", was.tally, &was);
+	for (int i = 0; i < sim.nvariants; i++)
+		put_variant(rsinfo, &sim, sim.variant[i].name, sim.variant[i].tally,
+					&was);
 	return (Datum) 0;
 }

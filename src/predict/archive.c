@@ -136,3 +136,14 @@ fa_predict_ar_floats(FaArchive *ar, float *v, size_t n)
 		}
 	}
 }
+
+/* FNV-1a, 64 bits. */
+uint64_t
+fa_predict_checksum(const uint8_t *p, size_t n)
+{
+	uint64_t	x = UINT64_C(0xcbf29ce484222325);
+
+	for (size_t i = 0; i < n; i++)
+		x = (x ^ p[i]) * UINT64_C(0x100000001b3);
+	return x;
+}

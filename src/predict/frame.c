@@ -14,6 +14,10 @@ const FaModelOps *const fa_predict_models[FA_NMODELS] = {
 	[FA_MODEL_STATIC] = &fa_predict_static,
 	[FA_MODEL_RECENT] = &fa_predict_recent,
 	[FA_MODEL_SEASONAL] = &fa_predict_seasonal,
+	[FA_MODEL_HOLT] = &fa_predict_holt,
+	[FA_MODEL_POOLED] = &fa_predict_pooled,
+	[FA_MODEL_SESSION] = &fa_predict_session,
+	[FA_MODEL_PROFILE] = &fa_predict_profile,
 	[FA_MODEL_LSTM] = &fa_predict_lstm,
 	[FA_MODEL_MIXTURE] = NULL,
 };
@@ -38,12 +42,49 @@ fa_predict_free(FaFrame *frame, void *ptr)
 	fa_memory_free(&frame->memory, ptr);
 }
 
-/* The static model is always there, as what the others fall back on. */
+/* In the mixture. */
 bool
 fa_predict_model_on(const FaFrame *frame, int model)
 {
 	return frame->config.models == 0 ||
 		(frame->config.models & (1u << model)) != 0;
+}
+
+/*
+ * In the mixture, or at work because one that is builds on it: all on the
+ * static model, Holt-Winters on the seasons found, the regression on levels
+ * and slot means.
+ */
+bool
+fa_predict_model_runs(const FaFrame *frame, int model)
+{
+	bool		pooled = fa_predict_model_on(frame, FA_MODEL_POOLED);
+
+	return fa_predict_model_on(frame, model) || model == FA_MODEL_STATIC ||
+		(model == FA_MODEL_RECENT && pooled) ||
+		(model == FA_MODEL_SEASONAL &&
+		 (pooled || fa_predict_model_on(frame, FA_MODEL_HOLT)));
+}
+
+/* The horizon whose weights a step so far ahead borrows. */
+int
+fa_predict_nearest_horizon(const FaFrame *frame, int64_t ahead)
+{
+	int			best = 0;
+	int64_t		nearest = INT64_MAX;
+
+	for (int h = 0; h < frame->config.nhorizons; h++)
+	{
+		int64_t		far = ahead - frame->config.horizons[h];
+
+		far = far < 0 ? -far : far;
+		if (far < nearest)
+		{
+			nearest = far;
+			best = h;
+		}
+	}
+	return best;
 }
 
 int
@@ -144,7 +185,7 @@ fa_predict_site_at(FaFrame *frame, int h, int64_t target)
 
 	for (int m = 0; m < FA_MODEL_MIXTURE; m++)
 	{
-		if (m != FA_MODEL_STATIC && !fa_predict_model_on(frame, m))
+		if (!fa_predict_model_runs(frame, m))
 			continue;
 		fa_predict_models[m]->site(frame, frame->model[m], h, target,
 								   site + frame->site_at[m]);
@@ -189,7 +230,7 @@ fa_predict_view_at(FaFrame *frame, int fragment, int h, int64_t target,
 		view->rate[(size_t) i * frame->nrate] = 1;
 	for (int m = 0; m < FA_MODEL_MIXTURE; m++)
 	{
-		if (m != FA_MODEL_STATIC && !fa_predict_model_on(frame, m))
+		if (!fa_predict_model_runs(frame, m))
 			continue;
 		fa_predict_models[m]->fragment(frame, frame->model[m], view,
 									   view->local + frame->local_at[m],

@@ -56,25 +56,36 @@ fa_lstm_create(FaMemory *memory, int ndense, int nsymbols, int nout,
 			   uint64_t seed)
 {
 	FaLstm	   *l = fa_memory_alloc(memory, 1, sizeof(FaLstm));
-	int			nweights = (ndense + nsymbols + H) * G;
-	float	   *bias;
 
 	l->ndense = ndense;
 	l->nsymbols = nsymbols;
 	l->nout = nout;
-	l->nparams = nweights + G + nout * H + nout;
+	l->nparams = (ndense + nsymbols + H) * G + G + nout * H + nout;
 	l->param = fa_memory_alloc(memory, l->nparams, sizeof(float));
 	l->grad = fa_memory_alloc(memory, l->nparams, sizeof(float));
 	l->mean = fa_memory_alloc(memory, l->nparams, sizeof(float));
 	l->square = fa_memory_alloc(memory, l->nparams, sizeof(float));
 	l->dense = fa_memory_alloc(memory, (size_t) FA_LSTM_WINDOW * (ndense + 1),
 							   sizeof(float));
-	for (int i = 0; i < nweights; i++)
+	fa_lstm_reset(l, seed);
+	return l;
+}
+
+void
+fa_lstm_reset(FaLstm *l, uint64_t seed)
+{
+	float	   *bias = at_bias(l, l->param);
+	size_t		size = sizeof(float) * (size_t) l->nparams;
+
+	memset(l->param, 0, size);
+	memset(l->grad, 0, size);
+	memset(l->mean, 0, size);
+	memset(l->square, 0, size);
+	l->steps = 0;
+	for (int i = 0; i < bias - l->param; i++)
 		l->param[i] = (float) ((uniform(&seed) - 0.5) * 0.35);
-	bias = at_bias(l, l->param);
 	for (int k = 0; k < H; k++)
 		bias[H + k] = 1;		/* remember, to begin with */
-	return l;
 }
 
 static inline void

@@ -23,7 +23,6 @@
 #define LEAST_ACCESSES	64
 #define MOST_AHEAD		8
 #define WINDOW			4
-#define SAMPLE			16		/* fragments learned from, each step */
 #define RATE			0.002
 #define RING			(MOST_AHEAD + WINDOW)
 #define MOST_SCORE		4.0
@@ -62,6 +61,7 @@ typedef struct Series
 	Tracked    *tracked;		/* MOST_CELLS */
 	int32_t    *place;			/* by fragment: tracked + 1, 0 for none */
 	int64_t		draws;			/* state of the sampling */
+	int			sample;			/* fragments learned from, each step */
 	float		dout[WINDOW * FA_PREDICT_MAX_HORIZONS];
 } Series;
 
@@ -73,6 +73,7 @@ lstm_create(FaFrame *frame)
 	Series	   *s = fa_predict_alloc(frame, 1, sizeof(Series));
 
 	s->ninputs = frame->nsite + frame->nlocal + 2;
+	s->sample = FA_PREDICT_TRAINING;
 	if (fa_predict_model_on(frame, FA_MODEL_LSTM))
 	{
 		s->lstm = fa_lstm_create(&frame->memory, s->ninputs, 0,
@@ -81,6 +82,35 @@ lstm_create(FaFrame *frame)
 		s->place = fa_predict_alloc(frame, frame->nfragments, sizeof(int32_t));
 	}
 	return s;
+}
+
+void
+fa_predict_lstm_train(void *model, int fragments)
+{
+	Series	   *s = model;
+
+	s->sample = fragments < 0 ? 0 : fragments < FA_PREDICT_TRAINING ?
+		fragments : FA_PREDICT_TRAINING;
+}
+
+/* New weights; the cells are followed anew. */
+void
+fa_predict_lstm_reset(FaFrame *frame, void *model)
+{
+	Series	   *s = model;
+
+	if (s->lstm == NULL)
+		return;
+	fa_lstm_reset(s->lstm, frame->config.seed);
+	for (int i = 0; i < s->ntracked; i++)
+	{
+		Tracked    *t = &s->tracked[i];
+
+		s->place[t->fragment] = 0;
+		fa_predict_free(frame, t->cell);
+		t->cell = NULL;
+	}
+	s->ntracked = s->ncells = 0;
 }
 
 static void
@@ -166,13 +196,15 @@ lstm_advance(FaFrame *frame, void *model)
 			for (int k = 0; k < frame->nsite; k++)
 			{
 				sum += k < frame->site_at[FA_MODEL_RECENT] ||
-					k >= frame->site_at[FA_MODEL_SEASONAL] ? site[k] : 0;
+					(k >= frame->site_at[FA_MODEL_SEASONAL] &&
+					 k < frame->site_at[FA_MODEL_SEASONAL + 1]) ? site[k] : 0;
 				p->dense[n++] = (float) (site[k] / 2);
 			}
 			for (int k = 0; k < frame->nlocal; k++)
 			{
 				sum += k < frame->local_at[FA_MODEL_RECENT] ||
-					(k >= frame->local_at[FA_MODEL_SEASONAL] && k < others) ?
+					(k >= frame->local_at[FA_MODEL_SEASONAL] &&
+					 k < frame->local_at[FA_MODEL_SEASONAL + 1]) ?
 					local[k] : 0;
 				p->dense[n++] = k < others ? (float) (local[k] / 2) : 0;
 			}
@@ -270,7 +302,7 @@ lstm_observe(FaFrame *frame, void *model)
 
 	for (int h = 0; h < frame->config.nhorizons && s->ntracked > 0; h++)
 	{
-		int			n = SAMPLE < s->ntracked ? SAMPLE : s->ntracked;
+		int			n = s->sample < s->ntracked ? s->sample : s->ntracked;
 
 		if (frame->config.horizons[h] > MOST_AHEAD)
 			continue;
@@ -299,37 +331,18 @@ lstm_site(FaFrame *frame, void *model, int h, int64_t target, double *signal)
 	(void) signal;
 }
 
-/* Horizon whose scores a target step borrows; -1: too far away. */
-static int
-horizon_of(const FaFrame *frame, int64_t ahead)
-{
-	int			best = -1;
-	int64_t		nearest = INT64_MAX;
-
-	for (int h = 0; h < frame->config.nhorizons; h++)
-	{
-		int64_t		far = ahead - frame->config.horizons[h];
-
-		far = far < 0 ? -far : far;
-		if (far < nearest)
-		{
-			nearest = far;
-			best = h;
-		}
-	}
-	return best >= 0 && frame->config.horizons[best] <= MOST_AHEAD ? best : -1;
-}
-
 static void
 lstm_fragment(FaFrame *frame, void *model, FaView *view, double *local,
 			  double *rate)
 {
 	Series	   *s = model;
-	int			h = horizon_of(frame, view->target - frame->last_step);
+	int			h = fa_predict_nearest_horizon(frame, view->target -
+											   frame->last_step);
 	const Tracked *t;
 
 	(void) rate;
-	if (h < 0 || s->place[view->fragment] == 0)
+	if (frame->config.horizons[h] > MOST_AHEAD ||
+		s->place[view->fragment] == 0)
 		return;
 	t = &s->tracked[s->place[view->fragment] - 1];
 	for (int c = 0; c < t->ncells && c < view->ncells; c++)

@@ -267,6 +267,17 @@ fa_predict_seasonal_list(const FaFrame *frame, const void *model, int *seasons,
 	return n;
 }
 
+/* The history kept, for a model that must learn a new season from it. */
+void
+fa_predict_seasonal_replay(FaFrame *frame, void *model,
+						   void (*take) (FaFrame *, void *, int64_t,
+										 const bool *), void *arg)
+{
+	Seasonal   *s = model;
+
+	fa_predict_history_replay(frame, &s->history, take, arg);
+}
+
 static void
 seasonal_archive(FaFrame *frame, void *model, FaArchive *ar)
 {

@@ -104,6 +104,13 @@ session_place(FaNext *next, uint64_t key)
 	return at;
 }
 
+/* The session, or NULL when it is not known (any more). */
+FaSession *
+fa_next_session(FaNext *next, uint64_t key)
+{
+	return *session_place(next, key);
+}
+
 static void
 unlink_use(FaNext *next, FaSession *s)
 {

@@ -165,3 +165,21 @@ fa_next_count(FaNext *next, uint64_t key, int fragment, double slow_most,
 		c->fast += c->follower[i].fast;
 	}
 }
+
+/* Adds a fragment to a context as it was counted before. */
+void
+fa_next_put(FaNext *next, uint64_t key, int64_t used, int fragment,
+			float slow, float fast)
+{
+	FaContext  *c = fa_next_find(&next->table, key);
+	FaFollower *f;
+
+	if (c == NULL)
+		c = add_context(next, key);
+	c->used = used;
+	f = follower_of(next, c, fragment);
+	f->slow = slow;
+	f->fast = fast;
+	c->slow += slow;
+	c->fast += fast;
+}

@@ -113,6 +113,14 @@ key_of_place(const FaNext *next, FaNextKind kind, const FaSession *s,
 	}
 }
 
+/* What followed a fragment, in any session: the key of order 1. */
+uint64_t
+fa_next_follow_key(int fragment)
+{
+	return fa_next_hash(fa_next_hash((uint64_t) FA_NEXT_ORDER1, 0x6e657874),
+						(uint64_t) fragment);
+}
+
 /* 0: the context does not apply. */
 uint64_t
 fa_next_key(const FaNext *next, FaNextKind kind, const FaSession *s,

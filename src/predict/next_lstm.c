@@ -163,3 +163,29 @@ fa_next_lstm_learn(FaNext *next, FaSession *s, int fragment)
 	if (s->nwindow % STRIDE == 0)
 		learn(next, s);
 }
+
+void
+fa_next_lstm_reset(FaNext *next)
+{
+	fa_lstm_reset(next->network->lstm, next->config.seed);
+}
+
+int
+fa_next_lstm_classes(const FaNext *next)
+{
+	return next->network->nclasses;
+}
+
+/* After the long-run counts, which the classes' are sums of. */
+void
+fa_next_lstm_archive(FaNext *next, FaArchive *ar)
+{
+	FaNextLstm *n = next->network;
+
+	fa_lstm_archive(n->lstm, ar);
+	if (!ar->reading)
+		return;
+	memset(n->base, 0, sizeof(double) * n->nclasses);
+	for (int f = 0; f < next->config.nfragments; f++)
+		n->base[f % n->nclasses] += next->base[f];
+}

@@ -28,6 +28,7 @@
 #define LEVELS			12		/* of evidence, by its amount */
 #define RANKS			(FA_NEXT_RECENT + 1)
 #define LSTM_START		0.1
+#define MOST_WEIGHT		10.0
 
 /* Where the weights lie: by level, of the network, by rank, by run. */
 #define AT_LSTM			(2 * FA_NEXT_NKINDS * FA_NEXT_LEVELS)
@@ -251,7 +252,7 @@ adjust(FaNext *next, int slot, double gradient, double rate)
 	*m = *m == 0 ? gradient * gradient :
 		KEEP_MOMENT * *m + (1 - KEEP_MOMENT) * gradient * gradient;
 	*w += rate * gradient / (sqrt(*m) + 1e-3);
-	*w = *w > 10 ? 10 : *w < -10 ? -10 : *w;
+	*w = *w > MOST_WEIGHT ? MOST_WEIGHT : *w < -MOST_WEIGHT ? -MOST_WEIGHT : *w;
 }
 
 /* Learns that the fragment came, of which the view was made. */
@@ -320,5 +321,17 @@ fa_next_learn_contexts(FaNext *next, int fragment)
 		if (next->view.key[k] != 0)
 			fa_next_count(next, next->view.key[k], fragment,
 						  fa_next_kinds[k].slow_most, fa_next_kinds[k].fast_most);
+	}
+}
+
+void
+fa_next_mix_archive(FaNext *next, FaArchive *ar)
+{
+	fa_predict_ar_doubles(ar, next->weight, NWEIGHTS);
+	fa_predict_ar_doubles(ar, next->moment, NWEIGHTS);
+	for (int i = 0; i < NWEIGHTS && ar->reading; i++)
+	{
+		if (fabs(next->weight[i]) > MOST_WEIGHT || next->moment[i] < 0)
+			ar->failed = true;
 	}
 }

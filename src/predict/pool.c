@@ -6,6 +6,8 @@
  * data teaches them, and are learned online by Newton steps on the log loss:
  * precision holds the prior's ridge and the Fisher information seen so far,
  * slowly forgotten.  A temperature is part of it: all weights may shrink.
+ * Accesses of a step are not independent, be it that one client makes many or
+ * that all clients do the same: beyond some they count less and less.
  */
 #include <math.h>
 #include <string.h>
@@ -15,6 +17,7 @@
 #define RIDGE			200.0	/* accesses' worth of belief in the start */
 #define KEEP			0.999	/* of what was learned, per step learned */
 #define SATURATION		64.0	/* accesses of a fragment and step that count */
+#define STEP_SATURATION 64.0	/* accesses of a step that count */
 #define MAX_WEIGHT		6.0
 #define MIXTURE_START	0.6		/* models share what each would have alone */
 #define SHRINK			4.0		/* accesses against which evidence counts */
@@ -141,6 +144,83 @@ fa_predict_pool_shrink(double accesses)
 	return part < 1e-3 ? 0 : part;
 }
 
+/* Sum of exp(factor - top) over all nodes, top being the largest. */
+double
+fa_predict_pool_total(const FaFrame *frame, const double *site_factor,
+					  double *top_p)
+{
+	double		top = -HUGE_VAL;
+	double		sum = 0;
+
+	for (int n = 0; n < frame->nnodes; n++)
+		top = fmax(top, site_factor[n]);
+	for (int n = 0; n < frame->nnodes; n++)
+		sum += exp(site_factor[n] - top);
+	*top_p = top;
+	return sum;
+}
+
+/*
+ * Shares of the nodes with cells alone, into p_p by cell.  All others have the
+ * same local factor, so top and sum of fa_predict_pool_total() stand for them.
+ */
+static void
+spread_seen(const FaFrame *frame, const double *local_factor,
+			const int32_t *node, const double *site_factor, double top,
+			double sum, int ncells, double *p_p)
+{
+	double		most = local_factor[ncells];
+	double		rest = sum;
+	double		all = 0;
+
+	for (int i = 0; i < ncells; i++)
+		most = fmax(most, local_factor[i]);
+	for (int i = 0; i < ncells; i++)
+	{
+		double		site = exp(site_factor[node[i]] - top);
+
+		rest -= site;
+		p_p[i] = site * exp(local_factor[i] - most);
+		all += p_p[i];
+	}
+	all += fmax(rest, 0) * exp(local_factor[ncells] - most);
+	for (int i = 0; i < ncells; i++)
+		p_p[i] = (1 - FLOOR) * (all > 0 ? p_p[i] / all : 0) +
+			FLOOR * frame->prior[node[i]];
+}
+
+/*
+ * fa_predict_pool_mix() for the nodes with cells, by cell: in time that does
+ * not depend on how many nodes there are.
+ */
+double
+fa_predict_pool_mix_seen(FaFrame *frame, const FaView *view,
+						 const double *site_factor, double top, double sum,
+						 double *p_p)
+{
+	const FaFragment *fr = &frame->fragment[view->fragment];
+	const FaPoolWeights *now = &frame->pool[view->h]->now;
+	double	   *local = frame->view_scratch;
+	double	   *flat = frame->dense;
+	double	   *prior = frame->dense + frame->nnodes;
+	double		shrink = fa_predict_pool_shrink(fr->accesses);
+
+	fa_predict_pool_local(frame, now->w[FA_MODEL_MIXTURE], view->local,
+						  fr->ncells, local);
+	spread_seen(frame, local, fr->node, site_factor, top, sum, fr->ncells, p_p);
+	if (shrink == 0)
+		return 0;
+	for (int i = 0; i < fr->ncells; i++)
+		prior[fr->node[i]] = log(frame->prior[fr->node[i]]);
+	fa_predict_pool_local(frame, now->w[FA_MODEL_STATIC], view->local,
+						  fr->ncells, local);
+	/* shares sum to 1 */
+	spread_seen(frame, local, fr->node, prior, 0, 1, fr->ncells, flat);
+	for (int i = 0; i < fr->ncells; i++)
+		p_p[i] += shrink * (flat[i] - p_p[i]);
+	return shrink;
+}
+
 /*
  * The published shares of a fragment: the mixture, over the weighed site
  * signals given, and as much of the long-run shares as little is known of it,
@@ -174,6 +254,63 @@ fa_predict_pool_mix(FaFrame *frame, const FaView *view,
 	return shrink;
 }
 
+/* The signals that a head learns weights for: site signals, then local. */
+typedef struct Learned
+{
+	int			nsite;
+	int			n;
+	int			at[FA_MAX_SIGNALS];
+} Learned;
+
+static void
+list_learned(const FaFrame *frame, const bool *on, Learned *l)
+{
+	l->nsite = l->n = 0;
+	for (int k = 0; k < frame->nsite + frame->nlocal; k++)
+	{
+		if (!on[k])
+			continue;
+		l->at[l->n++] = k;
+		if (k < frame->nsite)
+			l->nsite = l->n;
+	}
+}
+
+/* Signals of a node, or of a cell, that the head learns weights for. */
+static void
+pick(const Learned *l, int from, int to, const double *signal, int base,
+	 double *x_p)
+{
+	for (int k = from; k < to; k++)
+		x_p[k - from] = signal[l->at[k] - base];
+}
+
+/* Node by node: site signals. */
+static void
+learn_site(FaFrame *frame, FaPoolSums *sums, const Learned *l,
+		   const double *site, const double *p, const double *y, double total,
+		   double weight, double *mean)
+{
+	for (int n = 0; n < frame->nnodes; n++)
+	{
+		double		b[FA_MAX_SIGNALS];
+		double		d = (y[n] - total * p[n]) * weight;
+
+		if (p[n] <= 0)
+			continue;
+		pick(l, 0, l->nsite, site + (size_t) n * frame->nsite, 0, b);
+		for (int k = 0; k < l->nsite; k++)
+		{
+			double		pb = total * weight * p[n] * b[k];
+
+			mean[k] += p[n] * b[k];
+			sums->gradient[k] += d * b[k];
+			for (int j = 0; j <= k; j++)
+				sums->fisher[k][j] += pb * b[j];
+		}
+	}
+}
+
 /*
  * Adds a fragment's step to the head's sums.  y and p are by node (0 for
  * unknown ones), total is the sum of y.
@@ -185,55 +322,36 @@ fa_predict_pool_learn(FaFrame *frame, FaPool *pool, int head,
 					  const double *y, double total)
 {
 	FaPoolSums *sums = &pool->sums[head];
-	int			ns = frame->nsite;
-	int			nl = frame->nlocal;
-	int			nk = ns + nl;
+	Learned		l;
 	double		weight = 1 / (1 + total / SATURATION);
 	double		mean[FA_MAX_SIGNALS] = {0};
+	double		seen[FA_MAX_SIGNALS] = {0}; /* of mean, by the cells */
+	double		rest[FA_MAX_SIGNALS];
 	double		rest_p = 1;
 	double		rest_y = total;
-	const double *rest = local + (size_t) ncells * nl;
+	int			ns;
 
-	/* node by node: site signals */
-	for (int n = 0; n < frame->nnodes; n++)
-	{
-		const double *b = site + (size_t) n * ns;
-		double		d = (y[n] - total * p[n]) * weight;
-
-		if (p[n] <= 0)
-			continue;
-		for (int k = 0; k < ns; k++)
-		{
-			double		pb = total * weight * p[n] * b[k];
-
-			mean[k] += p[n] * b[k];
-			sums->gradient[k] += d * b[k];
-			for (int j = 0; j <= k; j++)
-				sums->fisher[k][j] += pb * b[j];
-		}
-	}
+	list_learned(frame, pool->on[head], &l);
+	ns = l.nsite;
+	learn_site(frame, sums, &l, site, p, y, total, weight, mean);
 
 	/* cell by cell, then the nodes not seen as one: the rest row */
 	for (int i = 0; i <= ncells; i++)
 	{
-		const double *x = i < ncells ? local + (size_t) i * nl : rest;
-		const double *b = i < ncells ? site + (size_t) node[i] * ns : NULL;
-		double		pi = i < ncells ? p[node[i]] : rest_p;
-		double		d;
+		double		x[FA_MAX_SIGNALS];
+		double		b[FA_MAX_SIGNALS];
+		double		pi = i < ncells ? p[node[i]] : rest_p > 0 ? rest_p : 0;
+		double		yi = i < ncells ? y[node[i]] : rest_y;
+		double		d = (yi - total * pi) * weight;
 
+		pick(&l, ns, l.n, local + (size_t) i * frame->nlocal, frame->nsite, x);
 		if (i < ncells)
 		{
-			rest_p -= p[node[i]];
-			rest_y -= y[node[i]];
-			d = (y[node[i]] - total * pi) * weight;
+			pick(&l, 0, ns, site + (size_t) node[i] * frame->nsite, 0, b);
+			rest_p -= pi;
+			rest_y -= yi;
 		}
-		else
-		{
-			if (rest_p < 0)
-				pi = rest_p = 0;
-			d = (rest_y - total * rest_p) * weight;
-		}
-		for (int k = 0; k < nl; k++)
+		for (int k = 0; k < l.n - ns; k++)
 		{
 			double		px = total * weight * pi * x[k];
 
@@ -241,20 +359,21 @@ fa_predict_pool_learn(FaFrame *frame, FaPool *pool, int head,
 			sums->gradient[ns + k] += d * x[k];
 			for (int j = 0; j <= k; j++)
 				sums->fisher[ns + k][ns + j] += px * x[j];
-			for (int j = 0; j < ns && b != NULL; j++)
+			for (int j = 0; j < ns && i < ncells; j++)
 				sums->fisher[ns + k][j] += px * b[j];
 		}
+		for (int j = 0; j < ns && i < ncells; j++)
+			seen[j] += pi * b[j];
 	}
+	pick(&l, ns, l.n, local + (size_t) ncells * frame->nlocal, frame->nsite,
+		 rest);
 	for (int j = 0; j < ns && rest_p > 1e-9; j++)
 	{
-		double		b = mean[j];
-
-		for (int i = 0; i < ncells; i++)
-			b -= p[node[i]] * site[(size_t) node[i] * ns + j];
-		for (int k = 0; k < nl; k++)
-			sums->fisher[ns + k][j] += total * weight * rest[k] * b;
+		for (int k = 0; k < l.n - ns; k++)
+			sums->fisher[ns + k][j] += total * weight * rest[k] *
+				(mean[j] - seen[j]);
 	}
-	for (int k = 0; k < nk; k++)
+	for (int k = 0; k < l.n; k++)
 	{
 		for (int j = 0; j <= k; j++)
 			sums->fisher[k][j] -= total * weight * mean[k] * mean[j];
@@ -262,44 +381,51 @@ fa_predict_pool_learn(FaFrame *frame, FaPool *pool, int head,
 	sums->n += total * weight;
 }
 
+/* Adds a head's sums to its precision and steps along the gradient. */
+static void
+newton_step(FaFrame *frame, FaPool *pool, int head)
+{
+	FaPoolSums *sums = &pool->sums[head];
+	double		part = 1 / (1 + sums->n / STEP_SATURATION);
+	double		gradient[FA_MAX_SIGNALS] = {0};
+	double		delta[FA_MAX_SIGNALS];
+	Learned		l;
+
+	list_learned(frame, pool->on[head], &l);
+	for (int k = 0; k < l.n; k++)
+	{
+		gradient[l.at[k]] = sums->gradient[k] * part;
+		for (int j = 0; j <= k; j++)
+		{
+			double	   *a = &pool->precision[head][l.at[k]][l.at[j]];
+
+			*a = *a * KEEP + sums->fisher[k][j] * part +
+				(k == j ? RIDGE * (1 - KEEP) : 0);
+			pool->precision[head][l.at[j]][l.at[k]] = *a;
+		}
+	}
+	if (!fa_predict_solve(&pool->precision[head][0][0], FA_MAX_SIGNALS,
+						  pool->on[head], frame->nsite + frame->nlocal,
+						  gradient, delta))
+		return;
+	for (int k = 0; k < l.n; k++)
+	{
+		double	   *w = &pool->now.w[head][l.at[k]];
+
+		*w += delta[l.at[k]];
+		*w = *w > MAX_WEIGHT ? MAX_WEIGHT : *w < -MAX_WEIGHT ? -MAX_WEIGHT : *w;
+	}
+}
+
 /* A Newton step with what was added since the last one. */
 void
 fa_predict_pool_step(FaFrame *frame, FaPool *pool)
 {
-	int			nk = frame->nsite + frame->nlocal;
-
 	for (int head = 0; head < FA_HEADS; head++)
 	{
-		FaPoolSums *sums = &pool->sums[head];
-		double		delta[FA_MAX_SIGNALS];
-
-		if (sums->n > 0)
-		{
-			for (int k = 0; k < nk; k++)
-			{
-				for (int j = 0; j <= k; j++)
-				{
-					double	   *a = &pool->precision[head][k][j];
-
-					*a = *a * KEEP + sums->fisher[k][j] +
-						(k == j ? RIDGE * (1 - KEEP) : 0);
-					pool->precision[head][j][k] = *a;
-				}
-			}
-			if (fa_predict_solve(&pool->precision[head][0][0], FA_MAX_SIGNALS,
-								 pool->on[head], nk, sums->gradient, delta))
-			{
-				for (int k = 0; k < nk; k++)
-				{
-					double	   *w = &pool->now.w[head][k];
-
-					*w += delta[k];
-					*w = *w > MAX_WEIGHT ? MAX_WEIGHT :
-						*w < -MAX_WEIGHT ? -MAX_WEIGHT : *w;
-				}
-			}
-		}
-		memset(sums, 0, sizeof(*sums));
+		if (pool->sums[head].n > 0)
+			newton_step(frame, pool, head);
+		memset(&pool->sums[head], 0, sizeof(FaPoolSums));
 	}
 }
 

@@ -261,7 +261,7 @@ fa_predictor_observe(FaPredictor *p, int64_t step, const FaCell *cells,
 		fa_predict_pending_settle(frame, h);
 	for (int m = 0; m < FA_MODEL_MIXTURE; m++)
 	{
-		if (m == FA_MODEL_STATIC || fa_predict_model_on(frame, m))
+		if (fa_predict_model_runs(frame, m))
 			fa_predict_models[m]->observe(frame, frame->model[m]);
 	}
 	frame->last_step = step;
@@ -283,6 +283,33 @@ fa_predictor_observe(FaPredictor *p, int64_t step, const FaCell *cells,
 	for (int h = 0; h < nh; h++)
 		fa_predict_pending_keep(frame, h);
 	return true;
+}
+
+void
+fa_predictor_expect(FaPredictor *p, int64_t step, const FaCell *cells,
+					int ncells)
+{
+	fa_predict_session_tell(&p->frame, p->frame.model[FA_MODEL_SESSION], step,
+							cells, ncells);
+}
+
+void
+fa_predictor_use(FaPredictor *p, int64_t step, const FaProfileUse *use, int n)
+{
+	fa_predict_profile_tell(&p->frame, p->frame.model[FA_MODEL_PROFILE], step,
+							use, n);
+}
+
+void
+fa_predictor_train(FaPredictor *p, int fragments)
+{
+	fa_predict_lstm_train(p->frame.model[FA_MODEL_LSTM], fragments);
+}
+
+void
+fa_predictor_reset_network(FaPredictor *p)
+{
+	fa_predict_lstm_reset(&p->frame, p->frame.model[FA_MODEL_LSTM]);
 }
 
 /* Which part of the log odds each model carries; sums to 1. */

@@ -6,28 +6,13 @@
  * step in between borrows those of the nearest one.  A node's rate is its
  * share of the fragment's: the shares are the better forecast of the two.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "predict/pool.h"
 
-static int
-nearest_horizon(const FaFrame *frame, int ahead)
-{
-	int			best = 0;
-
-	for (int h = 1; h < frame->config.nhorizons; h++)
-	{
-		if (abs(frame->config.horizons[h] - ahead) <
-			abs(frame->config.horizons[best] - ahead))
-			best = h;
-	}
-	return best;
-}
-
 /* Site signals are the same for every fragment: made once for all. */
-static void
-prepare(FaFrame *frame, const int *ahead, int n)
+void
+fa_predict_profile_prepare(FaFrame *frame, const int *ahead, int n)
 {
 	bool		same_nodes = frame->profile_nnodes == frame->nnodes;
 
@@ -49,7 +34,7 @@ prepare(FaFrame *frame, const int *ahead, int n)
 	for (int i = 0; i < n; i++)
 	{
 		int			v = FA_PREDICT_MAX_HORIZONS + i;
-		int			h = nearest_horizon(frame, ahead[i]);
+		int			h = fa_predict_nearest_horizon(frame, ahead[i]);
 
 		if (!same_nodes || frame->site[v] == NULL)
 		{
@@ -64,6 +49,11 @@ prepare(FaFrame *frame, const int *ahead, int n)
 		fa_predict_pool_site(frame, frame->pool[h]->now.w[FA_MODEL_MIXTURE],
 							 frame->site[v],
 							 frame->profile_site + (size_t) frame->nnodes * i);
+		frame->profile_h[i] = h;
+		frame->profile_sum[i] =
+			fa_predict_pool_total(frame, frame->profile_site +
+								  (size_t) frame->nnodes * i,
+								  &frame->profile_top[i]);
 	}
 	for (int i = n; !same_nodes && i < FA_PREDICT_MAX_PROFILE; i++)
 	{
@@ -76,6 +66,27 @@ prepare(FaFrame *frame, const int *ahead, int n)
 	frame->profile_n = n;
 	frame->profile_nnodes = frame->nnodes;
 	frame->profile_step = frame->last_step;
+}
+
+/* Accesses expected in the view's step from all nodes. */
+double
+fa_predict_profile_sum(FaFrame *frame, const FaView *view, int h)
+{
+	FaRates    *rates = frame->rates[h];
+	double		sum = 0;
+
+	for (int c = 0; c < view->ncells; c++)
+	{
+		double		expected;
+		double		probability;
+		double		typical;
+
+		typical = fa_predict_rates_typical(frame, rates->now.w[FA_MODEL_MIXTURE],
+										   view->rate + (size_t) c * frame->nrate);
+		fa_predict_rates_expand(rates, typical, &expected, &probability);
+		sum += expected;
+	}
+	return sum;
 }
 
 double
@@ -93,29 +104,18 @@ fa_predictor_profile(FaPredictor *p, int fragment, const int *ahead, int n,
 			rate_p[i] = 0;
 		return 0;
 	}
-	prepare(frame, ahead, n);
+	fa_predict_profile_prepare(frame, ahead, n);
 	fr = &frame->fragment[fragment];
 	for (int i = 0; i < n; i++)
 	{
-		int			h = nearest_horizon(frame, ahead[i]);
+		int			h = fa_predict_nearest_horizon(frame, ahead[i]);
 		double	   *rate = rate_p + (size_t) i * frame->nnodes;
-		FaRates    *rates = frame->rates[h];
-		double		sum = 0;
 		FaView		view;
+		double		sum;
 
 		fa_predict_view_at(frame, fragment, FA_PREDICT_MAX_HORIZONS + i,
 						   frame->last_step + ahead[i], &view);
-		for (int c = 0; c < fr->ncells; c++)
-		{
-			double		expected;
-			double		probability;
-			double		typical;
-
-			typical = fa_predict_rates_typical(frame, rates->now.w[FA_MODEL_MIXTURE],
-											   view.rate + (size_t) c * frame->nrate);
-			fa_predict_rates_expand(rates, typical, &expected, &probability);
-			sum += expected;
-		}
+		sum = fa_predict_profile_sum(frame, &view, h);
 		view.h = h;				/* whose weights */
 		fa_predict_pool_mix(frame, &view, frame->profile_site +
 							(size_t) frame->nnodes * i, rate);

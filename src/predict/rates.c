@@ -18,6 +18,35 @@
 #define BIN_PRIOR		20.0
 #define MAX_LOG			45.0
 
+/* Is a model's rate a forecast as it is, to begin with? */
+static bool
+starts(int m)
+{
+	const FaModelOps *ops = fa_predict_models[m];
+
+	for (int k = 0; k < ops->nrate; k++)
+	{
+		if (ops->rate_start[k] != 0)
+			return true;
+	}
+	return false;
+}
+
+/* Does the head use the model's columns?  The pooled one those before it. */
+static bool
+reads(const FaFrame *frame, int head, int m)
+{
+	bool		pooled = fa_predict_model_on(frame, FA_MODEL_POOLED) &&
+		m < FA_MODEL_POOLED && fa_predict_model_runs(frame, m);
+
+	if (head == FA_MODEL_MIXTURE)
+		return pooled || m == FA_MODEL_STATIC || fa_predict_model_on(frame, m);
+	if (head == FA_MODEL_POOLED)
+		return pooled || m == FA_MODEL_STATIC;
+	return m == FA_MODEL_STATIC ||
+		(m == head && fa_predict_model_on(frame, m));
+}
+
 FaRates *
 fa_predict_rates_create(FaFrame *frame)
 {
@@ -25,21 +54,17 @@ fa_predict_rates_create(FaFrame *frame)
 
 	for (int head = 0; head < FA_HEADS; head++)
 	{
-		int			nmodels = 0;
+		int			nmodels = 0;	/* that start with a word to say */
 
 		for (int m = FA_MODEL_STATIC + 1; m < FA_MODEL_MIXTURE; m++)
-			nmodels += fa_predict_model_on(frame, m);
+			nmodels += reads(frame, head, m) && starts(m);
 		for (int m = 0; m < FA_MODEL_MIXTURE; m++)
 		{
 			const FaModelOps *ops = fa_predict_models[m];
-			double		scale = m == head ? 1 : 0;
+			double		scale = m == FA_MODEL_STATIC ? nmodels == 0 :
+				1.0 / (nmodels ? nmodels : 1);
 
-			if (head == FA_MODEL_MIXTURE)
-				scale = m == FA_MODEL_STATIC ? nmodels == 0 :
-					1.0 / (nmodels ? nmodels : 1);
-			else if (m != FA_MODEL_STATIC && m != head)
-				continue;
-			if (m != FA_MODEL_STATIC && !fa_predict_model_on(frame, m))
+			if (!reads(frame, head, m))
 				continue;
 			for (int k = 0; k < ops->nrate; k++)
 			{
@@ -51,9 +76,6 @@ fa_predict_rates_create(FaFrame *frame)
 		r->on[head][0] = true;
 		if (head == FA_MODEL_STATIC)
 			memset(r->on[head], 0, sizeof(r->on[head]));
-		/* a model that is off says what the static one says */
-		else if (head < FA_MODEL_MIXTURE && !fa_predict_model_on(frame, head))
-			r->now.w[head][frame->rate_at[FA_MODEL_STATIC]] = 1;
 		memcpy(r->start.w[head], r->now.w[head], sizeof(r->now.w[head]));
 	}
 	return r;

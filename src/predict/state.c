@@ -14,17 +14,7 @@
 #include "predict/pool.h"
 
 #define MAGIC			0x46415052u
-#define VERSION			2u
-
-static uint64_t
-checksum(const uint8_t *p, size_t n)
-{
-	uint64_t	x = UINT64_C(0xcbf29ce484222325);
-
-	for (size_t i = 0; i < n; i++)
-		x = (x ^ p[i]) * UINT64_C(0x100000001b3);
-	return x;
-}
+#define VERSION			3u
 
 static void
 archive_config(FaPredictorConfig *c, FaArchive *ar)
@@ -169,7 +159,7 @@ fa_predictor_save(const FaPredictor *p, void *buf, size_t size)
 		fa_predict_ar_i32(&ar, &nfragments);
 		archive_frame(frame, &ar);
 	}
-	sum = checksum(buf, ar.at);
+	sum = fa_predict_checksum(buf, ar.at);
 	fa_predict_ar_i64(&ar, (int64_t *) &sum);
 	return ar.at;
 }
@@ -197,7 +187,7 @@ fa_predictor_restore(const void *buf, size_t size, const FaAllocator *allocator)
 		return NULL;
 	ar.at = size - 8;
 	fa_predict_ar_i64(&ar, &sum);
-	if ((uint64_t) sum != checksum(buf, size - 8))
+	if ((uint64_t) sum != fa_predict_checksum(buf, size - 8))
 		return NULL;
 	ar.at = 16;
 	ar.size = size - 8;

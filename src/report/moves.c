@@ -20,10 +20,10 @@
 #define MAX_ROWS 25
 
 static const char *const triggers[] = {
-	"predictive", "reactive", "manual", "drain"
+	"predictive", "reactive", "manual", "drain", "rebalance"
 };
 
-/* 1-based; it names the classes t1..t4, d1..d4. */
+/* 1-based; it names the classes t1..t5, d1..d5. */
 static int
 trigger_color(const char *trigger)
 {

@@ -17,7 +17,7 @@ static const char light_colors[] =
 "--n6:#3d9bd6;--n7:#6b4fa0;--n8:#6a7680;"
 "--h0:#f3f6f9;--h1:#dbe9f6;--h2:#b9d6ee;--h3:#88bbe0;--h4:#559bcc;"
 "--h5:#2b7ab6;--h6:#0d5799;--h7:#083370;--own:#1b2530;"
-"--t1:#1b2530;--t2:#c2185b;--t3:#8a97a3;--t4:#7a5fb5}\n";
+"--t1:#1b2530;--t2:#c2185b;--t3:#8a97a3;--t4:#7a5fb5;--t5:#2e7d6b}\n";
 
 static const char dark_colors[] =
 ":root{--bg:#0f151b;--card:#171f27;--ink:#e6ebf0;--soft:#9aa8b5;--line:#2c3742;"
@@ -26,7 +26,7 @@ static const char dark_colors[] =
 "--n6:#8fd0fa;--n7:#a993dc;--n8:#a7b2bc;"
 "--h0:#1c252e;--h1:#17344e;--h2:#1a466c;--h3:#215d8f;--h4:#3179b3;"
 "--h5:#5699d0;--h6:#8abfe9;--h7:#d3ebff;--own:#e6ebf0;"
-"--t1:#e6ebf0;--t2:#ff6f9f;--t3:#8a97a3;--t4:#b39ae6}\n";
+"--t1:#e6ebf0;--t2:#ff6f9f;--t3:#8a97a3;--t4:#b39ae6;--t5:#6fc7b2}\n";
 
 static const char layout[] =
 "*{box-sizing:border-box}\n"
@@ -105,9 +105,9 @@ static const char charts[] =
 ".ko{border-top:2px solid var(--own);height:0}\n"
 ".mv{fill:none;stroke-opacity:.75}\n"
 ".t1{stroke:var(--t1)}.t2{stroke:var(--t2)}.t3{stroke:var(--t3)}"
-".t4{stroke:var(--t4)}\n"
+".t4{stroke:var(--t4)}.t5{stroke:var(--t5)}\n"
 ".d1{fill:var(--t1)}.d2{fill:var(--t2)}.d3{fill:var(--t3)}"
-".d4{fill:var(--t4)}.bad{fill:none;stroke:var(--ink);stroke-width:1.6}\n";
+".d4{fill:var(--t4)}.d5{fill:var(--t5)}.bad{fill:none;stroke:var(--ink);stroke-width:1.6}\n";
 
 static const char print[] =
 "@media print{@page{margin:12mm}body{background:#fff;font-size:12px}"

@@ -88,16 +88,29 @@ alone_sync_follows(void)
 	return follows;
 }
 
-bool
-fa_statement_is_alone(void)
+/* in_commands: how many commands around it are the statement itself */
+static bool
+alone(int in_commands)
 {
-	if (statements != 1 || commands != 0 || ActivePortal == NULL || IsTransactionBlock() ||
+	if (statements != 1 || commands != in_commands || ActivePortal == NULL || IsTransactionBlock() ||
 		IsSubTransaction() || XactIsoLevel != XACT_READ_COMMITTED ||
 		whereToSendOutput != DestRemote ||
 		TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		return false;
 	/* only the extended protocol's portals have a cached plan */
 	return ActivePortal->cplan == NULL || alone_sync_follows();
+}
+
+bool
+fa_statement_is_alone(void)
+{
+	return alone(0);
+}
+
+bool
+fa_command_is_alone(void)
+{
+	return alone(1);
 }
 
 void

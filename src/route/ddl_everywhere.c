@@ -201,6 +201,13 @@ fa_ddl_copy_rights(Oid root)
 
 	fa_ddl_begin(&state);
 	fa_xact_lock_cluster();
+	foreach(lc, fa_node_list())
+	{
+		FaNode	   *node = lfirst(lc);
+
+		if (node->id != fa_node_self())
+			fa_refuse_peer_roles(fa_xact_conn(node->id), root);
+	}
 	name = fa_table_qualified_name(root);
 	initStringInfo(&array);
 	foreach(lc, fa_text_grants(root, name))

@@ -25,6 +25,7 @@
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "optimizer/cost.h"
+#include "optimizer/optimizer.h"
 #include "tcop/pquery.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -33,10 +34,12 @@
 #include "utils/syscache.h"
 
 #include "catalog/map.h"
+#include "core/fa_compat.h"
 #include "route/route.h"
 
 #define MAX_PINS 4				/* statements with more are planned each time */
 #define MAX_PLANS 1024			/* then the cache starts anew */
+#define MAX_SNAPSHOTS 10		/* that one execution may ask for */
 
 /* A statement that waits for its parameters, as this backend keeps it. */
 typedef struct Template
@@ -89,6 +92,10 @@ typedef struct PlanEntry
 } PlanEntry;
 
 static ExecutorStart_hook_type prev_executor_start = NULL;
+static ExecutorRun_hook_type prev_executor_run = NULL;
+
+/* The client's statement that runs now, if it got a new snapshot. */
+static QueryDesc *renewed = NULL;
 
 static Node *
 deferred_create_state(CustomScan *scan)
@@ -280,7 +287,7 @@ template_resolve(Template *template, ParamListInfo params, PlanKey *key_p)
 	ListCell   *lc;
 	int			n = 0;
 
-	if (list_length(template->pins) > MAX_PINS)
+	if (template->pins == NIL || list_length(template->pins) > MAX_PINS)
 		return false;
 	memset(key_p, 0, sizeof(PlanKey));
 	key_p->id = template->id;
@@ -327,17 +334,21 @@ template_cache_plan(Template *template, const PlanKey *key, QueryDesc *desc)
 	return cached;
 }
 
-/* A snapshot older than the leaf would not see the rows that came with it. */
-static void
+/*
+ * A snapshot older than the leaf would not see the rows that came with it.
+ * True when there is a new one.
+ */
+static bool
 deferred_renew_snapshot(QueryDesc *desc)
 {
 	if (IsolationUsesXactSnapshot() || desc->snapshot == NULL ||
 		desc->snapshot->snapshot_type != SNAPSHOT_MVCC ||
 		!fa_map_snapshot_may_be_old(desc->snapshot->xmin))
-		return;
+		return false;
 	UnregisterSnapshot(desc->snapshot);
 	desc->snapshot = NULL;
 	desc->snapshot = RegisterSnapshot(GetTransactionSnapshot());
+	return true;
 }
 
 /* Plans for this execution, with its values. */
@@ -383,6 +394,7 @@ deferred_use_template(QueryDesc *desc, Template *template)
 	PG_END_TRY();
 }
 
+/* Puts the plan for this execution's values in the stand-in's place. */
 static void
 deferred_replace(QueryDesc *desc, CustomScan *scan)
 {
@@ -393,9 +405,31 @@ deferred_replace(QueryDesc *desc, CustomScan *scan)
 		deferred_use_template(desc, template);
 	else
 		desc->plannedstmt = deferred_plan_once(desc, scan);
-	if (intVal(lfourth(scan->custom_private)))
-		deferred_renew_snapshot(desc);
 	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * Functions that read tables may lead to another leaf under a new snapshot,
+ * whose lock may ask for a snapshot that is newer still.
+ */
+static void
+deferred_replace_again(QueryDesc *desc, CustomScan *scan)
+{
+	for (int i = 0; i < MAX_SNAPSHOTS; i++)
+	{
+		List	   *relations = desc->plannedstmt->relationOids;
+
+		PushActiveSnapshot(desc->snapshot);
+		deferred_replace(desc, scan);
+		PopActiveSnapshot();
+		if (equal(desc->plannedstmt->relationOids, relations) ||
+			!deferred_renew_snapshot(desc))
+			return;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not find the statement's fragment while fragments move"),
+			 errhint("The transaction might succeed if retried.")));
 }
 
 static void
@@ -405,11 +439,47 @@ deferred_executor_start(QueryDesc *desc, int eflags)
 
 	if (plan && IsA(plan, CustomScan) &&
 		((CustomScan *) plan)->methods == &deferred_methods)
-		deferred_replace(desc, (CustomScan *) plan);
+	{
+		CustomScan *scan = (CustomScan *) plan;
+
+		bool		own = intVal(lfourth(scan->custom_private));
+
+		deferred_replace(desc, scan);
+		if (own)
+			renewed = NULL;
+		if (own && deferred_renew_snapshot(desc))
+		{
+			renewed = desc;
+			if (contain_mutable_functions(lsecond(scan->custom_private)))
+				deferred_replace_again(desc, scan);
+		}
+	}
 	if (prev_executor_start)
 		prev_executor_start(desc, eflags);
 	else
 		standard_ExecutorStart(desc, eflags);
+}
+
+static void
+deferred_run(FA_EXECUTOR_RUN_PARAMS)
+{
+	if (prev_executor_run)
+		prev_executor_run(FA_EXECUTOR_RUN_ARGS);
+	else
+		standard_ExecutorRun(FA_EXECUTOR_RUN_ARGS);
+}
+
+/* Modifications run under a snapshot that the portal took before. */
+static void
+deferred_executor_run(FA_EXECUTOR_RUN_PARAMS)
+{
+	bool		push = queryDesc == renewed && queryDesc->operation != CMD_SELECT;
+
+	if (push)
+		PushActiveSnapshot(queryDesc->snapshot);
+	deferred_run(FA_EXECUTOR_RUN_ARGS);
+	if (push)
+		PopActiveSnapshot();
 }
 
 void
@@ -422,6 +492,8 @@ fa_deferred_init(void)
 	RegisterCustomScanMethods(&deferred_methods);
 	prev_executor_start = ExecutorStart_hook;
 	ExecutorStart_hook = deferred_executor_start;
+	prev_executor_run = ExecutorRun_hook;
+	ExecutorRun_hook = deferred_executor_run;
 	CacheRegisterRelcacheCallback(plans_relcache_callback, (Datum) 0);
 	CacheRegisterSyscacheCallback(PROCOID, plans_object_callback, (Datum) 0);
 	CacheRegisterSyscacheCallback(TYPEOID, plans_object_callback, (Datum) 0);

@@ -86,8 +86,8 @@ pin_needs_query(Node *node, void *context)
 	return expression_tree_walker(node, pin_needs_query, context);
 }
 
-static bool
-pin_has_value(Node *node)
+bool
+fa_pin_has_value(Node *node)
 {
 	return !pin_needs_query(node, NULL) && !contain_volatile_functions(node) &&
 		!expression_returns_set(node);
@@ -97,7 +97,7 @@ pin_has_value(Node *node)
 static Node *
 pin_as_type(Node *expr, Oid type)
 {
-	if (expr == NULL || !pin_has_value(expr))
+	if (expr == NULL || !fa_pin_has_value(expr))
 		return NULL;
 	if (exprType(expr) == type)
 		return expr;
@@ -327,7 +327,7 @@ level_know_values(FaKnown *known, List *rows, AttrNumber column)
 	{
 		Node	   *expr = list_nth(lfirst(lc), column - 1);
 
-		if (!pin_has_value(expr))
+		if (!fa_pin_has_value(expr))
 			return;
 		exprs = lappend(exprs, expr);
 	}
@@ -358,7 +358,7 @@ level_know_inserted(FaLevel *level, Index rti, List *targets)
 				level_know_values(known, rte->values_lists,
 								  ((Var *) expr)->varattno);
 		}
-		else if (pin_has_value(expr))
+		else if (fa_pin_has_value(expr))
 			known->exprs = list_make1(expr);
 	}
 }
@@ -372,7 +372,7 @@ pin_same_value(Query *query, Node *expr)
 	TargetEntry *entry;
 
 	if (!IsA(expr, Var))
-		return pin_has_value(expr) ? expr : NULL;
+		return fa_pin_has_value(expr) ? expr : NULL;
 	if (var->varlevelsup != 0 || var->varattno <= 0)
 		return NULL;
 	rte = rt_fetch(var->varno, query->rtable);
@@ -484,7 +484,7 @@ pin_add(FaLevel *level, Index rti, RangeTblEntry *rte, CollectContext *cx)
 	pin->natts = level->natts[rti - 1];
 	pin->known = known;
 	if (rti == level->query->resultRelation)
-		pin->written = fa_pin_written(level, pin);
+		fa_pin_find_written(level, pin);
 	cx->pins = lappend(cx->pins, pin);
 }
 

@@ -9,8 +9,11 @@
 #include "postgres.h"
 
 #include "access/relation.h"
+#include "access/transam.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
 #include "executor/executor.h"
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "partitioning/partbounds.h"
@@ -44,7 +47,9 @@ typedef struct Resolve
 	ParamListInfo params;
 	bool		final;
 	bool		later;			/* a value is not known yet */
+	bool		uncertain;		/* a value was taken that may come out otherwise */
 	Values	   *values;			/* by attno - 1; n = 0: not asked for yet */
+	Values	   *after;			/* of columns that the statement changes */
 } Resolve;
 
 static bool
@@ -69,6 +74,29 @@ resolve_needs_execution(Node *node, void *context)
 			data->ptype != param->paramtype;
 	}
 	return expression_tree_walker(node, resolve_needs_execution, context);
+}
+
+bool
+fa_function_is_foreign(Oid function, void *context)
+{
+	return function >= FirstUnpinnedObjectId ||
+		func_volatile(function) != PROVOLATILE_IMMUTABLE;
+}
+
+/*
+ * May the expression have another value when it is evaluated again?  What a
+ * user says of his functions is believed for reading, as PostgreSQL does, but
+ * not where a row would end in a fragment that it does not belong to.
+ */
+static bool
+resolve_is_uncertain(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, SQLValueFunction) ||
+		check_functions_in_node(node, fa_function_is_foreign, NULL))
+		return true;
+	return expression_tree_walker(node, resolve_is_uncertain, context);
 }
 
 /* Value of an expression without variables; false when it is NULL. */
@@ -132,6 +160,22 @@ resolve_array(Values *values, Node *expr, Datum array)
 	return true;
 }
 
+/* Evaluates one of a pin's expressions; false when that must wait. */
+static bool
+resolve_expression(Resolve *r, Node *expr, Datum *value_p, bool *isnull_p)
+{
+	if (!r->final && !IsA(expr, Const) &&
+		(resolve_needs_execution(expr, r->params) ||
+		 contain_mutable_functions(expr)))
+	{
+		r->later = true;
+		return false;
+	}
+	r->uncertain = r->uncertain || resolve_is_uncertain(expr, NULL);
+	*isnull_p = !resolve_evaluate(expr, r->params, value_p);
+	return true;
+}
+
 /* All values of a column; false when they cannot be had (now). */
 static bool
 resolve_values(Resolve *r, AttrNumber attno, Values **values_p)
@@ -155,15 +199,11 @@ resolve_values(Resolve *r, AttrNumber attno, Values **values_p)
 	foreach(lc, known->exprs)
 	{
 		Node	   *expr = lfirst(lc);
+		bool		isnull;
 
-		if (!r->final && !IsA(expr, Const) &&
-			(resolve_needs_execution(expr, r->params) ||
-			 contain_mutable_functions(expr)))
-		{
-			r->later = true;
+		if (!resolve_expression(r, expr, &values->value[n++], &isnull))
 			return false;
-		}
-		if (!resolve_evaluate(expr, r->params, &values->value[n++]))
+		if (isnull)
 		{
 			/* a row with NULL goes somewhere, for its constraints to be met */
 			values->null = r->pin->query->commandType == CMD_INSERT &&
@@ -175,6 +215,44 @@ resolve_values(Resolve *r, AttrNumber attno, Values **values_p)
 		if (known->array)
 			return resolve_array(values, expr, values->value[0]);
 	}
+	values->n = n;
+	return true;
+}
+
+/*
+ * The same for the rows as the statement makes them.  NULL in the table's key
+ * violates a constraint wherever the row is, so the row may stay.
+ */
+static bool
+resolve_values_after(Resolve *r, AttrNumber attno, Values **values_p)
+{
+	const FaTable *table = fa_map_table(r->pin->relid);
+	List	   *exprs = attno < 1 || attno > r->pin->natts ? NIL :
+		r->pin->becomes[attno - 1];
+	Values	   *values;
+	ListCell   *lc;
+	int			n = 0;
+
+	if (exprs == NIL)
+		return resolve_values(r, attno, values_p);
+	values = &r->after[attno - 1];
+	*values_p = values;
+	if (values->n > 0)
+		return true;
+	values->value = palloc(sizeof(Datum) * list_length(exprs));
+	foreach(lc, exprs)
+	{
+		bool		isnull;
+
+		if (!resolve_expression(r, lfirst(lc), &values->value[n], &isnull))
+			return false;
+		if (!isnull)
+			n++;
+		else if (table == NULL || table->key != attno)
+			return false;
+	}
+	if (n == 0)
+		return resolve_values(r, attno, values_p);
 	values->n = n;
 	return true;
 }
@@ -216,17 +294,17 @@ resolve_partition(PartitionKey key, PartitionDesc desc, Datum *value,
 static AttrNumber
 resolve_column(FaPin *pin, Oid relid, AttrNumber attno)
 {
-	if (relid == pin->relid)
+	if (relid == pin->relid || attno == 0)
 		return attno;
 	return get_attnum(pin->relid, get_attname(relid, attno, false));
 }
 
 /*
- * The one partition that all alternatives lead to; InvalidOid when there is
- * no such.  The relation is locked.
+ * The one partition that all alternatives lead to, of rows before or after the
+ * statement; InvalidOid when there is no such.  The relation is locked.
  */
 static Oid
-resolve_step(Resolve *r, Oid relid)
+resolve_step(Resolve *r, Oid relid, bool after)
 {
 	Relation	rel = relation_open(relid, NoLock);
 	PartitionKey key = RelationGetPartitionKey(rel);
@@ -245,9 +323,11 @@ resolve_step(Resolve *r, Oid relid)
 	}
 	for (int i = 0; i < key->partnatts; i++)
 	{
+		AttrNumber	attno = resolve_column(r->pin, relid, key->partattrs[i]);
+
 		if (desc->nparts == 0 || key->partattrs[i] == 0 ||
-			!resolve_values(r, resolve_column(r->pin, relid, key->partattrs[i]),
-							&values[i]))
+			!(after ? resolve_values_after(r, attno, &values[i]) :
+			  resolve_values(r, attno, &values[i])))
 			n = 0;
 		/* several columns with alternatives: the rows pair them up */
 		else if (values[i]->n > 1 && key->partnatts > 1)
@@ -309,12 +389,15 @@ fa_pin_resolve(FaPin *pin, ParamListInfo params, bool final)
 	Oid			relid = pin->relid;
 
 	r.values = palloc0(sizeof(Values) * Max(pin->natts, 1));
+	if (pin->becomes)
+		r.after = palloc0(sizeof(Values) * Max(pin->natts, 1));
 	pin->parents = NIL;
 	for (int depth = 0; depth < MAX_DEPTH; depth++)
 	{
-		Oid			child = resolve_step(&r, relid);
+		Oid			child = resolve_step(&r, relid, false);
 
-		if (!OidIsValid(child))
+		if (!OidIsValid(child) ||
+			(pin->becomes && resolve_step(&r, relid, true) != child))
 			return r.later ? FA_PIN_LATER : FA_PIN_NONE;
 		if (fa_map_is_bucket(child))
 			fa_gate_wait_bucket(child);
@@ -324,7 +407,7 @@ fa_pin_resolve(FaPin *pin, ParamListInfo params, bool final)
 			if (fa_map_leaf(child) == NULL)
 				return FA_PIN_NONE;
 			pin->leaf = child;
-			pin->proven = !fa_map_is_bucket(pin->relid);
+			pin->proven = !r.uncertain && !fa_map_is_bucket(pin->relid);
 			resolve_tell_key(&r);
 			return FA_PIN_HERE;
 		}
@@ -332,4 +415,56 @@ fa_pin_resolve(FaPin *pin, ParamListInfo params, bool final)
 		relid = child;
 	}
 	return FA_PIN_NONE;
+}
+
+/* A pin like another, on one value of a column. */
+static FaPin *
+resolve_alternative(FaPin *pin, AttrNumber attno, Datum value)
+{
+	FaPin	   *one = palloc(sizeof(FaPin));
+	Oid			type;
+	Oid			collation;
+	int32		typmod;
+	int16		len;
+	bool		byval;
+
+	*one = *pin;
+	one->known = palloc(sizeof(FaKnown) * pin->natts);
+	memcpy(one->known, pin->known, sizeof(FaKnown) * pin->natts);
+	get_atttypetypmodcoll(pin->relid, attno, &type, &typmod, &collation);
+	type = getBaseType(type);
+	get_typlenbyval(type, &len, &byval);
+	one->known[attno - 1].array = false;
+	one->known[attno - 1].exprs = list_make1(makeConst(type, -1, collation, len,
+													   value, false, byval));
+	return one;
+}
+
+List *
+fa_pin_resolve_each(FaPin *pin, ParamListInfo params, bool final)
+{
+	const FaTable *table = fa_map_table(pin->relid);
+	Resolve		r = {pin, params, final};
+	Values	   *values;
+	List	   *pins = NIL;
+
+	r.values = palloc0(sizeof(Values) * Max(pin->natts, 1));
+	if (table == NULL || !resolve_values(&r, table->key, &values))
+		return NIL;
+	for (int i = 0; i < values->n; i++)
+	{
+		FaPin	   *one = resolve_alternative(pin, table->key, values->value[i]);
+		ListCell   *lc;
+
+		if (fa_pin_resolve(one, params, final) != FA_PIN_HERE)
+			return NIL;
+		foreach(lc, pins)
+		{
+			if (((FaPin *) lfirst(lc))->leaf == one->leaf)
+				break;
+		}
+		if (lc == NULL)
+			pins = lappend(pins, one);
+	}
+	return pins;
 }

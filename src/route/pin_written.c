@@ -11,9 +11,12 @@
 
 #include "route/pin_level.h"
 
-/* Columns that targets change, other than to what the row in conflict has. */
+/*
+ * Columns that an upsert changes, other than to what the row that was to be
+ * inserted has.
+ */
 static Bitmapset *
-written_by(List *targets, Index excluded)
+written_by_conflict(List *targets, Index excluded)
 {
 	Bitmapset  *written = NULL;
 	ListCell   *lc;
@@ -24,7 +27,7 @@ written_by(List *targets, Index excluded)
 		Var		   *var = (Var *) entry->expr;
 
 		if (entry->resjunk ||
-			(excluded && IsA(var, Var) && var->varno == excluded &&
+			(IsA(var, Var) && var->varno == excluded &&
 			 var->varattno == entry->resno))
 			continue;
 		written = bms_add_member(written, entry->resno);
@@ -49,6 +52,44 @@ written_substitute(Node *node, void *context)
 			linitial(known->exprs) : node;
 	}
 	return expression_tree_mutator(node, written_substitute, context);
+}
+
+/* Columns that an UPDATE changes: to what is known, to a value, or freely. */
+static void
+written_by_update(FaLevel *level, FaPin *pin, List *targets)
+{
+	ListCell   *lc;
+
+	foreach(lc, targets)
+	{
+		TargetEntry *entry = lfirst(lc);
+		int			column = entry->resno - 1;
+		List	   *known;
+		Node	   *expr;
+
+		if (entry->resjunk)
+			continue;
+		if (column >= pin->natts)
+		{
+			pin->written = bms_add_member(pin->written, entry->resno);
+			continue;
+		}
+		known = pin->known[column].array ? NIL : pin->known[column].exprs;
+		expr = written_substitute((Node *) entry->expr, level);
+		if ((list_length(known) == 1 && equal(expr, linitial(known))) ||
+			(IsA(expr, Var) && ((Var *) expr)->varno == pin->rti &&
+			 ((Var *) expr)->varlevelsup == 0 &&
+			 ((Var *) expr)->varattno == entry->resno))
+			continue;			/* as it is */
+		if (!fa_pin_has_value(expr))
+		{
+			pin->written = bms_add_member(pin->written, entry->resno);
+			continue;
+		}
+		if (pin->becomes == NULL)
+			pin->becomes = palloc0(sizeof(List *) * pin->natts);
+		pin->becomes[column] = lappend(pin->becomes[column], expr);
+	}
 }
 
 /* Columns in which a row that MERGE inserts may differ from what it sought. */
@@ -78,29 +119,27 @@ written_by_merge(FaLevel *level, FaPin *pin, MergeAction *action)
 	return differs;
 }
 
-/* Columns of the modified relation that what is known does not speak for. */
-Bitmapset *
-fa_pin_written(FaLevel *level, FaPin *pin)
+void
+fa_pin_find_written(FaLevel *level, FaPin *pin)
 {
 	Query	   *query = level->query;
-	Bitmapset  *written = NULL;
 	ListCell   *lc;
 
 	if (query->commandType == CMD_UPDATE)
-		return written_by(query->targetList, 0);
+		written_by_update(level, pin, query->targetList);
 	if (query->commandType == CMD_INSERT && query->onConflict)
-		return written_by(query->onConflict->onConflictSet,
-						   query->onConflict->exclRelIndex);
+		pin->written = written_by_conflict(query->onConflict->onConflictSet,
+										   query->onConflict->exclRelIndex);
 	foreach(lc, query->commandType == CMD_MERGE ? query->mergeActionList : NIL)
 	{
 		MergeAction *action = lfirst(lc);
 
 		if (action->commandType == CMD_UPDATE)
-			written = bms_join(written, written_by(action->targetList, 0));
+			written_by_update(level, pin, action->targetList);
 		else if (action->commandType == CMD_INSERT)
-			written = bms_join(written, written_by_merge(level, pin, action));
+			pin->written = bms_join(pin->written,
+									written_by_merge(level, pin, action));
 	}
-	return written;
 }
 
 /* Relations under a node of the join tree. */

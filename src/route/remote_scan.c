@@ -15,7 +15,6 @@
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/builtins.h"
-#include "utils/float.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -23,6 +22,7 @@
 #include "core/fa_compat.h"
 #include "core/plain_output.h"
 #include "node/node.h"
+#include "node/row_stream.h"
 #include "node/session.h"
 #include "route/route.h"
 

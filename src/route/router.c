@@ -13,6 +13,7 @@
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "route/gate.h"
+#include "route/refusal.h"
 #include "route/route.h"
 
 static planner_hook_type prev_planner_hook = NULL;
@@ -27,15 +28,60 @@ router_plan(Query *parse, const char *query_string, int cursor_options,
 }
 
 PlannedStmt *
+fa_route_plan_pinned(Query *parse, List *pins, const char *query_string,
+					 int cursor_options, ParamListInfo params)
+{
+	PlannedStmt *plan = fa_whole_plan(parse, pins, cursor_options);
+	ListCell   *lc;
+
+	if (plan)
+		return plan;
+	foreach(lc, pins)
+	{
+		if (fa_leaf_fits(lfirst(lc)))
+			fa_leaf_substitute(lfirst(lc));
+	}
+	return router_plan(parse, query_string, cursor_options, params);
+}
+
+PlannedStmt *
+fa_route_plan_unpinned(Query *parse, const char *query_string,
+					   int cursor_options, ParamListInfo params)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	PlannedStmt *volatile plan = NULL;
+
+	if (parse->commandType != CMD_MERGE && parse->onConflict == NULL)
+		return router_plan(parse, query_string, cursor_options, params);
+	PG_TRY();
+	{
+		plan = router_plan(parse, query_string, cursor_options, params);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(caller);
+		edata = CopyErrorData();
+		FlushErrorState();
+		fa_refusal_of_plan(edata, parse);
+		ReThrowError(edata);
+	}
+	PG_END_TRY();
+	return plan;
+}
+
+PlannedStmt *
 fa_route_plan(Query *parse, const char *query_string, int cursor_options,
 			  ParamListInfo params, bool final, bool custom)
 {
+	List	   *pins = fa_pin_collect(parse);
 	List	   *here = NIL;
 	bool		later = false;
 	PlannedStmt *plan;
 	ListCell   *lc;
 
-	foreach(lc, fa_pin_collect(parse))
+	foreach(lc, pins)
 	{
 		FaPin	   *pin = lfirst(lc);
 		FaPinResult result = fa_pin_resolve(pin, params, final);
@@ -47,19 +93,21 @@ fa_route_plan(Query *parse, const char *query_string, int cursor_options,
 	}
 	if (later)
 		return fa_deferred_plan(parse, cursor_options);
-	plan = fa_whole_plan(parse, here, cursor_options);
-	if (plan == NULL && here == NIL)
-		plan = fa_split_plan(parse, query_string, cursor_options, params,
-							 final, custom);
-	if (plan)
-		return plan;
-	foreach(lc, here)
+	if (here == NIL)
 	{
-		if (fa_leaf_fits(lfirst(lc)))
-			fa_leaf_substitute(lfirst(lc));
+		if (parse->commandType != CMD_INSERT && list_length(pins) == 1)
+			plan = fa_whole_plan(parse, fa_pin_resolve_each(linitial(pins), params, final),
+								 cursor_options);
+		else
+			plan = fa_split_plan(parse, query_string, cursor_options, params,
+								 final, custom);
+		if (plan)
+			return plan;
 	}
-	return router_plan(parse, query_string, cursor_options,
-					   custom ? params : NULL);
+	params = custom ? params : NULL;
+	return here == NIL ?
+		fa_route_plan_unpinned(parse, query_string, cursor_options, params) :
+		fa_route_plan_pinned(parse, here, query_string, cursor_options, params);
 }
 
 static PlannedStmt *
@@ -78,9 +126,11 @@ fa_router_init(void)
 {
 	prev_planner_hook = planner_hook;
 	planner_hook = router_planner;
+	fa_refusal_init();
 	fa_leaf_init();
+	fa_copy_init();				/* inside of: */
 	fa_alone_init();
 	fa_remote_scan_init();
-	fa_split_init();
+	fa_split_scan_init();
 	fa_deferred_init();
 }

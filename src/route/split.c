@@ -1,56 +1,58 @@
 /*
  * split.c
- *	  An upsert of rows that belong to several fragments.
+ *	  An INSERT of rows that belong to several fragments.
  *
- * PostgreSQL has no unique index over them to find conflicts by, but every
- * row's conflict is in its own fragment.  So the statement becomes one for
- * each fragment, with its rows; they run one after the other as parts of the
- * statement, and its result is theirs together.
+ * PostgreSQL would insert them over postgres_fdw leaf by leaf, in several round
+ * trips each; and it refuses an upsert, as there is no unique index over all
+ * fragments, though every row's conflict is in its own.  So the statement
+ * becomes one for each node, with its rows; here, an upsert becomes one for each
+ * fragment.  They run one after the other as parts of the statement.
  */
 #include "postgres.h"
 
-#include "commands/explain.h"
-#include "executor/executor.h"
-#include "executor/tstoreReceiver.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
-#include "utils/snapmgr.h"
-#include "utils/tuplestore.h"
 
-#include "core/fa_compat.h"
+#include "catalog/map.h"
+#include "route/pin_level.h"
 #include "route/route.h"
 
-#define MAX_ROWS 10000
+#define MAX_UPSERT_ROWS 10000
+#define MAX_INSERT_ROWS 1000	/* beyond, PostgreSQL's batches do as well */
 
-/* The rows of one fragment. */
+/* The rows of one node, or of one fragment here. */
 typedef struct Share
 {
-	Oid			leaf;
+	int			node;
+	Oid			leaf;			/* here, for an upsert; else of the first row */
+	bool		local;
 	List	   *rows;
+	List	   *pins;			/* of FaPin: one for each fragment */
 } Share;
 
-typedef struct SplitScanState
+typedef struct SplitContext
 {
-	CustomScanState css;
-	Tuplestorestate *rows;		/* RETURNING of all parts; NULL: not run yet */
-	TupleTableSlot *stored;		/* one of them, as it comes */
-} SplitScanState;
+	Query	   *frame;			/* the statement without its rows */
+	List	   *shares;
+	List	   *order;			/* for each row the place of its share */
+	ParamListInfo params;
+	bool		final;
+} SplitContext;
 
-static Node *split_create_state(CustomScan *scan);
+static bool
+split_is_upsert(Query *query)
+{
+	return query->onConflict && query->onConflict->arbiterElems != NIL;
+}
 
-static const CustomScanMethods split_methods = {
-	"Fragments", split_create_state
-};
-
-/* The VALUES of an upsert that has nothing else in it; or NULL. */
+/* The VALUES of an INSERT that has nothing else in it; or NULL. */
 static RangeTblEntry *
 split_values(Query *query)
 {
 	RangeTblEntry *values = NULL;
 	ListCell   *lc;
 
-	if (query->commandType != CMD_INSERT || query->onConflict == NULL ||
-		query->onConflict->arbiterElems == NIL || query->cteList != NIL ||
+	if (query->commandType != CMD_INSERT || query->cteList != NIL ||
 		query->hasSubLinks)
 		return NULL;
 	foreach(lc, query->rtable)
@@ -62,7 +64,8 @@ split_values(Query *query)
 		else if (rte->rtekind != RTE_RELATION)
 			return NULL;
 	}
-	return values && list_length(values->values_lists) <= MAX_ROWS ?
+	return values && list_length(values->values_lists) <=
+		(split_is_upsert(query) ? MAX_UPSERT_ROWS : MAX_INSERT_ROWS) ?
 		values : NULL;
 }
 
@@ -76,38 +79,130 @@ split_query(Query *frame, List *rows)
 	return query;
 }
 
-/* Shares the rows out; NIL when one of them has no fragment. */
-static List *
-split_rows(Query *frame, List *rows, ParamListInfo params, bool final)
+/* A pin like that of the first row, for another row's values. */
+static FaPin *
+split_pin(SplitContext *cx, FaPin *model, List *row)
 {
-	List	   *shares = NIL;
+	FaPin	   *pin = palloc(sizeof(FaPin));
 	ListCell   *lc;
 
+	*pin = *model;
+	pin->known = palloc0(sizeof(FaKnown) * Max(pin->natts, 1));
+	foreach(lc, cx->frame->targetList)
+	{
+		TargetEntry *entry = lfirst(lc);
+		Node	   *expr = (Node *) entry->expr;
+
+		if (entry->resjunk || entry->resno > pin->natts ||
+			model->known[entry->resno - 1].exprs == NIL)
+			continue;
+		if (IsA(expr, Var))
+			expr = list_nth(row, ((Var *) expr)->varattno - 1);
+		if (IsA(expr, Const) || fa_pin_has_value(expr))
+			pin->known[entry->resno - 1].exprs = list_make1(expr);
+	}
+	return pin;
+}
+
+/* Puts a row into the share that its pin belongs to. */
+static void
+split_share(SplitContext *cx, List *row, FaPin *pin)
+{
+	const FaFragment *fragment = fa_map_leaf(pin->leaf);
+	bool		by_leaf = fragment->local && split_is_upsert(cx->frame);
+	Share	   *share = NULL;
+	ListCell   *lc;
+
+	foreach(lc, cx->shares)
+	{
+		Share	   *s = lfirst(lc);
+
+		if (s->node == fragment->owner && (!by_leaf || s->leaf == pin->leaf))
+		{
+			share = s;
+			cx->order = lappend_int(cx->order, foreach_current_index(lc));
+			break;
+		}
+	}
+	if (share == NULL)
+	{
+		share = palloc0(sizeof(Share));
+		share->node = fragment->owner;
+		share->local = fragment->local;
+		share->leaf = pin->leaf;
+		cx->order = lappend_int(cx->order, list_length(cx->shares));
+		cx->shares = lappend(cx->shares, share);
+	}
+	share->rows = lappend(share->rows, row);
+	foreach(lc, share->pins)
+	{
+		if (((FaPin *) lfirst(lc))->leaf == pin->leaf)
+			return;
+	}
+	share->pins = lappend(share->pins, pin);
+}
+
+/* Shares the rows out; FA_PIN_HERE when each has a fragment. */
+static FaPinResult
+split_rows(SplitContext *cx, List *rows)
+{
+	List	   *pins = fa_pin_collect(split_query(cx->frame,
+												  list_make1(linitial(rows))));
+	ListCell   *lc;
+
+	if (list_length(pins) != 1)
+		return FA_PIN_NONE;
 	foreach(lc, rows)
 	{
-		List	   *pins = fa_pin_collect(split_query(frame, list_make1(lfirst(lc))));
-		FaPin	   *pin = pins ? linitial(pins) : NULL;
-		Share	   *share = NULL;
-		ListCell   *s;
+		FaPin	   *pin = split_pin(cx, linitial(pins), lfirst(lc));
+		FaPinResult result = fa_pin_resolve(pin, cx->params, cx->final);
 
 		CHECK_FOR_INTERRUPTS();
-		if (list_length(pins) != 1 ||
-			fa_pin_resolve(pin, params, final) != FA_PIN_HERE)
-			return NIL;
-		foreach(s, shares)
-		{
-			if (((Share *) lfirst(s))->leaf == pin->leaf)
-				share = lfirst(s);
-		}
-		if (share == NULL)
-		{
-			share = palloc0(sizeof(Share));
-			share->leaf = pin->leaf;
-			shares = lappend(shares, share);
-		}
-		share->rows = lappend(share->rows, lfirst(lc));
+		if (result != FA_PIN_HERE)
+			return result;
+		split_share(cx, lfirst(lc), pin);
 	}
-	return shares;
+	return FA_PIN_HERE;
+}
+
+/* Is there nothing in it that PostgreSQL does not do as well? */
+static bool
+split_is_local(SplitContext *cx)
+{
+	return list_length(cx->shares) == 1 &&
+		((Share *) linitial(cx->shares))->local && !split_is_upsert(cx->frame);
+}
+
+/* The plan for one share; NULL when there is none. */
+static PlannedStmt *
+split_part(SplitContext *cx, Share *share, const char *query_string,
+		   int cursor_options, bool custom)
+{
+	Query	   *query = split_query(cx->frame, share->rows);
+	ParamListInfo params = custom ? cx->params : NULL;
+	PlannedStmt *plan;
+	ListCell   *lc;
+
+	foreach(lc, share->pins)
+		((FaPin *) lfirst(lc))->query = query;
+	if (list_length(share->pins) == 1)
+		return fa_route_plan_pinned(query, share->pins, query_string,
+									cursor_options, params);
+	plan = share->local ? NULL :
+		fa_whole_plan(query, share->pins, cursor_options);
+	if (plan || split_is_upsert(query))
+		return plan;
+	return fa_route_plan_unpinned(query, query_string, cursor_options, params);
+}
+
+/* Does every row that is given come back? */
+static bool
+split_keeps_rows(Query *query)
+{
+	return query->returningList != NIL &&
+		(query->onConflict == NULL ||
+		 (query->onConflict->action == ONCONFLICT_UPDATE &&
+		  query->onConflict->onConflictWhere == NULL));
 }
 
 PlannedStmt *
@@ -115,30 +210,32 @@ fa_split_plan(Query *parse, const char *query_string, int cursor_options,
 			  ParamListInfo params, bool final, bool custom)
 {
 	RangeTblEntry *values = split_values(parse);
+	SplitContext cx = {NULL, NIL, NIL, params, final};
 	List	   *rows;
-	List	   *shares;
 	List	   *parts = NIL;
 	List	   *rtes = NIL;
-	PlannedStmt *plan;
-	Query	   *frame;
+	FaPinResult result;
 	ListCell   *lc;
 
 	if (values == NULL)
 		return NULL;
 	rows = values->values_lists;
 	values->values_lists = NIL;
-	frame = copyObject(parse);
+	cx.frame = copyObject(parse);
 	values->values_lists = rows;
-	shares = split_rows(frame, rows, params, final);
-	if (list_length(shares) < 2)
+	result = split_rows(&cx, rows);
+	if (result == FA_PIN_LATER)
+		return fa_deferred_plan(parse, cursor_options);
+	if (result == FA_PIN_NONE || split_is_local(&cx))
 		return NULL;
-	foreach(lc, shares)
+	foreach(lc, cx.shares)
 	{
-		PlannedStmt *part = fa_route_plan(split_query(frame, ((Share *) lfirst(lc))->rows),
-										  query_string, cursor_options, params,
-										  final, custom);
+		PlannedStmt *part = split_part(&cx, lfirst(lc), query_string,
+									   cursor_options, custom);
 		ListCell   *r;
 
+		if (part == NULL)
+			return NULL;
 		/* what the parts lock is locked, and watched, with the whole */
 		foreach(r, part->rtable)
 		{
@@ -149,129 +246,8 @@ fa_split_plan(Query *parse, const char *query_string, int cursor_options,
 		}
 		parts = lappend(parts, part);
 	}
-	plan = fa_custom_plan(parse, &split_methods, parts, NIL, rtes);
-	/* the parts know what they touch */
-	castNode(CustomScan, plan->planTree)->custom_relids = NULL;
-	return plan;
-}
-
-static void
-split_begin(CustomScanState *node, EState *estate, int eflags)
-{
-	((SplitScanState *) node)->stored =
-		ExecInitExtraTupleSlot(estate,
-							   node->ss.ss_ScanTupleSlot->tts_tupleDescriptor,
-							   &TTSOpsMinimalTuple);
-}
-
-/* Runs one part; its rows go to the store. */
-static void
-split_run_part(SplitScanState *state, PlannedStmt *part, DestReceiver *dest)
-{
-	EState	   *estate = state->css.ss.ps.state;
-	QueryDesc  *desc = CreateQueryDesc(part, estate->es_sourceText,
-									   estate->es_snapshot, InvalidSnapshot,
-									   dest, estate->es_param_list_info,
-									   estate->es_queryEnv, 0);
-
-	ExecutorStart(desc, 0);
-	fa_executor_run(desc);
-	ExecutorFinish(desc);
-	estate->es_processed += desc->estate->es_processed;
-	ExecutorEnd(desc);
-	FreeQueryDesc(desc);
-}
-
-static void
-split_run(SplitScanState *state)
-{
-	EState	   *estate = state->css.ss.ps.state;
-	MemoryContext caller = MemoryContextSwitchTo(estate->es_query_cxt);
-	DestReceiver *dest = CreateDestReceiver(DestTuplestore);
-	ListCell   *lc;
-
-	state->rows = tuplestore_begin_heap(false, false, work_mem);
-	SetTuplestoreDestReceiverParams(dest, state->rows, estate->es_query_cxt,
-									false, NULL, NULL);
-	foreach(lc, castNode(CustomScan, state->css.ss.ps.plan)->custom_private)
-		split_run_part(state, lfirst(lc), dest);
-	dest->rDestroy(dest);
-	MemoryContextSwitchTo(caller);
-}
-
-static TupleTableSlot *
-split_next(ScanState *node)
-{
-	SplitScanState *state = (SplitScanState *) node;
-	TupleTableSlot *slot = node->ss_ScanTupleSlot;
-
-	if (state->rows == NULL)
-		split_run(state);
-	if (slot->tts_tupleDescriptor->natts == 0)
-		return ExecClearTuple(slot);
-	ExecClearTuple(slot);
-	if (tuplestore_gettupleslot(state->rows, true, false, state->stored))
-		ExecCopySlot(slot, state->stored);
-	return slot;
-}
-
-static bool
-split_recheck(ScanState *node, TupleTableSlot *slot)
-{
-	return true;
-}
-
-static TupleTableSlot *
-split_exec(CustomScanState *node)
-{
-	return ExecScan(&node->ss, split_next, split_recheck);
-}
-
-static void
-split_end(CustomScanState *node)
-{
-	SplitScanState *state = (SplitScanState *) node;
-
-	if (state->rows)
-		tuplestore_end(state->rows);
-	state->rows = NULL;
-}
-
-static void
-split_rescan(CustomScanState *node)
-{
-	elog(ERROR, "a modification cannot be repeated");
-}
-
-static void
-split_explain(CustomScanState *node, List *ancestors, ExplainState *es)
-{
-	ExplainPropertyInteger("Statements", NULL,
-						   list_length(castNode(CustomScan, node->ss.ps.plan)->custom_private),
-						   es);
-}
-
-static const CustomExecMethods split_exec_methods = {
-	.CustomName = "Fragments",
-	.BeginCustomScan = split_begin,
-	.ExecCustomScan = split_exec,
-	.EndCustomScan = split_end,
-	.ReScanCustomScan = split_rescan,
-	.ExplainCustomScan = split_explain
-};
-
-static Node *
-split_create_state(CustomScan *scan)
-{
-	SplitScanState *state = (SplitScanState *) newNode(sizeof(SplitScanState),
-													   T_CustomScanState);
-
-	state->css.methods = &split_exec_methods;
-	return (Node *) state;
-}
-
-void
-fa_split_init(void)
-{
-	RegisterCustomScanMethods(&split_methods);
+	if (list_length(parts) == 1)
+		return linitial(parts);
+	return fa_split_scan_plan(parse, parts,
+							  split_keeps_rows(parse) ? cx.order : NIL, rtes);
 }

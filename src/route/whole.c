@@ -11,9 +11,9 @@
  */
 #include "postgres.h"
 
+#include "access/sysattr.h"
 #include "access/transam.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "nodes/makefuncs.h"
@@ -37,18 +37,11 @@ typedef struct WholeContext
 	List	   *params;			/* expressions to evaluate here */
 	bool		once;			/* what is evaluated here is so once there, too */
 	bool		conditional;	/* perhaps not evaluated at all */
+	bool		by_table;		/* the text names the table, not a bucket */
 	bool		failed;
 } WholeContext;
 
 static Node *whole_mutator(Node *node, void *context);
-
-/* Built in and always the same: other nodes have it, and it does the same. */
-static bool
-whole_is_foreign_function(Oid function, void *context)
-{
-	return function >= FirstUnpinnedObjectId ||
-		func_volatile(function) != PROVOLATILE_IMMUTABLE;
-}
 
 /* Things that need the rows or the place where they stand. */
 static bool
@@ -258,6 +251,33 @@ whole_fold_targets(Query *query, Index rti, RangeTblEntry *values)
 }
 
 /*
+ * Targets of an INSERT without those that the user has not named and that are
+ * defaults of the same value there: he may lack the right to write them.
+ */
+static List *
+whole_named_targets(Query *query)
+{
+	RangeTblEntry *rte = rt_fetch(query->resultRelation, query->rtable);
+	Bitmapset **sets[FA_RTE_COLUMN_SETS];
+	List	   *targets = NIL;
+	ListCell   *lc;
+
+	if (fa_rte_column_sets(query, rte, sets) == 0)
+		return query->targetList;
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *entry = lfirst(lc);
+
+		if (!IsA(entry->expr, Const) ||
+			bms_is_member(entry->resno - FirstLowInvalidHeapAttributeNumber,
+						  *sets[1]))
+			targets = lappend(targets, entry);
+	}
+	/* there is no text for an INSERT of nothing but defaults */
+	return targets == NIL ? query->targetList : targets;
+}
+
+/*
  * Takes out of a copy of an INSERT what is evaluated once for each row that
  * it names: its target list or, with several rows, their values.
  */
@@ -272,6 +292,7 @@ whole_take_values(Query *query, List **targets_p, RangeTblEntry **values_p)
 	*values_p = NULL;
 	if (query->commandType != CMD_INSERT)
 		return;
+	query->targetList = whole_named_targets(query);
 	query->rtable = list_copy(query->rtable);
 	foreach(lc, query->rtable)
 	{
@@ -336,7 +357,7 @@ whole_query(Query *query, WholeContext *cx)
 	{
 		FaPin	   *pin = lfirst(lc);
 
-		if (pin->query == query)
+		if (pin->query == query && !cx->by_table)
 			rt_fetch(pin->rti, copy->rtable)->relid = whole_bucket(pin);
 	}
 	return copy;
@@ -386,7 +407,7 @@ whole_mutator(Node *node, void *context)
 
 	/* what is not the same there: its value from here, if it has one */
 	if (IsA(node, SQLValueFunction) || IsA(node, NextValueExpr) ||
-		check_functions_in_node(node, whole_is_foreign_function, NULL) ||
+		check_functions_in_node(node, fa_function_is_foreign, NULL) ||
 		(cx->once && !IsA(node, List) && !IsA(node, TargetEntry) &&
 		 contain_volatile_functions(node)))
 	{
@@ -498,6 +519,16 @@ whole_label(List *pins)
 	return buf.data;
 }
 
+/* Are there several fragments of one table? */
+static bool
+whole_is_by_table(List *pins)
+{
+	FaPin	   *first = linitial(pins);
+	FaPin	   *second = list_length(pins) > 1 ? lsecond(pins) : NULL;
+
+	return second && first->query == second->query && first->rti == second->rti;
+}
+
 PlannedStmt *
 fa_whole_plan(Query *parse, List *pins, int cursor_options)
 {
@@ -518,6 +549,7 @@ fa_whole_plan(Query *parse, List *pins, int cursor_options)
 	if (fragment == NULL || !whole_can_receive(parse))
 		return NULL;
 	cx.pins = pins;
+	cx.by_table = whole_is_by_table(pins);
 	query = whole_query(parse, &cx);
 	if (cx.failed)
 		return NULL;

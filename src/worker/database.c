@@ -31,6 +31,7 @@
 #include "node/cluster_xact.h"
 #include "node/deadlock.h"
 #include "node/peer_pool.h"
+#include "placement/foresee.h"
 #include "placement/placement.h"
 #include "worker/worker.h"
 
@@ -42,12 +43,6 @@ typedef struct Task
 	TimestampTz due;
 	int			(*tick_ms) (void);	/* a shorter interval, or NULL */
 } Task;
-
-static void
-task_resolve(void)
-{
-	(void) fa_xact_resolve();
-}
 
 static void
 task_mappings(void)
@@ -67,6 +62,8 @@ static Task sleep_task = {"serve peers", worker_sleep};
 
 /* In the order in which they run when all are due. */
 static Task tasks[] = {
+	/* before the step's counts are marked complete */
+	{"foresee sessions", fa_foresee_step, 1000, 0, fa_capture_tick_ms},
 	{"count accesses", fa_capture_drain, 1000, 0, fa_capture_tick_ms},
 	{"sample metrics", fa_capture_sample, 1000},
 	{"connect to peers", fa_pool_sync_nodes, 1000},
@@ -75,7 +72,7 @@ static Task tasks[] = {
 	{"look for deadlocks", fa_deadlock_step, 500, 0, fa_deadlock_tick_ms},
 	{"collect history", fa_capture_collect, 1000, 0, fa_capture_tick_ms},
 	{"place fragments", fa_placement_step, 1000, 0, fa_capture_tick_ms},
-	{"resolve transactions", task_resolve, 2000},
+	{"resolve transactions", fa_xact_resolve, 2000},
 	{"clean up after moves", fa_move_cleanup, 2000},
 	{"map roles", task_mappings, 10000},
 };

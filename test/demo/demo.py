@@ -48,6 +48,7 @@ class Run:
         self.view = view
         self.cluster = Cluster(workload)
         self.result = {"title": title}
+        self.ticks = []         # what the clients said, twice a second
 
     def go(self):
         try:
@@ -117,7 +118,8 @@ class Run:
             pending = lines.pop()
             if not lines:
                 continue
-            tick = json.loads(lines[-1])
+            self.ticks += [json.loads(line) for line in lines]
+            tick = self.ticks[-1]
             if tick["final"]:
                 self.result["final"] = tick
                 continue

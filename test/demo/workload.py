@@ -28,8 +28,10 @@ Trip = collections.namedtuple(
 
 
 class Workload:
-    def __init__(self, path, start, hours, speed, seed=1):
-        """hours of the trace from start on, each taking speed seconds."""
+    def __init__(self, path, start, hours, speed, seed=1, times=1):
+        """hours of the trace from start on, each taking speed seconds; every
+        trip is made so many times."""
+        self.times = times
         self.trace = Trace(path)
         self.first = self.trace.hour_of(start)
         self.hours = min(hours, len(self.trace.hours) - self.first)
@@ -53,7 +55,7 @@ class Workload:
         due = []
         for h in range(self.hours):
             for zone, station, count in self.trace.hours[self.first + h]:
-                for _ in range(count):
+                for _ in range(count * self.times):
                     due.append(((h + rng.random()) * self.speed,
                                 self.node_of_zone[zone], station))
         due.sort()
@@ -77,7 +79,8 @@ class Workload:
                  for _ in range(w)]
         for h in range(self.first):
             for zone, station, count in self.trace.hours[h]:
-                calls = sum(rng.choice(kinds) for _ in range(count))
+                calls = sum(rng.choice(kinds)
+                            for _ in range(count * self.times))
                 cells[self.first - h, self.node_of_zone[zone],
                       self.keys[station]] += calls
         return sorted((h, n, s, c) for (h, n, s), c in cells.items())

@@ -49,7 +49,8 @@ my @clusters;
 
 Starts servers; with connect creates the extension and joins them; with proxy
 peers reach each other through links that C<link> can delay or cut.  fsync is
-off: a killed process loses nothing that it wrote.
+off: a killed process loses nothing that it wrote.  The variable FA_CONFIG of the
+environment is configuration, too.
 
 =cut
 
@@ -98,6 +99,7 @@ listen_addresses = '127.0.0.1'
 unix_socket_directories = '" . $node->host . "'
 port = " . $node->port . "
 fsync = off
+" . ($ENV{FA_CONFIG} // '') . "
 $config");
 	return;
 }
@@ -126,7 +128,7 @@ sub _start_proxy
 =item $c->connect_nodes
 
 CREATE EXTENSION everywhere and add_node for each, from node 1.  The variable
-FA_MOVE_PATH of the environment sets "move_path".
+FA_MOVE_PATH and FA_TRANSPORTS of the environment set "move_path" and "transports".
 
 =cut
 
@@ -138,6 +140,8 @@ sub connect_nodes
 	$self->add_node($_) for 1 .. $self->{n};
 	$self->sql(1, "SELECT fragaffinity.configure('move_path', '$ENV{FA_MOVE_PATH}')")
 	  if $ENV{FA_MOVE_PATH};
+	$self->sql(1, "SELECT fragaffinity.configure('transports', '$ENV{FA_TRANSPORTS}')")
+	  if $ENV{FA_TRANSPORTS};
 	return;
 }
 

@@ -54,6 +54,10 @@ $c->sql(4, "CREATE DATABASE latin TEMPLATE template0 ENCODING 'SQL_ASCII'");
 $c->node(4)->safe_psql('latin', 'CREATE EXTENSION fragaffinity CASCADE');
 refused(1, "SELECT fragaffinity.add_node('x', '127.0.0.1', " . $c->peer_port(4) . ", 'latin')",
 	'55000', qr/encoding/, 'peer with another encoding');
+$c->sql(4, "CREATE DATABASE sorted TEMPLATE template0 LOCALE 'C.UTF-8'");
+$c->node(4)->safe_psql('sorted', 'CREATE EXTENSION fragaffinity CASCADE');
+refused(1, "SELECT fragaffinity.add_node('x', '127.0.0.1', " . $c->peer_port(4) . ", 'sorted')",
+	'55000', qr/locale is libc C.UTF-8.*Needed: libc C C.*HINT/s, 'peer that sorts otherwise');
 refused(1, "SELECT fragaffinity.add_node('x', '127.0.0.1', " . $c->peer_port(4) . ", 'nodb')",
 	'08001', qr/x.*nodb/s, 'peer without the database');
 $c->stop(3);
@@ -130,7 +134,7 @@ is($c->sql($_, "SELECT count(*) FROM fragaffinity.nodes WHERE name = 'n2'"), '0'
 $c->sql(1, $add->('n2', 2));
 is($c->sql(2, 'SELECT count(*) FROM fragaffinity.nodes'), '4', 'and back');
 
-# One that comes back may get the id that it had: its moves are new ones still.
+# One that comes back gets another id, and its moves are new ones.
 $c->sql(1, 'CREATE TABLE m (id integer PRIMARY KEY)');
 $c->sql(1, "SELECT fragaffinity.distribute_table('m', 'id', 8)");
 my $there = "FROM fragaffinity.fragments WHERE owner = 'n2'";
@@ -143,10 +147,40 @@ ok($c->poll(1, "SELECT count(*) $there", '0'), 'node 2 is empty');
 $c->sql(1, "SELECT fragaffinity.remove_node('n2')");
 is($c->sql(2, 'SELECT count(*) FROM fragaffinity.moves'), '0', 'moves are forgotten with the cluster');
 $c->sql(1, $add->('n2', 2));
-is($c->sql(1, "SELECT node FROM fragaffinity.nodes WHERE name = 'n2'"), $id, 'same id again');
+is($c->sql(1, "SELECT node FROM fragaffinity.nodes WHERE name = 'n2'"), $id + 1, 'an id that nobody has had');
+is($c->sql(1, 'SELECT max(node) FROM fragaffinity.nodes'), $id + 1, 'the greatest of all, as the one before was');
 $c->sql(1, $move);
 is($c->sql(1, "SELECT count(*) $there"), '1', 'a fragment moves there')
   or diag($c->sql(1, 'SELECT * FROM fragaffinity.moves ORDER BY requested'));
+
+# What a peer lacks is said before anything is done.
+$c->sql(1, 'CREATE ROLE here');
+refused(1, 'GRANT SELECT ON m TO here', '42704', qr/node "n[^1]" has no role here.*HINT/s, 'a grant to a role that a peer lacks');
+$c->sql($_, q{CREATE COLLATION odd (provider = icu, locale = 'de', deterministic = false)}) for 1 .. 3;
+$c->sql(4, q{CREATE COLLATION odd (provider = icu, locale = 'de')});
+$c->sql(1, 'CREATE TABLE o (id integer PRIMARY KEY, v text COLLATE odd)');
+refused(1, "SELECT fragaffinity.distribute_table('o', 'id')", '55000', qr/collation public.odd.*n4.*HINT/s,
+	'a collation that differs on a peer');
+
+# One that is removed while it is down does not know, and is told.
+refused(2, 'SELECT fragaffinity.leave_cluster()', '55006', qr/owns 1 fragments.*HINT/s, 'an owner does not leave');
+$c->sql(1, "SELECT fragaffinity.drain_node('n2')");
+ok($c->poll(1, "SELECT count(*) $there", '0'), 'node 2 is empty again');
+refused(2, 'SELECT fragaffinity.leave_cluster()', '55006', qr/node "n2".*still.*HINT.*n1/s, 'nor does a member');
+refused(1, 'SELECT fragaffinity.leave_cluster()', '55006', qr/coordinator|owns/, 'nor the coordinator');
+$c->check_consistent('before node 2 is killed');
+$c->kill9(2);
+refused(1, "SELECT fragaffinity.remove_node('n2')", '08001', qr/n2/, 'one that is down is not removed');
+my ($out, $err);
+$c->node(1)->psql('postgres', "SELECT fragaffinity.remove_node('n2', force => true)", stdout => \$out, stderr => \$err);
+like($err, qr/NOTICE:.*HINT:.*leave_cluster/s, 'but for force');
+$c->restart(2);
+is($c->sql(2, 'SELECT count(*) FROM fragaffinity.nodes'), '4', 'back, it believes that it belongs');
+$c->sql(2, 'SELECT fragaffinity.leave_cluster()');
+is($c->sql(2, $trace), $nothing, 'until it leaves');
+is($c->sql(2, q{SELECT count(*) FROM pg_class WHERE relname = 'm'}), '0', 'with what led to the tables');
+$c->sql(1, $add->('n2', 2));
+is($c->sql(2, 'SELECT count(*) FROM m'), '0', 'and comes back');
 
 # No password of anyone anywhere.
 is($c->sql($_, q{SELECT count(*) FROM pg_user_mapping, unnest(umoptions) o

@@ -1,10 +1,11 @@
 # kill -9 of the source, the destination or the coordinator at every step of a
-# move, under writers on all nodes: after the restart there is one owner, and
-# every row that was acknowledged.
+# move, under writers on all nodes: after the restart there is one owner, every
+# row that was acknowledged, and an index of each access method that finds it.
 #
 # Clients may see errors here, as a node is down; they may not be told wrong.
 use strict;
 use warnings;
+use EveryIndex;
 use FragAffinity;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -16,6 +17,7 @@ $c->sql(1, "
 	CREATE TABLE t (id bigint PRIMARY KEY, n bigint NOT NULL, pad text DEFAULT repeat('p', 50));
 	CREATE INDEX ON t (n);
 	INSERT INTO t (id, n) SELECT i, i FROM generate_series(1, $anchors) i;
+	" . every_index('t') . ";
 	SELECT fragaffinity.distribute_table('t', 'id', fragments => 3, placement => 'n2')");
 my $f = $c->fragment('t');
 
@@ -34,6 +36,18 @@ my $load = $c->start_load(
 	modes => { 1 => [ 'block', 'reader' ], 2 => ['simple'], 3 => ['prepared'] });
 
 sub number { my ($name) = @_; return substr $name, 1; }
+
+# Of the moving fragment, where it is.
+sub check_indexes
+{
+	my ($name) = @_;
+	my $i = number($c->owner($f));
+	my $leaf = $c->sql($i, "SELECT leaf::regclass FROM fragaffinity.fragment WHERE fragment = $f");
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	is(wrong_answers(sub { $c->sql($i, $_[0]) }, $leaf), '', "$name: every index answers right");
+	return;
+}
 
 sub one_case
 {
@@ -70,6 +84,7 @@ sub one_case
 		"$name: node $_ knows the owner") for 1 .. 3;
 	is($c->sql($_, "SELECT count(*), count(DISTINCT id) FROM t WHERE id BETWEEN 1 AND $anchors"),
 		"$anchors|$anchors", "$name: node $_ has the rows") for 1 .. 3;
+	check_indexes($name);
 	$c->check_consistent("$name: nothing left over");
 	$c->wait_for_load($load, 5);
 	return;
@@ -110,6 +125,7 @@ for (1 .. 3)
 }
 $c->check_load($load, 't', 'afterwards');
 $c->rows_agree('t', 'all nodes show the same rows');
+check_indexes('at the end');
 $c->check_consistent('at the end');
 
 my $path = $ENV{FA_MOVE_PATH} // 'page';

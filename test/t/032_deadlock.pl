@@ -24,19 +24,19 @@ sub client
 
 sub update { my ($row) = @_; return "UPDATE t SET n = n + 1 WHERE id = $id[$row];"; }
 
-# Each client holds one row and wants the next one's; the last closes the circle.
-# Returns SQLSTATEs, '' for those that went through.
+# Each client holds something and wants what the next one holds; the last closes
+# the circle.  [ node of the client, what it holds, as statement ]
 sub circle
 {
 	my ($name, @clients) = @_;
 	my $n = @clients;
 	my @s = map { client($_->[0]) } @clients;
-	my $sum = $c->sql(1, 'SELECT sum(n) FROM t');
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
-	$s[$_]->query_safe('BEGIN; ' . update($clients[$_][1])) for 0 .. $n - 1;
+	$s[$_]->query_safe('BEGIN; ' . $clients[$_][1]) for 0 .. $n - 1;
 	for my $i (0 .. $n - 1)
 	{
-		$s[$i]->{stdin} .= update($clients[ ($i + 1) % $n ][1]) . "\n";
+		$s[$i]->{stdin} .= $clients[ ($i + 1) % $n ][1] . "\n";
 		$s[$i]->{run}->pump_nb;
 	}
 	my (@victims, @messages);
@@ -46,29 +46,87 @@ sub circle
 		$s[$i]->query('COMMIT');
 		my $err = $s[$i]->{stderr};
 		push @messages, $err if $err =~ /40P01/;
-		push @victims, $i if $err =~ /40P01/;
+		push @victims, $i if $err =~ /ERROR/;
 		$s[$i]->{stderr} = '';
 		$s[$i]->quit;
 	}
-	is(scalar @victims, 1, "$name: one victim");
-	is($victims[0], $n - 1, "$name: the youngest");
+	is("@victims", $n - 1, "$name: one victim, the youngest");
 	my $detail = 'Process \d+ of node \d waits on node \d for process \d+ of node \d';
 	my $lines = join '.*', ($detail) x $n;
-	like($messages[0] // '', qr/deadlock detected.*$lines/s, "$name: the others are named");
-	is($c->sql(1, 'SELECT sum(n) FROM t'), $sum + 2 * ($n - 1), "$name: the others went through");
+	like($messages[0] // '', qr/40P01.*deadlock detected.*$lines/s, "$name: both sides are named");
+	return;
+}
+
+# The same, of rows of the table; what was written tells who went through.
+sub row_circle
+{
+	my ($name, @clients) = @_;
+	my $sum = $c->sql(1, 'SELECT sum(n) FROM t');
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	circle($name, map { [ $_->[0], update($_->[1]) ] } @clients);
+	is($c->sql(1, 'SELECT sum(n) FROM t'), $sum + 2 * (@clients - 1), "$name: the others went through");
 	return;
 }
 
 # [ node of the client, row on node ]
-circle('two nodes', [ 1, 1 ], [ 2, 2 ]);
-circle('two nodes, crosswise', [ 1, 2 ], [ 2, 1 ]);
-circle('two nodes, clients of one', [ 1, 1 ], [ 1, 2 ]);
-circle('two nodes, clients of a third', [ 3, 1 ], [ 3, 2 ]);
-circle('three nodes', [ 1, 1 ], [ 2, 2 ], [ 3, 3 ]);
-circle('three nodes, crosswise', [ 1, 2 ], [ 2, 3 ], [ 3, 1 ]);
+row_circle('two nodes', [ 1, 1 ], [ 2, 2 ]);
+row_circle('two nodes, crosswise', [ 1, 2 ], [ 2, 1 ]);
+row_circle('two nodes, clients of one', [ 1, 1 ], [ 1, 2 ]);
+row_circle('two nodes, clients of a third', [ 3, 1 ], [ 3, 2 ]);
+row_circle('three nodes', [ 1, 1 ], [ 2, 2 ], [ 3, 3 ]);
+row_circle('three nodes, crosswise', [ 1, 2 ], [ 2, 3 ], [ 3, 1 ]);
+
+# Locks of a node that fragaffinity has nothing to do with, in the middle.
+$c->sql(1, 'CREATE TABLE plain (id integer PRIMARY KEY); INSERT INTO plain VALUES (1)');
+circle('with a plain row', [ 1, 'UPDATE plain SET id = id;' ], [ 1, update(2) ]);
+circle('with a plain row, the other way', [ 1, update(2) ], [ 1, 'UPDATE plain SET id = id;' ]);
+circle('with an advisory lock', [ 1, update(2) ], [ 1, 'SELECT pg_advisory_xact_lock(7);' ]);
+circle('with a table, waited for in the parser', [ 1, update(3) ],
+	[ 1, 'LOCK TABLE plain; SELECT * FROM plain;' ], [ 2, update(2) ]);
+
+# What sessions between nodes call themselves does not matter.
+circle('under other names', map { [ $_, "SET postgres_fdw.application_name = 'other'; " . update($_) ] } 1, 2);
+
+# While a fragment of the circle wants to move: it waits for nobody for long.
+my $f = $c->fragment('t', 1);
+my $move = $c->sql(1, "SELECT fragaffinity.move_fragment($f, 'n3', wait => false)");
+row_circle('under a move', [ 1, 1 ], [ 2, 2 ], [ 3, 3 ]);
+$c->poll(1, "SELECT owner FROM fragaffinity.fragments WHERE fragment = $f", 'n3');
+row_circle('after the move', [ 1, 1 ], [ 2, 2 ]);
+$c->move($f, 'n2');
+
+# A program can catch it, as one of the server's own; and it needs no log.
+$c->sql($_, "ALTER SYSTEM SET log_min_messages = 'fatal'") for 1 .. 3;
+$c->sql($_, 'SELECT pg_reload_conf()') for 1 .. 3;
+$c->poll($_, 'SHOW log_min_messages', 'fatal') for 1 .. 3;
+for my $row (2, 1)
+{
+	my ($first, $second) = (client(1), client($row == 1 ? 2 : 3));
+	my $place = $row == 1 ? 'here' : 'on a peer';
+	$first->query_safe('BEGIN; ' . update(3));
+	$second->query_safe('BEGIN; ' . update($row));
+	$first->{stdin} .= update($row) . "\n";
+	$first->{run}->pump_nb;
+	$second->query_safe("DO \$\$ BEGIN
+		UPDATE t SET n = n + 100 WHERE id = $id[3];
+	EXCEPTION WHEN deadlock_detected THEN
+		PERFORM set_config('test.caught', SQLERRM, false);
+	END \$\$");
+	is($second->query('SHOW test.caught'), 'deadlock detected', "caught in an exception block, $place");
+	$second->query_safe('COMMIT');
+	$first->query_safe('COMMIT');
+	is($first->{stderr}, '', "the other one goes through, $place");
+	$_->quit for $first, $second;
+}
+$c->sql($_, 'ALTER SYSTEM RESET log_min_messages') for 1 .. 3;
+$c->sql($_, 'SELECT pg_reload_conf()') for 1 .. 3;
+is($c->sql(1, 'SELECT max(n) < 100 FROM t'), 't', 'what they had tried is undone');
 
 my $before = join ' ', map { $c->sql($_, 'SELECT deadlocks FROM fragaffinity.transaction_stats') } 1 .. 3;
-is(eval(join '+', split / /, $before), 6, 'counted');
+is(eval(join '+', split / /, $before), 15, 'counted');
+is(eval(join '+', map { $c->sql($_, "SELECT deadlocks FROM pg_stat_database WHERE datname = 'postgres'") } 1 .. 3), 15,
+	'also by the server itself');
 
 # A long wait that is none: nobody is cancelled.
 my ($holder, $waiter, $third) = (client(1), client(2), client(3));
@@ -87,12 +145,45 @@ $_->quit for $holder, $waiter, $third;
 is(join(' ', map { $c->sql($_, 'SELECT deadlocks FROM fragaffinity.transaction_stats') } 1 .. 3), $before,
 	'and nothing was counted');
 
-# Many transfers over few rows, which lock in one order, looked at all the time.
+# A client that pretends to work for another one's transaction is not believed.
+$c->sql($_, 'CREATE ROLE joe LOGIN') for 1 .. 3;
+$c->sql(1, 'GRANT ALL ON t TO joe');
+($holder, $waiter) = (client(2), client(1));
+my $pid = $holder->query_safe('SELECT pg_backend_pid()');
+$holder->query_safe('BEGIN; ' . update(2));
+$waiter->query_safe('BEGIN; ' . update(1));
+$waiter->{stdin} .= update(2) . "\n";
+$waiter->{run}->pump_nb;
+my $joe;
+{
+	local $ENV{PGAPPNAME} = "fragaffinity:2:$pid";
+	local $ENV{PGOPTIONS} = '-c fragaffinity.origin=2';
+	$joe = $c->node(1)->background_psql('postgres', on_error_stop => 0, extra_params => ['-U', 'joe']);
+}
+$joe->query_safe('SELECT 1');
+$joe->{stdin} .= update(1) . "\n";
+$joe->{run}->pump_nb;
+$c->poll(1, q{SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND waitstart < clock_timestamp() - interval '2 s'});
+is($c->sql(1, q{SELECT count(*) FROM fragaffinity.open_transactions() WHERE role = 'joe' AND origin_node = 2}), '1',
+	'one says that it works for node 2');
+$holder->query_safe('COMMIT');
+$waiter->query_safe('COMMIT');
+$joe->query_safe('SELECT 1');
+is($_->{stderr} =~ /ERROR/ ? $_->{stderr} : '', '', 'and nobody has to give way for it') for $holder, $waiter, $joe;
+$_->quit for $holder, $waiter, $joe;
+($pid) = $c->fails(1, 'SET ROLE joe; SELECT fragaffinity.end_lock_wait(1, 1, NULL)');
+is($pid, '42501', 'nor may he end waits');
+is(join(' ', map { $c->sql($_, 'SELECT deadlocks FROM fragaffinity.transaction_stats') } 1 .. 3), $before,
+	'nothing was counted');
+
+# Many transfers over few rows, which lock in one order, looked at all the time;
+# FA_MINUTES=60 for longer.
 $c->sql(1, q{SELECT fragaffinity.configure('deadlock_wait', '10ms')});
 my $load = $c->start_load(
 	table => 't', anchors => 4, pause => 500, keys => 300,
 	modes => { map { $_ => [ 'transfer', 'transfer', 'transfer' ] } 1 .. 3 });
-$c->wait_for_load($load, 150);
+my $end = time() + 60 * ($ENV{FA_MINUTES} // 0);
+do { $c->wait_for_load($load, 150) } while time() < $end;
 $c->check_load($load, 't', 'contended without a circle');
 is(join(' ', map { $c->sql($_, 'SELECT deadlocks FROM fragaffinity.transaction_stats') } 1 .. 3), $before,
 	'nobody was cancelled');

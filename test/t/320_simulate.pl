@@ -20,33 +20,66 @@ $c->sql(1, q{
 		generate_series(1, 2) n ON CONFLICT DO NOTHING;
 	INSERT INTO fragaffinity.history
 	SELECT s, '1 min', CASE WHEN f.i <= 2 OR f.i = 4 AND s >= a + interval '5 hours' THEN 2 ELSE 1 END, f.fragment,
-		20, CASE WHEN f.i <= 2 OR f.i = 4 AND s >= a + interval '5 hours' THEN 20 ELSE 0 END, 20, 0, 20, 0
+		20, CASE WHEN f.i <= 2 OR f.i = 4 AND s >= a + interval '5 hours' THEN 20 ELSE 0 END, 20, 0,
+		CASE WHEN f.i <= 2 OR f.i = 4 AND s >= a + interval '5 hours' THEN 100 ELSE 20 END,
+		CASE WHEN f.i <= 2 OR f.i = 4 AND s >= a + interval '5 hours' THEN 100 ELSE 0 END
 	FROM span, generate_series(a, b - interval '1 min', '1 min') s,
 		(SELECT fragment, row_number() OVER (ORDER BY fragment) AS i FROM fragaffinity.fragment) f});
+# By variant and table ('' for all): accesses, remote_share, moves, bytes, expected_ms, cost_ms.
 sub simulate
 {
 	my ($settings) = @_;
 	my %row;
 	for (split /\n/, $c->sql(1, "SELECT s.* FROM span, fragaffinity.simulate(a, b, '$settings') s"))
 	{
-		my ($variant, @v) = split /\|/;
-		$row{$variant} = \@v;
+		my ($variant, $table, @v) = split /\|/;
+		$row{$variant}{$table} = \@v;
 	}
 	return \%row;
 }
 my $before = $c->sql(1, 'SELECT string_agg(format($$%s %s$$, fragment, owner), $$,$$ ORDER BY fragment) FROM fragaffinity.fragments');
+my @all = qw(recorded never reactive simulated optimum);
 my $r = simulate('{"reactive": "on"}');
-is($r->{$_}[0], '48000', "$_: all accesses") for qw(recorded unmoved simulated);
-is($r->{$_}[1], '0.625', "$_: remote share") for qw(recorded unmoved);
+is_deeply([ sort keys %$r ], [ sort @all ], 'five variants');
+is_deeply($r->{$_}{t}, $r->{$_}{''}, "$_: one table is all") for @all;
+$_ = $_->{''} for values %$r;
+is($r->{$_}[0], '48000', "$_: all accesses") for @all;
+is($r->{$_}[1], '0.625', "$_: remote share") for qw(recorded never);
 cmp_ok($r->{simulated}[1], '<', 0.1, 'moves would have brought the fragments near');
 cmp_ok($r->{simulated}[2], '>=', 3, 'three fragments move');
 cmp_ok($r->{simulated}[2], '<=', 6, 'and do not go to and fro');
 cmp_ok($r->{simulated}[3], '>', 0, 'what moves has a size');
-is("$r->{recorded}[2] $r->{unmoved}[2]", '0 0', 'nothing has moved');
-is_deeply(simulate('{"reactive": "on"}'), $r, 'the same again');
+is("$r->{recorded}[2] $r->{never}[2]", '0 0', 'nothing has moved');
+is(join(' ', @{ $r->{optimum} }[ 1, 2 ]), '0 3', 'in hindsight three moves are enough for everything');
+cmp_ok($r->{reactive}[1], '>', 0, 'after the fact is late');
+cmp_ok($r->{reactive}[1], '<', 0.1, 'but not in vain');
+is($r->{reactive}[2], '3', 'three moves');
+# 18000 local accesses took a millisecond each, 30000 remote ones five
+is(join(' ', @{ $r->{recorded} }[ 4, 5 ]), '3.5 120000', 'what clients waited');
+is($r->{optimum}[4], '1', 'and would have, were all local');
+my @cost = map { $r->{$_}[5] } qw(never reactive optimum);
+ok($cost[0] > $cost[1] && $cost[1] > $cost[2] && $cost[2] > 0, "costs: @cost");
+cmp_ok($r->{simulated}[5], '>=', $cost[2], 'nothing is cheaper than the optimum');
+# What depends on the round trip, which is measured anew, is left out.
+my $again = simulate('{"reactive": "on"}');
+is_deeply([ @{ $again->{$_}{''} }[ 0 .. 3 ] ], [ @{ $r->{$_} }[ 0 .. 3 ] ], "$_: the same again")
+	for qw(recorded never optimum);
 
-is_deeply([ @{ simulate('{"move_cost": "20h"}')->{simulated} }[ 1, 2 ] ], [ '0.625', '0' ], 'moves that do not pay are not made');
-cmp_ok(simulate('{"max_moves_per_hour": 1}')->{simulated}[1], '>', $r->{simulated}[1], 'a tighter budget leaves more remote');
+my $dear = simulate('{"move_cost": "20h"}');
+is(join(' ', @{ $dear->{$_}{''} }[ 1, 2 ]), '0.625 0', "$_: moves that do not pay are not made")
+	for qw(reactive simulated optimum);
+cmp_ok(simulate('{"max_moves_per_hour": 1}')->{simulated}{''}[1], '>', $r->{simulated}[1], 'a tighter budget leaves more remote');
+my $blind = simulate('{"predictive": "off"}');
+is_deeply($blind->{simulated}, $blind->{reactive},
+	'without forecasts, what is left is reactive');
+
+# Several at once.
+my $many = simulate('[{"migration_threshold": 0.2}, {"move_cost": "20h"}, {"max_moves_per_hour": 1}]');
+is_deeply([ sort keys %$many ], [ sort qw(never optimum reactive recorded), '{"max_moves_per_hour": 1}',
+	'{"migration_threshold": 0.2}', '{"move_cost": "20h"}' ], 'a variant for each');
+is(join(' ', @{ $many->{'{"move_cost": "20h"}'}{''} }[ 0 .. 3 ]), '48000 0.625 0 0', 'one by its settings');
+cmp_ok($many->{'{"migration_threshold": 0.2}'}{''}[1], '<', 0.1, 'another by its own');
+cmp_ok($many->{'{"max_moves_per_hour": 1}'}{''}[1], '>', $many->{'{"migration_threshold": 0.2}'}{''}[1], 'and the third');
 
 is($c->sql(1, 'SELECT count(*) FROM fragaffinity.settings WHERE changed AND name <> $$mode$$'), '0', 'settings are as before');
 is($c->sql(1, 'SELECT count(*) FROM fragaffinity.moves'), '0', 'no move was made');
@@ -60,13 +93,19 @@ for (
 	[ q{now() - interval '1 h', now(), '{"nonsense": 1}'}, qr/"nonsense" cannot be simulated/ ],
 	[ q{now() - interval '1 h', now(), '{"doubt": null}'}, qr/"doubt" needs a value/ ],
 	[ q{now() - interval '1 h', now(), '{"migration_threshold": "much"}'}, qr/migration_threshold/ ],
-	[ q{now() - interval '1 h', now(), '[1]'}, qr/must be a JSON object/ ])
+	[ q{now() - interval '1 h', now(), '[1]'}, qr/must be a JSON object/ ],
+	[ q{now() - interval '1 h', now(), '[]'}, qr/must be a JSON object/ ],
+	[ q{now() - interval '1 h', now(), '[{}, 1]'}, qr/must be a JSON object/ ],
+	[ q{now() - interval '1 h', now(), '1'}, qr/must be a JSON object/ ],
+	[ q{now() - interval '1 h', now(), '[{}, {"prediction_horizons": "3"}]'}, qr/must have the same prediction_horizons/ ],
+	[ q{now() - interval '1 h', now(), '[{}, {"nonsense": 1}]'}, qr/"nonsense" cannot be simulated/ ])
 {
 	like(($c->fails(1, "SELECT * FROM fragaffinity.simulate($_->[0])"))[1], $_->[1], $_->[0]);
 }
 like(($c->fails(2, q{SELECT * FROM fragaffinity.simulate(now() - interval '1 h', now())}))[1],
 	qr/Call simulate on node "n1"/, 'elsewhere refused');
 is($c->sql(1, q{SELECT string_agg(variant, ',') FROM fragaffinity.simulate('2001-01-01', '2001-01-02')
-	WHERE accesses = 0 AND remote_share IS NULL}), 'recorded,unmoved,simulated', 'no history: nothing to say');
+	WHERE accesses = 0 AND remote_share IS NULL AND expected_ms IS NULL AND table_name IS NULL}),
+	join(',', @all), 'no history: nothing to say');
 
 done_testing();

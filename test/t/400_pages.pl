@@ -8,6 +8,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $c = FragAffinity->new(nodes => 2, config => "autovacuum = off\n");
+my $transport = $ENV{FA_TRANSPORTS} // 'shm';
 
 $c->sql($_, 'CREATE EXTENSION amcheck; CREATE EXTENSION pg_visibility') for 1, 2;
 $c->sql(1, q{
@@ -107,7 +108,7 @@ sub move_by_pages
 	$c->move($fragment, $to, 1);
 	is($c->owner($fragment), $to, "$name: moved to $to");
 	is($c->sql(1, "SELECT path, transport FROM fragaffinity.moves ORDER BY finished DESC LIMIT 1"),
-		'page|stream', "$name: by pages");
+		"page|$transport", "$name: by pages");
 	is(rows_of($table), $before, "$name: the same rows");
 	check_table($table, $name);
 	return;

@@ -23,8 +23,8 @@ sub distribute
 
 sub last_move
 {
-	my ($fragment, $columns) = @_;
-	return $c->sql(1, "SELECT $columns FROM fragaffinity.moves WHERE fragment = $fragment ORDER BY finished DESC LIMIT 1");
+	my ($fragment, $columns, $node) = @_;
+	return $c->sql($node // 1, "SELECT $columns FROM fragaffinity.moves WHERE fragment = $fragment ORDER BY finished DESC LIMIT 1");
 }
 
 $c->sql($_, q{CREATE TYPE mood AS ENUM ('sad', 'happy'); CREATE TYPE pair AS (a int, b text);
@@ -87,16 +87,38 @@ like($message, qr/cannot move by pages: column v is of type public.mood.*move_pa
 is($c->owner($enum), 'n2', 'the fragment stays');
 $c->check_consistent('nothing left over');
 
-# A liar at the source.
+# No room, where the new heap would be.
+my $large = distribute('large', 'v text');
+$c->sql(1, q{
+	ALTER FUNCTION fragaffinity.open_pages(bigint, bigint, oid, oid[]) RENAME TO true_open;
+	CREATE FUNCTION fragaffinity.open_pages(move bigint, xid bigint, toast oid, relations oid[]) RETURNS bigint[]
+	LANGUAGE plpgsql AS $$
+	DECLARE
+		bytes bigint[] := fragaffinity.true_open(move, xid, toast, relations);
+	BEGIN
+		bytes[1] := 1000000000000000000;
+		RETURN bytes;
+	END $$});
+($code, $message) = $c->fails(1, "SELECT fragaffinity.move_fragment($large, 'n2')");
+is($code, '55000', 'a fragment for which there is no room is refused');
+like($message, qr/no room on the disk for a fragment \(It takes 1\d{12} MB where "base\/\d+"/, 'with the place and the figures');
+$c->check_consistent('and leaves nothing over');
+$c->sql(1, 'DROP FUNCTION fragaffinity.open_pages(bigint, bigint, oid, oid[]);
+	ALTER FUNCTION fragaffinity.true_open(bigint, bigint, oid, oid[]) RENAME TO open_pages');
+$c->move($large, 'n2');
+is(last_move($large, 'path'), 'page', 'what fits moves');
+
+# A liar at the source; what it makes up can only go as rows.
 my $f = distribute('t', 'n int, pad text');
 $c->sql(1, "SELECT fragaffinity.configure('move_path', 'page', 't');
+	SELECT fragaffinity.configure('transports', 'stream', 't');
 	UPDATE t SET n = id, pad = repeat('x', 100); INSERT INTO t SELECT i, i, repeat('y', 300) FROM generate_series(51, 5000) i");
 my $good = $c->sql(1, "SELECT count(*), sum(hashtext(t::text)) FROM t");
 $c->sql(1, q{
-	ALTER FUNCTION fragaffinity.send_pages(integer, bigint) RENAME TO true_pages;
+	ALTER FUNCTION fragaffinity.send_pages(integer, integer, bigint) RENAME TO true_pages;
 	CREATE TABLE lie (how text);
 	INSERT INTO lie VALUES ('');
-	CREATE FUNCTION fragaffinity.send_pages(round integer, most bigint) RETURNS SETOF bytea LANGUAGE plpgsql AS $$
+	CREATE FUNCTION fragaffinity.send_pages(round integer, received integer, most bigint) RETURNS SETOF bytea LANGUAGE plpgsql AS $$
 	DECLARE
 		how text := (SELECT l.how FROM public.lie l);
 		frame bytea;
@@ -104,9 +126,9 @@ $c->sql(1, q{
 		i int := 0;
 		k int;
 	BEGIN
-		FOR frame IN SELECT fragaffinity.true_pages(round, most) LOOP
+		FOR frame IN SELECT fragaffinity.true_pages(round, received, most) LOOP
 			i := i + 1;
-			IF i = 2 AND round = 0 THEN
+			IF i = 2 AND round = 1 THEN
 				CASE how
 				WHEN 'truncated' THEN frame := substr(frame, 1, octet_length(frame) / 2);
 				WHEN 'empty' THEN frame := ''::bytea;
@@ -166,8 +188,8 @@ $c->check_consistent('lies leave nothing over');
 $c->sql(1, "UPDATE lie SET how = ''");
 $c->move($f, 'n2');
 is($c->sql(2, 'SELECT count(*), sum(hashtext(t::text)) FROM t_b0_h t'), $good, 'who tells the truth is believed');
-$c->sql(1, 'DROP FUNCTION fragaffinity.send_pages(integer, bigint);
-	ALTER FUNCTION fragaffinity.true_pages(integer, bigint) RENAME TO send_pages');
+$c->sql(1, 'DROP FUNCTION fragaffinity.send_pages(integer, integer, bigint);
+	ALTER FUNCTION fragaffinity.true_pages(integer, integer, bigint) RENAME TO send_pages');
 
 # A page that its own server can read, but that is not as it must be: here the
 # bit of a row which says that it has an OID, as rows had long ago.
@@ -190,8 +212,8 @@ $c->poll(2, "SELECT state FROM fragaffinity.nodes WHERE name = 'n1'", 'active');
 ($code, $message) = $c->fails(1, "SELECT fragaffinity.move_fragment($odd, 'n2')");
 like($message, qr/invalid page for block 0/, 'the destination does not let it in');
 $c->move($odd, 'n2');
-is(last_move($odd, 'path'), 'logical', 'the next move goes by rows');
-like(last_move($odd, 'reason'), qr/its last move met an invalid page/, 'and says why');
+is(last_move($odd, 'path', 2), 'logical', 'the next move goes by rows');
+like(last_move($odd, 'reason', 2), qr/its last move met an invalid page/, 'and says why');
 is($c->sql(2, 'SELECT count(*) FROM odd_b0_h'), '50', 'with all rows');
 $c->move($odd, 'n1');
 is(last_move($odd, 'path'), 'page', 'and now they are as they must be');

@@ -12,6 +12,7 @@
 #include "catalog/pg_am_d.h"
 #include "page/frame.h"
 #include "page/image.h"
+#include "page/verdict.h"
 
 extern int	LLVMFuzzerTestOneInput(const uint8 *data, size_t size);
 
@@ -39,6 +40,8 @@ one_frame(const char *data, size_t size)
 {
 	FaFrameReader reader;
 	FaFrameHeader header;
+	FaFrameRaw	raw[FA_FRAME_PAGES];
+	static FaVerdicts verdicts;
 	PGAlignedBlock page;
 	BlockNumber block;
 	uint32		left;
@@ -49,8 +52,29 @@ one_frame(const char *data, size_t size)
 	{
 		if (header.kind == FA_FRAME_END_KIND ?
 			fa_frame_get_relation(&reader, &block, &left) :
+			header.kind == FA_FRAME_RAW_KIND ?
+			fa_frame_get_raw(&reader, &raw[i]) :
 			fa_frame_get_page(&reader, &block, page.data))
 			return;
+	}
+	if (header.kind == FA_FRAME_RAW_KIND)
+	{
+		fa_verdicts_init(&verdicts, NULL);
+		if (fa_verdicts_get(&verdicts, &reader, &header))
+			return;
+		for (int i = 0; i < header.entries; i++)
+		{
+			const char *why;
+			bool		torn;
+			bool		visible;
+
+			if (fa_frame_get_bytes(&reader, &raw[i], page.data, &torn))
+				return;
+			/* torn or not: a checksum that fits is easily made */
+			if (fa_heap_settle(page.data, 7, &verdicts.judge, T, &shape, 16390, 20000, &why) == FA_PAGE_GOOD &&
+				!PageIsNew(page.data))
+				(void) fa_heap_verify(page.data, 7, T, &shape, 20000, &visible);
+		}
 	}
 	(void) fa_frame_close(&reader);
 }

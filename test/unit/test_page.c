@@ -15,6 +15,7 @@
 #include "common/pg_prng.h"
 #include "page/frame.h"
 #include "page/image.h"
+#include "page/verdict.h"
 
 #define T				9000	/* owner of the rows at the destination */
 #define COMMITTED		1000	/* and above */
@@ -369,7 +370,7 @@ frame_read(const char *data, size_t len)
 static void
 test_frames(void **state)
 {
-	char	   *buf = malloc(FA_FRAME_MAX);
+	char	   *buf = malloc(fa_frame_max(1));
 	size_t		len = frame_make(buf, 3);
 	FaFrameReader reader;
 	FaFrameHeader header;
@@ -407,6 +408,126 @@ test_frames(void **state)
 	}
 	buf[len] = 0;
 	assert_non_null(frame_read(buf, len + 1));
+	free(buf);
+}
+
+/* A page that names transactions of every kind, as the source has it. */
+static void
+raw_page(char *page)
+{
+	page_make(page);
+	page_add(page, COMMITTED + 1, 0, HEAP_XMAX_INVALID, 0, 0, false);
+	page_add(page, ABORTED + 1, 0, HEAP_XMAX_INVALID, 0, 0, true);
+	page_add(page, COMMITTED + 2, COMMITTED + 1, 0, HEAP_KEYS_UPDATED, 0, false);
+	page_add(page, COMMITTED + 2, ABORTED + 2, 0, HEAP_KEYS_UPDATED, 0, true);
+	page_add(page, COMMITTED + 2, MULTI + COMMITTED + 3, HEAP_XMAX_IS_MULTI, HEAP_KEYS_UPDATED, 0, false);
+	page_add(page, COMMITTED + 1, MULTI, HEAP_XMAX_IS_MULTI, 0, 0, false);
+}
+
+/* A raw frame of one page; what settling by its verdicts makes of that. */
+static size_t
+raw_make(char *buf, char *page)
+{
+	FaFrameHeader header = {.kind = FA_FRAME_RAW_KIND, .entries = 1, .nblocks = 100};
+	FaVerdicts *verdicts = malloc(sizeof(FaVerdicts));
+	const char *why = NULL;
+	FaFrameRaw	raw;
+	size_t		len = FA_FRAME_HEADER;
+
+	fa_verdicts_init(verdicts, &judge);
+	assert_int_equal(fa_heap_survey(page, &verdicts->judge, &why), FA_PAGE_GOOD);
+	assert_int_equal(verdicts->xids.n, 5);
+	assert_int_equal(verdicts->multis.n, 2);
+	len += fa_frame_put_raw(buf + len, BLOCK, page, true, &raw);
+	len += fa_verdicts_put(verdicts, buf + len, &header);
+	fa_frame_put_header(buf, &header);
+	memcpy(buf + len, page, raw.lower);
+	memcpy(buf + len + raw.lower, page + raw.upper, BLCKSZ - raw.upper);
+	free(verdicts);
+	return len + raw.lower + BLCKSZ - raw.upper;
+}
+
+static const char *
+raw_read(const char *data, size_t len, char *page, bool *torn_p)
+{
+	FaVerdicts *verdicts = malloc(sizeof(FaVerdicts));
+	FaFrameReader reader;
+	FaFrameHeader header;
+	FaFrameRaw	raw;
+	bool		visible;
+	const char *why = fa_frame_open(&reader, data, len, &header);
+
+	fa_verdicts_init(verdicts, NULL);
+	if (why == NULL && header.kind != FA_FRAME_RAW_KIND)
+		why = "another kind";
+	if (why == NULL)
+		why = fa_frame_get_raw(&reader, &raw);
+	if (why == NULL)
+		why = fa_verdicts_get(verdicts, &reader, &header);
+	if (why == NULL)
+		why = fa_frame_get_bytes(&reader, &raw, page, torn_p);
+	if (why == NULL)
+		why = fa_frame_close(&reader);
+	if (why == NULL && !*torn_p &&
+		(fa_heap_settle(page, BLOCK, &verdicts->judge, T, &shape, TOAST_FROM,
+						TOAST_TO, &why) != FA_PAGE_GOOD || verdicts->missing))
+		why = why ? why : "no verdict";
+	if (why == NULL && !*torn_p)
+		why = verify(page, &visible);
+	free(verdicts);
+	return why;
+}
+
+static void
+test_raw(void **state)
+{
+	char	   *buf = malloc(fa_frame_max(1) + 1);
+	PGAlignedBlock page;
+	PGAlignedBlock want;
+	PGAlignedBlock got;
+	const char *why = NULL;
+	bool		torn = false;
+	size_t		len;
+
+	(void) state;
+	raw_page(page.data);
+	memcpy(want.data, page.data, BLCKSZ);
+	len = raw_make(buf, page.data);
+	assert_memory_equal(page.data, want.data, BLCKSZ);	/* it was only read */
+	assert_int_equal(settle(want.data), FA_PAGE_GOOD);
+	assert_null(raw_read(buf, len, got.data, &torn));
+	assert_false(torn);
+	assert_memory_equal(got.data, want.data, BLCKSZ);
+
+	/* a page that changed on its way is noticed, and nothing else happens */
+	buf[len - 1] ^= 1;
+	assert_null(raw_read(buf, len, got.data, &torn));
+	assert_true(torn);
+	buf[len - 1] ^= 1;
+
+	/* a verdict that is not there, or is none */
+	for (size_t i = 0; i < len; i++)
+		assert_non_null(raw_read(buf, i, got.data, &torn));
+	for (int i = 0; i < 7; i++)
+	{
+		char	   *id = buf + FA_FRAME_HEADER + FA_FRAME_PAGE + i * FA_FRAME_VERDICT;
+
+		id[3] ^= 0x20;			/* still in their order, of another id */
+		why = raw_read(buf, len, got.data, &torn);
+		assert_non_null(why);
+		id[3] ^= 0x20;
+		if (i < 5)
+		{
+			id[7] = FA_XID_PENDING;
+			assert_non_null(raw_read(buf, len, got.data, &torn));
+			id[7] = i < 3 ? FA_XID_COMMITTED : FA_XID_ABORTED;
+		}
+	}
+	assert_null(raw_read(buf, len, got.data, &torn));
+
+	/* a transaction that runs: not now */
+	page_add(page.data, PENDING + 1, 0, HEAP_XMAX_INVALID, 0, 0, false);
+	assert_int_equal(fa_heap_survey(page.data, &judge, &why), FA_PAGE_PENDING);
 	free(buf);
 }
 
@@ -511,6 +632,7 @@ main(void)
 		cmocka_unit_test(test_external),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_frames),
+		cmocka_unit_test(test_raw),
 		cmocka_unit_test(test_btree),
 		cmocka_unit_test(test_fuzz),
 	};

@@ -6,17 +6,23 @@
 
 #include "node/wait_graph.h"
 
-#define MAX 64
+#define MAX 20000
+#define NODES 16
 
 static FaWaitSession sessions[MAX];
 static FaWaitEdge edges[MAX];
+static int	blockers[MAX * 2];
+static int	nblockers;
+static uint64_t uses[NODES];	/* of everyone: the role of everyone everywhere */
 static int	n;
 
 static void
 start(void)
 {
 	memset(sessions, 0, sizeof(sessions));
-	n = 0;
+	n = nblockers = 0;
+	for (int i = 0; i < NODES; i++)
+		uses[i] = fa_wait_key(i, "app");
 }
 
 static FaWaitSession *
@@ -29,6 +35,9 @@ add(int node, int pid, int origin_node, int origin_pid, int64_t xact_start)
 	s->origin_node = origin_node;
 	s->origin_pid = origin_pid;
 	s->xact_start = xact_start;
+	s->key = fa_wait_key(node, "app");
+	s->uses = uses;
+	s->nuses = NODES;
 	return s;
 }
 
@@ -36,7 +45,10 @@ static void
 waits(FaWaitSession *s, int blocker)
 {
 	s->wait_start = 1;
-	s->blockers[s->nblockers++] = blocker;
+	if (s->nblockers == 0)
+		s->blockers = &blockers[nblockers];
+	s->nblockers++;
+	blockers[nblockers++] = blocker;
 }
 
 static int
@@ -182,6 +194,83 @@ same_for_all_who_look(void **state)
 	}
 }
 
+/* Who it is that a session works for, its client alone does not say. */
+static void
+impostor(void **state)
+{
+	FaWaitSession *s;
+	uint64_t	any = FA_WAIT_KEY_ANY;
+
+	(void) state;
+	for (int who = 0; who < 3; who++)
+	{
+		start();
+		s = add(1, 10, 0, 0, 100);
+		if (who == 1)
+			s->nuses = 0;
+		if (who == 2)
+		{
+			s->uses = &any;
+			s->nuses = 1;
+		}
+		add(2, 20, 0, 0, 200);
+		s = add(2, 21, 1, 10, 110);
+		s->key = fa_wait_key(2, "joe");
+		waits(s, 20);
+		waits(add(1, 11, 2, 20, 210), 10);
+		assert_int_equal(fa_wait_graph_cycle(sessions, n, edges),
+						 who == 2 ? 2 : 0);
+	}
+	assert_true(fa_wait_key(1, "joe") != fa_wait_key(2, "joe"));
+}
+
+/* The origin knows the process: what that says itself does not matter. */
+static void
+known_process(void **state)
+{
+	FaWaitSession *s;
+	uint64_t	uses_there[] = {fa_wait_pid_key(2, 21)};
+
+	(void) state;
+	for (int says = 0; says < 2; says++)
+	{
+		start();
+		s = add(1, 10, 0, 0, 100);
+		s->uses = uses_there;
+		s->nuses = 1;
+		add(2, 20, 0, 0, 200);
+		add(3, 30, 0, 0, 200);
+		s = says ? add(2, 21, 3, 30, 110) : add(2, 21, 0, 0, 110);
+		waits(s, 20);
+		waits(add(1, 11, 2, 20, 210), 10);
+		assert_int_equal(fa_wait_graph_cycle(sessions, n, edges), 2);
+		assert_int_equal(victim_pid(2), 20);
+	}
+	assert_true(fa_wait_pid_key(1, 257) != fa_wait_pid_key(257, 1));
+}
+
+/* Deep and wide: a chain of all sessions, each of which many others wait for. */
+static void
+many_sessions(void **state)
+{
+	(void) state;
+	for (int closed = 0; closed < 2; closed++)
+	{
+		start();
+		for (int i = 0; i < MAX / 2; i++)
+		{
+			FaWaitSession *s = add(1, i + 1, 0, 0, 1000 + i);
+
+			if (i + 1 < MAX / 2 || closed)
+				waits(s, (i + 1) % (MAX / 2) + 1);
+			waits(add(1, MAX + i, 0, 0, 1000), 1);
+		}
+		assert_int_equal(fa_wait_graph_cycle(sessions, n, edges),
+						 closed ? MAX / 2 : 0);
+	}
+	assert_int_equal(victim_pid(MAX / 2), MAX / 2);
+}
+
 int
 main(void)
 {
@@ -194,6 +283,9 @@ main(void)
 		cmocka_unit_test(blocker_unknown),
 		cmocka_unit_test(waits_for_several),
 		cmocka_unit_test(same_for_all_who_look),
+		cmocka_unit_test(impostor),
+		cmocka_unit_test(known_process),
+		cmocka_unit_test(many_sessions),
 	};
 
 	return cmocka_run_group_tests_name("wait_graph", tests, NULL, NULL);

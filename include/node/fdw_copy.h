@@ -1,0 +1,31 @@
+/*
+ * fdw_copy.h
+ *	  COPY FROM into a table whose partitions are on several nodes.
+ */
+#ifndef FA_NODE_FDW_COPY_H
+#define FA_NODE_FDW_COPY_H
+
+#include "nodes/execnodes.h"
+
+/*
+ * Around the COPY of a table: rows for peers are collected from now on.  alone:
+ * it is all that its transaction does, so they may go in sessions of their
+ * own.  The second call sends what is left, and raises what peers raise; after
+ * an error, the third one instead.
+ */
+extern void fa_fdw_copy_begin(Oid table, bool alone);
+extern void fa_fdw_copy_end(void);
+extern void fa_fdw_copy_forget(void);
+
+/*
+ * From the routines of the wrapper; true when they have nothing more to do.
+ * base: postgres_fdw's routines.
+ */
+extern bool fa_fdw_copy_begin_insert(ModifyTableState *mtstate,
+									 ResultRelInfo *rri,
+									 const struct FdwRoutine *base);
+extern bool fa_fdw_copy_insert(EState *estate, ResultRelInfo *rri,
+							   TupleTableSlot *slot);
+extern bool fa_fdw_copy_end_insert(EState *estate, ResultRelInfo *rri);
+
+#endif							/* FA_NODE_FDW_COPY_H */

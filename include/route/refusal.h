@@ -1,0 +1,23 @@
+/*
+ * refusal.h
+ *	  PostgreSQL's errors about partitions, in the words of the user's table.
+ */
+#ifndef FA_ROUTE_REFUSAL_H
+#define FA_ROUTE_REFUSAL_H
+
+#include "nodes/parsenodes.h"
+
+/*
+ * Changes a caught error (of CopyErrorData(), in its memory) when it is about a
+ * row that does not fit into a bucket or leaf.  changes: rows were changed, not
+ * only inserted; target: name of the user's table, or NULL.
+ */
+extern void fa_refusal_of_row(ErrorData *edata, bool changes,
+							  const char *target);
+
+/* The same for an error of the planner about a statement without pins. */
+extern void fa_refusal_of_plan(ErrorData *edata, Query *query);
+
+extern void fa_refusal_init(void);	/* executor hook */
+
+#endif							/* FA_ROUTE_REFUSAL_H */

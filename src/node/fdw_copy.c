@@ -1,0 +1,558 @@
+/*
+ * fdw_copy.c
+ *	  COPY FROM into a table whose partitions are on several nodes.
+ *
+ * PostgreSQL reads, converts and routes the rows, and writes those of local
+ * leaves, as for any partitioned table.  Those of foreign leaves come here one
+ * by one, and postgres_fdw would send each in a round trip of its own.  Instead
+ *
+ *	- they are collected, and inserted some hundred at a time over postgres_fdw,
+ *	  in the client's transaction;
+ *	- when they are many, and the COPY is alone in its transaction, they go to
+ *	  their owners by COPY on connections of their own, one for each node, all at
+ *	  the same time.  These are parts of the transaction (cluster_xact.h).
+ *
+ * An error of a peer is about a row that was read some time ago.  A stream
+ * remembers the line of each of its rows, and says so; for rows that were
+ * inserted together, the range of lines is what is known.
+ */
+#include "postgres.h"
+
+#include "commands/copyfrom_internal.h"
+#include "executor/executor.h"
+#include "foreign/fdwapi.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "optimizer/optimizer.h"
+#include "rewrite/rewriteHandler.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "core/fa_compat.h"
+#include "core/plain_output.h"
+#include "node/cluster_xact.h"
+#include "node/copy_lines.h"
+#include "node/fdw.h"
+#include "node/fdw_copy.h"
+#include "node/node.h"
+#include "node/row_stream.h"
+
+#define BATCH_ROWS 1000			/* of one leaf, inserted together */
+#define COLLECT_ROWS 10000		/* of all leaves */
+#define COLLECT_BYTES (4 * 1024 * 1024)
+#define MAX_PARAMETERS 65535	/* of one statement */
+
+/* Rows for one node. */
+typedef struct CopyStream
+{
+	int			node;
+	FaConn	   *conn;
+	FaRowStream *rows;
+	List	   *columns;		/* names, in the order that they are sent */
+	FaLines		lines;			/* of its rows */
+} CopyStream;
+
+/* A foreign leaf that rows are routed to. */
+typedef struct CopyLeaf
+{
+	ResultRelInfo *rri;			/* hash key */
+	ModifyTableState *mtstate;
+	bool		begun;			/* postgres_fdw has been asked to */
+	int			batch;			/* rows at most */
+	TupleTableSlot **slots;		/* collected rows; made as they are needed */
+	int			nslots;
+	int			nrows;
+	int64	   *lines;			/* of the collected ones */
+
+	/* for a stream */
+	CopyStream *stream;
+	int		   *attno;			/* of the leaf, by place in the stream */
+	FmgrInfo   *output;
+} CopyLeaf;
+
+typedef struct CopyTarget
+{
+	struct CopyTarget *outer;	/* a COPY that a function of which runs this one */
+	Oid			table;
+	char	   *name;			/* of it, as COPY's messages have it */
+	bool		alone;
+	bool		streaming;
+	bool		by_columns;		/* the user may not write all of them */
+	CopyFromState state;		/* of the COPY itself */
+	const FdwRoutine *base;
+	MemoryContext context;		/* of all of this, until the transaction ends */
+	MemoryContext row_context;
+	HTAB	   *leaves;
+	List	   *streams;
+	int			nrows;			/* collected in all leaves */
+	Size		nbytes;
+} CopyTarget;
+
+static CopyTarget *target = NULL;
+
+/* What to say of the row that an error is about. */
+typedef struct CopyPlace
+{
+	int64		from;			/* 0: not known */
+	int64		to;
+} CopyPlace;
+
+void
+fa_fdw_copy_begin(Oid table, bool alone)
+{
+	MemoryContext context = AllocSetContextCreate(TopTransactionContext,
+												  "fragaffinity COPY",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	CopyTarget *outer = target;
+	HASHCTL		ctl;
+
+	target = palloc0(sizeof(CopyTarget));
+	target->outer = outer;
+	target->table = table;
+	target->name = get_rel_name(table);
+	target->alone = alone;
+	target->by_columns = alone && pg_class_aclcheck(table, GetUserId(),
+													ACL_INSERT) != ACLCHECK_OK;
+	target->context = context;
+	target->row_context = AllocSetContextCreate(context,
+												"fragaffinity COPY row",
+												ALLOCSET_DEFAULT_SIZES);
+	ctl.keysize = sizeof(ResultRelInfo *);
+	ctl.entrysize = sizeof(CopyLeaf);
+	ctl.hcxt = context;
+	target->leaves = hash_create("fragaffinity COPY leaves", 64, &ctl,
+								 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	MemoryContextSwitchTo(caller);
+}
+
+void
+fa_fdw_copy_forget(void)
+{
+	target = target->outer;
+}
+
+static CopyLeaf *
+copy_leaf(ResultRelInfo *rri)
+{
+	return target ? hash_search(target->leaves, &rri, HASH_FIND, NULL) : NULL;
+}
+
+/* COPY's own report of the place where it is, with all that is around it. */
+static ErrorContextCallback *
+copy_callback(void)
+{
+	ErrorContextCallback *callback = error_context_stack;
+
+	while (callback && callback->callback != CopyFromErrorCallback)
+		callback = callback->previous;
+	return callback;
+}
+
+static void
+copy_place_context(void *arg)
+{
+	CopyPlace  *place = arg;
+
+	if (place->from == 0)
+		errcontext("COPY %s", target->name);
+	else if (place->from == place->to)
+		errcontext("COPY %s, line %lld", target->name, (long long) place->from);
+	else
+		errcontext("COPY %s, lines %lld to %lld", target->name,
+				   (long long) place->from, (long long) place->to);
+}
+
+/* Errors are about this place from now on, not about where COPY reads. */
+static void
+copy_push_place(ErrorContextCallback *context, CopyPlace *place)
+{
+	ErrorContextCallback *callback = copy_callback();
+
+	if (callback == NULL && error_context_stack &&
+		error_context_stack->callback == copy_place_context)
+		callback = error_context_stack;
+	context->callback = copy_place_context;
+	context->arg = place;
+	context->previous = callback ? callback->previous : error_context_stack;
+	error_context_stack = context;
+}
+
+/* Raises an error again, with this place as all of its context. */
+static void
+copy_raise(ErrorData *edata, CopyPlace *place)
+{
+	ErrorContextCallback context;
+
+	edata->context = NULL;
+	copy_push_place(&context, place);
+	ThrowErrorData(edata);
+	pg_unreachable();
+}
+
+bool
+fa_fdw_copy_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri,
+						 const FdwRoutine *base)
+{
+	CopyLeaf   *leaf;
+	int			natts = RelationGetNumberOfAttributes(rri->ri_RelationDesc);
+
+	/* only COPY has no plan */
+	if (target == NULL || mtstate->ps.plan != NULL)
+		return false;
+	target->base = base;
+	if (copy_callback())
+		target->state = copy_callback()->arg;
+	leaf = hash_search(target->leaves, &rri, HASH_ENTER, NULL);
+	memset(leaf, 0, sizeof(CopyLeaf));
+	leaf->rri = rri;
+	leaf->mtstate = mtstate;
+	leaf->batch = Min(BATCH_ROWS, MAX_PARAMETERS / Max(natts, 1));
+	return true;
+}
+
+/* Inserts a leaf's collected rows over postgres_fdw. */
+static void
+copy_insert_rows(CopyLeaf *leaf)
+{
+	EState	   *estate = leaf->mtstate->ps.state;
+	int			n = leaf->nrows;
+
+	if (!leaf->begun)
+	{
+		target->base->BeginForeignInsert(leaf->mtstate, leaf->rri);
+		leaf->begun = true;
+		fa_fdw_pass_settings(RelationGetRelid(leaf->rri->ri_RelationDesc),
+							 GetUserId());
+	}
+	if (n == 1)
+		(void) target->base->ExecForeignInsert(estate, leaf->rri,
+											   leaf->slots[0], NULL);
+	else
+		(void) target->base->ExecForeignBatchInsert(estate, leaf->rri,
+													leaf->slots, NULL, &n);
+	fa_xact_note_use(RelationGetRelid(leaf->rri->ri_RelationDesc), GetUserId(),
+					 FA_USE_WRITE);
+}
+
+static void
+copy_insert_batch(CopyLeaf *leaf)
+{
+	if (leaf->nrows == 0)
+		return;
+	PG_TRY();
+	{
+		copy_insert_rows(leaf);
+	}
+	PG_CATCH();
+	{
+		/* without the statement, which is as long as the rows are many */
+		CopyPlace	place = {leaf->lines[0], leaf->lines[leaf->nrows - 1]};
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(target->context);
+		edata = CopyErrorData();
+		FlushErrorState();
+		copy_raise(edata, &place);
+	}
+	PG_END_TRY();
+	target->nrows -= leaf->nrows;
+	leaf->nrows = 0;
+}
+
+static void
+copy_insert_all(void)
+{
+	HASH_SEQ_STATUS status;
+	CopyLeaf   *leaf;
+
+	hash_seq_init(&status, target->leaves);
+	while ((leaf = hash_seq_search(&status)) != NULL)
+		copy_insert_batch(leaf);
+	target->nbytes = 0;
+}
+
+/*
+ * Columns of a leaf that are written: those that COPY names, and others whose
+ * default there would be another value.
+ */
+static List *
+copy_columns(Relation leaf)
+{
+	TupleDesc	desc = RelationGetDescr(leaf);
+	List	   *columns = NIL;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped || att->attgenerated != '\0')
+			continue;
+		if (target->state &&
+			!list_member_int(target->state->attnumlist,
+							 get_attnum(target->table, NameStr(att->attname))) &&
+			(!att->atthasdef || !contain_mutable_functions(build_column_default(leaf, i + 1))))
+			continue;
+		columns = lappend(columns, pstrdup(NameStr(att->attname)));
+	}
+	return columns;
+}
+
+static CopyStream *
+copy_stream(int node, Relation leaf)
+{
+	StringInfoData sql;
+	CopyStream *stream;
+	FaConn	   *conn;
+	ListCell   *lc;
+
+	foreach(lc, target->streams)
+	{
+		stream = lfirst(lc);
+		if (stream->node == node)
+			return stream;
+	}
+	stream = palloc0(sizeof(CopyStream));
+	stream->node = node;
+	stream->columns = copy_columns(leaf);
+	fa_lines_init(&stream->lines);
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "BEGIN ISOLATION LEVEL READ COMMITTED; "
+					 "SET LOCAL client_min_messages = error; COPY %s",
+					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(target->table)),
+												target->name));
+	foreach(lc, stream->columns)
+		appendStringInfo(&sql, "%s%s", foreach_current_index(lc) ? ", " : " (",
+						 quote_identifier(lfirst(lc)));
+	appendStringInfoString(&sql, ") FROM STDIN");
+	conn = fa_remote_connect_client(node, FA_CONNECT_TIMEOUT_MS);
+	stream->rows = fa_row_stream_open(conn, sql.data);
+	stream->conn = conn;
+	target->streams = lappend(target->streams, stream);
+	return stream;
+}
+
+static void
+copy_join_stream(CopyLeaf *leaf)
+{
+	Relation	rel = leaf->rri->ri_RelationDesc;
+	TupleDesc	desc = RelationGetDescr(rel);
+	MemoryContext caller = MemoryContextSwitchTo(target->context);
+	ForeignServer *server = GetForeignServer(GetForeignServerIdByRelId(RelationGetRelid(rel)));
+	int			node;
+	ListCell   *lc;
+	int			i = 0;
+
+	if (sscanf(server->servername, FA_SERVER_NAME, &node) != 1)
+		elog(ERROR, "foreign table \"%s\" leads to no node",
+			 RelationGetRelationName(rel));
+	leaf->stream = copy_stream(node, rel);
+	leaf->attno = palloc(sizeof(int) * Max(desc->natts, 1));
+	leaf->output = palloc(sizeof(FmgrInfo) * Max(desc->natts, 1));
+	foreach(lc, leaf->stream->columns)
+	{
+		AttrNumber	attno = get_attnum(RelationGetRelid(rel), lfirst(lc));
+		Oid			function;
+		bool		varlena;
+
+		getTypeOutputInfo(TupleDescAttr(desc, attno - 1)->atttypid, &function,
+						  &varlena);
+		fmgr_info(function, &leaf->output[i]);
+		leaf->attno[i++] = attno;
+	}
+	MemoryContextSwitchTo(caller);
+}
+
+/* The row that a peer's error is about, by its context "COPY name, line N". */
+static int64
+copy_row_of_context(const char *context)
+{
+	char	   *head = psprintf("COPY %s,", target->name);
+	const char *c = context ? strstr(context, head) : NULL;
+
+	if (c == NULL)
+		return 0;
+	c += strlen(head);
+	c += strcspn(c, "0123456789\n");
+	return strtoi64(c, NULL, 10);
+}
+
+/* Raises a stream's error again, about the line that it was in here. */
+static void
+copy_stream_failed(CopyStream *stream)
+{
+	MemoryContext caller = MemoryContextSwitchTo(target->context);
+	ErrorData  *edata = CopyErrorData();
+	CopyPlace	place;
+
+	FlushErrorState();
+	MemoryContextSwitchTo(caller);
+	place.from = fa_lines_get(&stream->lines, copy_row_of_context(edata->context));
+	place.to = place.from;
+	copy_raise(edata, &place);
+}
+
+/* Sends a row that was read in this line. */
+static void
+copy_send(CopyLeaf *leaf, TupleTableSlot *slot, int64 line)
+{
+	ErrorContextCallback context;
+	ErrorContextCallback *callbacks = error_context_stack;
+	CopyPlace	place = {0};
+	CopyStream *stream;
+	MemoryContext caller;
+	int			n;
+	int			level;
+
+	copy_push_place(&context, &place);
+	if (leaf->stream == NULL)
+		copy_join_stream(leaf);
+	stream = leaf->stream;
+	n = list_length(stream->columns);
+	MemoryContextReset(target->row_context);
+	caller = MemoryContextSwitchTo(target->row_context);
+	level = fa_plain_output();
+	for (int i = 0; i < n; i++)
+	{
+		bool		isnull;
+		Datum		value = slot_getattr(slot, leaf->attno[i], &isnull);
+
+		fa_row_stream_value(stream->rows, isnull ? NULL :
+							OutputFunctionCall(&leaf->output[i], value), i == 0);
+	}
+	AtEOXact_GUC(true, level);
+	MemoryContextSwitchTo(caller);
+	fa_lines_add(&stream->lines, line);
+	PG_TRY();
+	{
+		fa_row_stream_end_row(stream->rows);
+	}
+	PG_CATCH();
+	{
+		copy_stream_failed(stream);
+	}
+	PG_END_TRY();
+	error_context_stack = callbacks;
+}
+
+/* From now on rows are sent as they come; first those that are collected. */
+static void
+copy_start_streaming(void)
+{
+	HASH_SEQ_STATUS status;
+	CopyLeaf   *leaf;
+
+	target->streaming = true;
+	hash_seq_init(&status, target->leaves);
+	while ((leaf = hash_seq_search(&status)) != NULL)
+	{
+		for (int i = 0; i < leaf->nrows; i++)
+			copy_send(leaf, leaf->slots[i], leaf->lines[i]);
+		leaf->nrows = 0;
+	}
+}
+
+static void
+copy_collect(CopyLeaf *leaf, TupleTableSlot *slot, int64 line)
+{
+	MemoryContext caller = MemoryContextSwitchTo(target->context);
+	TupleTableSlot *copy;
+
+	if (leaf->slots == NULL)
+	{
+		leaf->slots = palloc(sizeof(TupleTableSlot *) * leaf->batch);
+		leaf->lines = palloc(sizeof(int64) * leaf->batch);
+	}
+	if (leaf->nrows == leaf->nslots)
+		leaf->slots[leaf->nslots++] =
+			MakeSingleTupleTableSlot(RelationGetDescr(leaf->rri->ri_RelationDesc),
+									 &TTSOpsMinimalTuple);
+	copy = leaf->slots[leaf->nrows];
+	ExecCopySlot(copy, slot);
+	MemoryContextSwitchTo(caller);
+	leaf->lines[leaf->nrows++] = line;
+	target->nrows++;
+	target->nbytes += ((MinimalTupleTableSlot *) copy)->mintuple->t_len;
+}
+
+bool
+fa_fdw_copy_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot)
+{
+	CopyLeaf   *leaf = copy_leaf(rri);
+	int64		line;
+
+	if (leaf == NULL)
+		return false;
+	line = target->state ? target->state->cur_lineno : 0;
+	if (target->streaming)
+	{
+		copy_send(leaf, slot, line);
+		return true;
+	}
+	copy_collect(leaf, slot, line);
+	if (leaf->nrows < leaf->batch && target->nbytes < COLLECT_BYTES &&
+		target->nrows < (target->alone ? BATCH_ROWS : COLLECT_ROWS) &&
+		!target->by_columns)
+		return true;
+	if (target->alone)
+		copy_start_streaming();
+	else if (leaf->nrows == leaf->batch)
+		copy_insert_batch(leaf);
+	else
+		copy_insert_all();
+	return true;
+}
+
+bool
+fa_fdw_copy_end_insert(EState *estate, ResultRelInfo *rri)
+{
+	CopyLeaf   *leaf = copy_leaf(rri);
+
+	if (leaf == NULL)
+		return false;
+	copy_insert_batch(leaf);
+	for (int i = 0; i < leaf->nslots; i++)
+		ExecDropSingleTupleTableSlot(leaf->slots[i]);
+	leaf->nslots = 0;
+	if (leaf->begun)
+		target->base->EndForeignInsert(estate, rri);
+	return true;
+}
+
+void
+fa_fdw_copy_end(void)
+{
+	CopyStream *volatile stream = NULL;
+	CopyTarget *outer = target->outer;
+	ListCell   *lc;
+
+	PG_TRY();
+	{
+		foreach(lc, target->streams)
+		{
+			stream = lfirst(lc);
+			fa_row_stream_finish(stream->rows);
+		}
+		foreach(lc, target->streams)
+		{
+			stream = lfirst(lc);
+			(void) fa_row_stream_close(stream->rows);
+		}
+	}
+	PG_CATCH();
+	{
+		copy_stream_failed(stream);
+	}
+	PG_END_TRY();
+	/* until now, an error closes the connections, which undoes their work */
+	foreach(lc, target->streams)
+		fa_xact_enlist(((CopyStream *) lfirst(lc))->conn);
+	if (target->streams == NIL)
+		MemoryContextDelete(target->context);
+	target = outer;
+}

@@ -1,0 +1,96 @@
+/*
+ * fdw_settings.c
+ *	  lock_timeout for postgres_fdw's sessions.
+ *
+ * What ends a statement is decided where its client is.  A client that wants to
+ * wait for locks only so long wants so on all nodes, and cannot see the wait
+ * itself: so the sessions that work for its transaction are told, each once,
+ * and when it changes.  Most clients never set it, and pay nothing.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "foreign/fdwapi.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "storage/proc.h"
+#include "utils/memutils.h"
+
+#include "node/fdw.h"
+#include "node/node.h"
+
+/* A session that has been told in this transaction. */
+typedef struct ToldSession
+{
+	int			node;
+	Oid			user;
+	int			lock_timeout;	/* ms; -1: not known, as a savepoint was undone */
+} ToldSession;
+
+static List *told = NIL;		/* in TopTransactionContext */
+
+static void
+told_forget(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
+		event == XACT_EVENT_PREPARE)
+		told = NIL;
+}
+
+static void
+told_doubt(SubXactEvent event, SubTransactionId my, SubTransactionId parent,
+		   void *arg)
+{
+	ListCell   *lc;
+
+	foreach(lc, event == SUBXACT_EVENT_ABORT_SUB ? told : NIL)
+		((ToldSession *) lfirst(lc))->lock_timeout = -1;
+}
+
+static ToldSession *
+told_session(int node, Oid user)
+{
+	static bool registered = false;
+	MemoryContext caller;
+	ToldSession *session;
+	ListCell   *lc;
+
+	foreach(lc, told)
+	{
+		session = lfirst(lc);
+		if (session->node == node && session->user == user)
+			return session;
+	}
+	if (!registered)
+	{
+		RegisterXactCallback(told_forget, NULL);
+		RegisterSubXactCallback(told_doubt, NULL);
+		registered = true;
+	}
+	caller = MemoryContextSwitchTo(TopTransactionContext);
+	session = palloc0(sizeof(ToldSession));
+	session->node = node;
+	session->user = user;
+	told = lappend(told, session);
+	MemoryContextSwitchTo(caller);
+	return session;
+}
+
+void
+fa_fdw_pass_settings(Oid foreign_table, Oid user)
+{
+	ForeignServer *server;
+	ToldSession *session;
+	int			node;
+
+	if (LockTimeout == 0 && told == NIL)
+		return;
+	server = GetForeignServer(GetForeignServerIdByRelId(foreign_table));
+	if (sscanf(server->servername, FA_SERVER_NAME, &node) != 1)
+		return;
+	session = told_session(node, user);
+	if (session->lock_timeout == LockTimeout)
+		return;
+	fa_fdw_exec(node, user, psprintf("SET LOCAL lock_timeout = %d", LockTimeout));
+	session->lock_timeout = LockTimeout;
+}

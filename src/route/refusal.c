@@ -1,0 +1,186 @@
+/*
+ * refusal.c
+ *	  PostgreSQL's errors about partitions, in the words of the user's table.
+ *
+ * Buckets and leaves are not the user's business, and an error about them does
+ * not say what to do.  Errors that only they can cause are replaced:
+ *
+ *	- a row that no bucket takes has no key: 23502, as on a plain table
+ *	- a row that does not fit into its leaf any more, because its key was
+ *	  changed, would have to go to another fragment: 0A000.  PostgreSQL does
+ *	  that from a heap, but not from a foreign table, nor into one that the
+ *	  same statement changes.
+ *	- an upsert or MERGE of several fragments, which has no plan
+ *
+ * Peers do so for what they run; what postgres_fdw raises has the result.
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/partition.h"
+#include "executor/executor.h"
+#include "parser/parsetree.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "catalog/map.h"
+#include "core/fa_compat.h"
+#include "core/settings.h"
+#include "route/refusal.h"
+
+static ExecutorRun_hook_type prev_executor_run = NULL;
+
+static bool
+refusal_is(const ErrorData *edata, const char *message)
+{
+	return edata->message_id && strcmp(edata->message_id, message) == 0;
+}
+
+/* The distributed table that the relation of an error is part of. */
+static const FaTable *
+refusal_table(const ErrorData *edata)
+{
+	Oid			namespace;
+	Oid			relid;
+	List	   *ancestors;
+
+	if (edata->schema_name == NULL || edata->table_name == NULL)
+		return NULL;
+	namespace = get_namespace_oid(edata->schema_name, true);
+	relid = OidIsValid(namespace) ?
+		get_relname_relid(edata->table_name, namespace) : InvalidOid;
+	if (!OidIsValid(relid) || !get_rel_relispartition(relid))
+		return NULL;
+	ancestors = get_partition_ancestors(relid);
+	return ancestors == NIL ? NULL : fa_map_table(llast_oid(ancestors));
+}
+
+static void
+refusal_null_key(ErrorData *edata, const FaTable *table)
+{
+	char	   *name = get_rel_name(table->rel);
+	char	   *key = get_attname(table->rel, table->key, true);
+
+	if (name == NULL || key == NULL)
+		return;
+	edata->sqlerrcode = ERRCODE_NOT_NULL_VIOLATION;
+	edata->message = psprintf(_("null value in column \"%s\" of relation \"%s\" violates not-null constraint"),
+							  key, name);
+	edata->schema_name = get_namespace_name(get_rel_namespace(table->rel));
+	edata->table_name = name;
+	edata->column_name = key;
+}
+
+static void
+refusal_row_moves(ErrorData *edata, const char *name)
+{
+	edata->sqlerrcode = ERRCODE_FEATURE_NOT_SUPPORTED;
+	edata->message = psprintf("cannot move a row of \"%s\" to another fragment by a change of its key",
+							  name);
+	edata->hint = pstrdup("Delete the row, and insert it with its new key, in one transaction.");
+}
+
+void
+fa_refusal_of_row(ErrorData *edata, bool changes, const char *target)
+{
+	const FaTable *table;
+
+	if (refusal_is(edata, "cannot route tuples into foreign table to be updated \"%s\""))
+	{
+		if (changes && target)
+			refusal_row_moves(edata, target);
+		return;
+	}
+	if (edata->sqlerrcode != ERRCODE_CHECK_VIOLATION || edata->constraint_name)
+		return;
+	table = refusal_table(edata);
+	if (table == NULL)
+		return;
+	/* a bucket takes every key but none */
+	if (refusal_is(edata, "no partition of relation \"%s\" found for row") &&
+		strcmp(edata->table_name, get_rel_name(table->rel)) != 0)
+		refusal_null_key(edata, table);
+	else if (changes &&
+			 refusal_is(edata, "new row for relation \"%s\" violates partition constraint"))
+		refusal_row_moves(edata, get_rel_name(table->rel));
+}
+
+void
+fa_refusal_of_plan(ErrorData *edata, Query *query)
+{
+	const char *name = get_rel_name(rt_fetch(query->resultRelation,
+											 query->rtable)->relid);
+
+	if (query->onConflict &&
+		edata->sqlerrcode == ERRCODE_INVALID_COLUMN_REFERENCE)
+		edata->hint = psprintf("Rows of several fragments of \"%s\" can be upserted when they are given by VALUES.",
+							   name);
+	else if (query->commandType == CMD_MERGE &&
+			 refusal_is(edata, "cannot execute MERGE on relation \"%s\""))
+	{
+		edata->message = psprintf("cannot execute MERGE on rows of several fragments of \"%s\"",
+								  name);
+		edata->detail = NULL;
+		edata->hint = pstrdup("Add a condition by which the key equals a value, or use INSERT ... ON CONFLICT with VALUES.");
+	}
+}
+
+/* Name of the table that a plan modifies; NULL when that is not its top. */
+static const char *
+refusal_target(PlannedStmt *plan)
+{
+	ModifyTable *modify = (ModifyTable *) plan->planTree;
+
+	if (!IsA(modify, ModifyTable))
+		return NULL;
+	return get_rel_name(rt_fetch(modify->nominalRelation, plan->rtable)->relid);
+}
+
+static void
+refusal_run(FA_EXECUTOR_RUN_PARAMS)
+{
+	if (prev_executor_run)
+		prev_executor_run(FA_EXECUTOR_RUN_ARGS);
+	else
+		standard_ExecutorRun(FA_EXECUTOR_RUN_ARGS);
+}
+
+static void
+refusal_executor_run(FA_EXECUTOR_RUN_PARAMS)
+{
+	CmdType		operation = queryDesc->operation;
+	MemoryContext caller = CurrentMemoryContext;
+
+	if ((operation != CMD_INSERT && operation != CMD_UPDATE &&
+		 operation != CMD_MERGE) || fa_maintenance)
+	{
+		refusal_run(FA_EXECUTOR_RUN_ARGS);
+		return;
+	}
+	PG_TRY();
+	{
+		refusal_run(FA_EXECUTOR_RUN_ARGS);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		if (geterrcode() != ERRCODE_CHECK_VIOLATION &&
+			geterrcode() != ERRCODE_FEATURE_NOT_SUPPORTED)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(caller);
+		edata = CopyErrorData();
+		FlushErrorState();
+		fa_refusal_of_row(edata, operation != CMD_INSERT,
+						  refusal_target(queryDesc->plannedstmt));
+		ReThrowError(edata);
+	}
+	PG_END_TRY();
+}
+
+void
+fa_refusal_init(void)
+{
+	prev_executor_run = ExecutorRun_hook;
+	ExecutorRun_hook = refusal_executor_run;
+}

@@ -1,0 +1,88 @@
+# "rdma" between two servers of the guest: the transport alone against
+# perftest, then fragments that move over it, under writers and without.
+#
+# All of it runs emulated, on a machine that may be busy: only what was
+# measured in one run is compared, and no speed is asserted.
+use strict;
+use warnings;
+use FragAffinity;
+use IPC::Run;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $rows = $ENV{FA_RDMA_ROWS} // 4000;
+my $c = FragAffinity->new(nodes => 2, config => "autovacuum = off\n");
+
+$c->sql(1, qq{
+	CREATE TABLE t (id bigint PRIMARY KEY, n bigint NOT NULL, pad text DEFAULT repeat('p', 300), long text);
+	CREATE INDEX t_n ON t (n);
+	CREATE INDEX t_pad ON t (pad, n);
+	ALTER TABLE t ALTER long SET STORAGE EXTERNAL;
+	INSERT INTO t (id, n, pad) SELECT i, i, md5(i::text) || repeat('x', 700) FROM generate_series(1, $rows) i;
+	INSERT INTO t (id, n, long) SELECT $rows + i, i, repeat('long' || i, 1000) FROM generate_series(1, $rows / 40) i;
+	UPDATE t SET n = n + 1 WHERE id % 5 = 0;
+	BEGIN; UPDATE t SET n = -1 WHERE id % 7 = 0; ROLLBACK;
+	DELETE FROM t WHERE id % 11 = 0 AND id > 300;
+	SELECT fragaffinity.configure('transports', 'rdma');
+	SELECT fragaffinity.distribute_table('t', 'id', fragments => 1, placement => 'n1')});
+my $f = $c->fragment('t');
+
+# Beside each other, with messages of one size.
+sub perftest
+{
+	my ($size, $n) = @_;
+	my @command = ('ib_write_bw', '-d', 'rxe0', '-x', '1', '-F', '-s', $size, '-n', $n, '-p', '18600');
+	my $server = IPC::Run::start(\@command, '<', \undef, '>', \my $said, '2>&1');
+	my ($out, $rate) = ('');
+
+	for (1 .. 30)
+	{
+		# refused until the server listens
+		last if IPC::Run::run([ @command, '127.0.0.1' ], '<', \undef, '>', \$out, '2>&1');
+	}
+	eval { $server->finish };
+	($rate) = $out =~ /^\s*$size\s+\d+\s+[\d.]+\s+([\d.]+)/m;
+	return ($rate // 0) * 1.048576;
+}
+
+my @alone;
+for my $k (1 .. 3)
+{
+	push @alone, [ perftest(262144, 60),
+		$c->sql(2, "SELECT string_agg(name || '=' || coalesce(round(mb_per_second::numeric, 1)::text, reason), ' ')
+			FROM fragaffinity.check_transports('n1', 60, 262144)") ];
+	note(sprintf 'messages of 256 kB, MB/s: ib_write_bw=%.1f %s', @{ $alone[-1] });
+}
+is(scalar(grep { $_->[1] =~ /\brdma=[\d.]+\b/ } @alone), 3, 'messages come over rdma, each as it was sent');
+
+# What the source sent from its buffers, and what it copied.
+my $before = $c->rows(1, 't');
+for my $to (qw(n2 n1))
+{
+	$c->move($f, $to, 1);
+	is($c->sql(1, 'SELECT path, transport, transport_reason FROM fragaffinity.moves ORDER BY move DESC LIMIT 1'),
+		'page|rdma|', "moved over rdma to $to");
+	is($c->rows(1, 't'), $before, 'with all rows');
+}
+my $counters = $c->sql(1, "SELECT transport_counters FROM fragaffinity.moves WHERE transport = 'rdma' ORDER BY move LIMIT 1");
+note($counters);
+my ($bytes) = $counters =~ /"bytes": (\d+)/;
+my ($gathered) = $counters =~ /"gathered": (\d+)/;
+cmp_ok($gathered, '>', 0.95 * $bytes, 'pages went straight from shared buffers');
+
+# Under writers on both sides.
+my $load = $c->start_load(table => 't', anchors => 300, pause => 20000,
+	modes => { 1 => [qw(simple reader)], 2 => [qw(block)] });
+for my $to (qw(n2 n1))
+{
+	$c->move($f, $to, 1);
+	$c->wait_for_load($load, 3);
+}
+$c->check_load($load, 't', 'moved over rdma');
+is($c->sql(1, "SELECT count(*) FROM fragaffinity.moves WHERE transport IS DISTINCT FROM 'rdma'"), '0', 'all of it over rdma');
+note($c->sql(1, "SELECT 'move ' || move || ': ' || bytes || ' bytes, ' || rounds || ' rounds, ' || round(extract(epoch FROM finished - started), 1)
+	|| ' s, ' || transport_counters FROM fragaffinity.moves ORDER BY move"));
+$c->check_consistent('indexes fit their heaps, and nothing is left over');
+# The kernel's own queue pair has no process.
+unlike(`rdma resource show qp`, qr/postgres/, 'no queue pair is left');
+done_testing();

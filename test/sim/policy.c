@@ -1,0 +1,245 @@
+/*
+ * policy.c
+ *	  Ways to place the fragments of a trace, one copy each.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "placement/hindsight.h"
+#include "policy.h"
+
+#define RECENT 12				/* steps of the past, as the server looks back */
+#define LONG_AGO (-1000000)
+
+/* A run under way. */
+typedef struct Run
+{
+	const Trace *trace;
+	FaPlaceCluster cluster;
+	FaPlacePolicy policy;
+	int			horizons[SIM_MAX_AHEAD];
+	int		   *active;			/* all nodes */
+	double	   *rate;
+	double	   *recent;
+	int		   *owner;
+	int		   *previous;
+	int		   *moved;			/* step of the last move */
+} Run;
+
+double
+sim_net(const Outcome *o)
+{
+	return (o->local - o->paid) / o->total;
+}
+
+void
+sim_first_owners(const Trace *trace, int from, int *owner_p)
+{
+	double	   *sum = sim_alloc(trace->nnodes, sizeof(double));
+	int			s,
+				f,
+				n;
+
+	for (f = 0; f < trace->nfragments; f++)
+	{
+		memset(sum, 0, sizeof(double) * trace->nnodes);
+		owner_p[f] = 0;
+		for (s = 0; s < from; s++)
+			for (n = 0; n < trace->nnodes; n++)
+				sum[n] += sim_cell(trace, s, f)[n];
+		for (n = 1; n < trace->nnodes; n++)
+			if (sum[n] > sum[owner_p[f]])
+				owner_p[f] = n;
+	}
+	free(sum);
+}
+
+static void
+run_begin(Run *run, const Trace *trace, int from, const Rules *rules)
+{
+	int			nn = trace->nnodes;
+	double	   *extra = sim_alloc((size_t) nn * nn, sizeof(double));
+	int			f,
+				n,
+				k;
+
+	memset(run, 0, sizeof(*run));
+	run->trace = trace;
+	run->policy = rules->policy;
+	run->policy.min_residency_ms = rules->residency;
+	run->active = sim_alloc(nn, sizeof(int));
+	run->rate = sim_alloc((size_t) nn * SIM_MAX_AHEAD, sizeof(double));
+	run->recent = sim_alloc((size_t) nn * RECENT, sizeof(double));
+	run->owner = sim_alloc(trace->nfragments, sizeof(int));
+	run->previous = sim_alloc(trace->nfragments, sizeof(int));
+	run->moved = sim_alloc(trace->nfragments, sizeof(int));
+	run->cluster.nnodes = nn;
+	run->cluster.node = sim_alloc(nn, sizeof(FaPlaceNode));
+	run->cluster.extra_ms = extra;
+	run->cluster.step_ms = 1;
+	for (k = 0; k < SIM_MAX_AHEAD; k++)
+		run->horizons[k] = k + 1;
+	for (n = 0; n < nn; n++)
+	{
+		run->active[n] = n;
+		run->cluster.node[n].alive = true;
+		for (k = 0; k < nn; k++)
+			extra[n * nn + k] = n != k;
+	}
+	sim_first_owners(trace, from, run->owner);
+	for (f = 0; f < trace->nfragments; f++)
+	{
+		run->previous[f] = -1;
+		run->moved[f] = LONG_AGO;
+	}
+}
+
+static void
+run_end(Run *run)
+{
+	free((void *) run->cluster.extra_ms);
+	free(run->cluster.node);
+	free(run->active);
+	free(run->rate);
+	free(run->recent);
+	free(run->owner);
+	free(run->previous);
+	free(run->moved);
+}
+
+/* Decides about one fragment before a step. */
+static void
+run_decide(Run *run, int step, int f, const Rules *rules, double cost,
+		   SimForecast forecast, void *arg, Outcome *out)
+{
+	int			nn = run->trace->nnodes;
+	FaDecision	decision;
+	FaPlaceItem item = {.id = f,.owner = run->owner[f],
+		.previous_owner = run->previous[f],
+		.since_move_ms = step - run->moved[f],.cost_ms = cost,
+		.nactive = nn,.active = run->active,
+		.horizons = run->horizons,.rate = run->rate,
+	.nrecent = step < RECENT ? step : RECENT,.recent = run->recent};
+	int			k,
+				n;
+
+	if (forecast)
+	{
+		item.nhorizons = rules->reach;
+		item.evidence = forecast(arg, step - 1, f, rules->reach, run->rate);
+	}
+	for (k = 0; k < item.nrecent; k++)
+		for (n = 0; n < nn; n++)
+			run->recent[k * nn + n] = sim_cell(run->trace, step - 1 - k, f)[n];
+	fa_decide_item(&run->cluster, &run->policy, &item, &decision);
+	out->decisions++;
+	if (decision.verdict != FA_VERDICT_MOVE)
+		return;
+	out->moves++;
+	out->paid += cost;
+	out->reactive += decision.trigger == FA_TRIGGER_REACTIVE;
+	out->returns += decision.destination == run->previous[f] &&
+		step - run->moved[f] <= 3;
+	run->previous[f] = run->owner[f];
+	run->owner[f] = decision.destination;
+	run->moved[f] = step;
+}
+
+Outcome
+sim_run(const Trace *trace, Span span, const Rules *rules, double cost,
+		SimForecast forecast, void *arg)
+{
+	Outcome		out = {0};
+	Run			run;
+	clock_t		began = clock();
+	int			s,
+				f,
+				n;
+
+	run_begin(&run, trace, span.from, rules);
+	for (s = span.from; s < span.to; s++)
+	{
+		for (f = 0; f < trace->nfragments; f++)
+		{
+			const float *count = sim_cell(trace, s, f);
+
+			run_decide(&run, s, f, rules, cost, forecast, arg, &out);
+			for (n = 0; n < trace->nnodes; n++)
+				out.total += count[n];
+			out.local += count[run.owner[f]];
+		}
+	}
+	run_end(&run);
+	out.seconds = (double) (clock() - began) / CLOCKS_PER_SEC;
+	return out;
+}
+
+Outcome
+sim_run_never(const Trace *trace, Span span)
+{
+	Outcome		out = {0};
+	int		   *owner = sim_alloc(trace->nfragments, sizeof(int));
+	int			s,
+				f,
+				n;
+
+	sim_first_owners(trace, span.from, owner);
+	for (s = span.from; s < span.to; s++)
+		for (f = 0; f < trace->nfragments; f++)
+		{
+			for (n = 0; n < trace->nnodes; n++)
+				out.total += sim_cell(trace, s, f)[n];
+			out.local += sim_cell(trace, s, f)[owner[f]];
+		}
+	free(owner);
+	return out;
+}
+
+Outcome
+sim_run_optimum(const Trace *trace, Span span, double cost, int *owner_p)
+{
+	Outcome		out = {0};
+	Run			run;
+	int			nn = trace->nnodes;
+	int			ns = span.to - span.from;
+	Rules		rules = {0};
+	FaWay	   *way = sim_alloc(nn, sizeof(FaWay));
+	int		   *from = sim_alloc((size_t) ns * nn, sizeof(int));
+	int			f,
+				s,
+				n;
+
+	run_begin(&run, trace, span.from, &rules);
+	for (f = 0; f < trace->nfragments; f++)
+	{
+		int			at;
+
+		fa_hindsight_begin(way, nn, run.owner[f]);
+		for (s = 0; s < ns; s++)
+		{
+			for (n = 0; n < nn; n++)
+			{
+				run.rate[n] = sim_cell(trace, span.from + s, f)[n];
+				out.total += run.rate[n];
+				out.local += run.rate[n];
+			}
+			fa_hindsight_step(way, nn, run.cluster.extra_ms, run.active,
+							  run.rate, nn, cost, from + (size_t) s * nn);
+		}
+		at = fa_hindsight_best(way, nn);
+		out.local -= way[at].remote;
+		out.moves += way[at].moves;
+		for (s = ns - 1; s >= 0 && owner_p; s--)
+		{
+			owner_p[(size_t) s * trace->nfragments + f] = at;
+			at = from[(size_t) s * nn + at];
+		}
+	}
+	out.paid = cost * out.moves;
+	run_end(&run);
+	free(way);
+	free(from);
+	return out;
+}

@@ -1,0 +1,68 @@
+/*
+ * policy.h
+ *	  Ways to place the fragments of a trace, one copy each.
+ *
+ * A run goes over steps [from, to) of a trace: before each of them the policy
+ * decides by what was seen before, and a move takes effect at once.  Every
+ * remote access costs 1 and a move costs as much as so many of them.
+ */
+#ifndef FA_SIM_POLICY_H
+#define FA_SIM_POLICY_H
+
+#include "placement/decide.h"
+#include "trace.h"
+
+#define SIM_MAX_AHEAD FA_PREDICT_MAX_PROFILE
+
+/* What the decision code is given beside the forecast. */
+typedef struct Rules
+{
+	FaPlacePolicy policy;		/* min_residency_ms is of the next field */
+	double		residency;		/* steps */
+	int			reach;			/* steps that a plan looks ahead */
+} Rules;
+
+typedef struct Span
+{
+	int			from;
+	int			to;
+} Span;
+
+typedef struct Outcome
+{
+	double		local;
+	double		total;
+	double		paid;			/* for moves */
+	long		moves;
+	long		reactive;		/* of the moves */
+	long		returns;		/* moves back within three steps */
+	long		decisions;
+	double		seconds;		/* CPU time of all decisions */
+} Outcome;
+
+/*
+ * Accesses expected of a fragment's nodes in the reach steps after step,
+ * rate_p[ahead * nnodes + node]; returns the evidence.  Asked for steps in
+ * ascending order.
+ */
+typedef double (*SimForecast) (void *arg, int step, int fragment, int reach,
+							   double *rate_p);
+
+/* Share of all accesses that were local, less what the moves cost. */
+extern double sim_net(const Outcome *o);
+
+/* Every fragment's owner: the node that used it most before step from. */
+extern void sim_first_owners(const Trace *trace, int from, int *owner_p);
+
+/* forecast NULL: by the past alone. */
+extern Outcome sim_run(const Trace *trace, Span span, const Rules *rules,
+					   double cost, SimForecast forecast, void *arg);
+extern Outcome sim_run_never(const Trace *trace, Span span);
+/*
+ * The best sequence of owners, known in hindsight; owner_p, if not NULL, gets
+ * it: [step - from][fragment].
+ */
+extern Outcome sim_run_optimum(const Trace *trace, Span span, double cost,
+							   int *owner_p);
+
+#endif							/* FA_SIM_POLICY_H */
