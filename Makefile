@@ -147,6 +147,7 @@ OBJS = \
 	src/placement/foresee.o \
 	src/placement/foresee_rows.o \
 	src/placement/gather.o \
+	src/placement/group.o \
 	src/placement/hindsight.o \
 	src/placement/hints.o \
 	src/placement/hot_keys.o \
