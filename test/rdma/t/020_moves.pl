@@ -60,7 +60,7 @@ my $before = $c->rows(1, 't');
 for my $to (qw(n2 n1))
 {
 	$c->move($f, $to, 1);
-	is($c->sql(1, 'SELECT path, transport, transport_reason FROM fragaffinity.moves ORDER BY move DESC LIMIT 1'),
+	is($c->sql(1, 'SELECT path, transport, transport_reason FROM fragaffinity.moves ORDER BY finished DESC LIMIT 1'),
 		'page|rdma|', "moved over rdma to $to");
 	is($c->rows(1, 't'), $before, 'with all rows');
 }
