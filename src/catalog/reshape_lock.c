@@ -74,7 +74,7 @@ peers_receive(void)
 			continue;
 		PG_TRY();
 		{
-			fa_remote_receive(fa_xact_conn(node->id), 0);
+			fa_remote_receive(fa_xact_conn(node->id), 0, NULL);
 		}
 		PG_CATCH();
 		{
