@@ -46,6 +46,7 @@ OBJS = \
 	src/node/remote_cancel.o \
 	src/node/remote_copy.o \
 	src/node/remote_many.o \
+	src/node/remote_try.o \
 	src/node/resolver.o \
 	src/node/row_stream.o \
 	src/node/session.o \

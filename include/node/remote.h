@@ -73,6 +73,13 @@ extern char *fa_remote_value(FaConn *conn, int timeout_ms,
 extern void fa_remote_send(FaConn *conn, const char *sql);
 extern void fa_remote_receive(FaConn *conn, int timeout_ms, const char *sql);
 
+/* When timeout_ms will have passed; 0, which is never, for 0. */
+extern TimestampTz fa_remote_deadline(int timeout_ms);
+/* ms left until then; -1 for never. */
+extern long fa_remote_time_left(TimestampTz deadline);
+
+/* in remote_try.c */
+
 /*
  * As fa_remote_exec but never raises: false on any failure (the connection
  * may then be unusable), the message in *error_p (palloc'd) if wanted.
