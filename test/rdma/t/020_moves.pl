@@ -64,6 +64,7 @@ for my $to (qw(n2 n1))
 		'page|rdma|', "moved over rdma to $to");
 	is($c->rows(1, 't'), $before, 'with all rows');
 }
+$c->poll(1, "SELECT bool_and(transport_counters IS NOT NULL) FROM fragaffinity.moves");
 my $counters = $c->sql(1, "SELECT transport_counters FROM fragaffinity.moves WHERE transport = 'rdma' ORDER BY move LIMIT 1");
 note($counters);
 my ($bytes) = $counters =~ /"bytes": (\d+)/;
