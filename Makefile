@@ -45,6 +45,8 @@ OBJS = \
 	src/node/remote.o \
 	src/node/remote_cancel.o \
 	src/node/remote_copy.o \
+	src/node/remote_many.o \
+	src/node/remote_try.o \
 	src/node/resolver.o \
 	src/node/row_stream.o \
 	src/node/session.o \
@@ -146,10 +148,12 @@ OBJS = \
 	src/placement/foresee.o \
 	src/placement/foresee_rows.o \
 	src/placement/gather.o \
+	src/placement/group.o \
 	src/placement/hindsight.o \
 	src/placement/hints.o \
 	src/placement/hot_keys.o \
 	src/placement/hot_range.o \
+	src/placement/numbering.o \
 	src/placement/outcome.o \
 	src/placement/pin.o \
 	src/placement/placement.o \
@@ -195,6 +199,7 @@ OBJS = \
 	src/page/read.o \
 	src/page/room.o \
 	src/page/row.o \
+	src/page/send_relation.o \
 	src/page/shape.o \
 	src/page/verdict.o \
 	src/page/wal.o \

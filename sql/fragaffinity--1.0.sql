@@ -57,6 +57,9 @@ CREATE TABLE fragaffinity.fragment (
 	-- when it got these keys, on this node's clock
 	made		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
+-- Last number that a split has given, on the coordinator: history still speaks
+-- of parts that were merged.
+CREATE SEQUENCE fragaffinity.fragment_number AS bigint MINVALUE 0;
 CREATE INDEX fragment_table_id_idx ON fragaffinity.fragment (table_id);
 CREATE INDEX fragment_bucket_idx ON fragaffinity.fragment (bucket);
 CREATE INDEX fragment_home_idx ON fragaffinity.fragment (home);
@@ -636,6 +639,16 @@ CREATE FUNCTION fragaffinity.reshape_bucket(home regclass, pieces text)
 RETURNS void LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'fa_sql_reshape_bucket';
 REVOKE ALL ON FUNCTION fragaffinity.reshape_bucket FROM PUBLIC;
+
+-- First of n numbers for new fragments; with the cluster's metadata locked.
+CREATE FUNCTION fragaffinity.take_fragment_numbers(n bigint) RETURNS bigint
+LANGUAGE sql STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT setval('fragaffinity.fragment_number', greatest(s.last_value,
+			(SELECT max(f.fragment) FROM fragaffinity.fragment f)) + n) - n + 1
+	  FROM fragaffinity.fragment_number s
+$$;
+REVOKE ALL ON FUNCTION fragaffinity.take_fragment_numbers(bigint) FROM PUBLIC;
 
 -- Of one key: all from there on; of several: each from one to the next.
 CREATE FUNCTION fragaffinity.split_fragment(fragment bigint, VARIADIC at text[])
@@ -1750,6 +1763,7 @@ SELECT pg_catalog.pg_extension_config_dump('fragaffinity.node', '');
 SELECT pg_catalog.pg_extension_config_dump('fragaffinity.local_node', '');
 SELECT pg_catalog.pg_extension_config_dump('fragaffinity.distributed_table', '');
 SELECT pg_catalog.pg_extension_config_dump('fragaffinity.fragment', '');
+SELECT pg_catalog.pg_extension_config_dump('fragaffinity.fragment_number', '');
 SELECT pg_catalog.pg_extension_config_dump('fragaffinity.setting', '');
 SELECT pg_catalog.pg_extension_config_dump('fragaffinity.pin', '');
 SELECT pg_catalog.pg_extension_config_dump('fragaffinity.hint', '');

@@ -17,7 +17,7 @@
 #define FA_CATALOG_RESHAPE_H
 
 #include "catalog/map.h"
-#include "node/remote.h"
+#include "core/fa_compat.h"
 
 /* A fragment of a home, as it is to be. */
 typedef struct FaPiece
@@ -48,8 +48,8 @@ extern char *fa_key_cast(int table_id);
  * home and all below it are locked against everyone.  Wants fa_ddl_begin().
  */
 extern void fa_reshape(Oid home, List *pieces);
-/* The same, on a peer, in the transaction of the connection. */
-extern void fa_reshape_peer(FaConn *conn, Oid home, List *pieces);
+/* The statement that does the same on a peer. */
+extern char *fa_reshape_statement(Oid home, List *pieces);
 
 /* in reshape_lock.c */
 
@@ -59,6 +59,13 @@ extern void fa_reshape_peer(FaConn *conn, Oid home, List *pieces);
  * subtransaction; wants fa_ddl_begin().
  */
 extern void fa_reshape_lock(Oid home, int table_id);
+
+/*
+ * After it: fa_reshape() on all other nodes, at once; in two halves, with this
+ * node's own between them.  The second raises the first error.
+ */
+extern void fa_reshape_peers_begin(Oid home, List *pieces);
+extern void fa_reshape_peers_end(void);
 
 /*
  * From here to fa_reshape_limit_end() at most split_timeout may pass; then it

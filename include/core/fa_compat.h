@@ -25,6 +25,12 @@
 #include "varatt.h"
 #endif
 
+/* 18 split commands/explain.h. */
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#endif
+
 #if PG_VERSION_NUM < 150000
 #error "fragaffinity needs PostgreSQL 15 or later"
 #endif

@@ -26,6 +26,8 @@ extern void fa_xact_init(void); /* from _PG_init */
 
 /* Connection to a node inside the current cluster transaction. */
 extern FaConn *fa_xact_conn(int node);
+/* To all other nodes, opened at once: FaConns, by node. */
+extern List *fa_xact_conn_all(void);
 
 /*
  * Enlists a connection of the caller's that is in a transaction already.  It
@@ -52,7 +54,7 @@ typedef enum FaUse
  */
 extern void fa_xact_note_use(Oid foreign_table, Oid user, FaUse use);
 
-/* Runs a statement on every other node (not here). */
+/* Runs a statement on every other node (not here), on all at once. */
 extern void fa_xact_exec_all(const char *fmt,...) pg_attribute_printf(1, 2);
 
 /* Serialises changes of metadata over the cluster until commit: an advisory

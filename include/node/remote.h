@@ -68,9 +68,17 @@ extern void fa_remote_exec(FaConn *conn, int timeout_ms,
 extern char *fa_remote_value(FaConn *conn, int timeout_ms,
 							 const char *fmt,...) pg_attribute_printf(3, 4);
 
-/* fa_remote_exec in two halves, with other work between them. */
+/* fa_remote_exec in two halves, with other work between them; sql (or NULL) in
+ * the second is for messages. */
 extern void fa_remote_send(FaConn *conn, const char *sql);
-extern void fa_remote_receive(FaConn *conn, int timeout_ms);
+extern void fa_remote_receive(FaConn *conn, int timeout_ms, const char *sql);
+
+/* When timeout_ms will have passed; 0, which is never, for 0. */
+extern TimestampTz fa_remote_deadline(int timeout_ms);
+/* ms left until then; -1 for never. */
+extern long fa_remote_time_left(TimestampTz deadline);
+
+/* in remote_try.c */
 
 /*
  * As fa_remote_exec but never raises: false on any failure (the connection
@@ -99,6 +107,23 @@ extern PGresult *fa_remote_get_result(FaConn *conn, int timeout_ms);
 /* Raises what a failed result says; clears it.  sql may be NULL. */
 FA_NORETURN extern void fa_remote_raise(FaConn *conn, PGresult *res,
 										const char *sql);
+
+/*
+ * For remote_many.c: fa_remote_connect() without its wait; and what it raises.
+ * detail NULL: what libpq says.
+ */
+extern FaConn *fa_remote_connect_start(int node);
+FA_NORETURN extern void fa_remote_connect_failed(FaConn *conn,
+												 const char *detail);
+
+/*
+ * in remote_many.c: several peers at once.  fa_remote_connect() and
+ * fa_remote_exec() otherwise; after an error connections may be busy.  nodes is
+ * a list of ids, the result one of FaConn in the same order.
+ */
+extern List *fa_remote_connect_many(List *nodes, int timeout_ms);
+extern void fa_remote_exec_many(List *conns, int timeout_ms,
+								const char *fmt,...) pg_attribute_printf(3, 4);
 
 /* in remote_cancel.c */
 

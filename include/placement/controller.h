@@ -43,6 +43,7 @@ typedef struct FaPlaceRow
 	bool		moving;
 	bool		pinned;
 	double	   *recent;			/* [step][node], newest first, or NULL */
+	struct FaGroup *group;		/* NULL: alone (group.h) */
 } FaPlaceRow;
 
 typedef struct FaPlaceInput

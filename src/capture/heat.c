@@ -70,7 +70,10 @@ const FaShmemPart fa_heat_part = {
 bool
 fa_heat_due(void)
 {
-	return ring != NULL && --skip == 0;
+	if (ring == NULL || --skip > 0)
+		return false;
+	skip = 1;					/* should an error keep it from being told */
+	return true;
 }
 
 /* Draws the distance to the next sample, about SAMPLE_NS away. */

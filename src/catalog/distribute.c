@@ -103,21 +103,6 @@ fa_table_lock(Oid rel)
 	}
 }
 
-/* Connects to every other node now: better than after half of the work. */
-static void
-reach_all_nodes(void)
-{
-	ListCell   *lc;
-
-	foreach(lc, fa_node_list())
-	{
-		FaNode	   *node = lfirst(lc);
-
-		if (node->id != fa_node_self())
-			(void) fa_xact_conn(node->id);
-	}
-}
-
 /* Same key, same number of fragments: then equal keys stay together. */
 static void
 check_colocation(Distribution *d)
@@ -193,25 +178,14 @@ plan_fragments(Distribution *d)
 static void
 run_everywhere(const char *sql)
 {
-	int			self = fa_node_self();
-	List	   *nodes = fa_node_list();
+	List	   *conns = fa_xact_conn_all();
 	ListCell   *lc;
 
-	foreach(lc, nodes)
-	{
-		FaNode	   *node = lfirst(lc);
-
-		if (node->id != self)
-			fa_remote_send(fa_xact_conn(node->id), sql);
-	}
+	foreach(lc, conns)
+		fa_remote_send(lfirst(lc), sql);
 	fa_spi_exec("%s", sql);
-	foreach(lc, nodes)
-	{
-		FaNode	   *node = lfirst(lc);
-
-		if (node->id != self)
-			fa_remote_receive(fa_xact_conn(node->id), 0);
-	}
+	foreach(lc, conns)
+		fa_remote_receive(lfirst(lc), 0, sql);
 }
 
 /* Step 3.  Returns the schema that holds the old tree. */
@@ -354,7 +328,8 @@ fa_sql_distribute_table(PG_FUNCTION_ARGS)
 	fa_refuse_sequences(d.rel, d.sequences);
 	d.tree = fa_tree_read(d.rel);
 	plan_fragments(&d);
-	reach_all_nodes();
+	/* now: better than after half of the work */
+	(void) fa_xact_conn_all();
 	fa_refuse_peers(d.rel, d.tree, d.sequences);
 	fa_sequence_add_values(d.sequences, d.rel);
 	distribute(&d);

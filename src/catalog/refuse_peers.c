@@ -228,11 +228,6 @@ fa_refuse_peers(Oid rel, List *tree, List *sequences)
 {
 	ListCell   *lc;
 
-	foreach(lc, fa_node_list())
-	{
-		FaNode	   *node = lfirst(lc);
-
-		if (node->id != fa_node_self())
-			fa_refuse_peer(fa_xact_conn(node->id), rel, tree, sequences);
-	}
+	foreach(lc, fa_xact_conn_all())
+		fa_refuse_peer(lfirst(lc), rel, tree, sequences);
 }

@@ -558,12 +558,12 @@ fa_reshape(Oid home, List *pieces)
 	reshape_catalog(&r);
 }
 
-void
-fa_reshape_peer(FaConn *conn, Oid home, List *pieces)
+char *
+fa_reshape_statement(Oid home, List *pieces)
 {
-	fa_remote_exec(conn, 0, "SELECT fragaffinity.reshape_bucket(%s::pg_catalog.regclass, %s)",
-				   quote_literal_cstr(fa_table_qualified_name(home)),
-				   quote_literal_cstr(fa_pieces_json(pieces)));
+	return psprintf("SELECT fragaffinity.reshape_bucket(%s::pg_catalog.regclass, %s)",
+					quote_literal_cstr(fa_table_qualified_name(home)),
+					quote_literal_cstr(fa_pieces_json(pieces)));
 }
 
 /* reshape_bucket(home, pieces): what peers ask of each other */

@@ -40,8 +40,9 @@
 static volatile sig_atomic_t time_is_up = false;
 static TimeoutId limit_timeout = MAX_TIMEOUTS;
 
+/* A statement on every other node, on all of them at once. */
 static void
-lock_peers(const char *home_q, int64 timeout_ms)
+peers_send(const char *sql)
 {
 	ListCell   *lc;
 
@@ -50,14 +51,67 @@ lock_peers(const char *home_q, int64 timeout_ms)
 		FaNode	   *node = lfirst(lc);
 
 		if (node->id != fa_node_self())
-			fa_remote_exec(fa_xact_conn(node->id), 0,
-						   "SET LOCAL lock_timeout = " INT64_FORMAT "; "
-						   "LOCK TABLE %s IN ACCESS EXCLUSIVE MODE; "
-						   "SET LOCAL lock_timeout = 0", timeout_ms, home_q);
+			fa_remote_send(fa_xact_conn(node->id), sql);
 	}
 }
 
-/* One try, as a subtransaction and a savepoint on every peer. */
+/*
+ * Waits for all answers; then raises the first error.  Only a cancel is not
+ * kept waiting: it ends the transaction, and the connections with it.
+ */
+static void
+peers_receive(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ErrorData  *volatile first = NULL;
+	ListCell   *lc;
+
+	foreach(lc, fa_node_list())
+	{
+		FaNode	   *node = lfirst(lc);
+
+		if (node->id == fa_node_self())
+			continue;
+		PG_TRY();
+		{
+			fa_remote_receive(fa_xact_conn(node->id), 0, NULL);
+		}
+		PG_CATCH();
+		{
+			ErrorData  *error;
+
+			MemoryContextSwitchTo(context);
+			error = CopyErrorData();
+			if (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+				error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+				PG_RE_THROW();
+			FlushErrorState();
+			if (first == NULL)
+				first = error;
+		}
+		PG_END_TRY();
+	}
+	if (first)
+		ReThrowError(first);
+}
+
+void
+fa_reshape_peers_begin(Oid home, List *pieces)
+{
+	peers_send(psprintf("RELEASE SAVEPOINT " SAVEPOINT_NAME "; %s",
+						fa_reshape_statement(home, pieces)));
+}
+
+void
+fa_reshape_peers_end(void)
+{
+	peers_receive();
+}
+
+/*
+ * One try, as a subtransaction and a savepoint on every peer, which is released
+ * by the next statement there.
+ */
 static bool
 lock_try(const char *home_q, int64 timeout_ms)
 {
@@ -65,12 +119,15 @@ lock_try(const char *home_q, int64 timeout_ms)
 	ResourceOwner owner = CurrentResourceOwner;
 	volatile bool locked = false;
 
-	fa_xact_exec_all("SAVEPOINT " SAVEPOINT_NAME);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		lock_peers(home_q, timeout_ms);
+		peers_send(psprintf("SAVEPOINT " SAVEPOINT_NAME "; "
+							"SET LOCAL lock_timeout = " INT64_FORMAT "; "
+							"LOCK TABLE %s IN ACCESS EXCLUSIVE MODE; "
+							"SET LOCAL lock_timeout = 0", timeout_ms, home_q));
+		peers_receive();
 		fa_stop_point("split_peers_locked");
 		fa_ddl_set("lock_timeout", psprintf(INT64_FORMAT, timeout_ms));
 		fa_spi_exec("LOCK TABLE %s IN ACCESS EXCLUSIVE MODE", home_q);
@@ -93,8 +150,11 @@ lock_try(const char *home_q, int64 timeout_ms)
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
 	if (!locked)
-		fa_xact_exec_all("ROLLBACK TO SAVEPOINT " SAVEPOINT_NAME);
-	fa_xact_exec_all("RELEASE SAVEPOINT " SAVEPOINT_NAME);
+	{
+		peers_send("ROLLBACK TO SAVEPOINT " SAVEPOINT_NAME "; "
+				   "RELEASE SAVEPOINT " SAVEPOINT_NAME);
+		peers_receive();
+	}
 	return locked;
 }
 

@@ -45,6 +45,7 @@ typedef struct Division
 	Oid			home;
 	char	   *cast;			/* see fa_key_cast() */
 	List	   *pieces;			/* of FaPiece: what the home is to have */
+	int64		first_fragment; /* of the new ones */
 	int64		next_fragment;
 } Division;
 
@@ -85,8 +86,16 @@ division_begin(Division *d, const FaFragment *f)
 	d->home = f->home;
 	d->cast = fa_key_cast(f->table_id);
 	d->pieces = fa_pieces_read(f->home);
-	d->next_fragment = strtoi64(fa_spi_value("SELECT max(fragment) + 1 "
-											 "FROM fragaffinity.fragment"), NULL, 10);
+}
+
+/* First column of the first row of a statement, run by the coordinator. */
+static char *
+ask_coordinator(const char *sql)
+{
+	int			coordinator = fa_node_coordinator();
+
+	return coordinator == fa_node_self() ? fa_spi_value("%s", sql) :
+		fa_remote_value(fa_xact_conn(coordinator), 0, "%s", sql);
 }
 
 static FaPiece *
@@ -248,6 +257,7 @@ plan_split(Division *d, int64 fragment, ArrayType *at)
 {
 	FaPiece    *piece = division_piece(d, fragment);
 	FaRows	   *cuts = read_cuts(d, at);
+	bool		rest = piece->key_from == NULL && piece->key_to == NULL;
 	int64		used = strtoi64(fa_spi_value("SELECT pg_catalog.count(*) "
 											 "FROM fragaffinity.fragment"), NULL, 10);
 
@@ -257,7 +267,11 @@ plan_split(Division *d, int64 fragment, ArrayType *at)
 				 errmsg("only " INT64_FORMAT " fragments are left",
 						Max(fa_max_fragments - used, 0)),
 				 errhint("Merge fragments, or raise fragaffinity.max_fragments on every node.")));
-	if (piece->key_from == NULL && piece->key_to == NULL)
+	d->first_fragment = d->next_fragment =
+		strtoi64(ask_coordinator(psprintf("SELECT fragaffinity.take_fragment_numbers(%d)",
+										  rest && cuts->nrows > 1 ? cuts->nrows - 1 :
+										  cuts->nrows)), NULL, 10);
+	if (rest)
 		plan_split_rest(d, piece, cuts);
 	else
 		plan_split_range(d, piece, cuts);
@@ -318,19 +332,6 @@ plan_merge(Division *d, const FaFragment *one, const FaFragment *other)
 	return keep->fragment;
 }
 
-/* What people told the coordinator about keys is kept there by fragment. */
-static void
-renew_hints(int table_id)
-{
-	char	   *sql = psprintf("SELECT fragaffinity.renew_hints(%d)", table_id);
-	int			coordinator = fa_node_coordinator();
-
-	if (coordinator == fa_node_self())
-		(void) fa_spi_rows("%s", sql);
-	else
-		fa_remote_exec(fa_xact_conn(coordinator), 0, "%s", sql);
-}
-
 /* Steps 3 and 4. */
 static void
 division_apply(Division *d)
@@ -350,15 +351,12 @@ division_apply(Division *d)
 	PG_TRY();
 	{
 		fa_stop_point("split_locked");
+		fa_reshape_peers_begin(d->home, d->pieces);
 		fa_reshape(d->home, d->pieces);
-		foreach(lc, fa_node_list())
-		{
-			FaNode	   *node = lfirst(lc);
-
-			if (node->id != fa_node_self())
-				fa_reshape_peer(fa_xact_conn(node->id), d->home, d->pieces);
-		}
-		renew_hints(d->table_id);
+		fa_reshape_peers_end();
+		/* hints about keys are kept by fragment */
+		(void) ask_coordinator(psprintf("SELECT fragaffinity.renew_hints(%d)",
+										d->table_id));
 		fa_stop_point("split_reshaped");
 	}
 	PG_CATCH();
@@ -381,7 +379,7 @@ pass_on(int owner, const char *sql)
 }
 
 static Datum
-new_fragments(Division *d, int64 first)
+new_fragments(Division *d)
 {
 	Datum	   *numbers = palloc(sizeof(Datum) * list_length(d->pieces));
 	int			n = 0;
@@ -391,7 +389,7 @@ new_fragments(Division *d, int64 first)
 	{
 		FaPiece    *piece = lfirst(lc);
 
-		if (piece->fragment >= first)
+		if (piece->fragment >= d->first_fragment)
 			numbers[n++] = Int64GetDatum(piece->fragment);
 	}
 	return PointerGetDatum(construct_array(numbers, n, INT8OID, 8,
@@ -406,7 +404,6 @@ fa_sql_split_fragment(PG_FUNCTION_ARGS)
 	Division	d = {0};
 	FaDdlState	state;
 	FaFragment *f;
-	int64		first;
 	Datum		result;
 
 	fa_require_argument(fcinfo, 0, "fragment");
@@ -438,10 +435,9 @@ fa_sql_split_fragment(PG_FUNCTION_ARGS)
 				 errmsg("fragment " INT64_FORMAT " has just moved", fragment),
 				 errhint("Try again.")));
 	division_begin(&d, f);
-	first = d.next_fragment;
 	plan_split(&d, fragment, PG_GETARG_ARRAYTYPE_P(1));
 	division_apply(&d);
-	result = new_fragments(&d, first);
+	result = new_fragments(&d);
 	fa_ddl_end(&state);
 	PG_RETURN_DATUM(result);
 }

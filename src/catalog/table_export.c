@@ -45,7 +45,8 @@ export_fragments(FaConn *conn, int table_id, const char *key, FaTreeRel *r)
 	{
 		Oid			home = atooid(rows->value[i][0]);
 
-		fa_reshape_peer(conn, home, fa_pieces_read(home));
+		fa_remote_exec(conn, 0, "%s",
+					   fa_reshape_statement(home, fa_pieces_read(home)));
 	}
 }
 

@@ -210,10 +210,13 @@ gather(Gathering *g)
 
 	forget = psprintf("DELETE FROM fragaffinity.pin WHERE fragment IN "
 					  "(SELECT fragment FROM fragaffinity.fragment WHERE table_id = %d); "
+					  "DELETE FROM fragaffinity.key_sample WHERE fragment IN "
+					  "(SELECT fragment FROM fragaffinity.fragment WHERE table_id = %d); "
 					  "DELETE FROM fragaffinity.fragment WHERE table_id = %d; "
 					  "DELETE FROM fragaffinity.setting WHERE table_id = %d; "
 					  "DELETE FROM fragaffinity.distributed_table WHERE table_id = %d",
-					  g->table_id, g->table_id, g->table_id, g->table_id);
+					  g->table_id, g->table_id, g->table_id, g->table_id,
+					  g->table_id);
 	fa_spi_exec("%s", forget);
 	fa_spi_exec("DROP TABLE %s.old_%u", schema, g->rel);
 	fa_spi_exec("DROP SCHEMA %s", schema);

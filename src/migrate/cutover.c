@@ -120,6 +120,11 @@ cutover_lock_here(FaMove *move, int64 lock_timeout, bool hard)
 
 	fa_cutover_begin();
 	cutover_set_lock_timeout(lock_timeout);
+	/*
+	 * Waited for by the transaction: one that is granted in the moment when the
+	 * wait has lasted too long is let go of by that, but not by the session.
+	 */
+	LockRelationOid(move->fragment.bucket, mode);
 	LockRelationIdForSession(&relid, mode);
 	move->locked_here = mode;
 	fa_cutover_end();

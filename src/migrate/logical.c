@@ -100,7 +100,7 @@ logical_settle(FaMove *move, XLogRecPtr fenced, int limit_ms)
 	fa_remote_send(move->control,
 				   "SELECT pg_logical_emit_message(true, 'fragaffinity', '')");
 	drained = fa_stream_drain(move->path_state, fenced, limit_ms);
-	fa_remote_receive(move->control, MARK_TIMEOUT_MS);
+	fa_remote_receive(move->control, MARK_TIMEOUT_MS, NULL);
 	return drained;
 }
 

@@ -407,7 +407,8 @@ fa_move_carry_statistics(FaMove *move)
 			error->sqlerrcode == ERRCODE_CONNECTION_FAILURE)
 			PG_RE_THROW();
 		FlushErrorState();
-		fa_cutover_undo();
+		if (fa_cutover_undo())
+			ReThrowError(error);
 		ereport(LOG,
 				(errmsg("statistics of fragment " INT64_FORMAT " are not taken over: %s",
 						move->fragment.fragment, error->message)));

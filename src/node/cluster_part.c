@@ -92,7 +92,7 @@ part_receive_prepare(FaPart *part, ErrorData **error_p)
 	error_context_stack = &context;
 	PG_TRY();
 	{
-		fa_remote_receive(part->session, 0);
+		fa_remote_receive(part->session, 0, NULL);
 		part->state = FA_PART_PREPARED;
 	}
 	PG_CATCH();

@@ -79,7 +79,7 @@ static FaPart *
 cluster_add_part(int node)
 {
 	MemoryContext old = MemoryContextSwitchTo(cluster_memory());
-	FaPart *part = palloc0(sizeof(FaPart));
+	FaPart	   *part = palloc0(sizeof(FaPart));
 
 	part->node = node;
 	parts = lappend(parts, part);
@@ -90,10 +90,28 @@ cluster_add_part(int node)
 static void
 cluster_add_conn(FaConn *conn, bool enlisted)
 {
-	FaPart *part = cluster_add_part(conn->node);
+	FaPart	   *part = cluster_add_part(conn->node);
 
 	part->conn = conn;
 	part->enlisted = enlisted;
+	fa_peer_use_note(conn->node, GetUserNameFromId(GetUserId(), false),
+					 PQbackendPID(conn->pg));
+}
+
+/* Our own connection to a node in this transaction, or NULL. */
+static FaConn *
+cluster_conn(int node)
+{
+	ListCell   *lc;
+
+	foreach(lc, parts)
+	{
+		FaPart	   *part = lfirst(lc);
+
+		if (!part->fdw && part->node == node)
+			return part->conn;
+	}
+	return NULL;
 }
 
 static void
@@ -113,44 +131,70 @@ fa_xact_enlist(FaConn *conn)
 	cluster_add_conn(conn, true);
 }
 
+#define BEGIN_PART "BEGIN ISOLATION LEVEL READ COMMITTED"
+
 FaConn *
 fa_xact_conn(int node)
 {
-	ListCell   *lc;
+	FaConn	   *conn = cluster_conn(node);
 	MemoryContext old;
-	FaConn	   *conn;
 
-	foreach(lc, parts)
-	{
-		FaPart *part = lfirst(lc);
-
-		if (!part->fdw && part->node == node)
-			return part->conn;
-	}
+	if (conn)
+		return conn;
 	cluster_check_allowed();
 	old = MemoryContextSwitchTo(cluster_memory());
 	conn = fa_remote_connect(node, FA_CONNECT_TIMEOUT_MS);
 	MemoryContextSwitchTo(old);
-	fa_remote_exec(conn, 0, "BEGIN ISOLATION LEVEL READ COMMITTED");
+	fa_remote_exec(conn, 0, BEGIN_PART);
 	cluster_add_conn(conn, false);
 	return conn;
+}
+
+List *
+fa_xact_conn_all(void)
+{
+	int			self = fa_node_require_cluster();
+	List	   *missing = NIL;
+	List	   *opened;
+	List	   *conns = NIL;
+	List	   *nodes = fa_node_list();
+	MemoryContext old;
+	ListCell   *lc;
+
+	foreach(lc, nodes)
+	{
+		int			node = ((FaNode *) lfirst(lc))->id;
+
+		if (node != self && cluster_conn(node) == NULL)
+			missing = lappend_int(missing, node);
+	}
+	if (missing)
+	{
+		cluster_check_allowed();
+		old = MemoryContextSwitchTo(cluster_memory());
+		opened = fa_remote_connect_many(missing, FA_CONNECT_TIMEOUT_MS);
+		MemoryContextSwitchTo(old);
+		fa_remote_exec_many(opened, 0, BEGIN_PART);
+		foreach(lc, opened)
+			cluster_add_conn(lfirst(lc), false);
+	}
+	foreach(lc, nodes)
+	{
+		int			node = ((FaNode *) lfirst(lc))->id;
+
+		if (node != self)
+			conns = lappend(conns, cluster_conn(node));
+	}
+	return conns;
 }
 
 void
 fa_xact_exec_all(const char *fmt,...)
 {
 	char	   *sql;
-	int			self = fa_node_require_cluster();
-	ListCell   *lc;
 
 	FA_FORMAT(sql, fmt);
-	foreach(lc, fa_node_list())
-	{
-		FaNode	   *node = lfirst(lc);
-
-		if (node->id != self)
-			fa_remote_exec(fa_xact_conn(node->id), 0, "%s", sql);
-	}
+	fa_remote_exec_many(fa_xact_conn_all(), 0, "%s", sql);
 }
 
 void
@@ -250,7 +294,7 @@ cluster_choose_parts(void)
 
 	foreach(lc, parts)
 	{
-		FaPart *part = lfirst(lc);
+		FaPart	   *part = lfirst(lc);
 
 		own = own || !part->fdw;
 		if (!part->fdw || part->use == FA_USE_WRITE)
@@ -267,7 +311,7 @@ cluster_choose_parts(void)
 	}
 	foreach(lc, parts)
 	{
-		FaPart *part = lfirst(lc);
+		FaPart	   *part = lfirst(lc);
 
 		if (part->fdw && (!fa_atomic_commit || part->use < FA_USE_LOCK))
 			parts = foreach_delete_current(parts, lc);
@@ -310,7 +354,7 @@ cluster_refuse_prepare(void)
 
 	foreach(lc, parts)
 	{
-		FaPart *part = lfirst(lc);
+		FaPart	   *part = lfirst(lc);
 
 		if (part->fdw && part->use == FA_USE_READ)
 			continue;			/* postgres_fdw refuses by itself */
@@ -335,7 +379,7 @@ fa_xact_forward_prepare(const char *gid)
 	forwarded = true;
 	foreach(lc, parts)
 	{
-		FaPart *part = lfirst(lc);
+		FaPart	   *part = lfirst(lc);
 
 		if (!part->fdw)
 			cluster_refuse_prepare();
@@ -368,7 +412,7 @@ cluster_prepare(void)
 	/* first, so that a peer without a free connection costs nothing */
 	foreach(lc, parts)
 	{
-		FaPart *part = lfirst(lc);
+		FaPart	   *part = lfirst(lc);
 
 		if (part->fdw)
 			part->conn = fa_finish_conn(part->node, part->user);

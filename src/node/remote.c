@@ -45,17 +45,16 @@ fa_remote_close(FaConn *conn)
 	remote_conn_reset(conn);
 }
 
-/* ms left until deadline; -1 when there is none. */
-static long
-remote_time_left(TimestampTz deadline)
+long
+fa_remote_time_left(TimestampTz deadline)
 {
 	if (deadline == 0)
 		return -1;
 	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 }
 
-static TimestampTz
-remote_deadline(int timeout_ms)
+TimestampTz
+fa_remote_deadline(int timeout_ms)
 {
 	if (timeout_ms <= 0)
 		return 0;
@@ -66,7 +65,7 @@ remote_deadline(int timeout_ms)
 static bool
 remote_wait(PGconn *pg, int events, TimestampTz deadline)
 {
-	long		left = remote_time_left(deadline);
+	long		left = fa_remote_time_left(deadline);
 	int			rc;
 
 	if (left == 0)
@@ -83,8 +82,8 @@ remote_wait(PGconn *pg, int events, TimestampTz deadline)
 	return true;
 }
 
-static void
-remote_connect_failed(FaConn *conn, const char *detail)
+void
+fa_remote_connect_failed(FaConn *conn, const char *detail)
 {
 	char	   *message = detail ? pstrdup(detail) :
 		pchomp(PQerrorMessage(conn->pg));
@@ -97,13 +96,13 @@ remote_connect_failed(FaConn *conn, const char *detail)
 			 errhint("Check that the server runs, and its address and authentication.")));
 }
 
-FaConn *
-fa_remote_connect_keywords(int node, const char *name, const char **keywords,
-						   const char **values, int timeout_ms)
+/* A connection that has yet to be polled, unless that has failed already. */
+static FaConn *
+remote_connect_start(int node, const char *name, const char **keywords,
+					 const char **values)
 {
 	ConnHolder *holder = palloc0(sizeof(ConnHolder));
 	FaConn	   *conn = &holder->conn;
-	TimestampTz deadline = remote_deadline(timeout_ms);
 
 	conn->node = node;
 	conn->name = pstrdup(name);
@@ -116,7 +115,17 @@ fa_remote_connect_keywords(int node, const char *name, const char **keywords,
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY),
 						errmsg("out of memory")));
 	if (PQstatus(conn->pg) == CONNECTION_BAD)
-		remote_connect_failed(conn, NULL);
+		fa_remote_connect_failed(conn, NULL);
+	return conn;
+}
+
+FaConn *
+fa_remote_connect_keywords(int node, const char *name, const char **keywords,
+						   const char **values, int timeout_ms)
+{
+	FaConn	   *conn = remote_connect_start(node, name, keywords, values);
+	TimestampTz deadline = fa_remote_deadline(timeout_ms);
+
 	for (PostgresPollingStatusType status = PGRES_POLLING_WRITING;;)
 	{
 		int			events = WL_SOCKET_READABLE;
@@ -124,11 +133,11 @@ fa_remote_connect_keywords(int node, const char *name, const char **keywords,
 		if (status == PGRES_POLLING_OK)
 			break;
 		if (status == PGRES_POLLING_FAILED)
-			remote_connect_failed(conn, NULL);
+			fa_remote_connect_failed(conn, NULL);
 		if (status == PGRES_POLLING_WRITING)
 			events = WL_SOCKET_WRITEABLE;
 		if (!remote_wait(conn->pg, events, deadline))
-			remote_connect_failed(conn, "The connection timed out.");
+			fa_remote_connect_failed(conn, "The connection timed out.");
 		status = PQconnectPoll(conn->pg);
 	}
 	return conn;
@@ -233,20 +242,40 @@ fa_remote_keywords(int node, FaSessionKind kind, const char **keywords,
 	return n;
 }
 
-static FaConn *
-remote_connect(int node, FaSessionKind kind, int timeout_ms)
+/* The node's name, which must exist. */
+static char *
+remote_node_name(int node)
 {
-	const char *keywords[FA_MAX_KEYWORDS];
-	const char *values[FA_MAX_KEYWORDS];
 	char	   *name = fa_node_name(node);
 
 	if (name == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("node %d does not exist", node)));
+	return name;
+}
+
+static FaConn *
+remote_connect(int node, FaSessionKind kind, int timeout_ms)
+{
+	const char *keywords[FA_MAX_KEYWORDS];
+	const char *values[FA_MAX_KEYWORDS];
+	char	   *name = remote_node_name(node);
+
 	(void) fa_remote_keywords(node, kind, keywords, values);
 	return fa_remote_connect_keywords(node, name, keywords, values,
 									  timeout_ms);
+}
+
+FaConn *
+fa_remote_connect_start(int node)
+{
+	const char *keywords[FA_MAX_KEYWORDS];
+	const char *values[FA_MAX_KEYWORDS];
+	char	   *name = remote_node_name(node);
+
+	(void) fa_remote_keywords(node, FA_SESSION_MAINTENANCE, keywords, values);
+	return remote_connect_start(node, name, keywords, values);
 }
 
 FaConn *
@@ -285,7 +314,7 @@ fa_remote_connect_address(const char *name, const char *host, int port,
 PGresult *
 fa_remote_get_result(FaConn *conn, int timeout_ms)
 {
-	TimestampTz deadline = remote_deadline(timeout_ms);
+	TimestampTz deadline = fa_remote_deadline(timeout_ms);
 
 	if (conn->pg == NULL)
 		ereport(ERROR,
@@ -419,9 +448,9 @@ remote_collect(FaConn *conn, int timeout_ms, const char *sql)
 }
 
 void
-fa_remote_receive(FaConn *conn, int timeout_ms)
+fa_remote_receive(FaConn *conn, int timeout_ms, const char *sql)
 {
-	(void) remote_collect(conn, timeout_ms, NULL);
+	(void) remote_collect(conn, timeout_ms, sql);
 }
 
 static FaRows *
@@ -463,133 +492,4 @@ fa_remote_value(FaConn *conn, int timeout_ms, const char *fmt,...)
 	rows = remote_run(conn, timeout_ms, sql);
 	return rows && rows->nrows > 0 && rows->ncols > 0 ?
 		rows->value[0][0] : NULL;
-}
-
-/* Waits for more of the answer, without serving interrupts: false if none. */
-static bool
-remote_try_read(PGconn *pg, TimestampTz deadline)
-{
-	long		left = remote_time_left(deadline);
-
-	if (left == 0 ||
-		(WaitLatchOrSocket(NULL, WL_SOCKET_READABLE | WL_EXIT_ON_PM_DEATH |
-						   (left > 0 ? WL_TIMEOUT : 0), PQsocket(pg), left,
-						   PG_WAIT_EXTENSION) & WL_TIMEOUT))
-		return false;
-	return PQconsumeInput(pg);
-}
-
-/* Waits until the answer goes on: false if it does not. */
-static bool
-remote_try_wait(PGconn *pg, TimestampTz deadline)
-{
-	while (PQisBusy(pg))
-	{
-		if (!remote_try_read(pg, deadline))
-			return false;
-	}
-	return true;
-}
-
-/* The rest of COPY's data. */
-static bool
-remote_try_skip_copy(PGconn *pg, TimestampTz deadline)
-{
-	char	   *data;
-	int			len;
-
-	while ((len = PQgetCopyData(pg, &data, 1)) >= 0)
-	{
-		if (len > 0)
-			PQfreemem(data);
-		else if (!remote_try_read(pg, deadline))
-			return false;
-	}
-	return len == -1;
-}
-
-bool
-fa_remote_try_drain(FaConn *conn, int timeout_ms)
-{
-	TimestampTz deadline = remote_deadline(timeout_ms);
-	PGresult   *res;
-
-	while (conn->pg && remote_try_wait(conn->pg, deadline))
-	{
-		ExecStatusType status;
-
-		if ((res = PQgetResult(conn->pg)) == NULL)
-			return true;
-		status = PQresultStatus(res);
-		PQclear(res);
-		if (status == PGRES_COPY_OUT && !remote_try_skip_copy(conn->pg, deadline))
-			break;
-	}
-	return false;
-}
-
-bool
-fa_remote_try_send(FaConn *conn, const char *sql)
-{
-	return conn->pg != NULL && PQsendQuery(conn->pg, sql);
-}
-
-bool
-fa_remote_try_receive(FaConn *conn, int timeout_ms, char **error_p,
-					  int *sqlstate_p)
-{
-	TimestampTz deadline = remote_deadline(timeout_ms);
-	int			sqlstate = ERRCODE_CONNECTION_FAILURE;
-	PGresult   *res;
-
-	while (conn->pg && remote_try_wait(conn->pg, deadline))
-	{
-		const char *state;
-
-		if ((res = PQgetResult(conn->pg)) == NULL)
-			return true;
-		if (PQresultStatus(res) == PGRES_COMMAND_OK ||
-			PQresultStatus(res) == PGRES_TUPLES_OK)
-		{
-			PQclear(res);
-			continue;
-		}
-		state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
-		if (state && strlen(state) == 5)
-			sqlstate = MAKE_SQLSTATE(state[0], state[1], state[2], state[3],
-									 state[4]);
-		if (error_p)
-			*error_p = pchomp(PQresultErrorMessage(res));
-		error_p = NULL;
-		PQclear(res);
-		/* the rest of the answer is a ReadyForQuery */
-		while (remote_try_wait(conn->pg, deadline) &&
-			   (res = PQgetResult(conn->pg)) != NULL)
-			PQclear(res);
-		break;
-	}
-	if (error_p)
-		*error_p = conn->pg ? pchomp(PQerrorMessage(conn->pg)) :
-			pstrdup("connection is closed");
-	if (sqlstate_p)
-		*sqlstate_p = sqlstate;
-	return false;
-}
-
-bool
-fa_remote_try(FaConn *conn, int timeout_ms, char **error_p,
-			  const char *fmt,...)
-{
-	char	   *sql;
-	bool		sent;
-
-	FA_FORMAT(sql, fmt);
-	sent = fa_remote_try_send(conn, sql);
-	pfree(sql);
-	if (sent)
-		return fa_remote_try_receive(conn, timeout_ms, error_p, NULL);
-	if (error_p)
-		*error_p = conn->pg ? pchomp(PQerrorMessage(conn->pg)) :
-			pstrdup("connection is closed");
-	return false;
 }

@@ -17,13 +17,17 @@ StaticAssertDecl(MAXIMUM_ALIGNOF == GRAIN, "items must be aligned to grains");
 static bool
 grains_take(uint64 *taken, unsigned from, unsigned to)
 {
-	for (unsigned g = from / GRAIN; g < (to + GRAIN - 1) / GRAIN; g++)
-	{
-		uint64		bit = UINT64CONST(1) << (g % 64);
+	unsigned	end = (to + GRAIN - 1) / GRAIN;
 
-		if (taken[g / 64] & bit)
+	for (unsigned g = from / GRAIN, n; g < end; g += n)
+	{
+		uint64		bits;
+
+		n = Min(end - g, 64 - g % 64);	/* in this word */
+		bits = (~UINT64CONST(0) >> (64 - n)) << (g % 64);
+		if (taken[g / 64] & bits)
 			return false;
-		taken[g / 64] |= bit;
+		taken[g / 64] |= bits;
 	}
 	return true;
 }

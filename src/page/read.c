@@ -43,7 +43,6 @@
 #include "storage/bufmgr.h"
 #include "storage/ipc.h"
 #include "utils/array.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -53,26 +52,11 @@
 #include "page/blocks.h"
 #include "page/frame.h"
 #include "page/raw.h"
-#include "page/shape.h"
+#include "page/send_relation.h"
 #include "page/source.h"
 #include "transport/transport.h"
 
 #define CALL_MS		200			/* that a snapshot is kept */
-
-typedef struct SendRelation
-{
-	Oid			oid;
-	bool		heap;			/* or TOAST; else an index */
-	bool		has_hole;		/* its pages */
-	FaFile		file;
-	BlockNumber nblocks;		/* as of this round */
-	FaBlockSet	todo;			/* of this round */
-	FaBlockSet	sent;			/* in this round */
-	FaBlockSet	changed;		/* since it began */
-	TupleDesc	desc;			/* when it was opened */
-	FaRowShape *shape;			/* of a heap */
-	Oid			toast;			/* its TOAST relation */
-} SendRelation;
 
 /* A round; goes on from call to call. */
 typedef struct SendRound
@@ -94,7 +78,7 @@ typedef struct Sender
 	TransactionId xid;			/* that owns the rows at the destination */
 	Oid			toast_to;		/* TOAST relation there */
 	int			nrelations;
-	SendRelation *relation;
+	FaSendRelation *relation;
 	FaWalScan  *wal;
 	FaXids	   *xids;
 	bool		raw_refused;	/* shared buffers cannot be registered */
@@ -115,32 +99,6 @@ static Sender *sender = NULL;
 PG_FUNCTION_INFO_V1(fa_sql_open_pages);
 PG_FUNCTION_INFO_V1(fa_sql_resend_pages);
 PG_FUNCTION_INFO_V1(fa_sql_send_pages);
-
-static void
-open_relation(SendRelation *r, Oid oid)
-{
-	Relation	rel = relation_open(oid, AccessShareLock);
-
-	r->oid = oid;
-	r->heap = RELKIND_HAS_TABLE_AM(rel->rd_rel->relkind);
-	if (rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT ||
-		(!r->heap && rel->rd_rel->relkind != RELKIND_INDEX))
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("pages of relation \"%s\" cannot be sent",
-						RelationGetRelationName(rel))));
-	r->has_hole = fa_shape_has_hole(r->heap, rel->rd_rel->relam);
-	r->nblocks = 0;				/* all are new */
-	r->file = fa_relation_file(rel);
-	fa_blocks_init(&r->todo);
-	fa_blocks_init(&r->sent);
-	fa_blocks_init(&r->changed);
-	r->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
-	if (r->heap)
-		r->shape = fa_shape_of(rel);
-	r->toast = r->heap ? rel->rd_rel->reltoastrelid : InvalidOid;
-	relation_close(rel, NoLock);
-}
 
 static void
 open_check(Oid leaf)
@@ -186,9 +144,9 @@ fa_sql_open_pages(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("pages of no relation or too many are asked for")));
 	open_check(DatumGetObjectId(oids[0]));
-	new->relation = palloc0(sizeof(SendRelation) * new->nrelations);
+	new->relation = palloc0(sizeof(FaSendRelation) * new->nrelations);
 	for (int i = 0; i < new->nrelations; i++)
-		open_relation(&new->relation[i], DatumGetObjectId(oids[i]));
+		fa_send_relation_open(&new->relation[i], DatumGetObjectId(oids[i]));
 	/* whatever is read from now on, later changes are found in the log */
 	new->wal = fa_wal_scan_create(psprintf("fragaffinity_" INT64_FORMAT "_pages_%d",
 										   new->move, MyProcPid));
@@ -214,7 +172,7 @@ round_changed(void *arg, const FaFile *file, BlockNumber block, bool cut)
 {
 	for (int i = 0; i < sender->nrelations; i++)
 	{
-		SendRelation *r = &sender->relation[i];
+		FaSendRelation *r = &sender->relation[i];
 
 		if (!fa_file_equals(r->file, *file))
 			continue;
@@ -222,86 +180,6 @@ round_changed(void *arg, const FaFile *file, BlockNumber block, bool cut)
 			fa_blocks_add_range(&r->changed, block, r->nblocks);
 		else
 			fa_blocks_add(&r->changed, block);
-	}
-}
-
-FA_NORETURN static void
-round_overtaken(const SendRelation *r, const char *how)
-{
-	ereport(ERROR,
-			(errcode(FA_COPY_OVERTAKEN),
-			 errmsg("relation %u was replaced while it was copied: %s",
-					r->oid, how),
-			 errhint("It is copied anew.")));
-}
-
-static bool
-round_sends(Oid oid)
-{
-	for (int i = 0; i < sender->nrelations; i++)
-	{
-		if (sender->relation[i].oid == oid)
-			return true;
-	}
-	return false;
-}
-
-/* Are its valid indexes those that are sent? */
-static void
-round_check_indexes(const SendRelation *r, Relation rel)
-{
-	List	   *indexes = RelationGetIndexList(rel);
-	ListCell   *lc;
-
-	foreach(lc, indexes)
-	{
-		Oid			oid = lfirst_oid(lc);
-
-		if (!round_sends(oid) && get_index_isvalid(oid))
-			round_overtaken(r, "it has got an index");
-	}
-	list_free(indexes);
-}
-
-/* Is it what it was when it was opened, but for its contents? */
-static void
-round_check(const SendRelation *r, Relation rel)
-{
-	if (rel == NULL)
-		round_overtaken(r, "it is no longer there");
-	if (!equalTupleDescs(r->desc, RelationGetDescr(rel)))
-		round_overtaken(r, "it has got other columns");
-	if (!r->heap && !rel->rd_index->indisvalid)
-		round_overtaken(r, "another index has taken its place");
-	if (r->heap && rel->rd_rel->reltoastrelid != r->toast)
-		round_overtaken(r, "it has got another TOAST relation");
-	if (r->heap)
-		round_check_indexes(r, rel);
-}
-
-/*
- * Locks the relations.  What has got another file, or was cut off, since they
- * were locked last is not to be read: the next round finds it new.
- */
-static void
-round_lock(void)
-{
-	for (int i = 0; i < sender->nrelations; i++)
-	{
-		SendRelation *r = &sender->relation[i];
-		Relation	rel = try_relation_open(r->oid, AccessShareLock);
-
-		round_check(r, rel);
-		if (!fa_file_equals(r->file, fa_relation_file(rel)))
-		{
-			r->file = fa_relation_file(rel);
-			r->nblocks = 0;
-			fa_blocks_clear(&r->sent);
-			fa_blocks_clear(&r->changed);
-		}
-		r->nblocks = Min(r->nblocks, RelationGetNumberOfBlocks(rel));
-		fa_blocks_cut(&r->todo, r->nblocks);
-		relation_close(rel, NoLock);
 	}
 }
 
@@ -316,7 +194,7 @@ round_find(bool received)
 
 	for (int i = 0; i < sender->nrelations; i++)
 	{
-		SendRelation *r = &sender->relation[i];
+		FaSendRelation *r = &sender->relation[i];
 		Relation	rel = relation_open(r->oid, NoLock);
 		BlockNumber nblocks = RelationGetNumberOfBlocks(rel);
 
@@ -347,7 +225,7 @@ send_check(FaPageResult result, Relation rel, BlockNumber block,
 
 /* A copy of a block, settled; false: not now. */
 static bool
-send_read(SendCall *call, SendRelation *r, Relation rel, BlockNumber block,
+send_read(SendCall *call, FaSendRelation *r, Relation rel, BlockNumber block,
 		  Page page)
 {
 	Buffer		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block,
@@ -368,7 +246,7 @@ send_read(SendCall *call, SendRelation *r, Relation rel, BlockNumber block,
 
 /* A block, as it is, into the frame; false: not now. */
 static bool
-send_raw(SendCall *call, SendRelation *r, Relation rel, BlockNumber block)
+send_raw(SendCall *call, FaSendRelation *r, Relation rel, BlockNumber block)
 {
 	Buffer		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block,
 											RBM_NORMAL, call->strategy);
@@ -385,7 +263,7 @@ static bool
 send_frame(SendCall *call, char *buf)
 {
 	SendRound  *round = &sender->round;
-	SendRelation *r = &sender->relation[round->relation];
+	FaSendRelation *r = &sender->relation[round->relation];
 	Relation	rel = relation_open(r->oid, NoLock);
 	FaFrameHeader header = {
 		.kind = FA_FRAME_PAGES_KIND, .move = sender->move,
@@ -494,7 +372,7 @@ send_begin(int64 number, int64 received, int64 most)
 		call->ended = true;
 		return call;
 	}
-	round_lock();
+	fa_send_relations_lock(sender->relation, sender->nrelations);
 	fa_wal_scan(sender->wal, round_changed, NULL);
 	if (round->round != number)
 	{

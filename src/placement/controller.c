@@ -25,6 +25,7 @@
 #include "placement/controller.h"
 #include "placement/cost.h"
 #include "placement/divide.h"
+#include "placement/group.h"
 #include "placement/hints.h"
 
 #define PROFILE_STEPS FA_PREDICT_MAX_PROFILE	/* points of a plan in time */
@@ -101,7 +102,7 @@ fill_demand(Work *work, const FaPlaceRow *row, bool foresee, FaPlaceItem *item)
 	FaPlaceInput *input = work->input;
 	FaForecaster *f = work->f;
 	int			index = foresee ?
-		fa_forecast_fragment_index(f, row->fragment) : -1;
+		fa_numbering_find(&f->fragments, row->fragment) : -1;
 	double	   *rate;
 	double	   *recent;
 	int		   *active;
@@ -113,6 +114,10 @@ fill_demand(Work *work, const FaPlaceRow *row, bool foresee, FaPlaceItem *item)
 	if (index >= 0)
 		fa_hints_profile(f, work->hints, index, work->ahead, work->nahead,
 						 work->profile);
+	if (index >= 0 && row->group)
+		item->evidence = fa_group_profile(input, row, f, work->hints,
+										  work->ahead, work->nahead,
+										  work->profile);
 	active = active_nodes(work, row, index, &item->nactive);
 	item->active = active;
 	if (item->evidence > 0)
@@ -342,6 +347,8 @@ fa_controller_decide(FaForecaster *f)
 	if (f == NULL && !some_node_drains() && !fa_rebalance_goes_on())
 		return;
 	work.input = fa_controller_gather(f);
+	if (f)
+		fa_group_gather(work.input);
 	work.f = f;
 	plan(&work);
 	if (f)

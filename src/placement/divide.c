@@ -126,7 +126,9 @@ divide_consider(FaPlaceInput *input, FaForecaster *f, const FaPlaceRow *row)
 	double		cost;
 	int			node;
 
-	if (row->recent == NULL || row->owner < 0 || row->moving || row->pinned ||
+	/* who split one of a group would part it from the others */
+	if (row->recent == NULL || row->owner < 0 || row->group || row->planned >= 0 ||
+		row->moving || row->pinned ||
 		fa_request_pending(row->fragment) || divide_was_asked(row->fragment))
 		return;
 	node = divide_who_waits(input, row, &waiting);
@@ -166,9 +168,9 @@ divide_unite(FaPlaceInput *input, int table_id)
 					   "  AND r.key_from IS NULL AND r.key_to IS NULL"
 					   " WHERE f.table_id = %d"
 					   "  AND f.made < now() - interval '%.0f ms'"
-					   "  AND NOT EXISTS (SELECT FROM fragaffinity.history h"
-					   "   WHERE h.fragment = f.fragment AND h.node <> f.owner"
-					   "    AND h.calls > 0 AND h.step > now() - interval '%.0f ms')",
+					   "  AND NOT EXISTS (SELECT FROM fragaffinity.access_total t"
+					   "   WHERE t.fragment = f.fragment AND t.node <> f.owner"
+					   "    AND t.last_access > now() - interval '%.0f ms')",
 					   table_id, after_ms, after_ms);
 	for (int i = 0; i < rows->nrows; i++)
 	{

@@ -68,13 +68,8 @@ fa_ddl_check_reshaped(Oid root)
 
 	fa_ddl_begin(&state);
 	fa_refuse_moving(table_id, NULL);
-	foreach(lc, fa_node_list())
-	{
-		FaNode	   *node = lfirst(lc);
-
-		if (node->id != fa_node_self())
-			fa_refuse_moving(table_id, fa_xact_conn(node->id));
-	}
+	foreach(lc, fa_xact_conn_all())
+		fa_refuse_moving(table_id, lfirst(lc));
 	fa_refuse_sequences(root, NIL);
 	fa_ddl_end(&state);
 }
@@ -91,13 +86,13 @@ fa_ddl_everywhere(const char *query_string, PlannedStmt *pstmt)
 	FaDdlState	state;
 
 	fa_ddl_begin(&state);
-	fa_xact_exec_all("SET LOCAL lock_timeout = %d", LockTimeout);
-	fa_xact_exec_all("SET LOCAL search_path = %s", path);
-	fa_xact_exec_all("SET LOCAL ROLE %s", role);
+	fa_xact_exec_all("SET LOCAL lock_timeout = %d; "
+					 "SET LOCAL search_path = %s; "
+					 "SET LOCAL ROLE %s", LockTimeout, path, role);
 	fa_xact_exec_all("%s", sql);
-	fa_xact_exec_all("SET LOCAL ROLE NONE");
-	fa_xact_exec_all("SET LOCAL search_path = pg_catalog");
-	fa_xact_exec_all("SET LOCAL lock_timeout = 0");
+	fa_xact_exec_all("SET LOCAL ROLE NONE; "
+					 "SET LOCAL search_path = pg_catalog; "
+					 "SET LOCAL lock_timeout = 0");
 	fa_ddl_end(&state);
 }
 
@@ -201,13 +196,8 @@ fa_ddl_copy_rights(Oid root)
 
 	fa_ddl_begin(&state);
 	fa_xact_lock_cluster();
-	foreach(lc, fa_node_list())
-	{
-		FaNode	   *node = lfirst(lc);
-
-		if (node->id != fa_node_self())
-			fa_refuse_peer_roles(fa_xact_conn(node->id), root);
-	}
+	foreach(lc, fa_xact_conn_all())
+		fa_refuse_peer_roles(lfirst(lc), root);
 	name = fa_table_qualified_name(root);
 	initStringInfo(&array);
 	foreach(lc, fa_text_grants(root, name))

@@ -252,16 +252,18 @@ static FaTransportStatus
 listen_bind(FaRdma *rdma, struct sockaddr_storage *host)
 {
 	char		text[INET6_ADDRSTRLEN];
+	int			error = 0;
 
 	if (rdma_create_id(rdma->events, &rdma->listener, rdma, RDMA_PS_TCP) != 0)
 		return rdma->host->fail(rdma->channel, FA_TRANSPORT_UNFIT,
 								"rdma_cm gives no connection: %m");
 	/* an address without a device is bound, but to none */
-	if (rdma_bind_addr(rdma->listener, (struct sockaddr *) host) != 0 ||
-		rdma->listener->verbs == NULL)
+	if (rdma_bind_addr(rdma->listener, (struct sockaddr *) host) != 0)
+		error = errno;
+	else if (rdma->listener->verbs == NULL)
+		error = ENODEV;
+	if (error != 0)
 	{
-		int			error = rdma->listener->verbs ? errno : ENODEV;
-
 		listen_host_text(host, text, sizeof(text));
 		errno = error;
 		return rdma->host->fail(rdma->channel, FA_TRANSPORT_UNFIT,

@@ -251,8 +251,12 @@ sub kill9
 	my ($self, $i) = @_;
 	my $node = $self->node($i);
 	my $pid = $node->{_pid} or die "node $i does not run";
+	# Stopped first, the postmaster for the sake of new ones: a child that sees
+	# it die would end its transaction, and with it the parts on other nodes.
+	kill 'STOP', $pid;
 	my @children = _children($pid);
 
+	kill 'STOP', @children;
 	$node->kill9;
 	kill 'KILL', @children;
 	_wait_gone($_) for $pid, @children;

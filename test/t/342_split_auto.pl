@@ -17,6 +17,7 @@ $c->sql(1, qq{
 	SELECT fragaffinity.configure('move_cost', '1ms');
 	SELECT fragaffinity.configure('move_cost_factor', '0.0001');
 	SELECT fragaffinity.configure('split_size', '1MB');
+	SELECT fragaffinity.configure('split_timeout', '1min');
 	CREATE TABLE t (id bigint PRIMARY KEY, n bigint NOT NULL, pad text DEFAULT repeat('p', 200));
 	INSERT INTO t SELECT g, g FROM generate_series(1, $rows) g;
 	SELECT fragaffinity.distribute_table('t', 'id', 1, 'n1')});
@@ -34,7 +35,7 @@ sub start_reader
 	return IPC::Run::start(
 		[ 'psql', '-XqAt', '-d', $c->conninfo($i) . ' application_name=reader', '-c',
 			"DO \$\$ DECLARE k int; BEGIN LOOP FOR i IN 1 .. $n LOOP k := $key; PERFORM n FROM t WHERE id = k; END LOOP;
-				PERFORM pg_sleep(0.1); COMMIT; END LOOP; END \$\$" ],
+				COMMIT; PERFORM pg_sleep(0.1); END LOOP; END \$\$" ],
 		'<', \undef, '>', \my $out, '2>', \my $err);
 }
 

@@ -5,6 +5,7 @@
 #include "unit.h"
 
 #include "placement/balance.h"
+#include "placement/decide.h"
 
 #define MOST_NODES 20
 #define MOST_ITEMS 2000
@@ -218,6 +219,57 @@ test_large_is_near(void **state)
 	}
 }
 
+static FaVerdict
+planned(const FaPlaceCluster *cluster, const FaPlaceItem *item)
+{
+	FaDecision	d;
+
+	fa_decide_planned(cluster, item, 1, &d);
+	assert_int_equal(d.destination, 1);
+	assert_int_equal(d.trigger, FA_TRIGGER_REBALANCE);
+	return d.verdict;
+}
+
+/* A planned move minds what others mind, and comes after those that pay. */
+static void
+test_planned_moves(void **state)
+{
+	FaPlaceNode node[2] = {{.alive = true}, {.alive = true,.capacity = 100}};
+	double		extra[4] = {0, 5, 5, 0};
+	FaPlaceCluster cluster = {.nnodes = 2,.node = node,.extra_ms = extra,
+	.step_ms = 1000,.max_moves = 1,.max_moves_node = 4};
+	FaPlaceItem item[2] = {{.owner = 0,.bytes = 60,.cost_ms = 5},
+	{.owner = 0,.bytes = 60,.cost_ms = 5}};
+	FaDecision	d[2] = {{0}};
+
+	(void) state;
+	assert_int_equal(planned(&cluster, item), FA_VERDICT_MOVE);
+	item[0].moving = true;
+	assert_int_equal(planned(&cluster, item), FA_VERDICT_MOVING);
+	item[0].moving = false;
+	item[0].pinned = true;
+	assert_int_equal(planned(&cluster, item), FA_VERDICT_PINNED);
+	item[0].pinned = false;
+	node[1].draining = true;
+	assert_int_equal(planned(&cluster, item), FA_VERDICT_DRAINING);
+	node[1].draining = false;
+	node[0].alive = false;
+	assert_int_equal(planned(&cluster, item), FA_VERDICT_DOWN);
+	node[0].alive = true;
+
+	fa_decide_planned(&cluster, &item[0], 1, &d[0]);
+	d[1] = (FaDecision) {.verdict = FA_VERDICT_MOVE,.destination = 1,
+	.benefit_ms = 50,.cost_ms = 5};
+	assert_int_equal(fa_decide_admit(&cluster, item, d, 2, 0), 1);
+	assert_int_equal(d[1].verdict, FA_VERDICT_MOVE);
+	assert_int_equal(d[0].verdict, FA_VERDICT_CAPACITY);
+	/* when there is room, its turn comes */
+	node[1].used = 0;
+	node[1].incoming = node[0].outgoing = 0;
+	fa_decide_planned(&cluster, &item[0], 1, &d[0]);
+	assert_int_equal(fa_decide_admit(&cluster, item, d, 1, 0), 1);
+}
+
 int
 main(void)
 {
@@ -226,6 +278,7 @@ main(void)
 		cmocka_unit_test(test_swap),
 		cmocka_unit_test(test_relief),
 		cmocka_unit_test(test_large_is_near),
+		cmocka_unit_test(test_planned_moves),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -60,10 +60,11 @@ my $before = $c->rows(1, 't');
 for my $to (qw(n2 n1))
 {
 	$c->move($f, $to, 1);
-	is($c->sql(1, 'SELECT path, transport, transport_reason FROM fragaffinity.moves ORDER BY move DESC LIMIT 1'),
+	is($c->sql(1, 'SELECT path, transport, transport_reason FROM fragaffinity.moves ORDER BY finished DESC LIMIT 1'),
 		'page|rdma|', "moved over rdma to $to");
 	is($c->rows(1, 't'), $before, 'with all rows');
 }
+$c->poll(1, "SELECT bool_and(transport_counters IS NOT NULL) FROM fragaffinity.moves");
 my $counters = $c->sql(1, "SELECT transport_counters FROM fragaffinity.moves WHERE transport = 'rdma' ORDER BY move LIMIT 1");
 note($counters);
 my ($bytes) = $counters =~ /"bytes": (\d+)/;

@@ -1,0 +1,40 @@
+/*
+ * group.h
+ *	  Fragments that should be on one node, because their tables are used
+ *	  together: dependencies that people have declared (add_dependency).
+ *
+ * Each is still decided about by itself, but all of a group by the demand for
+ * the whole group, of which each has the part that its move would cost of the
+ * moves of all.  So the figures that the decision compares stand in the same
+ * proportion for each, and it comes out alike.
+ */
+#ifndef FA_PLACEMENT_GROUP_H
+#define FA_PLACEMENT_GROUP_H
+
+#include "placement/controller.h"
+#include "placement/hints.h"
+
+#define FA_GROUP_MAX 16			/* further fragments are left alone */
+
+struct FaGroup
+{
+	int			n;
+	FaPlaceRow *member[FA_GROUP_MAX];
+	double		cost_ms;		/* of moving them all */
+};
+
+/*
+ * In a transaction, once rows are complete: finds the groups, and makes each
+ * member's recent past its part of the group's.
+ */
+extern void fa_group_gather(FaPlaceInput *input);
+
+/*
+ * Replaces a member's forecast ([ahead][predictor's node]) by its part of the
+ * group's; returns the evidence behind that.
+ */
+extern double fa_group_profile(FaPlaceInput *input, const FaPlaceRow *row,
+							   FaForecaster *f, FaHints *hints,
+							   const int *ahead, int nahead, double *profile);
+
+#endif							/* FA_PLACEMENT_GROUP_H */

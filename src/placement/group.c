@@ -1,0 +1,147 @@
+/*
+ * group.c
+ *	  Fragments that should be on one node; see group.h.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+
+#include "core/spi.h"
+#include "placement/cost.h"
+#include "placement/group.h"
+
+static double
+member_cost_ms(FaPlaceInput *input, const FaPlaceRow *row)
+{
+	FaTablePolicy *table = fa_controller_policy(input, row->table_id);
+
+	return table->cost_fixed_ms + table->cost_factor *
+		fa_cost_move_ms(row->bytes, input->bytes_per_ms);
+}
+
+static double
+member_part(FaPlaceInput *input, const FaPlaceRow *row)
+{
+	const struct FaGroup *group = row->group;
+
+	return group->cost_ms > 0 ? member_cost_ms(input, row) / group->cost_ms :
+		1.0 / group->n;
+}
+
+static struct FaGroup *
+group_of(FaPlaceRow *row)
+{
+	if (row->group == NULL)
+	{
+		row->group = palloc0(sizeof(struct FaGroup));
+		row->group->n = 1;
+		row->group->member[0] = row;
+	}
+	return row->group;
+}
+
+static void
+group_link(FaPlaceRow *one, FaPlaceRow *other)
+{
+	struct FaGroup *to = group_of(one);
+	struct FaGroup *from = group_of(other);
+
+	if (to == from || to->n + from->n > FA_GROUP_MAX)
+		return;
+	for (int i = 0; i < from->n; i++)
+	{
+		from->member[i]->group = to;
+		to->member[to->n++] = from->member[i];
+	}
+	pfree(from);
+}
+
+/* Sum of the members' recent accesses, to each its part. */
+static void
+group_share_recent(FaPlaceInput *input, struct FaGroup *group)
+{
+	int			n = input->nrecent * input->cluster.nnodes;
+	double	   *sum = palloc0(sizeof(double) * Max(n, 1));
+	bool		any = false;
+
+	for (int m = 0; m < group->n; m++)
+	{
+		double	   *recent = group->member[m]->recent;
+
+		for (int i = 0; recent && i < n; i++)
+			sum[i] += recent[i];
+		any = any || recent;
+	}
+	for (int m = 0; any && m < group->n; m++)
+	{
+		FaPlaceRow *row = group->member[m];
+		double		part = member_part(input, row);
+
+		if (row->recent == NULL)
+			row->recent = palloc(sizeof(double) * n);
+		for (int i = 0; i < n; i++)
+			row->recent[i] = part * sum[i];
+	}
+	pfree(sum);
+}
+
+void
+fa_group_gather(FaPlaceInput *input)
+{
+	FaRows	   *rows;
+
+	rows = fa_spi_rows("SELECT l.from_fragment, l.to_fragment"
+					   " FROM fragaffinity.hint_link l"
+					   " JOIN fragaffinity.hint h ON h.hint = l.hint"
+					   " WHERE h.kind = 'dependency' ORDER BY 1, 2");
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		FaPlaceRow *from = fa_controller_row(input, strtoi64(rows->value[i][0], NULL, 10));
+		FaPlaceRow *to = fa_controller_row(input, strtoi64(rows->value[i][1], NULL, 10));
+
+		if (from && to)
+			group_link(from, to);
+	}
+	for (int i = 0; rows->nrows > 0 && i < input->nrows; i++)
+	{
+		FaPlaceRow *row = &input->row[i];
+
+		if (row->group && row->group->n == 1)
+			row->group = NULL;
+		if (row->group)
+			row->group->cost_ms += member_cost_ms(input, row);
+	}
+	for (int i = 0; rows->nrows > 0 && i < input->nrows; i++)
+	{
+		FaPlaceRow *row = &input->row[i];
+
+		if (row->group && row->group->member[0] == row)
+			group_share_recent(input, row->group);
+	}
+}
+
+double
+fa_group_profile(FaPlaceInput *input, const FaPlaceRow *row, FaForecaster *f,
+				 FaHints *hints, const int *ahead, int nahead, double *profile)
+{
+	int			n = nahead * f->nnodes;
+	double	   *one = palloc(sizeof(double) * n);
+	double		evidence = 0;
+	double		part = member_part(input, row);
+
+	memset(profile, 0, sizeof(double) * n);
+	for (int m = 0; m < row->group->n; m++)
+	{
+		int			index = fa_numbering_find(&f->fragments, row->group->member[m]->fragment);
+
+		if (index < 0)
+			continue;
+		memset(one, 0, sizeof(double) * n);
+		evidence += fa_predictor_profile(f->predictor, index, ahead, nahead, one);
+		fa_hints_profile(f, hints, index, ahead, nahead, one);
+		for (int i = 0; i < n; i++)
+			profile[i] += part * one[i];
+	}
+	pfree(one);
+	return evidence;
+}
