@@ -6,8 +6,8 @@
 #define FA_PLACEMENT_FORECAST_H
 
 #include "datatype/timestamp.h"
-#include "utils/hsearch.h"
 
+#include "placement/numbering.h"
 #include "predict/predict.h"
 
 #define FA_MAX_NODE_ID 1023
@@ -30,10 +30,7 @@ typedef struct FaForecaster
 	int			nnodes;
 	int		   *node;			/* ids */
 	int16		node_index[FA_MAX_NODE_ID + 1]; /* -1: none */
-	int			nfragments;
-	int64	   *fragment;
-	int			fragments_allocated;
-	HTAB	   *fragment_index;
+	FaNumbering fragments;
 	bool		started;		/* last_step is set */
 	int64		last_step;		/* taken */
 	int64		learn_from;		/* no step before this one */
@@ -109,9 +106,6 @@ extern void fa_forecast_drop(void);
 extern void fa_forecast_recover(void);
 
 extern int	fa_forecast_node_index(FaForecaster *f, int node);
-/* Index of a fragment, or -1. */
-extern int	fa_forecast_fragment_index(const FaForecaster *f, int64 fragment);
-extern int	fa_forecast_add_fragment(FaForecaster *f, int64 fragment);
 
 /* Start of a step. */
 extern TimestampTz fa_forecast_step_start(const FaForecaster *f, int64 step);

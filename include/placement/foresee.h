@@ -13,6 +13,7 @@
 #include "datatype/timestamp.h"
 #include "utils/hsearch.h"
 
+#include "placement/numbering.h"
 #include "predict/sessions.h"
 
 typedef struct FaForesight
@@ -23,10 +24,7 @@ typedef struct FaForesight
 	int64		width_us;		/* length of a step */
 	int64		step;			/* that runs */
 	uint64		position;		/* in the ring of events */
-	int			nfragments;
-	int			fragments_allocated;
-	int64	   *fragment;		/* by index */
-	HTAB	   *fragment_index;
+	FaNumbering fragments;
 	HTAB	   *visitor;		/* what each process slot did last */
 	HTAB	   *use;			/* by role, application, fragment: of the step */
 	double		share;			/* of the sessions that are followed */
@@ -39,7 +37,6 @@ typedef struct FaForesight
 
 /* About each second and at the ends of steps, outside a transaction. */
 extern void fa_foresee_step(void);
-extern int	fa_foresee_fragment(FaForesight *f, int64 fragment);
 extern FaAllocator fa_foresee_allocator(FaForesight *f);
 
 /* in foresee_rows.c; in a transaction */

@@ -102,7 +102,7 @@ fill_demand(Work *work, const FaPlaceRow *row, bool foresee, FaPlaceItem *item)
 	FaPlaceInput *input = work->input;
 	FaForecaster *f = work->f;
 	int			index = foresee ?
-		fa_forecast_fragment_index(f, row->fragment) : -1;
+		fa_numbering_find(&f->fragments, row->fragment) : -1;
 	double	   *rate;
 	double	   *recent;
 	int		   *active;

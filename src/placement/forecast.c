@@ -31,12 +31,6 @@
 #define GRACE_MOST_MS 15000
 #define SEASON_MOST_STEPS 10080 /* a week of minutes */
 
-typedef struct FragmentEntry
-{
-	int64		fragment;		/* key */
-	int			index;
-} FragmentEntry;
-
 static FaForecaster *forecaster = NULL;
 
 FaForecaster *
@@ -104,35 +98,6 @@ fa_forecast_node_index(FaForecaster *f, int node)
 	return f->node_index[node];
 }
 
-int
-fa_forecast_fragment_index(const FaForecaster *f, int64 fragment)
-{
-	FragmentEntry *entry = hash_search(f->fragment_index, &fragment,
-									   HASH_FIND, NULL);
-
-	return entry ? entry->index : -1;
-}
-
-int
-fa_forecast_add_fragment(FaForecaster *f, int64 fragment)
-{
-	bool		found;
-	FragmentEntry *entry = hash_search(f->fragment_index, &fragment,
-									   HASH_ENTER, &found);
-
-	if (found)
-		return entry->index;
-	entry->index = f->nfragments;
-	if (f->nfragments == f->fragments_allocated)
-	{
-		f->fragments_allocated *= 2;
-		f->fragment = repalloc_huge(f->fragment, sizeof(int64) *
-									f->fragments_allocated);
-	}
-	f->fragment[f->nfragments++] = fragment;
-	return entry->index;
-}
-
 /* Horizons as set; returns their number. */
 static int
 read_horizons(int *horizons)
@@ -160,19 +125,11 @@ fa_forecast_make(MemoryContext parent)
 												  "fragaffinity predictor",
 												  ALLOCSET_DEFAULT_SIZES);
 	FaForecaster *f = MemoryContextAllocZero(context, sizeof(FaForecaster));
-	HASHCTL		ctl;
 
 	f->context = context;
 	f->node = MemoryContextAlloc(context, sizeof(int));
-	f->fragments_allocated = 64;
-	f->fragment = MemoryContextAlloc(context, sizeof(int64) * 64);
+	fa_numbering_init(&f->fragments, context, 64);
 	memset(f->node_index, 0xff, sizeof(f->node_index));
-	ctl.keysize = sizeof(int64);
-	ctl.entrysize = sizeof(FragmentEntry);
-	ctl.hcxt = context;
-	f->fragment_index = hash_create("fragaffinity predictor's fragments", 256,
-									&ctl, HASH_ELEM | HASH_BLOBS |
-									HASH_CONTEXT);
 	f->learn_from = PG_INT64_MIN;
 	f->training = FA_PREDICT_TRAINING;
 	f->width_us = fa_setting_int("history_interval", 0) * 1000;
@@ -202,7 +159,7 @@ fa_forecast_begin(FaForecaster *f)
 	config.max_season = Min(7 * USECS_PER_DAY / f->width_us,
 							SEASON_MOST_STEPS);
 	f->predictor = fa_predictor_create(&config, f->nnodes,
-									   Max(f->nfragments, 1), &allocator);
+									   Max(f->fragments.n, 1), &allocator);
 }
 
 /* Was reset_network() called since? */

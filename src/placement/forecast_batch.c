@@ -53,7 +53,7 @@ read_cell(FaForecaster *f, SPITupleTable *table, int row, int64 *step_p,
 {
 	*step_p = fa_forecast_step_of(f, DatumGetTimestampTz(value_of(table, row, 1)));
 	cell_p->node = fa_forecast_node_index(f, DatumGetInt32(value_of(table, row, 2)));
-	cell_p->fragment = fa_forecast_add_fragment(f, DatumGetInt64(value_of(table, row, 3)));
+	cell_p->fragment = fa_numbering_add(&f->fragments, DatumGetInt64(value_of(table, row, 3)));
 	cell_p->count = DatumGetFloat8(value_of(table, row, 4));
 }
 
@@ -207,7 +207,7 @@ fa_forecast_feed(FaForecaster *f, int64 from, int64 to, FaStepBatch *batch)
 
 	f->busy = true;
 	INSTR_TIME_SET_CURRENT(began);
-	fa_predictor_resize(f->predictor, f->nnodes, Max(f->nfragments, 1));
+	fa_predictor_resize(f->predictor, f->nnodes, Max(f->fragments.n, 1));
 	for (int64 step = from; step < to; step++)
 	{
 		bool		any = false;

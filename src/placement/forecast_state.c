@@ -120,8 +120,8 @@ fa_forecast_save(FaForecaster *f)
 	values[3] = PointerGetDatum(make_array(f->nhorizons, INT4OID, f->horizons,
 										   NULL));
 	values[4] = PointerGetDatum(make_array(f->nnodes, INT4OID, f->node, NULL));
-	values[5] = PointerGetDatum(make_array(f->nfragments, INT8OID, NULL,
-										   f->fragment));
+	values[5] = PointerGetDatum(make_array(f->fragments.n, INT8OID, NULL,
+										   f->fragments.fragment));
 	values[6] = PointerGetDatum(state);
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -155,7 +155,7 @@ restore_maps(FaForecaster *f, ArrayType *nodes, ArrayType *fragments)
 	deconstruct_array(fragments, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
 					  &values, NULL, &n);
 	for (int i = 0; i < n; i++)
-		(void) fa_forecast_add_fragment(f, DatumGetInt64(values[i]));
+		(void) fa_numbering_add(&f->fragments, DatumGetInt64(values[i]));
 }
 
 static bool

@@ -40,12 +40,6 @@
 #define SAVE_US			(INT64CONST(300) * USECS_PER_SEC)
 #define TIDY_US			(INT64CONST(600) * USECS_PER_SEC)
 
-typedef struct FragmentEntry
-{
-	int64		fragment;		/* key */
-	int			index;
-} FragmentEntry;
-
 /* The session that a process slot belongs to, and where it was last. */
 typedef struct Visitor
 {
@@ -77,26 +71,6 @@ fa_foresee_allocator(FaForesight *f)
 	return (FaAllocator) {
 		sessions_alloc, sessions_release, f->context
 	};
-}
-
-int
-fa_foresee_fragment(FaForesight *f, int64 fragment)
-{
-	bool		found;
-	FragmentEntry *entry = hash_search(f->fragment_index, &fragment,
-									   HASH_ENTER, &found);
-
-	if (found)
-		return entry->index;
-	entry->index = f->nfragments;
-	if (f->nfragments == f->fragments_allocated)
-	{
-		f->fragments_allocated *= 2;
-		f->fragment = repalloc_huge(f->fragment, sizeof(int64) *
-									f->fragments_allocated);
-	}
-	f->fragment[f->nfragments++] = fragment;
-	return entry->index;
 }
 
 static HTAB *
@@ -133,11 +107,7 @@ foresee_begin(int64 width_us)
 	f->step = GetCurrentTimestamp() / width_us;
 	f->position = fa_events_head();
 	f->share = 1;
-	f->fragments_allocated = FRAGMENTS_AT_ONCE;
-	f->fragment = MemoryContextAlloc(context, sizeof(int64) *
-									 f->fragments_allocated);
-	f->fragment_index = make_hash(f, "fragaffinity sessions' fragments",
-								  sizeof(int64), sizeof(FragmentEntry));
+	fa_numbering_init(&f->fragments, context, FRAGMENTS_AT_ONCE);
 	f->visitor = make_hash(f, "fragaffinity visitors", sizeof(int),
 						   sizeof(Visitor));
 	if (!fa_foresee_restore(f, &config))
@@ -186,7 +156,7 @@ take_event(FaForesight *f, const FaEvent *event)
 	next.profile = hash_bytes_extended((const unsigned char *) application,
 									   strlen(application), event->role);
 	next.node = 0;
-	next.fragment = fa_foresee_fragment(f, slot->fragment);
+	next.fragment = fa_numbering_add(&f->fragments, slot->fragment);
 	next.time = event->time / USECS_PER_SEC +
 		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
 	/* by many at a time: the network's classes are laid out for so many */

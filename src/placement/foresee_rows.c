@@ -77,9 +77,9 @@ write_expected(FaForesight *f, int self, const char *step)
 	initStringInfo(&columns[1]);
 	for (int i = 0; i < n; i++)
 	{
-		if (cells[i].fragment >= f->nfragments)
+		if (cells[i].fragment >= f->fragments.n)
 			continue;			/* a place held free */
-		fa_array_add_int(&columns[0], f->fragment[cells[i].fragment]);
+		fa_array_add_int(&columns[0], f->fragments.fragment[cells[i].fragment]);
 		fa_array_add_float(&columns[1], cells[i].count);
 	}
 	if (columns[0].len == 0)
@@ -182,7 +182,7 @@ fa_foresee_save(FaForesight *f)
 {
 	Oid			types[2] = {INT8ARRAYOID, BYTEAOID};
 	Datum		values[2];
-	Datum	   *fragments = palloc(sizeof(Datum) * (f->nfragments + 1));
+	Datum	   *fragments = palloc(sizeof(Datum) * (f->fragments.n + 1));
 	Size		size = fa_sessions_save(f->sessions, NULL, 0);
 	bytea	   *state;
 
@@ -192,9 +192,9 @@ fa_foresee_save(FaForesight *f)
 	state = palloc(VARHDRSZ + size);
 	SET_VARSIZE(state, VARHDRSZ + size);
 	(void) fa_sessions_save(f->sessions, VARDATA(state), size);
-	for (int i = 0; i < f->nfragments; i++)
-		fragments[i] = Int64GetDatum(f->fragment[i]);
-	values[0] = PointerGetDatum(construct_array(fragments, f->nfragments,
+	for (int i = 0; i < f->fragments.n; i++)
+		fragments[i] = Int64GetDatum(f->fragments.fragment[i]);
+	values[0] = PointerGetDatum(construct_array(fragments, f->fragments.n,
 												INT8OID, 8, FLOAT8PASSBYVAL,
 												TYPALIGN_DOUBLE));
 	values[1] = PointerGetDatum(state);
@@ -238,7 +238,7 @@ fa_foresee_restore(FaForesight *f, const FaSessionsConfig *config)
 						  &values, NULL, &n);
 		f->network_since = DatumGetTimestampTz(SPI_getbinval(row, desc, 3, &isnull));
 		for (int i = 0; i < n && f->sessions; i++)
-			(void) fa_foresee_fragment(f, DatumGetInt64(values[i]));
+			(void) fa_numbering_add(&f->fragments, DatumGetInt64(values[i]));
 	}
 	SPI_finish();
 	return f->sessions != NULL;

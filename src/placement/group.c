@@ -132,7 +132,7 @@ fa_group_profile(FaPlaceInput *input, const FaPlaceRow *row, FaForecaster *f,
 	memset(profile, 0, sizeof(double) * n);
 	for (int m = 0; m < row->group->n; m++)
 	{
-		int			index = fa_forecast_fragment_index(f, row->group->member[m]->fragment);
+		int			index = fa_numbering_find(&f->fragments, row->group->member[m]->fragment);
 
 		if (index < 0)
 			continue;

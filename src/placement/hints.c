@@ -39,7 +39,7 @@ node_of(const FaForecaster *f, const char *text)
 static int
 fragment_of(const FaForecaster *f, const char *text)
 {
-	return fa_forecast_fragment_index(f, strtoll(text, NULL, 10));
+	return fa_numbering_find(&f->fragments, strtoll(text, NULL, 10));
 }
 
 FaHints *

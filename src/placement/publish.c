@@ -160,7 +160,7 @@ add_rows(FaForecaster *f, const bool *present, int fragment, int h,
 		if (!present[n] || (f->nnodes > ALL_NODES_UP_TO &&
 							forecast->affinity[n] < LEAST_AFFINITY * sum))
 			continue;
-		rows->fragment[r] = Int64GetDatum(f->fragment[fragment]);
+		rows->fragment[r] = Int64GetDatum(f->fragments.fragment[fragment]);
 		rows->node[r] = Int32GetDatum(f->node[n]);
 		rows->horizon[r] = Int32GetDatum(f->horizons[h]);
 		rows->affinity[r] = Float8GetDatum(forecast->affinity[n] / sum);
@@ -229,7 +229,7 @@ store_past(FaForecaster *f, const bool *present, const Busy *busy, int nbusy)
 		{
 			if (present[n])
 				appendStringInfo(&sql, "%s (" INT64_FORMAT ", %d, %.6g, %.6g)",
-								 sql.len ? "," : "", f->fragment[busy[i].index],
+								 sql.len ? "," : "", f->fragments.fragment[busy[i].index],
 								 f->node[n], forecast->expected_rate[n],
 								 forecast->affinity[n]);
 		}
@@ -302,7 +302,7 @@ fa_forecast_publish(FaForecaster *f)
 
 	rows->made_at = TimestampTzGetDatum(now);
 	f->busy = true;
-	for (int i = 0; i < f->nfragments; i++)
+	for (int i = 0; i < f->fragments.n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		for (int h = 0; h < f->nhorizons; h++)

@@ -210,7 +210,7 @@ take_cells(FaSimulation *sim, const FaStepBatch *batch, int first)
 	for (int c = first; c < batch->next_cell; c++)
 	{
 		const FaCell *cell = &batch->cells[c];
-		FaPlaceRow *row = fa_controller_row(base, sim->f->fragment[cell->fragment]);
+		FaPlaceRow *row = fa_controller_row(base, sim->f->fragments.fragment[cell->fragment]);
 		int			place = cell->node >= 0 ?
 			base->place[sim->f->node[cell->node]] : -1;
 		int			r;
