@@ -344,7 +344,7 @@ test: deps
 	@$(MAKE) --no-print-directory test-run
 
 test-rdma: deps
-	@RDMA_TESTS='*.pl' RDMA_LIMIT=3000 RDMA_PATIENCE=6000 $(MAKE) --no-print-directory test-run SUITES=rdma
+	@FA_RDMA_LONG=1 RDMA_TESTS='*.pl' RDMA_LIMIT=3000 RDMA_PATIENCE=6000 $(MAKE) --no-print-directory test-run SUITES=rdma
 
 demo: deps
 	@$(MAKE) --no-print-directory tmp_install
