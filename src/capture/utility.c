@@ -173,12 +173,8 @@ utility_call(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 			 QueryEnvironment *queryEnv, DestReceiver *dest,
 			 QueryCompletion *qc)
 {
-	if (prev_process_utility)
-		prev_process_utility(pstmt, queryString, readOnlyTree, context,
-							 params, queryEnv, dest, qc);
-	else
-		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context,
-								params, queryEnv, dest, qc);
+	prev_process_utility(pstmt, queryString, readOnlyTree, context,
+						 params, queryEnv, dest, qc);
 }
 
 static void
@@ -206,6 +202,7 @@ utility_hook(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 void
 fa_utility_init(void)
 {
-	prev_process_utility = ProcessUtility_hook;
+	prev_process_utility = ProcessUtility_hook ? ProcessUtility_hook :
+		standard_ProcessUtility;
 	ProcessUtility_hook = utility_hook;
 }

@@ -59,12 +59,10 @@ typedef struct Reshape
 	List	   *parts;			/* of Part */
 } Reshape;
 
-List *
-fa_pieces_read(Oid home)
+/* fragment, key_from, key_to, owner, version, rows_of */
+static List *
+pieces_of(const FaRows *rows)
 {
-	FaRows	   *rows = fa_spi_rows("SELECT fragment, key_from, key_to, owner, version "
-								   "FROM fragaffinity.fragment WHERE home = %u "
-								   "ORDER BY fragment", home);
 	List	   *list = NIL;
 
 	for (int i = 0; i < rows->nrows; i++)
@@ -77,9 +75,19 @@ fa_pieces_read(Oid home)
 		piece->key_to = v[2];
 		piece->owner = atoi(v[3]);
 		piece->version = strtoi64(v[4], NULL, 10);
+		piece->rows_of = strtoi64(v[5], NULL, 10);
 		list = lappend(list, piece);
 	}
 	return list;
+}
+
+List *
+fa_pieces_read(Oid home)
+{
+	FaRows	   *rows = fa_spi_rows("SELECT fragment, key_from, key_to, owner, version, 0 "
+								   "FROM fragaffinity.fragment WHERE home = %u "
+								   "ORDER BY fragment", home);
+	return pieces_of(rows);
 }
 
 static void
@@ -123,22 +131,7 @@ pieces_parse(const char *json)
 								   "  key_from text, key_to text, owner integer,"
 								   "  version bigint, rows_of bigint) ORDER BY fragment",
 								   quote_literal_cstr(json));
-	List	   *list = NIL;
-
-	for (int i = 0; i < rows->nrows; i++)
-	{
-		char	  **v = rows->value[i];
-		FaPiece    *piece = palloc0(sizeof(FaPiece));
-
-		piece->fragment = strtoi64(v[0], NULL, 10);
-		piece->key_from = v[1];
-		piece->key_to = v[2];
-		piece->owner = atoi(v[3]);
-		piece->version = strtoi64(v[4], NULL, 10);
-		piece->rows_of = strtoi64(v[5], NULL, 10);
-		list = lappend(list, piece);
-	}
-	return list;
+	return pieces_of(rows);
 }
 
 char *

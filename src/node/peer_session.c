@@ -88,17 +88,14 @@ peer_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tree,
 		else if (peer_transaction(stmt, qc))
 			return;
 	}
-	if (prev_process_utility)
-		prev_process_utility(pstmt, query_string, read_only_tree, context,
-							 params, env, dest, qc);
-	else
-		standard_ProcessUtility(pstmt, query_string, read_only_tree, context,
-								params, env, dest, qc);
+	prev_process_utility(pstmt, query_string, read_only_tree, context,
+						 params, env, dest, qc);
 }
 
 void
 fa_peer_session_init(void)
 {
-	prev_process_utility = ProcessUtility_hook;
+	prev_process_utility = ProcessUtility_hook ? ProcessUtility_hook :
+		standard_ProcessUtility;
 	ProcessUtility_hook = peer_utility;
 }

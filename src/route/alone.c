@@ -52,12 +52,8 @@ alone_utility(PlannedStmt *pstmt, const char *query_string,
 	commands++;
 	PG_TRY();
 	{
-		if (prev_process_utility)
-			prev_process_utility(pstmt, query_string, read_only_tree, context,
-								 params, env, dest, qc);
-		else
-			standard_ProcessUtility(pstmt, query_string, read_only_tree,
-									context, params, env, dest, qc);
+		prev_process_utility(pstmt, query_string, read_only_tree, context,
+							 params, env, dest, qc);
 	}
 	PG_FINALLY();
 	{
@@ -118,7 +114,8 @@ fa_alone_init(void)
 {
 	prev_executor_start = ExecutorStart_hook;
 	ExecutorStart_hook = alone_executor_start;
-	prev_process_utility = ProcessUtility_hook;
+	prev_process_utility = ProcessUtility_hook ? ProcessUtility_hook :
+		standard_ProcessUtility;
 	ProcessUtility_hook = alone_utility;
 	RegisterXactCallback(alone_xact_callback, NULL);
 }

@@ -44,19 +44,6 @@ copy_table(Node *statement)
 }
 
 static void
-copy_process(PlannedStmt *pstmt, const char *query_string, bool read_only_tree,
-			 ProcessUtilityContext context, ParamListInfo params,
-			 QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
-{
-	if (prev_process_utility)
-		prev_process_utility(pstmt, query_string, read_only_tree, context,
-							 params, env, dest, qc);
-	else
-		standard_ProcessUtility(pstmt, query_string, read_only_tree, context,
-								params, env, dest, qc);
-}
-
-static void
 copy_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tree,
 			 ProcessUtilityContext context, ParamListInfo params,
 			 QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
@@ -66,15 +53,15 @@ copy_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tree,
 
 	if (!OidIsValid(table))
 	{
-		copy_process(pstmt, query_string, read_only_tree, context, params, env,
-					 dest, qc);
+		prev_process_utility(pstmt, query_string, read_only_tree, context,
+							 params, env, dest, qc);
 		return;
 	}
 	fa_fdw_copy_begin(table, fa_command_is_alone());
 	PG_TRY();
 	{
-		copy_process(pstmt, query_string, read_only_tree, context, params, env,
-					 dest, qc);
+		prev_process_utility(pstmt, query_string, read_only_tree, context,
+							 params, env, dest, qc);
 		fa_fdw_copy_end();
 	}
 	PG_CATCH();
@@ -94,6 +81,7 @@ copy_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tree,
 void
 fa_copy_init(void)
 {
-	prev_process_utility = ProcessUtility_hook;
+	prev_process_utility = ProcessUtility_hook ? ProcessUtility_hook :
+		standard_ProcessUtility;
 	ProcessUtility_hook = copy_utility;
 }

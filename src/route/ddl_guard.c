@@ -36,19 +36,6 @@ static ProcessUtility_hook_type prev_process_utility = NULL;
 static object_access_hook_type prev_object_access = NULL;
 
 static void
-run_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
-			ProcessUtilityContext context, ParamListInfo params,
-			QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
-{
-	if (prev_process_utility)
-		prev_process_utility(pstmt, queryString, readOnlyTree, context,
-							 params, queryEnv, dest, qc);
-	else
-		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context,
-								params, queryEnv, dest, qc);
-}
-
-static void
 stop_database(const char *name)
 {
 	Oid			dbid = get_database_oid(name, true);
@@ -130,7 +117,7 @@ guard_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 									 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
 									 false);
 	}
-	run_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv,
+	prev_process_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv,
 				dest, qc);
 	if (plan.action != FA_DDL_PASS)
 	{
@@ -166,7 +153,8 @@ guard_object_access(ObjectAccessType access, Oid classId, Oid objectId,
 void
 fa_guard_init(void)
 {
-	prev_process_utility = ProcessUtility_hook;
+	prev_process_utility = ProcessUtility_hook ? ProcessUtility_hook :
+		standard_ProcessUtility;
 	ProcessUtility_hook = guard_utility;
 	prev_object_access = object_access_hook;
 	object_access_hook = guard_object_access;

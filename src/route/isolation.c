@@ -127,12 +127,8 @@ isolation_process(PlannedStmt *pstmt, const char *query_string,
 				  ParamListInfo params, QueryEnvironment *env,
 				  DestReceiver *dest, QueryCompletion *qc)
 {
-	if (prev_process_utility)
-		prev_process_utility(pstmt, query_string, read_only_tree, context,
-							 params, env, dest, qc);
-	else
-		standard_ProcessUtility(pstmt, query_string, read_only_tree, context,
-								params, env, dest, qc);
+	prev_process_utility(pstmt, query_string, read_only_tree, context,
+						 params, env, dest, qc);
 }
 
 static void
@@ -175,6 +171,7 @@ fa_isolation_init(void)
 	ExecutorStart_hook = isolation_executor_start;
 	prev_executor_run = ExecutorRun_hook;
 	ExecutorRun_hook = isolation_executor_run;
-	prev_process_utility = ProcessUtility_hook;
+	prev_process_utility = ProcessUtility_hook ? ProcessUtility_hook :
+		standard_ProcessUtility;
 	ProcessUtility_hook = isolation_utility;
 }
