@@ -29,19 +29,25 @@ leave_drop_tables(void)
 						   fa_table_qualified_name(atooid(tables->value[i][0])));
 }
 
+/*
+ * All tables are the cluster's, but the list of heaps that are still to be
+ * dropped here.  Those that others refer to come last.
+ */
 static void
 leave_forget(void)
 {
-	static const char *const relations[] = {
-		"local_node", "fragment", "distributed_table", "node", "setting",
-		"pin", "move", "history", "history_step", "access_total",
-		"transition", "metric", "decision"
-	};
+	FaRows	   *tables;
 
 	(void) fa_spi_exec("SELECT fragaffinity.unlink_node(node) "
 					   "FROM fragaffinity.node");
-	for (int i = 0; i < lengthof(relations); i++)
-		(void) fa_spi_exec("DELETE FROM fragaffinity.%s", relations[i]);
+	tables = fa_spi_rows("SELECT c.relname FROM pg_catalog.pg_class c "
+						 "WHERE c.relnamespace = 'fragaffinity'::pg_catalog.regnamespace"
+						 "  AND c.relkind = 'r' AND c.relname <> 'cleanup' "
+						 "ORDER BY (SELECT pg_catalog.count(*) FROM pg_catalog.pg_constraint k"
+						 "           WHERE k.confrelid = c.oid), c.relname");
+	for (int i = 0; i < tables->nrows; i++)
+		(void) fa_spi_exec("DELETE FROM fragaffinity.%s",
+						   quote_identifier(tables->value[i][0]));
 }
 
 /* Raises unless the coordinator says that we are not one of its nodes. */

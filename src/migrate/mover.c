@@ -43,6 +43,21 @@ fa_move_set_phase(FaMove *move, FaMovePhase phase)
 	pgstat_report_activity(STATE_RUNNING, fa_move_phase_name(phase));
 }
 
+/*
+ * Raises when the move is to end.  The signal alone is not enough: one that
+ * comes together with lock_timeout is taken for that (ProcessInterrupts()), and
+ * a lock that is not to be had is a reason to try again.
+ */
+static void
+mover_check_cancel(const FaMove *move)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (move->slot->cancel)
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("move " INT64_FORMAT " has been cancelled", move->move)));
+}
+
 /* Also in the table, where other nodes and the next start see it. */
 static void
 mover_enter(FaMove *move, FaMovePhase phase)
@@ -58,7 +73,7 @@ mover_enter(FaMove *move, FaMovePhase phase)
 					   move->slot->bytes_done, move->slot->rounds, move->move);
 	CommitTransactionCommand();
 	fa_stop_point(psprintf("move_%s", fa_move_phase_name(phase)));
-	CHECK_FOR_INTERRUPTS();
+	mover_check_cancel(move);
 }
 
 static void
@@ -211,7 +226,7 @@ mover_cut_over(FaMove *move)
 		if (GetCurrentTimestamp() > move->deadline)
 			break;
 		mover_back_off(move, i);
-		CHECK_FOR_INTERRUPTS();
+		mover_check_cancel(move);
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),

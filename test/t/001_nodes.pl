@@ -176,7 +176,10 @@ $c->node(1)->psql('postgres', "SELECT fragaffinity.remove_node('n2', force => tr
 like($err, qr/NOTICE:.*HINT:.*leave_cluster/s, 'but for force');
 $c->restart(2);
 is($c->sql(2, 'SELECT count(*) FROM fragaffinity.nodes'), '4', 'back, it believes that it belongs');
+$c->sql(2, q{INSERT INTO fragaffinity.planned_move (fragment, source, destination, bytes)
+	VALUES (999, 1, 2, 3)});
 $c->sql(2, 'SELECT fragaffinity.leave_cluster()');
+is($c->sql(2, 'SELECT count(*) FROM fragaffinity.planned_move'), '0', 'it forgets everything');
 is($c->sql(2, $trace), $nothing, 'until it leaves');
 is($c->sql(2, q{SELECT count(*) FROM pg_class WHERE relname = 'm'}), '0', 'with what led to the tables');
 $c->sql(1, $add->('n2', 2));
