@@ -19,13 +19,19 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/latch.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
 
 #include "core/spi.h"
 #include "node/node.h"
 #include "placement/balance.h"
 #include "placement/controller.h"
 #include "placement/cost.h"
+
+#define HEALTH_WAIT_MS 5000
+#define HEALTH_POLL_MS 20
 
 typedef struct Rebalance
 {
@@ -185,6 +191,55 @@ take_limits(Rebalance *r, double slack)
 	}
 }
 
+static bool
+all_seen(List *nodes)
+{
+	ListCell   *lc;
+
+	foreach(lc, nodes)
+	{
+		FaNode	   *node = lfirst(lc);
+		FaNodeHealth health;
+
+		if (node->id != fa_node_self() &&
+			!(fa_node_health(node->id, &health) && health.known))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Just after add_node() or a start the worker has not called at all nodes yet;
+ * a plan made now would leave them out.
+ */
+static void
+await_health(void)
+{
+	List	   *nodes = fa_node_list();
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												  HEALTH_WAIT_MS);
+
+	while (!all_seen(nodes) && GetCurrentTimestamp() < end)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 HEALTH_POLL_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+static void
+tell_left_out(const FaPlaceInput *input)
+{
+	for (int n = 0; n < input->cluster.nnodes; n++)
+	{
+		if (!input->cluster.node[n].alive)
+			ereport(NOTICE,
+					(errmsg("node \"%s\" is left out: it does not answer",
+							input->name[n].name)));
+	}
+}
+
 static void *
 plan_alloc(size_t size)
 {
@@ -254,10 +309,12 @@ fa_sql_rebalance(PG_FUNCTION_ARGS)
 				 errmsg("slack must be between 0 and 100"),
 				 errhint("0.1 lets a node hold a tenth more than an equal part.")));
 	InitMaterializedSRF(fcinfo, 0);
+	await_health();
 	fa_cost_refresh_own();
 	/* two plans at a time would be none */
 	(void) fa_spi_exec("LOCK TABLE fragaffinity.planned_move IN SHARE ROW EXCLUSIVE MODE");
 	r.input = fa_controller_gather(NULL);
+	tell_left_out(r.input);
 	take_rows(&r, rel);
 	take_forecasts(&r);
 	take_limits(&r, slack);
