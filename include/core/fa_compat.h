@@ -198,8 +198,18 @@ fa_lock_held_by_me(const LOCKTAG *tag)
 #if PG_VERSION_NUM >= 160000
 #define fa_foreign_scan_relids(scan) ((scan)->fs_base_relids)
 #define fa_foreign_scan_check_as(scan, rte) ((scan)->checkAsUser)
-#define fa_result_rel_check_as(rri, estate) \
-	ExecGetResultRelCheckAsUser(rri, estate)
+static inline Oid
+fa_result_rel_check_as(ResultRelInfo *rri, EState *estate)
+{
+	ResultRelInfo *named = rri->ri_RootResultRelInfo ?
+		rri->ri_RootResultRelInfo : rri;
+
+	/* an entry of our own making has no permissions to check */
+	if (named->ri_RangeTableIndex > 0 &&
+		exec_rt_fetch(named->ri_RangeTableIndex, estate)->perminfoindex == 0)
+		return InvalidOid;
+	return ExecGetResultRelCheckAsUser(rri, estate);
+}
 #else
 #define fa_foreign_scan_relids(scan) ((scan)->fs_relids)
 #define fa_foreign_scan_check_as(scan, rte) ((rte)->checkAsUser)
@@ -243,12 +253,18 @@ typedef RelFileNode FaFile;
 
 /*
  * In libpq/libpq.h, which wants headers of GSSAPI that come with no package
- * of the server.
+ * of the server.  17 renamed the last one.
  */
 extern void pq_startmsgread(void);
 extern void pq_endmsgread(void);
 extern int	pq_peekbyte(void);
+#if PG_VERSION_NUM >= 170000
+extern ssize_t pq_buffer_remaining_data(void);
+#define fa_client_has_sent() (pq_buffer_remaining_data() > 0)
+#else
 extern bool pq_buffer_has_data(void);
+#define fa_client_has_sent() pq_buffer_has_data()
+#endif
 
 /*
  * 16 moved a relation's permissions from its range table entry to a list

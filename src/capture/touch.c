@@ -138,7 +138,7 @@ touch_walker(PlanState *node, CollectContext *cx)
 						t->written = true;
 				}
 				else
-					touch_add_relids(cx, node, scan->fs_relids);
+					touch_add_relids(cx, node, fa_foreign_scan_relids(scan));
 				break;
 			}
 		case T_CustomScanState:

@@ -76,7 +76,7 @@ alone_sync_follows(void)
 {
 	bool		follows;
 
-	if (!pq_buffer_has_data())
+	if (!fa_client_has_sent())
 		return false;
 	pq_startmsgread();
 	follows = pq_peekbyte() == 'S';

@@ -58,6 +58,7 @@ peer_plan(const char *sql, int nparams, char **values, List *columns,
 	plan->operation = modifies ? CMD_UPDATE : CMD_SELECT;
 	plan->resultRelation = modifies ? 1 : 0;
 	plan->fs_relids = bms_make_singleton(1);
+	fa_foreign_scan_relids(plan) = plan->fs_relids;
 	if (modifies)
 		plan->fdw_private = list_make4(makeString(pstrdup(sql)),
 									   makeBoolean(returns), attrs,
