@@ -96,6 +96,18 @@ for my $from (2, 1)
 	$c->sql(2, "UPDATE t SET n = 0 WHERE id = $id[2]");
 }
 
+# Clients of the source go on when its part of the swap is committed, whatever
+# the mover still does.
+$c->sql(2, "SELECT fragaffinity.configure('cutover_wait', '60s')");
+$c->hold(1, 'move_gate_open');
+my $swapped = $c->sql(1, "SELECT fragaffinity.move_fragment($f, 'n1', wait => false)");
+ok($c->wait_held(1, 'move_gate_open', qr/\] LOG: /), 'a mover halts behind the commit');
+is($c->sql(2, "SET statement_timeout = '20s'; SELECT n FROM t WHERE id = $id[2]"), '0', 'the source does not wait for it');
+$c->release(1);
+ok($c->poll(1, "SELECT state FROM fragaffinity.moves WHERE move = $swapped", 'done'), 'nor does it hurt');
+$c->sql(2, "SELECT fragaffinity.configure('cutover_wait', NULL)");
+$c->move($f, 'n2');
+
 # The destination dies when the source has prepared its half of the swap: the
 # bucket is locked there, as nobody but the destination knows what was decided.
 # What an administrator says about it holds.
