@@ -136,17 +136,34 @@ fa_lock_held_by_me(const LOCKTAG *tag)
 #endif
 }
 
-/* 16 moved permissions out of the range table; 18 tells what is not pruned. */
-#if PG_VERSION_NUM >= 180000
-#define fa_exec_init_range_table(estate, rtes) \
-	ExecInitRangeTable(estate, rtes, NIL, bms_make_singleton(1))
-#elif PG_VERSION_NUM >= 160000
-#define fa_exec_init_range_table(estate, rtes) \
-	ExecInitRangeTable(estate, rtes, NIL)
-#else
-#define fa_exec_init_range_table(estate, rtes) \
-	ExecInitRangeTable(estate, rtes)
+/*
+ * 16 moved permissions out of the range table, and asks them for the columns
+ * that are updated; 18 tells what is not pruned.
+ */
+static inline void
+fa_exec_init_range_table(EState *estate, List *rtes)
+{
+#if PG_VERSION_NUM >= 160000
+	List	   *perminfos = NIL;
+	ListCell   *lc;
+
+	foreach(lc, rtes)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		rte->perminfoindex = 0;
+		if (rte->rtekind == RTE_RELATION)
+			(void) addRTEPermissionInfo(&perminfos, rte);
+	}
 #endif
+#if PG_VERSION_NUM >= 180000
+	ExecInitRangeTable(estate, rtes, perminfos, bms_make_singleton(1));
+#elif PG_VERSION_NUM >= 160000
+	ExecInitRangeTable(estate, rtes, perminfos);
+#else
+	ExecInitRangeTable(estate, rtes);
+#endif
+}
 
 /* 16 wants the result relations of a foreign join's recheck. */
 #if PG_VERSION_NUM >= 160000
@@ -198,18 +215,8 @@ fa_lock_held_by_me(const LOCKTAG *tag)
 #if PG_VERSION_NUM >= 160000
 #define fa_foreign_scan_relids(scan) ((scan)->fs_base_relids)
 #define fa_foreign_scan_check_as(scan, rte) ((scan)->checkAsUser)
-static inline Oid
-fa_result_rel_check_as(ResultRelInfo *rri, EState *estate)
-{
-	ResultRelInfo *named = rri->ri_RootResultRelInfo ?
-		rri->ri_RootResultRelInfo : rri;
-
-	/* an entry of our own making has no permissions to check */
-	if (named->ri_RangeTableIndex > 0 &&
-		exec_rt_fetch(named->ri_RangeTableIndex, estate)->perminfoindex == 0)
-		return InvalidOid;
-	return ExecGetResultRelCheckAsUser(rri, estate);
-}
+#define fa_result_rel_check_as(rri, estate) \
+	ExecGetResultRelCheckAsUser(rri, estate)
 #else
 #define fa_foreign_scan_relids(scan) ((scan)->fs_relids)
 #define fa_foreign_scan_check_as(scan, rte) ((rte)->checkAsUser)
