@@ -7,13 +7,15 @@
  *
  *	inserted by			becomes
  *	committed			xmin T, committed
- *	aborted				xmin T, invalid; nothing else is left of it
+ *	aborted				xmin 0, invalid; nothing else is left of it
  *
  *	updated, deleted by	becomes
  *	nobody, aborted		no xmax; so do all locks
  *	committed			xmax T, committed
  *
- * A multixact counts as its one member that updated.  Command numbers, the
+ * T has committed, and amcheck asks about a row's transaction whatever its hints
+ * say, so what was aborted gets what a speculative insertion that was given up
+ * leaves.  A multixact counts as its one member that updated.  Command numbers, the
  * bits of old VACUUM FULL and hints are cleared, as no snapshot at the
  * destination is older than T.
  *
@@ -171,7 +173,7 @@ settle_stamp(HeapTupleHeader row, BlockNumber block, OffsetNumber off,
 	if (next != InvalidOffsetNumber)
 		keep2 |= HEAP_HOT_UPDATED;
 	row->t_infomask2 &= keep2;
-	HeapTupleHeaderSetXmin(row, xid);
+	HeapTupleHeaderSetXmin(row, state == ROW_ABORTED ? InvalidTransactionId : xid);
 	HeapTupleHeaderSetXmax(row, state == ROW_DELETED ? xid :
 						   InvalidTransactionId);
 	row->t_choice.t_heap.t_field3.t_cid = FirstCommandId;
@@ -266,7 +268,8 @@ verify_row(Page page, BlockNumber block, OffsetNumber off, HeapTupleHeader row,
 	if (!*live_p && !deleted &&
 		mask != (HEAP_XMIN_INVALID | HEAP_XMAX_INVALID))
 		return "row has the state of another server";
-	if (HeapTupleHeaderGetRawXmin(row) != xid ||
+	if (HeapTupleHeaderGetRawXmin(row) !=
+		(*live_p || deleted ? xid : InvalidTransactionId) ||
 		HeapTupleHeaderGetRawXmax(row) != (deleted ? xid : InvalidTransactionId) ||
 		HeapTupleHeaderGetRawCommandId(row) != FirstCommandId)
 		return "row belongs to a transaction of another server";

@@ -132,7 +132,7 @@ one_row(TransactionId xmin, TransactionId xmax, uint16 infomask, uint16 want)
 	row = page_add(block.data, xmin, xmax, infomask, HEAP_KEYS_UPDATED, 0, false);
 	assert_int_equal(settle(block.data), FA_PAGE_GOOD);
 	assert_int_equal(row->t_infomask & HEAP_XACT_MASK, want);
-	assert_int_equal(HeapTupleHeaderGetRawXmin(row), T);
+	assert_int_equal(HeapTupleHeaderGetRawXmin(row), want == NEVER ? 0 : T);
 	assert_int_equal(HeapTupleHeaderGetRawXmax(row), want == DEAD ? T : 0);
 	assert_int_equal(HeapTupleHeaderGetRawCommandId(row), 0);
 	assert_int_equal(((PageHeader) block.data)->pd_prune_xid, want == LIVE ? 0 : T);
