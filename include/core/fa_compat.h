@@ -298,6 +298,28 @@ fa_rte_check_nothing(Query *query, RangeTblEntry *rte)
 #endif
 }
 
+/*
+ * What MERGE joins its target by; NULL when it also touches rows of the target
+ * without it.  17 moved it out of the join tree.
+ */
+static inline Node *
+fa_merge_condition(Query *query)
+{
+#if PG_VERSION_NUM >= 170000
+	ListCell   *lc;
+
+	foreach(lc, query->mergeActionList)
+	{
+		if (lfirst_node(MergeAction, lc)->matchKind ==
+			MERGE_WHEN_NOT_MATCHED_BY_SOURCE)
+			return NULL;
+	}
+	return query->mergeJoinCondition;
+#else
+	return query->jointree->quals;
+#endif
+}
+
 /* Addresses of an entry's sets of columns; returns their number. */
 #define FA_RTE_COLUMN_SETS 4
 static inline int

@@ -202,9 +202,12 @@ fa_leaf_map_columns(FaPin *pin, Index rti)
 			columns_map_targets(conflict->onConflictSet, map);
 			if (conflict->exclRelIndex != 0)
 			{
-				rt_fetch(conflict->exclRelIndex, query->rtable)->relid = pin->leaf;
-				rt_fetch(conflict->exclRelIndex, query->rtable)->eref->colnames =
-					copyObject(rte->eref->colnames);
+				RangeTblEntry *excluded = rt_fetch(conflict->exclRelIndex,
+												   query->rtable);
+
+				excluded->relid = pin->leaf;
+				fa_rte_check_nothing(query, excluded);
+				excluded->eref->colnames = copyObject(rte->eref->colnames);
 				conflict->exclRelTlist =
 					BuildOnConflictExcludedTargetlist(leaf, conflict->exclRelIndex);
 			}

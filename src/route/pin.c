@@ -34,6 +34,7 @@
 #include "utils/typcache.h"
 
 #include "catalog/map.h"
+#include "core/fa_compat.h"
 #include "route/pin_level.h"
 
 /* More alternatives than this are not worth looking at. */
@@ -251,10 +252,14 @@ level_add_joins(FaLevel *level, Node *node)
 
 		foreach(lc, from->fromlist)
 			level_add_joins(level, lfirst(lc));
-		/* MERGE keeps its condition here; it says nothing about the source */
+		/* MERGE's condition says nothing about the source */
 		if (level->query->commandType == CMD_MERGE)
+		{
 			scope = bms_make_singleton(level->query->resultRelation);
-		level_add_quals(level, from->quals, scope);
+			level_add_quals(level, fa_merge_condition(level->query), scope);
+		}
+		else
+			level_add_quals(level, from->quals, scope);
 	}
 	else if (IsA(node, JoinExpr))
 	{

@@ -127,13 +127,13 @@ counts('INSERT INTO child VALUES (1); DELETE FROM parent', '', 'foreign key of o
 # Parallel: the leader alone counts, with the workers' rows.
 $c->sql(1, "INSERT INTO t SELECT g, repeat('x', 200) FROM generate_series(1000, 21000) g; ANALYZE t");
 my $local = $c->sql(1, 'SELECT count(*) FROM t_b0_h');
+my $parallel = $c->node(1)->pg_version >= 16 ? 'debug_parallel_query' : 'force_parallel_mode';
 counts("SET max_parallel_workers_per_gather = 2; SET min_parallel_table_scan_size = 0;
-	SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET force_parallel_mode = on;
+	SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET $parallel = on;
 	SELECT count(*) FROM t_b0_h", "1:1/0/$local/0", 'parallel scan');
 
 # COPY and TRUNCATE.
 my $csv = FragAffinity::scratch() . '/t.csv';
-chmod 0777, FragAffinity::scratch();
 $c->sql(1, 'TRUNCATE t');
 counts("COPY (SELECT g, 'c' FROM generate_series(1, 400) g) TO '$csv'; COPY t FROM '$csv'",
 	join(' ', map { "$_" } split /\n/, $c->sql(1, q{
