@@ -25,9 +25,13 @@ extern PGconn *fa_fdw_session(Oid user, Oid server);
  * The same session by other means, for a statement without a result: as of 15,
  * BeginDirectModify gets the session and IterateDirectModify sends the text of
  * a direct modification as it is.  Waits for the end; remote errors are raised
- * here.  In a transaction.  Not noted as a use of the session.
+ * here.  In a transaction.  Not noted as a use of the session.  Returns the
+ * number of rows that it changed.
  */
-extern void fa_fdw_exec(int node, Oid user, const char *sql);
+extern uint64 fa_fdw_exec(int node, Oid user, const char *sql);
+
+/* The node that a foreign table leads to; 0: none. */
+extern int	fa_fdw_node(Oid foreign_table);
 
 /* Name of the foreign table, without schema, by which it finds the session. */
 extern char *fa_fdw_session_table(int node);
