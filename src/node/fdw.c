@@ -28,6 +28,7 @@
 #include "node/fdw_copy.h"
 #include "node/fdw_leave.h"
 #include "node/node.h"
+#include "node/remote.h"
 
 PG_FUNCTION_INFO_V1(fa_sql_fdw_handler);
 PG_FUNCTION_INFO_V1(fa_sql_fdw_validator);
@@ -250,6 +251,29 @@ fa_fdw_session(Oid user, Oid server)
 	sought = true;
 	return get_connection ?
 		get_connection(GetUserMapping(user, server), false, NULL) : NULL;
+}
+
+FaConn *
+fa_fdw_send(Oid foreign_table, const char *sql, int nparams,
+			const char *const *values)
+{
+	Oid			user = GetUserId();
+	PGconn	   *pg = fa_fdw_session(user, GetForeignServerIdByRelId(foreign_table));
+	FaConn	   *conn;
+
+	/* a scan that runs in the background may be using it */
+	if (pg == NULL || PQtransactionStatus(pg) != PQTRANS_INTRANS)
+		return NULL;
+	fa_xact_note_use(foreign_table, user, FA_USE_READ);
+	fa_fdw_pass_settings(foreign_table, user);
+	conn = palloc0(sizeof(FaConn));
+	conn->pg = pg;
+	conn->node = fa_fdw_node(foreign_table);
+	conn->name = fa_node_name(conn->node);
+	if (!PQsendQueryParams(pg, sql, nparams, NULL, values, NULL, NULL, 0))
+		fa_remote_raise(conn, NULL, sql);
+	fa_xact_note_use(foreign_table, user, FA_USE_WRITE);
+	return conn;
 }
 
 static void

@@ -414,11 +414,10 @@ fa_remote_send(FaConn *conn, const char *sql)
 		fa_remote_raise(conn, NULL, sql);
 }
 
-/* The rows of the last result; sql is for messages. */
-static FaRows *
-remote_collect(FaConn *conn, int timeout_ms, const char *sql)
+PGresult *
+fa_remote_last_result(FaConn *conn, int timeout_ms, const char *sql)
 {
-	FaRows	   *rows = NULL;
+	PGresult   *last = NULL;
 	PGresult   *failed = NULL;
 	PGresult   *res;
 
@@ -426,8 +425,6 @@ remote_collect(FaConn *conn, int timeout_ms, const char *sql)
 	{
 		ExecStatusType status = PQresultStatus(res);
 
-		if (status == PGRES_TUPLES_OK)
-			rows = remote_copy_rows(res);
 		if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT ||
 			status == PGRES_COPY_BOTH)
 		{
@@ -437,13 +434,33 @@ remote_collect(FaConn *conn, int timeout_ms, const char *sql)
 		if (failed == NULL && status != PGRES_TUPLES_OK &&
 			status != PGRES_COMMAND_OK && status != PGRES_EMPTY_QUERY)
 			failed = res;
+		else if (status != PGRES_FATAL_ERROR)
+		{
+			PQclear(last);
+			last = res;
+		}
 		else
 			PQclear(res);
 		if (PQstatus(conn->pg) == CONNECTION_BAD)
 			break;
 	}
 	if (failed)
+	{
+		PQclear(last);
 		fa_remote_raise(conn, failed, sql);
+	}
+	return last;
+}
+
+/* The rows of the last result; sql is for messages. */
+static FaRows *
+remote_collect(FaConn *conn, int timeout_ms, const char *sql)
+{
+	PGresult   *res = fa_remote_last_result(conn, timeout_ms, sql);
+	FaRows	   *rows = PQresultStatus(res) == PGRES_TUPLES_OK ?
+		remote_copy_rows(res) : NULL;
+
+	PQclear(res);
 	return rows;
 }
 

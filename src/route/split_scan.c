@@ -1,6 +1,11 @@
 /*
  * split_scan.c
- *	  Runs the parts of a statement one after the other; its result is theirs.
+ *	  Runs the parts of a statement; its result is theirs.
+ *
+ * Those of this node run first, as what they evaluate may need sessions at
+ * others.  Then those for other nodes are sent, and only when all are, results
+ * are waited for: in the order of the parts, so that of several errors the first
+ * one is raised.
  *
  * Clients rely on RETURNING to have the order of VALUES, to tell which row got
  * which key.  So, where every row has exactly one in the result, they are given
@@ -65,22 +70,36 @@ split_begin(CustomScanState *node, EState *estate, int eflags)
 							   &TTSOpsMinimalTuple);
 }
 
-/* Runs one part; its rows go to the store. */
-static void
-split_run_part(SplitScanState *state, PlannedStmt *part, DestReceiver *dest)
+/* Begins a part; its rows will go to its store. */
+static QueryDesc *
+split_start_part(SplitScanState *state, int i)
 {
 	EState	   *estate = state->css.ss.ps.state;
-	QueryDesc  *desc = CreateQueryDesc(part, estate->es_sourceText,
-									   estate->es_snapshot, InvalidSnapshot,
-									   dest, estate->es_param_list_info,
-									   estate->es_queryEnv, 0);
+	PlannedStmt *part = list_nth(split_parts(state), i);
+	DestReceiver *dest = CreateDestReceiver(DestTuplestore);
+	QueryDesc  *desc;
 
-	ExecutorStart(desc, 0);
+	SetTuplestoreDestReceiverParams(dest, state->rows[i], estate->es_query_cxt,
+									false, NULL, NULL);
+	desc = CreateQueryDesc(part, estate->es_sourceText, estate->es_snapshot,
+						   InvalidSnapshot, dest, estate->es_param_list_info,
+						   estate->es_queryEnv, 0);
+	/* several that are started at once cannot have a level of triggers each */
+	ExecutorStart(desc, fa_remote_scan_is(part) ? EXEC_FLAG_SKIP_TRIGGERS : 0);
+	return desc;
+}
+
+static void
+split_run_part(SplitScanState *state, QueryDesc *desc)
+{
+	DestReceiver *dest = desc->dest;
+
 	fa_executor_run(desc);
 	ExecutorFinish(desc);
-	estate->es_processed += desc->estate->es_processed;
+	state->css.ss.ps.state->es_processed += desc->estate->es_processed;
 	ExecutorEnd(desc);
 	FreeQueryDesc(desc);
+	dest->rDestroy(dest);
 }
 
 static void
@@ -88,22 +107,31 @@ split_run(SplitScanState *state)
 {
 	EState	   *estate = state->css.ss.ps.state;
 	MemoryContext caller = MemoryContextSwitchTo(estate->es_query_cxt);
-	int			n = list_length(split_parts(state));
+	List	   *remote = NIL;
 	ListCell   *lc;
 
-	state->rows = palloc0(sizeof(Tuplestorestate *) * n);
-	foreach(lc, split_parts(state))
+	state->nparts = list_length(split_parts(state));
+	state->rows = palloc0(sizeof(Tuplestorestate *) * state->nparts);
+	for (int i = 0; i < state->nparts; i++)
+		state->rows[i] = tuplestore_begin_heap(false, false,
+											   Max(work_mem / state->nparts, 64));
+	for (int i = 0; i < state->nparts; i++)
 	{
-		DestReceiver *dest = CreateDestReceiver(DestTuplestore);
-		Tuplestorestate *rows = tuplestore_begin_heap(false, false,
-													  Max(work_mem / n, 64));
+		QueryDesc  *desc = split_start_part(state, i);
 
-		state->rows[state->nparts++] = rows;
-		SetTuplestoreDestReceiverParams(dest, rows, estate->es_query_cxt, false,
-										NULL, NULL);
-		split_run_part(state, lfirst(lc), dest);
-		dest->rDestroy(dest);
+		if (fa_remote_scan_is(desc->plannedstmt))
+			remote = lappend(remote, desc);
+		else
+			split_run_part(state, desc);
 	}
+	foreach(lc, remote)
+		fa_remote_scan_evaluate(((QueryDesc *) lfirst(lc))->planstate);
+	foreach(lc, remote)
+		fa_remote_scan_send(((QueryDesc *) lfirst(lc))->planstate);
+	foreach(lc, remote)
+		fa_remote_scan_receive(((QueryDesc *) lfirst(lc))->planstate);
+	foreach(lc, remote)
+		split_run_part(state, lfirst(lc));
 	state->next = list_head(split_order(state));
 	MemoryContextSwitchTo(caller);
 }
