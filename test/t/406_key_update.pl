@@ -21,6 +21,13 @@ $c->sql(1, "CREATE TABLE d $columns; CREATE TABLE p $columns; ALTER TABLE d DROP
 		\$\$ DECLARE r text; BEGIN UPDATE d SET k = b WHERE k = a RETURNING v INTO r; RETURN r; END \$\$;
 	CREATE FUNCTION p_f(a int, b int) RETURNS text LANGUAGE plpgsql AS
 		\$\$ DECLARE r text; BEGIN UPDATE p SET k = b WHERE k = a RETURNING v INTO r; RETURN r; END \$\$");
+for my $r ('r', 'p_r')
+{
+	$c->sql(1, "CREATE TABLE $r (k int, day date, n int NOT NULL DEFAULT 0, PRIMARY KEY (k, day)) PARTITION BY RANGE (day);
+		CREATE TABLE ${r}_1 PARTITION OF $r FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');
+		CREATE TABLE ${r}_2 PARTITION OF $r FOR VALUES FROM ('2024-02-01') TO ('2024-03-01')");
+}
+$c->sql(1, "SELECT fragaffinity.distribute_table('r', 'k', fragments => 3)");
 my $of_others = 'CREATE TABLE names (k int PRIMARY KEY, name text)';
 $c->sql($_, "$of_others; CREATE VIEW low AS SELECT * FROM d WHERE k < 5000 WITH CHECK OPTION;
 	CREATE FUNCTION f(a int, b int) RETURNS text LANGUAGE plpgsql AS
@@ -28,6 +35,7 @@ $c->sql($_, "$of_others; CREATE VIEW low AS SELECT * FROM d WHERE k < 5000 WITH 
 my $head = q{
 	TRUNCATE d;
 	INSERT INTO d (k, v, n, id) OVERRIDING SYSTEM VALUE SELECT i, 'v' || i, i, i FROM generate_series(1, 60) i;
+	TRUNCATE r; INSERT INTO r SELECT i, '2024-01-01'::date + i, i FROM generate_series(1, 40) i;
 	TRUNCATE names; INSERT INTO names SELECT i, 'name ' || i FROM generate_series(1, 40) i;
 };
 
@@ -53,7 +61,7 @@ my @statements = split /\n/, <<'SQL';
 UPDATE d SET k = 101 WHERE k = 1
 UPDATE d SET k = 102 WHERE k = 2 RETURNING *
 UPDATE d SET k = k + 200 WHERE k IN (3, 4, 5, 6, 7, 8) RETURNING k, v, g, id
-UPDATE d SET k = k + 200 WHERE k = ANY (ARRAY[9, 10, 11, 777]) RETURNING (d) AS r, k * 2
+UPDATE d SET k = k + 200 WHERE k = ANY (ARRAY[9, 10, 11, 777]) RETURNING (d) AS x, k * 2
 UPDATE d SET k = -k WHERE v LIKE 'v1_' RETURNING k
 UPDATE d SET k = k * 1000, n = n + 1, v = upper(v) WHERE n BETWEEN 20 AND 25 RETURNING g
 UPDATE d SET (k, v) = (SELECT max(x.k) + 1, 'most' FROM names x) WHERE k = 26 RETURNING k, v, g
@@ -80,19 +88,27 @@ WITH x AS (DELETE FROM d WHERE k = 51 RETURNING *) UPDATE d SET k = x.k + 800 FR
 UPDATE low SET k = 4000 WHERE k = 53 RETURNING k
 UPDATE low SET k = 6000 WHERE k = 54 RETURNING k
 UPDATE low SET k = 6000 WHERE v = 'v54'
-SELECT f(55, 955) AS r
-SELECT f(x, x + 900) AS r FROM generate_series(56, 57) x
+SELECT f(55, 955) AS x
+SELECT f(x, x + 900) AS y FROM generate_series(56, 57) x
 UPDATE d SET k = k WHERE k = 58 RETURNING *
 UPDATE d SET k = k, v = 'same' RETURNING k
 UPDATE d SET k = 901 WHERE k = 4711 RETURNING *
 UPDATE d SET k = k + 10000
 UPDATE d SET k = CASE WHEN k % 2 = 0 THEN k ELSE -k END, n = n + 1 RETURNING k, n
 UPDATE d SET k = 7 WHERE false
+UPDATE r SET day = day + 20 WHERE k IN (1, 2, 3, 15, 16, 17) RETURNING *
+UPDATE r SET day = '2024-02-28', k = k + 100 WHERE n BETWEEN 20 AND 26 RETURNING k, day
+UPDATE r SET day = day + 1 WHERE k = 4 RETURNING day
+UPDATE r SET day = '2024-03-01' WHERE k = 5
+UPDATE r SET day = NULL WHERE k = 5
+UPDATE r SET k = 6, day = '2024-01-07' WHERE k = 7
+UPDATE r SET k = -k, n = r.n + x.k FROM names x WHERE x.k = r.k AND x.k > 34 RETURNING r.k, r.n, day
+SELECT count(*), sum(k), sum(n), sum(day - '2024-01-01') FROM r
 EXECUTE moves (10027, 27)
 EXECUTE moves (27, 28)
 UPDATE d SET v = 'after', k = k WHERE k = 28 RETURNING *
 SQL
-my $oracle = SameAnswers->new($c, { d => 'p', low => 'p_low', f => 'p_f' },
+my $oracle = SameAnswers->new($c, { d => 'p', low => 'p_low', f => 'p_f', r => 'p_r' },
 	"$head;\nPREPARE moves AS UPDATE d SET k = \$2, v = 'was ' || k WHERE k = \$1 RETURNING k, v;\n");
 for my $i (1 .. 3)
 {
