@@ -105,11 +105,11 @@ extern bool fa_remote_try_drain(FaConn *conn, int timeout_ms);
 extern PGresult *fa_remote_get_result(FaConn *conn, int timeout_ms);
 
 /*
- * Waits for all results, and returns the last; the caller clears it.  Raises
- * the first error among them; sql is for its context.
+ * Waits for all results, and returns the first error among them or else the
+ * last; the caller clears it, or raises it by fa_remote_raise().
  */
-extern PGresult *fa_remote_last_result(FaConn *conn, int timeout_ms,
-									   const char *sql);
+extern PGresult *fa_remote_last_result(FaConn *conn, int timeout_ms);
+extern bool fa_remote_succeeded(PGresult *res);
 
 /* Raises what a failed result says; clears it.  sql may be NULL. */
 FA_NORETURN extern void fa_remote_raise(FaConn *conn, PGresult *res,

@@ -134,6 +134,7 @@ extern bool fa_remote_scan_is(PlannedStmt *plan);
  * another, can take before it is run: its parameters, which may need any
  * session; the statement, if its session need not be waited for; its result.
  * Between the last two nothing else may be done with sessions of the transaction.
+ * What the peer raised is raised when the plan is run.
  */
 extern void fa_remote_scan_evaluate(PlanState *node);
 extern void fa_remote_scan_send(PlanState *node);

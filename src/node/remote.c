@@ -414,11 +414,19 @@ fa_remote_send(FaConn *conn, const char *sql)
 		fa_remote_raise(conn, NULL, sql);
 }
 
+bool
+fa_remote_succeeded(PGresult *res)
+{
+	ExecStatusType status = PQresultStatus(res);
+
+	return res == NULL || status == PGRES_TUPLES_OK ||
+		status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY;
+}
+
 PGresult *
-fa_remote_last_result(FaConn *conn, int timeout_ms, const char *sql)
+fa_remote_last_result(FaConn *conn, int timeout_ms)
 {
 	PGresult   *last = NULL;
-	PGresult   *failed = NULL;
 	PGresult   *res;
 
 	while ((res = fa_remote_get_result(conn, timeout_ms)) != NULL)
@@ -431,10 +439,7 @@ fa_remote_last_result(FaConn *conn, int timeout_ms, const char *sql)
 			PQclear(res);
 			elog(ERROR, "unexpected COPY from node \"%s\"", conn->name);
 		}
-		if (failed == NULL && status != PGRES_TUPLES_OK &&
-			status != PGRES_COMMAND_OK && status != PGRES_EMPTY_QUERY)
-			failed = res;
-		else if (status != PGRES_FATAL_ERROR)
+		if (fa_remote_succeeded(last))
 		{
 			PQclear(last);
 			last = res;
@@ -444,11 +449,6 @@ fa_remote_last_result(FaConn *conn, int timeout_ms, const char *sql)
 		if (PQstatus(conn->pg) == CONNECTION_BAD)
 			break;
 	}
-	if (failed)
-	{
-		PQclear(last);
-		fa_remote_raise(conn, failed, sql);
-	}
 	return last;
 }
 
@@ -456,10 +456,12 @@ fa_remote_last_result(FaConn *conn, int timeout_ms, const char *sql)
 static FaRows *
 remote_collect(FaConn *conn, int timeout_ms, const char *sql)
 {
-	PGresult   *res = fa_remote_last_result(conn, timeout_ms, sql);
-	FaRows	   *rows = PQresultStatus(res) == PGRES_TUPLES_OK ?
-		remote_copy_rows(res) : NULL;
+	PGresult   *res = fa_remote_last_result(conn, timeout_ms);
+	FaRows	   *rows;
 
+	if (!fa_remote_succeeded(res))
+		fa_remote_raise(conn, res, sql);
+	rows = PQresultStatus(res) == PGRES_TUPLES_OK ? remote_copy_rows(res) : NULL;
 	PQclear(res);
 	return rows;
 }

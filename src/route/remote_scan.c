@@ -203,8 +203,7 @@ fa_remote_scan_receive(PlanState *node)
 
 	if (state->sent)
 	{
-		state->result = fa_remote_last_result(state->sent, 0,
-											  strVal(remote_private(state, FA_REMOTE_SQL)));
+		state->result = fa_remote_last_result(state->sent, 0);
 		remote_expect_rows(state);
 		state->started = true;
 	}
@@ -248,6 +247,14 @@ remote_start(RemoteScanState *state)
 static bool
 remote_next_result(RemoteScanState *state)
 {
+	if (state->sent && !fa_remote_succeeded(state->result))
+	{
+		PGresult   *failed = state->result;
+
+		state->result = NULL;
+		fa_remote_raise(state->sent, failed,
+						strVal(remote_private(state, FA_REMOTE_SQL)));
+	}
 	while (state->result == NULL ||
 		   state->next_row >= PQntuples(state->result))
 	{

@@ -2,10 +2,10 @@
  * split_scan.c
  *	  Runs the parts of a statement; its result is theirs.
  *
- * Those of this node run first, as what they evaluate may need sessions at
- * others.  Then those for other nodes are sent, and only when all are, results
- * are waited for: in the order of the parts, so that of several errors the first
- * one is raised.
+ * Those for other nodes are sent, and only when all are, their results are
+ * waited for.  Those of this node run before and after that, not meanwhile: what
+ * they evaluate may need sessions at others.  Of several errors the one is
+ * raised that the parts would have ended with one after the other.
  *
  * Clients rely on RETURNING to have the order of VALUES, to tell which row got
  * which key.  So, where every row has exactly one in the result, they are given
@@ -102,36 +102,49 @@ split_run_part(SplitScanState *state, QueryDesc *desc)
 	dest->rDestroy(dest);
 }
 
+/* Has other nodes do their parts, all at the same time. */
+static void
+split_send(SplitScanState *state, QueryDesc **remote)
+{
+	for (int i = 0; i < state->nparts; i++)
+	{
+		if (!fa_remote_scan_is(list_nth(split_parts(state), i)))
+			continue;
+		remote[i] = split_start_part(state, i);
+		fa_remote_scan_evaluate(remote[i]->planstate);
+	}
+	for (int i = 0; i < state->nparts; i++)
+	{
+		if (remote[i])
+			fa_remote_scan_send(remote[i]->planstate);
+	}
+	for (int i = 0; i < state->nparts; i++)
+	{
+		if (remote[i])
+			fa_remote_scan_receive(remote[i]->planstate);
+	}
+}
+
 static void
 split_run(SplitScanState *state)
 {
 	EState	   *estate = state->css.ss.ps.state;
 	MemoryContext caller = MemoryContextSwitchTo(estate->es_query_cxt);
-	List	   *remote = NIL;
-	ListCell   *lc;
+	QueryDesc **remote;
 
 	state->nparts = list_length(split_parts(state));
 	state->rows = palloc0(sizeof(Tuplestorestate *) * state->nparts);
+	remote = palloc0(sizeof(QueryDesc *) * state->nparts);
 	for (int i = 0; i < state->nparts; i++)
 		state->rows[i] = tuplestore_begin_heap(false, false,
 											   Max(work_mem / state->nparts, 64));
 	for (int i = 0; i < state->nparts; i++)
 	{
-		QueryDesc  *desc = split_start_part(state, i);
-
-		if (fa_remote_scan_is(desc->plannedstmt))
-			remote = lappend(remote, desc);
-		else
-			split_run_part(state, desc);
+		if (fa_remote_scan_is(list_nth(split_parts(state), i)) &&
+			remote[i] == NULL)
+			split_send(state, remote);
+		split_run_part(state, remote[i] ? remote[i] : split_start_part(state, i));
 	}
-	foreach(lc, remote)
-		fa_remote_scan_evaluate(((QueryDesc *) lfirst(lc))->planstate);
-	foreach(lc, remote)
-		fa_remote_scan_send(((QueryDesc *) lfirst(lc))->planstate);
-	foreach(lc, remote)
-		fa_remote_scan_receive(((QueryDesc *) lfirst(lc))->planstate);
-	foreach(lc, remote)
-		split_run_part(state, lfirst(lc));
 	state->next = list_head(split_order(state));
 	MemoryContextSwitchTo(caller);
 }
