@@ -32,6 +32,7 @@ OBJS = \
 	src/node/fdw.o \
 	src/node/fdw_callback.o \
 	src/node/fdw_copy.o \
+	src/node/fdw_leave.o \
 	src/node/fdw_settings.o \
 	src/node/finish.o \
 	src/node/forward.o \
@@ -50,6 +51,7 @@ OBJS = \
 	src/node/resolver.o \
 	src/node/row_stream.o \
 	src/node/session.o \
+	src/node/take_row.o \
 	src/node/wait_graph.o \
 	src/node/xact_stats.o \
 	src/catalog/bucket_of.o \

@@ -14,6 +14,7 @@
 #include "migrate/move.h"
 #include "node/cluster_xact.h"
 #include "node/deadlock.h"
+#include "node/fdw_leave.h"
 #include "node/node.h"
 #include "node/peer_use.h"
 #include "node/session.h"
@@ -57,6 +58,8 @@ _PG_init(void)
 	fa_snapshot_guard_init();
 	fa_isolation_init();
 	fa_session_init();
+	fa_fdw_leave_init();
+	fa_take_row_init();
 	fa_router_init();
 	fa_guard_stop_database = fa_worker_stop_database;
 	fa_worker_register_launcher();

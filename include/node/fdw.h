@@ -13,6 +13,8 @@
 #include "access/xact.h"
 #include "libpq-fe.h"
 
+#include "node/remote.h"
+
 /*
  * postgres_fdw's session for the user at the server, in the remote transaction
  * that belongs to the one here; both are opened when need be.  Idle, and left
@@ -25,9 +27,23 @@ extern PGconn *fa_fdw_session(Oid user, Oid server);
  * The same session by other means, for a statement without a result: as of 15,
  * BeginDirectModify gets the session and IterateDirectModify sends the text of
  * a direct modification as it is.  Waits for the end; remote errors are raised
- * here.  In a transaction.  Not noted as a use of the session.
+ * here.  In a transaction.  Not noted as a use of the session.  Returns the
+ * number of rows that it changed.
  */
-extern void fa_fdw_exec(int node, Oid user, const char *sql);
+extern uint64 fa_fdw_exec(int node, Oid user, const char *sql);
+
+/*
+ * The same session for a modification whose result is not waited for: that is
+ * the caller's, by fa_remote_last_result(), before anything else is done with
+ * the session.  After an error before that, postgres_fdw cancels the statement.
+ * As the current user; values as text (NULL: null).  NULL, and nothing is sent,
+ * when the session is not to be had or busy.
+ */
+extern FaConn *fa_fdw_send(Oid foreign_table, const char *sql, int nparams,
+						   const char *const *values);
+
+/* The node that a foreign table leads to; 0: none. */
+extern int	fa_fdw_node(Oid foreign_table);
 
 /* Name of the foreign table, without schema, by which it finds the session. */
 extern char *fa_fdw_session_table(int node);

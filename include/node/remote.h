@@ -104,6 +104,13 @@ extern bool fa_remote_try_drain(FaConn *conn, int timeout_ms);
 /* Waits for the next result, NULL at the end; raises on a lost connection. */
 extern PGresult *fa_remote_get_result(FaConn *conn, int timeout_ms);
 
+/*
+ * Waits for all results, and returns the first error among them or else the
+ * last; the caller clears it, or raises it by fa_remote_raise().
+ */
+extern PGresult *fa_remote_last_result(FaConn *conn, int timeout_ms);
+extern bool fa_remote_succeeded(PGresult *res);
+
 /* Raises what a failed result says; clears it.  sql may be NULL. */
 FA_NORETURN extern void fa_remote_raise(FaConn *conn, PGresult *res,
 										const char *sql);

@@ -10,10 +10,9 @@
 /*
  * Changes a caught error (of CopyErrorData(), in its memory) when it is about a
  * row that does not fit into a bucket or leaf.  changes: rows were changed, not
- * only inserted; target: name of the user's table, or NULL.
+ * only inserted.
  */
-extern void fa_refusal_of_row(ErrorData *edata, bool changes,
-							  const char *target);
+extern void fa_refusal_of_row(ErrorData *edata, bool changes);
 
 /* The same for an error of the planner about a statement without pins. */
 extern void fa_refusal_of_plan(ErrorData *edata, Query *query);

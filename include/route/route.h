@@ -127,6 +127,19 @@ typedef enum FaRemotePrivate
 extern const CustomScanMethods fa_remote_scan_methods;
 extern void fa_remote_scan_init(void);
 
+/* Is the plan one of them? */
+extern bool fa_remote_scan_is(PlannedStmt *plan);
+/*
+ * Steps that such a plan, a modification that has been started as part of
+ * another, can take before it is run: its parameters, which may need any
+ * session; the statement, if its session need not be waited for; its result.
+ * Between the last two nothing else may be done with sessions of the transaction.
+ * What the peer raised is raised when the plan is run.
+ */
+extern void fa_remote_scan_evaluate(PlanState *node);
+extern void fa_remote_scan_send(PlanState *node);
+extern void fa_remote_scan_receive(PlanState *node);
+
 /* in peer_scan.c: a statement over postgres_fdw's own connection */
 typedef struct FaPeerScan FaPeerScan;
 

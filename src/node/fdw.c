@@ -26,7 +26,9 @@
 #include "node/cluster_xact.h"
 #include "node/fdw.h"
 #include "node/fdw_copy.h"
+#include "node/fdw_leave.h"
 #include "node/node.h"
+#include "node/remote.h"
 
 PG_FUNCTION_INFO_V1(fa_sql_fdw_handler);
 PG_FUNCTION_INFO_V1(fa_sql_fdw_validator);
@@ -125,13 +127,24 @@ fdw_begin_direct_modify(ForeignScanState *node, int eflags)
 		fdw_opened(node->resultRelInfo, node->ss.ps.state);
 }
 
+static bool
+fdw_plan_direct_modify(PlannerInfo *root, ModifyTable *plan, Index rti,
+					   int subplan)
+{
+	return !fa_fdw_rows_may_leave(plan) &&
+		base->PlanDirectModify(root, plan, rti, subplan);
+}
+
 static void
 fdw_begin_modify(ModifyTableState *mtstate, ResultRelInfo *rri,
 				 List *fdw_private, int subplan, int eflags)
 {
 	base->BeginForeignModify(mtstate, rri, fdw_private, subplan, eflags);
-	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
-		fdw_opened(rri, mtstate->ps.state);
+	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
+		return;
+	fdw_opened(rri, mtstate->ps.state);
+	if (fa_fdw_rows_may_leave(castNode(ModifyTable, mtstate->ps.plan)))
+		fa_fdw_leave_begin(mtstate);
 }
 
 static void
@@ -139,6 +152,11 @@ fdw_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri)
 {
 	if (fa_fdw_copy_begin_insert(mtstate, rri, base))
 		return;
+	if (mtstate->operation == CMD_UPDATE)
+	{
+		fa_fdw_leave_begin(mtstate);
+		return;
+	}
 	base->BeginForeignInsert(mtstate, rri);
 	fdw_opened(rri, mtstate->ps.state);
 }
@@ -159,6 +177,11 @@ fdw_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
 {
 	if (fa_fdw_copy_insert(estate, rri, slot))
 		return slot;
+	if (fa_fdw_leave_has(rri))
+	{
+		fa_fdw_leave_insert(rri, slot);
+		return slot;
+	}
 	slot = base->ExecForeignInsert(estate, rri, slot, plan_slot);
 	fdw_note(rri, estate, FA_USE_WRITE);
 	return slot;
@@ -167,7 +190,7 @@ fdw_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
 static void
 fdw_end_insert(EState *estate, ResultRelInfo *rri)
 {
-	if (!fa_fdw_copy_end_insert(estate, rri))
+	if (!fa_fdw_copy_end_insert(estate, rri) && !fa_fdw_leave_has(rri))
 		base->EndForeignInsert(estate, rri);
 }
 
@@ -181,6 +204,12 @@ fdw_batch_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot **slots,
 		copied = fa_fdw_copy_insert(estate, rri, slots[i]);
 	if (copied)
 		return slots;
+	if (fa_fdw_leave_has(rri))
+	{
+		for (int i = 0; i < *nslots; i++)
+			fa_fdw_leave_insert(rri, slots[i]);
+		return slots;
+	}
 	slots = base->ExecForeignBatchInsert(estate, rri, slots, plan_slots,
 										 nslots);
 	fdw_note(rri, estate, FA_USE_WRITE);
@@ -191,6 +220,10 @@ static TupleTableSlot *
 fdw_update(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
 		   TupleTableSlot *plan_slot)
 {
+	bool		taken;
+
+	if (fa_fdw_leave_update(estate, rri, slot, plan_slot, &taken))
+		return taken ? slot : NULL;
 	slot = base->ExecForeignUpdate(estate, rri, slot, plan_slot);
 	fdw_note(rri, estate, FA_USE_WRITE);
 	return slot;
@@ -220,6 +253,29 @@ fa_fdw_session(Oid user, Oid server)
 		get_connection(GetUserMapping(user, server), false, NULL) : NULL;
 }
 
+FaConn *
+fa_fdw_send(Oid foreign_table, const char *sql, int nparams,
+			const char *const *values)
+{
+	Oid			user = GetUserId();
+	PGconn	   *pg = fa_fdw_session(user, GetForeignServerIdByRelId(foreign_table));
+	FaConn	   *conn;
+
+	/* a scan that runs in the background may be using it */
+	if (pg == NULL || PQtransactionStatus(pg) != PQTRANS_INTRANS)
+		return NULL;
+	fa_xact_note_use(foreign_table, user, FA_USE_READ);
+	fa_fdw_pass_settings(foreign_table, user);
+	conn = palloc0(sizeof(FaConn));
+	conn->pg = pg;
+	conn->node = fa_fdw_node(foreign_table);
+	conn->name = fa_node_name(conn->node);
+	if (!PQsendQueryParams(pg, sql, nparams, NULL, values, NULL, NULL, 0))
+		fa_remote_raise(conn, NULL, sql);
+	fa_xact_note_use(foreign_table, user, FA_USE_WRITE);
+	return conn;
+}
+
 static void
 fdw_truncate(List *rels, DropBehavior behavior, bool restart_seqs)
 {
@@ -241,6 +297,7 @@ fa_sql_fdw_handler(PG_FUNCTION_ARGS)
 	*routine = *fdw_base();
 	routine->BeginForeignScan = fdw_begin_scan;
 	routine->BeginDirectModify = fdw_begin_direct_modify;
+	routine->PlanDirectModify = fdw_plan_direct_modify;
 	routine->BeginForeignModify = fdw_begin_modify;
 	routine->BeginForeignInsert = fdw_begin_insert;
 	routine->IterateDirectModify = fdw_iterate_direct_modify;
@@ -258,6 +315,15 @@ Datum
 fa_sql_fdw_validator(PG_FUNCTION_ARGS)
 {
 	return fdw_function("postgres_fdw_validator")(fcinfo);
+}
+
+int
+fa_fdw_node(Oid foreign_table)
+{
+	ForeignServer *server = GetForeignServer(GetForeignServerIdByRelId(foreign_table));
+	int			node;
+
+	return sscanf(server->servername, FA_SERVER_NAME, &node) == 1 ? node : 0;
 }
 
 char *
@@ -286,7 +352,7 @@ fdw_make_state(EState *estate, Relation rel, const char *sql)
 	/* statement, has RETURNING, attributes retrieved, counts as processed */
 	scan->fdw_private = list_make4(makeString(pstrdup(sql)),
 								   makeBoolean(false), NIL,
-								   makeBoolean(false));
+								   makeBoolean(true));
 
 	node->ss.ps.plan = (Plan *) scan;
 	node->ss.ps.state = estate;
@@ -298,7 +364,7 @@ fdw_make_state(EState *estate, Relation rel, const char *sql)
 	return node;
 }
 
-static void
+static uint64
 fdw_exec(int node, const char *sql)
 {
 	EState	   *estate = CreateExecutorState();
@@ -306,6 +372,7 @@ fdw_exec(int node, const char *sql)
 	Relation	rel = table_open(fa_catalog_relid(fa_fdw_session_table(node)),
 								 AccessShareLock);
 	ForeignScanState *state = fdw_make_state(estate, rel, sql);
+	uint64		n;
 
 	(void) fdw_base();
 	base->BeginDirectModify(state, 0);
@@ -313,18 +380,22 @@ fdw_exec(int node, const char *sql)
 	base->EndDirectModify(state);
 	ExecResetTupleTable(estate->es_tupleTable, false);
 	table_close(rel, AccessShareLock);
+	n = estate->es_processed;
 	MemoryContextSwitchTo(old);
 	FreeExecutorState(estate);
+	return n;
 }
 
-void
+uint64
 fa_fdw_exec(int node, Oid user, const char *sql)
 {
 	Oid			caller;
 	int			sec_context;
+	uint64		n;
 
 	GetUserIdAndSecContext(&caller, &sec_context);
 	SetUserIdAndSecContext(user, sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	fdw_exec(node, sql);
+	n = fdw_exec(node, sql);
 	SetUserIdAndSecContext(caller, sec_context);
+	return n;
 }

@@ -21,7 +21,6 @@
 #include "commands/copyfrom_internal.h"
 #include "executor/executor.h"
 #include "foreign/fdwapi.h"
-#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
@@ -343,12 +342,11 @@ copy_join_stream(CopyLeaf *leaf)
 	Relation	rel = leaf->rri->ri_RelationDesc;
 	TupleDesc	desc = RelationGetDescr(rel);
 	MemoryContext caller = MemoryContextSwitchTo(target->context);
-	ForeignServer *server = GetForeignServer(GetForeignServerIdByRelId(RelationGetRelid(rel)));
-	int			node;
+	int			node = fa_fdw_node(RelationGetRelid(rel));
 	ListCell   *lc;
 	int			i = 0;
 
-	if (sscanf(server->servername, FA_SERVER_NAME, &node) != 1)
+	if (node == 0)
 		elog(ERROR, "foreign table \"%s\" leads to no node",
 			 RelationGetRelationName(rel));
 	leaf->stream = copy_stream(node, rel);

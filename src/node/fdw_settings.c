@@ -10,14 +10,11 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "foreign/fdwapi.h"
-#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "utils/memutils.h"
 
 #include "node/fdw.h"
-#include "node/node.h"
 
 /* A session that has been told in this transaction. */
 typedef struct ToldSession
@@ -79,14 +76,13 @@ told_session(int node, Oid user)
 void
 fa_fdw_pass_settings(Oid foreign_table, Oid user)
 {
-	ForeignServer *server;
 	ToldSession *session;
 	int			node;
 
 	if (LockTimeout == 0 && told == NIL)
 		return;
-	server = GetForeignServer(GetForeignServerIdByRelId(foreign_table));
-	if (sscanf(server->servername, FA_SERVER_NAME, &node) != 1)
+	node = fa_fdw_node(foreign_table);
+	if (node == 0)
 		return;
 	session = told_session(node, user);
 	if (session->lock_timeout == LockTimeout)

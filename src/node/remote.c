@@ -414,36 +414,55 @@ fa_remote_send(FaConn *conn, const char *sql)
 		fa_remote_raise(conn, NULL, sql);
 }
 
-/* The rows of the last result; sql is for messages. */
-static FaRows *
-remote_collect(FaConn *conn, int timeout_ms, const char *sql)
+bool
+fa_remote_succeeded(PGresult *res)
 {
-	FaRows	   *rows = NULL;
-	PGresult   *failed = NULL;
+	ExecStatusType status = PQresultStatus(res);
+
+	return res == NULL || status == PGRES_TUPLES_OK ||
+		status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY;
+}
+
+PGresult *
+fa_remote_last_result(FaConn *conn, int timeout_ms)
+{
+	PGresult   *last = NULL;
 	PGresult   *res;
 
 	while ((res = fa_remote_get_result(conn, timeout_ms)) != NULL)
 	{
 		ExecStatusType status = PQresultStatus(res);
 
-		if (status == PGRES_TUPLES_OK)
-			rows = remote_copy_rows(res);
 		if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT ||
 			status == PGRES_COPY_BOTH)
 		{
 			PQclear(res);
 			elog(ERROR, "unexpected COPY from node \"%s\"", conn->name);
 		}
-		if (failed == NULL && status != PGRES_TUPLES_OK &&
-			status != PGRES_COMMAND_OK && status != PGRES_EMPTY_QUERY)
-			failed = res;
+		if (fa_remote_succeeded(last))
+		{
+			PQclear(last);
+			last = res;
+		}
 		else
 			PQclear(res);
 		if (PQstatus(conn->pg) == CONNECTION_BAD)
 			break;
 	}
-	if (failed)
-		fa_remote_raise(conn, failed, sql);
+	return last;
+}
+
+/* The rows of the last result; sql is for messages. */
+static FaRows *
+remote_collect(FaConn *conn, int timeout_ms, const char *sql)
+{
+	PGresult   *res = fa_remote_last_result(conn, timeout_ms);
+	FaRows	   *rows;
+
+	if (!fa_remote_succeeded(res))
+		fa_remote_raise(conn, res, sql);
+	rows = PQresultStatus(res) == PGRES_TUPLES_OK ? remote_copy_rows(res) : NULL;
+	PQclear(res);
 	return rows;
 }
 

@@ -72,7 +72,7 @@ copy_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tree,
 		MemoryContextSwitchTo(caller);
 		edata = CopyErrorData();
 		FlushErrorState();
-		fa_refusal_of_row(edata, false, NULL);
+		fa_refusal_of_row(edata, false);
 		ReThrowError(edata);
 	}
 	PG_END_TRY();

@@ -7,7 +7,8 @@
  * are.  So the plan cache gets a stand-in, and ExecutorStart, where the
  * parameters are known, replaces it by the plan for the leaf that they lead
  * to.  Those plans are kept here: one for each statement and leaf, made once,
- * thrown away when anything they depend on changes, as a move does.
+ * thrown away when anything they depend on changes, as a move does, or when
+ * there are too many and it has not been used for longest.
  *
  * The plan cache has locked what the stand-in names, the tables; buckets and
  * leaf are locked here, on the way to the leaf, and only then is the plan
@@ -24,6 +25,7 @@
 
 #include "access/xact.h"
 #include "executor/executor.h"
+#include "lib/ilist.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
 #include "tcop/pquery.h"
@@ -38,7 +40,7 @@
 #include "route/route.h"
 
 #define MAX_PINS 4				/* statements with more are planned each time */
-#define MAX_PLANS 1024			/* then the cache starts anew */
+#define MAX_PLANS 1024			/* of statements that wait, too */
 #define MAX_SNAPSHOTS 10		/* that one execution may ask for */
 
 /* A statement that waits for its parameters, as this backend keeps it. */
@@ -50,6 +52,7 @@ typedef struct Template
 	List	   *pins;			/* of FaPin */
 	int			cursor_options;
 	int			users;
+	dlist_node	used;			/* in template_order */
 } Template;
 
 typedef struct PlanKey
@@ -65,6 +68,7 @@ typedef struct LeafPlan
 	PlannedStmt *plan;
 	bool		valid;
 	int			users;
+	dlist_node	used;			/* in plan_order, while it is valid */
 } LeafPlan;
 
 /* An execution that uses a cached plan; in the memory of its QueryDesc. */
@@ -76,6 +80,11 @@ typedef struct Use
 
 static HTAB *templates = NULL;
 static HTAB *plans = NULL;		/* of PlanKey -> LeafPlan * */
+
+/* Both of them, those first that were used last. */
+static dlist_head template_order = DLIST_STATIC_INIT(template_order);
+static dlist_head plan_order = DLIST_STATIC_INIT(plan_order);
+
 static int	last_id = 0;
 
 /*
@@ -142,6 +151,16 @@ plan_release(void *arg)
 	plan_free(plan);
 }
 
+/* Takes a plan out of the cache. */
+static void
+plan_forget(LeafPlan *plan)
+{
+	plan->valid = false;
+	dlist_delete(&plan->used);
+	(void) hash_search(plans, &plan->key, HASH_REMOVE, NULL);
+	plan_free(plan);
+}
+
 typedef bool (*PlanDepends) (PlannedStmt *plan, Oid relid, int cacheid,
 							 uint32 hash);
 
@@ -179,13 +198,8 @@ plans_forget(PlanDepends depends, Oid relid, int cacheid, uint32 hash)
 	hash_seq_init(&status, plans);
 	while ((entry = hash_seq_search(&status)) != NULL)
 	{
-		LeafPlan   *plan = entry->plan;
-
-		if (!depends(plan->plan, relid, cacheid, hash))
-			continue;
-		plan->valid = false;
-		(void) hash_search(plans, &plan->key, HASH_REMOVE, NULL);
-		plan_free(plan);
+		if (depends(entry->plan->plan, relid, cacheid, hash))
+			plan_forget(entry->plan);
 	}
 }
 
@@ -208,19 +222,22 @@ plans_syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
 	plans_forget(plan_depends_on_relation, InvalidOid, 0, 0);
 }
 
+/* Makes room for a statement. */
 static void
-templates_forget(void)
+templates_forget_oldest(void)
 {
-	HASH_SEQ_STATUS status;
-	Template   *template;
+	dlist_iter	iter;
 
-	hash_seq_init(&status, templates);
-	while ((template = hash_seq_search(&status)) != NULL)
+	dlist_reverse_foreach(iter, &template_order)
 	{
+		Template   *template = dlist_container(Template, used, iter.cur);
+
 		if (template->users > 0)
 			continue;
+		dlist_delete(&template->used);
 		MemoryContextDelete(template->context);
 		(void) hash_search(templates, &template->id, HASH_REMOVE, NULL);
+		return;
 	}
 }
 
@@ -255,14 +272,17 @@ template_find(CustomScan *scan)
 		deferred_create_tables();
 	template = hash_search(templates, &id, HASH_FIND, NULL);
 	if (template)
+	{
+		dlist_move_head(&template_order, &template->used);
 		return template;
+	}
 	if (seen[(uint32) id % NSEEN] != id)
 	{
 		seen[(uint32) id % NSEEN] = id;
 		return NULL;
 	}
 	if (hash_get_num_entries(templates) >= MAX_PLANS)
-		templates_forget();
+		templates_forget_oldest();
 	context = AllocSetContextCreate(CurrentMemoryContext,
 									"fragaffinity statement",
 									ALLOCSET_SMALL_SIZES);
@@ -276,6 +296,7 @@ template_find(CustomScan *scan)
 	template->pins = pins;
 	template->cursor_options = intVal(lthird(scan->custom_private));
 	template->users = 0;
+	dlist_push_head(&template_order, &template->used);
 	MemoryContextSetParent(context, CacheMemoryContext);
 	return template;
 }
@@ -326,11 +347,12 @@ template_cache_plan(Template *template, const PlanKey *key, QueryDesc *desc)
 	cached->plan = copyObject(plan);
 	MemoryContextSwitchTo(caller);
 	if (hash_get_num_entries(plans) >= MAX_PLANS)
-		plans_forget(plan_depends_on_relation, InvalidOid, 0, 0);
+		plan_forget(dlist_tail_element(LeafPlan, used, &plan_order));
 	MemoryContextSetParent(context, CacheMemoryContext);
 	entry = hash_search(plans, key, HASH_ENTER, NULL);
 	entry->plan = cached;
 	cached->valid = true;
+	dlist_push_head(&plan_order, &cached->used);
 	return cached;
 }
 
@@ -379,6 +401,7 @@ deferred_use_template(QueryDesc *desc, Template *template)
 			entry = hash_search(plans, &key, HASH_FIND, NULL);
 			use->plan = entry ? entry->plan :
 				template_cache_plan(template, &key, desc);
+			dlist_move_head(&plan_order, &use->plan->used);
 			use->plan->users++;
 			use->release.func = plan_release;
 			use->release.arg = use;

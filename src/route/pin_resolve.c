@@ -220,14 +220,10 @@ resolve_values(Resolve *r, AttrNumber attno, Values **values_p)
 	return true;
 }
 
-/*
- * The same for the rows as the statement makes them.  NULL in the table's key
- * violates a constraint wherever the row is, so the row may stay.
- */
+/* The same for the rows as the statement makes them. */
 static bool
 resolve_values_after(Resolve *r, AttrNumber attno, Values **values_p)
 {
-	const FaTable *table = fa_map_table(r->pin->relid);
 	List	   *exprs = attno < 1 || attno > r->pin->natts ? NIL :
 		r->pin->becomes[attno - 1];
 	Values	   *values;
@@ -245,15 +241,10 @@ resolve_values_after(Resolve *r, AttrNumber attno, Values **values_p)
 	{
 		bool		isnull;
 
-		if (!resolve_expression(r, lfirst(lc), &values->value[n], &isnull))
-			return false;
-		if (!isnull)
-			n++;
-		else if (table == NULL || table->key != attno)
+		if (!resolve_expression(r, lfirst(lc), &values->value[n++], &isnull) ||
+			isnull)
 			return false;
 	}
-	if (n == 0)
-		return resolve_values(r, attno, values_p);
 	values->n = n;
 	return true;
 }

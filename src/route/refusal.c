@@ -6,10 +6,9 @@
  * not say what to do.  Errors that only they can cause are replaced:
  *
  *	- a row that no bucket takes has no key: 23502, as on a plain table
- *	- a row that does not fit into its leaf any more, because its key was
- *	  changed, would have to go to another fragment: 0A000.  PostgreSQL does
- *	  that from a heap, but not from a foreign table, nor into one that the
- *	  same statement changes.
+ *	- a row that does not fit into its leaf any more, because its key is
+ *	  another one than the statement's pin said, would have to go to another
+ *	  fragment: 0A000
  *	- an upsert or MERGE of several fragments, which has no plan
  *
  * Peers do so for what they run; what postgres_fdw raises has the result.
@@ -81,16 +80,10 @@ refusal_row_moves(ErrorData *edata, const char *name)
 }
 
 void
-fa_refusal_of_row(ErrorData *edata, bool changes, const char *target)
+fa_refusal_of_row(ErrorData *edata, bool changes)
 {
 	const FaTable *table;
 
-	if (refusal_is(edata, "cannot route tuples into foreign table to be updated \"%s\""))
-	{
-		if (changes && target)
-			refusal_row_moves(edata, target);
-		return;
-	}
 	if (edata->sqlerrcode != ERRCODE_CHECK_VIOLATION || edata->constraint_name)
 		return;
 	table = refusal_table(edata);
@@ -125,17 +118,6 @@ fa_refusal_of_plan(ErrorData *edata, Query *query)
 	}
 }
 
-/* Name of the table that a plan modifies; NULL when that is not its top. */
-static const char *
-refusal_target(PlannedStmt *plan)
-{
-	ModifyTable *modify = (ModifyTable *) plan->planTree;
-
-	if (!IsA(modify, ModifyTable))
-		return NULL;
-	return get_rel_name(rt_fetch(modify->nominalRelation, plan->rtable)->relid);
-}
-
 static void
 refusal_run(FA_EXECUTOR_RUN_PARAMS)
 {
@@ -165,14 +147,12 @@ refusal_executor_run(FA_EXECUTOR_RUN_PARAMS)
 	{
 		ErrorData  *edata;
 
-		if (geterrcode() != ERRCODE_CHECK_VIOLATION &&
-			geterrcode() != ERRCODE_FEATURE_NOT_SUPPORTED)
+		if (geterrcode() != ERRCODE_CHECK_VIOLATION)
 			PG_RE_THROW();
 		MemoryContextSwitchTo(caller);
 		edata = CopyErrorData();
 		FlushErrorState();
-		fa_refusal_of_row(edata, operation != CMD_INSERT,
-						  refusal_target(queryDesc->plannedstmt));
+		fa_refusal_of_row(edata, operation != CMD_INSERT);
 		ReThrowError(edata);
 	}
 	PG_END_TRY();

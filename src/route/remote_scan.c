@@ -4,7 +4,9 @@
  *	  it returns.
  *
  * Alone in its transaction, it goes over this backend's own session there, in
- * one round trip; else over postgres_fdw's, as part of the transaction.
+ * one round trip; else over postgres_fdw's, as part of the transaction.  There,
+ * a part of a statement may be sent before its result is wanted, so that several
+ * nodes work at the same time.
  */
 #include "postgres.h"
 
@@ -21,6 +23,7 @@
 
 #include "core/fa_compat.h"
 #include "core/plain_output.h"
+#include "node/fdw.h"
 #include "node/node.h"
 #include "node/row_stream.h"
 #include "node/session.h"
@@ -34,12 +37,14 @@ typedef struct RemoteScanState
 	List	   *params;			/* of ExprState */
 	FmgrInfo   *output;			/* their types' output functions */
 	int			nparams;
+	char	  **values;			/* of them, if evaluated before */
 	AttInMetadata *input;		/* of the result's columns */
 	MemoryContext row_context;
 	bool		started;
 	bool		done;
 
 	FaPeerScan *peer;			/* over postgres_fdw, or ... */
+	FaConn	   *sent;			/* ... without waiting there, or ... */
 	FaSession  *session;		/* ... over our own session */
 	PGresult   *result;			/* rows that it sent last */
 	int			next_row;
@@ -148,6 +153,64 @@ remote_shape(RemoteScanState *state)
 }
 
 static void
+remote_expect_rows(RemoteScanState *state)
+{
+	if (state->returns && state->input == NULL)
+		state->input = TupleDescGetAttInMetadata(state->css.ss.ss_ScanTupleSlot->tts_tupleDescriptor);
+}
+
+static Oid
+remote_leaf(RemoteScanState *state)
+{
+	return DatumGetObjectId(((Const *) remote_private(state, FA_REMOTE_LEAF))->constvalue);
+}
+
+bool
+fa_remote_scan_is(PlannedStmt *plan)
+{
+	return IsA(plan->planTree, CustomScan) &&
+		((CustomScan *) plan->planTree)->methods == &fa_remote_scan_methods;
+}
+
+void
+fa_remote_scan_evaluate(PlanState *node)
+{
+	RemoteScanState *state = (RemoteScanState *) node;
+	MemoryContext caller = MemoryContextSwitchTo(node->state->es_query_cxt);
+
+	state->values = remote_parameters(state);
+	MemoryContextSwitchTo(caller);
+}
+
+void
+fa_remote_scan_send(PlanState *node)
+{
+	RemoteScanState *state = (RemoteScanState *) node;
+	MemoryContext caller = MemoryContextSwitchTo(node->state->es_query_cxt);
+
+	state->sent = fa_fdw_send(remote_leaf(state),
+							  strVal(remote_private(state, FA_REMOTE_SQL)),
+							  state->nparams,
+							  (const char *const *) state->values);
+	MemoryContextSwitchTo(caller);
+}
+
+void
+fa_remote_scan_receive(PlanState *node)
+{
+	RemoteScanState *state = (RemoteScanState *) node;
+	MemoryContext caller = MemoryContextSwitchTo(node->state->es_query_cxt);
+
+	if (state->sent)
+	{
+		state->result = fa_remote_last_result(state->sent, 0);
+		remote_expect_rows(state);
+		state->started = true;
+	}
+	MemoryContextSwitchTo(caller);
+}
+
+static void
 remote_start(RemoteScanState *state)
 {
 	EState	   *estate = state->css.ss.ps.state;
@@ -156,7 +219,7 @@ remote_start(RemoteScanState *state)
 	int			node = intVal(remote_private(state, FA_REMOTE_NODE));
 	bool		few = boolVal(remote_private(state, FA_REMOTE_FEW_ROWS));
 	bool		writes = state->operation != CMD_SELECT;
-	char	  **values = remote_parameters(state);
+	char	  **values = state->values ? state->values : remote_parameters(state);
 
 	state->started = true;
 	if (fa_statement_is_alone())
@@ -167,25 +230,31 @@ remote_start(RemoteScanState *state)
 						state->nparams,
 						(const char *const *) values, writes,
 						!writes && !few);
-		if (state->returns && state->input == NULL)
-			state->input = TupleDescGetAttInMetadata(state->css.ss.ss_ScanTupleSlot->tts_tupleDescriptor);
+		remote_expect_rows(state);
 	}
 	else
 	{
 		CustomScan *scan = (CustomScan *) state->css.ss.ps.plan;
 
-		state->peer = fa_peer_scan_begin(DatumGetObjectId(((Const *) remote_private(state, FA_REMOTE_LEAF))->constvalue),
-										 sql, state->nparams, values,
+		state->peer = fa_peer_scan_begin(remote_leaf(state), sql, state->nparams, values,
 										 scan->custom_scan_tlist,
 										 few || writes, state->returns);
 	}
 	MemoryContextSwitchTo(caller);
 }
 
-/* The next row of our own session's result; false at the end. */
+/* The next row of a result that comes here; false at the end. */
 static bool
 remote_next_result(RemoteScanState *state)
 {
+	if (state->sent && !fa_remote_succeeded(state->result))
+	{
+		PGresult   *failed = state->result;
+
+		state->result = NULL;
+		fa_remote_raise(state->sent, failed,
+						strVal(remote_private(state, FA_REMOTE_SQL)));
+	}
 	while (state->result == NULL ||
 		   state->next_row >= PQntuples(state->result))
 	{
@@ -300,6 +369,8 @@ remote_stop(RemoteScanState *state)
 		fa_session_finish(state->session);
 	remote_forget_result(state);
 	state->peer = NULL;
+	state->sent = NULL;
+	state->values = NULL;
 	state->session = NULL;
 	state->started = false;
 	state->done = false;

@@ -6,7 +6,8 @@
  * trips each; and it refuses an upsert, as there is no unique index over all
  * fragments, though every row's conflict is in its own.  So the statement
  * becomes one for each node, with its rows; here, an upsert becomes one for each
- * fragment.  They run one after the other as parts of the statement.
+ * fragment.  They run as parts of the statement, those of other nodes at the same
+ * time.
  */
 #include "postgres.h"
 

@@ -1,6 +1,11 @@
 /*
  * split_scan.c
- *	  Runs the parts of a statement one after the other; its result is theirs.
+ *	  Runs the parts of a statement; its result is theirs.
+ *
+ * Those for other nodes are sent, and only when all are, their results are
+ * waited for.  Those of this node run before and after that, not meanwhile: what
+ * they evaluate may need sessions at others.  Of several errors the one is
+ * raised that the parts would have ended with one after the other.
  *
  * Clients rely on RETURNING to have the order of VALUES, to tell which row got
  * which key.  So, where every row has exactly one in the result, they are given
@@ -65,22 +70,59 @@ split_begin(CustomScanState *node, EState *estate, int eflags)
 							   &TTSOpsMinimalTuple);
 }
 
-/* Runs one part; its rows go to the store. */
-static void
-split_run_part(SplitScanState *state, PlannedStmt *part, DestReceiver *dest)
+/* Begins a part; its rows will go to its store. */
+static QueryDesc *
+split_start_part(SplitScanState *state, int i)
 {
 	EState	   *estate = state->css.ss.ps.state;
-	QueryDesc  *desc = CreateQueryDesc(part, estate->es_sourceText,
-									   estate->es_snapshot, InvalidSnapshot,
-									   dest, estate->es_param_list_info,
-									   estate->es_queryEnv, 0);
+	PlannedStmt *part = list_nth(split_parts(state), i);
+	DestReceiver *dest = CreateDestReceiver(DestTuplestore);
+	QueryDesc  *desc;
 
-	ExecutorStart(desc, 0);
+	SetTuplestoreDestReceiverParams(dest, state->rows[i], estate->es_query_cxt,
+									false, NULL, NULL);
+	desc = CreateQueryDesc(part, estate->es_sourceText, estate->es_snapshot,
+						   InvalidSnapshot, dest, estate->es_param_list_info,
+						   estate->es_queryEnv, 0);
+	/* several that are started at once cannot have a level of triggers each */
+	ExecutorStart(desc, fa_remote_scan_is(part) ? EXEC_FLAG_SKIP_TRIGGERS : 0);
+	return desc;
+}
+
+static void
+split_run_part(SplitScanState *state, QueryDesc *desc)
+{
+	DestReceiver *dest = desc->dest;
+
 	fa_executor_run(desc);
 	ExecutorFinish(desc);
-	estate->es_processed += desc->estate->es_processed;
+	state->css.ss.ps.state->es_processed += desc->estate->es_processed;
 	ExecutorEnd(desc);
 	FreeQueryDesc(desc);
+	dest->rDestroy(dest);
+}
+
+/* Has other nodes do their parts, all at the same time. */
+static void
+split_send(SplitScanState *state, QueryDesc **remote)
+{
+	for (int i = 0; i < state->nparts; i++)
+	{
+		if (!fa_remote_scan_is(list_nth(split_parts(state), i)))
+			continue;
+		remote[i] = split_start_part(state, i);
+		fa_remote_scan_evaluate(remote[i]->planstate);
+	}
+	for (int i = 0; i < state->nparts; i++)
+	{
+		if (remote[i])
+			fa_remote_scan_send(remote[i]->planstate);
+	}
+	for (int i = 0; i < state->nparts; i++)
+	{
+		if (remote[i])
+			fa_remote_scan_receive(remote[i]->planstate);
+	}
 }
 
 static void
@@ -88,21 +130,20 @@ split_run(SplitScanState *state)
 {
 	EState	   *estate = state->css.ss.ps.state;
 	MemoryContext caller = MemoryContextSwitchTo(estate->es_query_cxt);
-	int			n = list_length(split_parts(state));
-	ListCell   *lc;
+	QueryDesc **remote;
 
-	state->rows = palloc0(sizeof(Tuplestorestate *) * n);
-	foreach(lc, split_parts(state))
+	state->nparts = list_length(split_parts(state));
+	state->rows = palloc0(sizeof(Tuplestorestate *) * state->nparts);
+	remote = palloc0(sizeof(QueryDesc *) * state->nparts);
+	for (int i = 0; i < state->nparts; i++)
+		state->rows[i] = tuplestore_begin_heap(false, false,
+											   Max(work_mem / state->nparts, 64));
+	for (int i = 0; i < state->nparts; i++)
 	{
-		DestReceiver *dest = CreateDestReceiver(DestTuplestore);
-		Tuplestorestate *rows = tuplestore_begin_heap(false, false,
-													  Max(work_mem / n, 64));
-
-		state->rows[state->nparts++] = rows;
-		SetTuplestoreDestReceiverParams(dest, rows, estate->es_query_cxt, false,
-										NULL, NULL);
-		split_run_part(state, lfirst(lc), dest);
-		dest->rDestroy(dest);
+		if (fa_remote_scan_is(list_nth(split_parts(state), i)) &&
+			remote[i] == NULL)
+			split_send(state, remote);
+		split_run_part(state, remote[i] ? remote[i] : split_start_part(state, i));
 	}
 	state->next = list_head(split_order(state));
 	MemoryContextSwitchTo(caller);

@@ -116,15 +116,8 @@ sub refused
 	return;
 }
 my $null = qr/null value in column "k" of relation "t/;
-my $move = qr/cannot move a row of "t" to another fragment.*HINT:  Delete the row/s;
 refused($_, '23502', $null) for 'INSERT INTO t VALUES (NULL)', "INSERT INTO t VALUES ($near + 1000), (NULL)",
   'INSERT INTO t SELECT NULL', 'INSERT INTO t SELECT NULL FROM t', "UPDATE t SET k = NULL WHERE k = $near";
-my ($free) = split /\n/, $c->sql(1, "SELECT k FROM generate_series(101, 200) k WHERE fragaffinity.bucket_of('t', k) = 3");
-for my $where ("k = $far", "v = 'v$far'")
-{
-	refused("UPDATE t SET k = $free WHERE $where", '0A000', $move);
-}
-refused("PREPARE u AS UPDATE t SET k = \$1 WHERE k = \$2; EXECUTE u ($near, $far)", '0A000', $move);
 my $merge = qr/cannot execute MERGE on rows of several fragments of "t".*HINT:  Add a condition/s;
 refused("MERGE INTO t USING (VALUES ($far, $near)) s (k, x) ON t.k = s.k WHEN MATCHED THEN UPDATE SET k = s.x", '0A000', $merge);
 refused("MERGE INTO t USING t s ON t.k = s.k WHEN MATCHED THEN DELETE", '0A000', $merge);
