@@ -28,4 +28,7 @@ extern bool fa_fdw_copy_insert(EState *estate, ResultRelInfo *rri,
 							   TupleTableSlot *slot);
 extern bool fa_fdw_copy_end_insert(EState *estate, ResultRelInfo *rri);
 
+/* Is the leaf one of this COPY? */
+extern bool fa_fdw_copy_has(ResultRelInfo *rri);
+
 #endif							/* FA_NODE_FDW_COPY_H */

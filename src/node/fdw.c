@@ -216,6 +216,13 @@ fdw_batch_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot **slots,
 	return slots;
 }
 
+/* COPY of 16 and later would collect rows, and then call all by one line. */
+static int
+fdw_batch_size(ResultRelInfo *rri)
+{
+	return fa_fdw_copy_has(rri) ? 1 : base->GetForeignModifyBatchSize(rri);
+}
+
 static TupleTableSlot *
 fdw_update(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
 		   TupleTableSlot *plan_slot)
@@ -303,6 +310,7 @@ fa_sql_fdw_handler(PG_FUNCTION_ARGS)
 	routine->IterateDirectModify = fdw_iterate_direct_modify;
 	routine->EndForeignInsert = fdw_end_insert;
 	routine->ExecForeignInsert = fdw_insert;
+	routine->GetForeignModifyBatchSize = fdw_batch_size;
 	routine->ExecForeignBatchInsert = fdw_batch_insert;
 	routine->ExecForeignUpdate = fdw_update;
 	routine->ExecForeignDelete = fdw_delete;

@@ -142,6 +142,12 @@ copy_leaf(ResultRelInfo *rri)
 	return target ? hash_search(target->leaves, &rri, HASH_FIND, NULL) : NULL;
 }
 
+bool
+fa_fdw_copy_has(ResultRelInfo *rri)
+{
+	return copy_leaf(rri) != NULL;
+}
+
 /* COPY's own report of the place where it is, with all that is around it. */
 static ErrorContextCallback *
 copy_callback(void)
