@@ -38,6 +38,7 @@ typedef struct FaPlaceRow
 	int			owner;			/* place in the cluster; -1: gone */
 	int			previous_owner; /* before the last move */
 	int			planned;		/* where a rebalance wants it; -1: no matter */
+	int			heading;		/* where its move goes; -1: none is known */
 	double		bytes;
 	double		since_move_ms;
 	bool		moving;
@@ -104,9 +105,8 @@ extern bool fa_request_pending(int64 fragment);
  * there is no such request.
  */
 extern int64 fa_request_move(int64 fragment);
-/* Adds the moves under way that were asked for. */
-extern void fa_request_count(const FaPlaceInput *input,
-							 FaPlaceCluster *cluster, int *inflight);
+/* Adds the moves under way that were asked for, to rows and nodes. */
+extern void fa_request_count(FaPlaceInput *input);
 
 /* in rebalance.c; in a transaction */
 

@@ -21,6 +21,7 @@ struct FaGroup
 	int			n;
 	FaPlaceRow *member[FA_GROUP_MAX];
 	double		cost_ms;		/* of moving them all */
+	int			place;			/* chosen for those that must leave; -1 */
 };
 
 /*
@@ -28,6 +29,14 @@ struct FaGroup
  * member's recent past its part of the group's.
  */
 extern void fa_group_gather(FaPlaceInput *input);
+
+/* Bytes of a member and of those that would leave its owner with it. */
+extern double fa_group_room(const FaPlaceRow *row);
+/*
+ * Where members that must leave their node should go: where others are, or are
+ * going, that need not leave; -1 when there are none.
+ */
+extern int	fa_group_place(const FaPlaceInput *input, const FaPlaceRow *row);
 
 /*
  * Replaces a member's forecast ([ahead][predictor's node]) by its part of the

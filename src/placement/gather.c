@@ -199,7 +199,7 @@ gather_fragments(FaPlaceInput *input)
 		row->fragment = strtoll(rows->value[i][0], NULL, 10);
 		row->table_id = atoi(rows->value[i][1]);
 		row->owner = place_of(input, rows->value[i][2]);
-		row->previous_owner = row->planned = -1;
+		row->previous_owner = row->planned = row->heading = -1;
 		row->since_move_ms = INFINITY;
 		row->bytes = rows->value[i][3] ? atof(rows->value[i][3]) :
 			fa_controller_policy(input, row->table_id)->unknown_bytes;
@@ -267,6 +267,7 @@ gather_moves(FaPlaceInput *input)
 		if (row == NULL || fa_request_pending(row->fragment))
 			continue;
 		row->moving = true;
+		row->heading = to;
 		if (from >= 0)
 			input->cluster.node[from].outgoing++;
 		if (to >= 0)
@@ -281,7 +282,7 @@ gather_moves(FaPlaceInput *input)
 		if (fa_request_pending(input->row[i].fragment))
 			input->row[i].moving = true;
 	}
-	fa_request_count(input, &input->cluster, &input->inflight);
+	fa_request_count(input);
 }
 
 /*

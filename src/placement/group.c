@@ -35,6 +35,7 @@ group_of(FaPlaceRow *row)
 	{
 		row->group = palloc0(sizeof(struct FaGroup));
 		row->group->n = 1;
+		row->group->place = -1;
 		row->group->member[0] = row;
 	}
 	return row->group;
@@ -118,6 +119,54 @@ fa_group_gather(FaPlaceInput *input)
 		if (row->group && row->group->member[0] == row)
 			group_share_recent(input, row->group);
 	}
+}
+
+double
+fa_group_room(const FaPlaceRow *row)
+{
+	double		room = 0;
+
+	for (int m = 0; m < row->group->n; m++)
+	{
+		const FaPlaceRow *that = row->group->member[m];
+
+		if (that == row || (that->owner == row->owner && !that->moving))
+			room += that->bytes;
+	}
+	return room;
+}
+
+int
+fa_group_place(const FaPlaceInput *input, const FaPlaceRow *row)
+{
+	double		bytes[FA_GROUP_MAX];
+	int			place[FA_GROUP_MAX];
+	int			n = 0;
+	int			best = -1;
+
+	if (row->group->place >= 0)
+		return row->group->place;
+	for (int m = 0; m < row->group->n; m++)
+	{
+		const FaPlaceRow *that = row->group->member[m];
+		int			at = that->heading >= 0 ? that->heading : that->owner;
+		int			i = 0;
+
+		if (at < 0 || !input->cluster.node[at].alive ||
+			input->cluster.node[at].draining)
+			continue;
+		while (i < n && place[i] != at)
+			i++;
+		if (i == n)
+		{
+			place[n] = at;
+			bytes[n++] = 0;
+		}
+		bytes[i] += that->bytes;
+		if (best < 0 || bytes[i] > bytes[best])
+			best = i;
+	}
+	return best < 0 ? -1 : place[best];
 }
 
 double
