@@ -136,6 +136,7 @@ OBJS = \
 	src/route/deferred.o \
 	src/placement/admit.o \
 	src/placement/balance.o \
+	src/placement/co_access.o \
 	src/placement/controller.o \
 	src/placement/cost.o \
 	src/placement/decide.o \

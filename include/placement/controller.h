@@ -25,6 +25,7 @@ typedef struct FaTablePolicy
 	bool		decide;			/* advise or auto */
 	bool		act;			/* auto */
 	bool		predictive;		/* forecasts count */
+	bool		co_access;		/* grouped with what is used together */
 	double		cost_fixed_ms;
 	double		cost_factor;	/* of a move's time that clients feel */
 	double		unknown_bytes;

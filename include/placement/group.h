@@ -1,7 +1,8 @@
 /*
  * group.h
- *	  Fragments that should be on one node, because their tables are used
- *	  together: dependencies that people have declared (add_dependency).
+ *	  Fragments that should be on one node, because they are used together:
+ *	  dependencies that people have declared (add_dependency), and where a table
+ *	  has co_access auto, what sessions were seen to do (co_access.c).
  *
  * Each is still decided about by itself, but all of a group by the demand for
  * the whole group, of which each has the part that its move would cost of the
@@ -23,6 +24,11 @@ struct FaGroup
 	double		cost_ms;		/* of moving them all */
 	int			place;			/* chosen for those that must leave; -1 */
 };
+
+/* in co_access.c; in a transaction: looks for such pairs, when it is time */
+extern void fa_co_access_look(const FaForecaster *f);
+
+/* in group.c */
 
 /*
  * In a transaction, once rows are complete: finds the groups, and makes each

@@ -91,6 +91,7 @@ fa_controller_policy(FaPlaceInput *input, int table_id)
 													table_id);
 	t->policy.reactive_steps = (int) fa_setting_int("reactive_steps",
 													table_id);
+	t->co_access = strcmp(fa_setting_text("co_access", table_id), "auto") == 0;
 	mode = fa_setting_text("mode", table_id);
 	t->act = strcmp(mode, "auto") == 0;
 	t->decide = t->act || strcmp(mode, "advise") == 0;
