@@ -141,6 +141,8 @@ OBJS = \
 	src/placement/cost.o \
 	src/placement/decide.o \
 	src/placement/divide.o \
+	src/placement/divide_note.o \
+	src/placement/divide_size.o \
 	src/placement/divider.o \
 	src/placement/drain.o \
 	src/placement/forecast.o \

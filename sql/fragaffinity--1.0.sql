@@ -378,6 +378,19 @@ CREATE UNLOGGED TABLE fragaffinity.recommendation (
 	made_at		timestamptz NOT NULL
 );
 
+-- What the controller would divide or unite, or why not; the latest look's.
+CREATE UNLOGGED TABLE fragaffinity.division (
+	fragment	bigint NOT NULL,
+	kind		text NOT NULL CHECK (kind IN ('split', 'merge')),
+	destination	integer,			-- node that wants the part; null: none
+	expected_benefit	double precision NOT NULL,
+	cost		double precision NOT NULL,
+	verdict		text NOT NULL,		-- the kind, or what held it back
+	reason		text NOT NULL,
+	made_at		timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	PRIMARY KEY (fragment, kind)
+);
+
 -- ---------------------------------------------------------------------
 -- Nodes and settings
 -- ---------------------------------------------------------------------
@@ -1242,7 +1255,15 @@ SELECT r.fragment, t.rel AS table_name, s.name AS source,
   JOIN fragaffinity.fragment f ON f.fragment = r.fragment
   JOIN fragaffinity.distributed_table t ON t.table_id = f.table_id
   JOIN fragaffinity.node s ON s.node = r.source
-  JOIN fragaffinity.node d ON d.node = r.destination;
+  JOIN fragaffinity.node d ON d.node = r.destination
+ UNION ALL
+SELECT v.fragment, t.rel, s.name, COALESCE(d.name, s.name), v.kind, NULL,
+	   v.expected_benefit, v.cost, v.verdict, v.reason, v.made_at
+  FROM fragaffinity.division v
+  JOIN fragaffinity.fragment f ON f.fragment = v.fragment
+  JOIN fragaffinity.distributed_table t ON t.table_id = f.table_id
+  JOIN fragaffinity.node s ON s.node = f.owner
+  LEFT JOIN fragaffinity.node d ON d.node = v.destination;
 
 -- What the controller knows of a fragment, what it decided last, and what its
 -- limits are.  Complete on the coordinator, where decisions are made.
@@ -1270,11 +1291,16 @@ SELECT i.item, i.detail
 	SELECT 3, 0, 'decision', COALESCE(
 		(SELECT format('%s %s, %s: %s (%s)', r.trigger, r.destination, r.verdict,
 					   r.reason, r.made_at)
-		   FROM fragaffinity.recommendations r WHERE r.fragment = f.fragment),
+		   FROM fragaffinity.recommendations r WHERE r.fragment = f.fragment
+			AND r.trigger NOT IN ('split', 'merge')),
 		CASE WHEN (SELECT l.node <> l.coordinator FROM fragaffinity.local_node l)
 			 THEN 'made on the coordinator, ' ||
 				(SELECT n.name FROM fragaffinity.nodes n WHERE n.coordinator)
 			 ELSE 'stay: no other node is expected to be a better place' END)
+	UNION ALL
+	SELECT 3, 1, r.trigger, format('%s: %s (%s)', r.verdict, r.reason, r.made_at)
+	  FROM fragaffinity.recommendations r
+	 WHERE r.fragment = f.fragment AND r.trigger IN ('split', 'merge')
 	UNION ALL
 	SELECT 4, (row_number() OVER (ORDER BY c.share DESC, c.fragment, c.other))::integer,
 		   'used together', format('with %s of %s on %s: %s of the accesses to both, %s times of late',
@@ -1748,6 +1774,12 @@ REVOKE ALL ON FUNCTION fragaffinity.hot_range(bigint, name) FROM PUBLIC;
 CREATE FUNCTION fragaffinity.request_division(fragment bigint, destination name,
 	benefit double precision) RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_request_division' LANGUAGE C STRICT VOLATILE;
+-- For its size alone, unless its rows have no more than so many bytes.
+CREATE FUNCTION fragaffinity.request_size_division(fragment bigint,
+	share double precision, above double precision) RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_request_size_division' LANGUAGE C STRICT VOLATILE;
+REVOKE ALL ON FUNCTION fragaffinity.request_size_division(bigint,
+	double precision, double precision) FROM PUBLIC;
 CREATE FUNCTION fragaffinity.request_union(fragment bigint, other bigint)
 RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_request_union' LANGUAGE C STRICT VOLATILE;

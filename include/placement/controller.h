@@ -28,7 +28,8 @@ typedef struct FaTablePolicy
 	bool		co_access;		/* grouped with what is used together */
 	double		cost_fixed_ms;
 	double		cost_factor;	/* of a move's time that clients feel */
-	double		unknown_bytes;
+	double		unknown_bytes;	/* fragment_size */
+	double		divide_bytes;	/* more is too large; 0: nothing is */
 } FaTablePolicy;
 
 /* One fragment as the controller sees it now. */

@@ -98,6 +98,7 @@ fa_controller_policy(FaPlaceInput *input, int table_id)
 	t->cost_fixed_ms = fa_setting_float("move_cost", table_id);
 	t->cost_factor = fa_setting_float("move_cost_factor", table_id);
 	t->unknown_bytes = fa_setting_float("fragment_size", table_id);
+	t->divide_bytes = t->unknown_bytes * fa_setting_float("divide_above", table_id);
 	t->policy.closed = !fa_setting_hours(fa_setting_text("move_window", table_id),
 										 fa_controller_minute(GetCurrentTimestamp()));
 	if (fa_setting_bool("benefit_learning", table_id))
