@@ -138,10 +138,13 @@ OBJS = \
 	src/route/deferred.o \
 	src/placement/admit.o \
 	src/placement/balance.o \
+	src/placement/co_access.o \
 	src/placement/controller.o \
 	src/placement/cost.o \
 	src/placement/decide.o \
 	src/placement/divide.o \
+	src/placement/divide_note.o \
+	src/placement/divide_size.o \
 	src/placement/divider.o \
 	src/placement/drain.o \
 	src/placement/forecast.o \

@@ -185,6 +185,18 @@ CREATE TABLE fragaffinity.transition (
 CREATE INDEX transition_updated_idx
 	ON fragaffinity.transition (node, updated);
 
+-- Coordinator: fragments of two tables that sessions use together.
+CREATE TABLE fragaffinity.co_access_pair (
+	fragment	bigint NOT NULL,
+	other		bigint NOT NULL,
+	share		double precision NOT NULL,	-- of the accesses to either, the smaller
+	weight		double precision NOT NULL,	-- times that one followed the other; decays
+	found		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	updated		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	PRIMARY KEY (fragment, other),
+	CHECK (fragment < other)
+);
+
 -- Keys that this node's clients asked for, of late.
 CREATE UNLOGGED TABLE fragaffinity.key_sample (
 	fragment	bigint NOT NULL,
@@ -364,6 +376,19 @@ CREATE UNLOGGED TABLE fragaffinity.recommendation (
 	verdict		text NOT NULL,			-- 'move' or what held it back
 	reason		text NOT NULL,
 	made_at		timestamptz NOT NULL
+);
+
+-- What the controller would divide or unite, or why not; the latest look's.
+CREATE UNLOGGED TABLE fragaffinity.division (
+	fragment	bigint NOT NULL,
+	kind		text NOT NULL CHECK (kind IN ('split', 'merge')),
+	destination	integer,			-- node that wants the part; null: none
+	expected_benefit	double precision NOT NULL,
+	cost		double precision NOT NULL,
+	verdict		text NOT NULL,		-- the kind, or what held it back
+	reason		text NOT NULL,
+	made_at		timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	PRIMARY KEY (fragment, kind)
 );
 
 -- ---------------------------------------------------------------------
@@ -829,6 +854,87 @@ SELECT n.name::text AS node, x.role, x.application,
 			   FROM fragaffinity.settings
 			  WHERE name = 'transition_half_life' AND table_name IS NULL) c;
 
+-- Fragments of two tables that sessions use together, and on what evidence.
+CREATE VIEW fragaffinity.co_access AS
+SELECT p.fragment, t.rel AS table_name, n.name::text AS owner,
+	   p.other, u.rel AS other_table, m.name::text AS other_owner,
+	   p.share, p.weight, p.found, p.updated
+  FROM fragaffinity.co_access_pair p
+  JOIN fragaffinity.fragment f ON f.fragment = p.fragment
+  JOIN fragaffinity.fragment g ON g.fragment = p.other
+  JOIN fragaffinity.distributed_table t ON t.table_id = f.table_id
+  JOIN fragaffinity.distributed_table u ON u.table_id = g.table_id
+  JOIN fragaffinity.node n ON n.node = f.owner
+  JOIN fragaffinity.node m ON m.node = g.owner;
+GRANT SELECT ON fragaffinity.co_access TO pg_monitor;
+
+-- Finds them anew.  Of the sessions of one node, role and application: how many
+-- of the times that they came to a fragment did they go on to the other, or come
+-- from it?  That is the part of their accesses to it that the other is beside;
+-- accesses of sessions that do not use both count against it.  In one direction
+-- only: with few fragments, any is often next to any other.  What was found
+-- before stays until it is clearly below.
+CREATE FUNCTION fragaffinity.find_co_access(least_share double precision,
+	least_weight double precision, half_life_ms double precision,
+	tables integer[])
+RETURNS void
+LANGUAGE sql STRICT SET search_path = pg_catalog, pg_temp
+-- nothing is known of how many rows there are: join by hash, in this order
+SET enable_nestloop = off SET join_collapse_limit = 1
+AS $$
+WITH step AS NOT MATERIALIZED (
+	SELECT t.node, t.role, t.application, t.from_fragment AS a, t.to_fragment AS b,
+		   t.weight * power(0.5::double precision, greatest(0,
+			date_part('epoch', now() - t.updated) * 1000 / half_life_ms)) AS w
+	  FROM fragaffinity.transition t
+), visit AS MATERIALIZED (
+	SELECT s.node, s.role, s.application, s.b AS fragment, f.table_id,
+		   sum(s.w) AS accesses, sum(s.w) FILTER (WHERE s.a <> s.b) AS arrivals,
+		   sum(sum(s.w)) OVER (PARTITION BY s.b) AS of_all
+	  FROM step s
+	  JOIN fragaffinity.fragment f ON f.fragment = s.b
+	 GROUP BY s.node, s.role, s.application, s.b, f.table_id
+), beside AS (
+	SELECT s.node, s.role, s.application, least(s.a, s.b) AS a,
+		   greatest(s.a, s.b) AS b, max(s.w) AS w
+	  FROM step s
+	 WHERE s.a <> s.b AND s.a <> 0
+	   AND s.w >= least_weight / 100
+	 GROUP BY s.node, s.role, s.application, least(s.a, s.b), greatest(s.a, s.b)
+), pair AS MATERIALIZED (
+	SELECT p.a, p.b, least(
+			sum(x.accesses * least(1, p.w / x.arrivals)) / max(x.of_all),
+			sum(y.accesses * least(1, p.w / y.arrivals)) / max(y.of_all)) AS share,
+		   sum(p.w) AS weight
+	  FROM beside p
+	  JOIN visit x ON (x.node, x.role, x.application, x.fragment)
+					= (p.node, p.role, p.application, p.a) AND x.arrivals > 0
+	  JOIN visit y ON (y.node, y.role, y.application, y.fragment)
+					= (p.node, p.role, p.application, p.b) AND y.arrivals > 0
+	 WHERE x.table_id <> y.table_id
+	   AND x.table_id = ANY (tables) AND y.table_id = ANY (tables)
+	 GROUP BY p.a, p.b
+), found AS MATERIALIZED (
+	SELECT p.a, p.b, p.share, p.weight
+	  FROM pair p
+	  LEFT JOIN fragaffinity.co_access_pair o ON o.fragment = p.a AND o.other = p.b
+	 WHERE p.share >= least_share - CASE WHEN o.fragment IS NULL THEN 0 ELSE 0.1 END
+	   AND p.weight >= least_weight * CASE WHEN o.fragment IS NULL THEN 1 ELSE 0.5 END
+), gone AS (
+	DELETE FROM fragaffinity.co_access_pair o
+	 WHERE NOT EXISTS (SELECT FROM found p WHERE p.a = o.fragment AND p.b = o.other)
+)
+INSERT INTO fragaffinity.co_access_pair AS o (fragment, other, share, weight)
+SELECT p.a, p.b, p.share, p.weight FROM found p
+ON CONFLICT ON CONSTRAINT co_access_pair_pkey DO UPDATE
+   SET share = excluded.share, weight = excluded.weight,
+	   updated = clock_timestamp()
+ WHERE abs(o.share - excluded.share) > 0.01
+	OR abs(o.weight - excluded.weight) > 0.05 * o.weight
+$$;
+REVOKE ALL ON FUNCTION fragaffinity.find_co_access(double precision,
+	double precision, double precision, integer[]) FROM PUBLIC;
+
 -- The keys that this node's clients asked for most in heat_window, and what
 -- share of their accesses to the fragment that was.
 CREATE VIEW fragaffinity.heat AS
@@ -1149,7 +1255,15 @@ SELECT r.fragment, t.rel AS table_name, s.name AS source,
   JOIN fragaffinity.fragment f ON f.fragment = r.fragment
   JOIN fragaffinity.distributed_table t ON t.table_id = f.table_id
   JOIN fragaffinity.node s ON s.node = r.source
-  JOIN fragaffinity.node d ON d.node = r.destination;
+  JOIN fragaffinity.node d ON d.node = r.destination
+ UNION ALL
+SELECT v.fragment, t.rel, s.name, COALESCE(d.name, s.name), v.kind, NULL,
+	   v.expected_benefit, v.cost, v.verdict, v.reason, v.made_at
+  FROM fragaffinity.division v
+  JOIN fragaffinity.fragment f ON f.fragment = v.fragment
+  JOIN fragaffinity.distributed_table t ON t.table_id = f.table_id
+  JOIN fragaffinity.node s ON s.node = f.owner
+  LEFT JOIN fragaffinity.node d ON d.node = v.destination;
 
 -- What the controller knows of a fragment, what it decided last, and what its
 -- limits are.  Complete on the coordinator, where decisions are made.
@@ -1177,16 +1291,30 @@ SELECT i.item, i.detail
 	SELECT 3, 0, 'decision', COALESCE(
 		(SELECT format('%s %s, %s: %s (%s)', r.trigger, r.destination, r.verdict,
 					   r.reason, r.made_at)
-		   FROM fragaffinity.recommendations r WHERE r.fragment = f.fragment),
+		   FROM fragaffinity.recommendations r WHERE r.fragment = f.fragment
+			AND r.trigger NOT IN ('split', 'merge')),
 		CASE WHEN (SELECT l.node <> l.coordinator FROM fragaffinity.local_node l)
 			 THEN 'made on the coordinator, ' ||
 				(SELECT n.name FROM fragaffinity.nodes n WHERE n.coordinator)
 			 ELSE 'stay: no other node is expected to be a better place' END)
 	UNION ALL
-	SELECT 4, (row_number() OVER (ORDER BY s.name))::integer, 'limit',
+	SELECT 3, 1, r.trigger, format('%s: %s (%s)', r.verdict, r.reason, r.made_at)
+	  FROM fragaffinity.recommendations r
+	 WHERE r.fragment = f.fragment AND r.trigger IN ('split', 'merge')
+	UNION ALL
+	SELECT 4, (row_number() OVER (ORDER BY c.share DESC, c.fragment, c.other))::integer,
+		   'used together', format('with %s of %s on %s: %s of the accesses to both, %s times of late',
+			CASE WHEN c.fragment = f.fragment THEN c.other ELSE c.fragment END,
+			CASE WHEN c.fragment = f.fragment THEN c.other_table ELSE c.table_name END,
+			CASE WHEN c.fragment = f.fragment THEN c.other_owner ELSE c.owner END,
+			round(c.share::numeric, 2), round(c.weight::numeric))
+	  FROM fragaffinity.co_access c
+	 WHERE f.fragment IN (c.fragment, c.other)
+	UNION ALL
+	SELECT 5, (row_number() OVER (ORDER BY s.name))::integer, 'limit',
 		   format('%s = %s', s.name, s.value)
 	  FROM fragaffinity.settings s
-	 WHERE s.name IN ('benefit_learning', 'doubt', 'hysteresis',
+	 WHERE s.name IN ('benefit_learning', 'co_access', 'doubt', 'hysteresis',
 			'max_concurrent_moves', 'max_move_bytes_per_hour',
 			'max_moves_per_hour', 'max_moves_per_node', 'migration_threshold',
 			'min_residency', 'mode', 'move_window', 'predictive', 'reactive')
@@ -1195,7 +1323,7 @@ SELECT i.item, i.detail
 				SELECT FROM fragaffinity.settings o
 				 WHERE o.name = s.name AND o.table_name = f.table_name))
 	UNION ALL
-	SELECT 5, (row_number() OVER (ORDER BY m.finished DESC))::integer, 'move',
+	SELECT 6, (row_number() OVER (ORDER BY m.finished DESC))::integer, 'move',
 		   format('%s: %s -> %s, %s, %s; expected %s ms, brought %s',
 				  m.finished, m.source, m.destination, m.trigger, m.state,
 				  COALESCE(round(m.expected_benefit)::text, 'nothing in'),
@@ -1646,6 +1774,12 @@ REVOKE ALL ON FUNCTION fragaffinity.hot_range(bigint, name) FROM PUBLIC;
 CREATE FUNCTION fragaffinity.request_division(fragment bigint, destination name,
 	benefit double precision) RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_request_division' LANGUAGE C STRICT VOLATILE;
+-- For its size alone, unless its rows have no more than so many bytes.
+CREATE FUNCTION fragaffinity.request_size_division(fragment bigint,
+	share double precision, above double precision) RETURNS void
+AS 'MODULE_PATHNAME', 'fa_sql_request_size_division' LANGUAGE C STRICT VOLATILE;
+REVOKE ALL ON FUNCTION fragaffinity.request_size_division(bigint,
+	double precision, double precision) FROM PUBLIC;
 CREATE FUNCTION fragaffinity.request_union(fragment bigint, other bigint)
 RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_request_union' LANGUAGE C STRICT VOLATILE;

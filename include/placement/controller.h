@@ -25,9 +25,11 @@ typedef struct FaTablePolicy
 	bool		decide;			/* advise or auto */
 	bool		act;			/* auto */
 	bool		predictive;		/* forecasts count */
+	bool		co_access;		/* grouped with what is used together */
 	double		cost_fixed_ms;
 	double		cost_factor;	/* of a move's time that clients feel */
-	double		unknown_bytes;
+	double		unknown_bytes;	/* fragment_size */
+	double		divide_bytes;	/* more is too large; 0: nothing is */
 } FaTablePolicy;
 
 /* One fragment as the controller sees it now. */
@@ -38,6 +40,7 @@ typedef struct FaPlaceRow
 	int			owner;			/* place in the cluster; -1: gone */
 	int			previous_owner; /* before the last move */
 	int			planned;		/* where a rebalance wants it; -1: no matter */
+	int			heading;		/* where its move goes; -1: none is known */
 	double		bytes;
 	double		since_move_ms;
 	bool		moving;
@@ -104,9 +107,8 @@ extern bool fa_request_pending(int64 fragment);
  * there is no such request.
  */
 extern int64 fa_request_move(int64 fragment);
-/* Adds the moves under way that were asked for. */
-extern void fa_request_count(const FaPlaceInput *input,
-							 FaPlaceCluster *cluster, int *inflight);
+/* Adds the moves under way that were asked for, to rows and nodes. */
+extern void fa_request_count(FaPlaceInput *input);
 
 /* in rebalance.c; in a transaction */
 

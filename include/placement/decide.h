@@ -70,6 +70,8 @@ typedef struct FaPlaceItem
 	int			owner;
 	int			previous_owner; /* -1: none known */
 	double		bytes;
+	double		room;			/* that a destination must have, when others
+								 * come along; 0: its own bytes */
 	double		since_move_ms;	/* INFINITY: never moved */
 	bool		moving;
 	bool		pinned;			/* stays, but for a drain */
@@ -137,9 +139,13 @@ extern void fa_decide_item(const FaPlaceCluster *cluster,
 						   const FaPlacePolicy *policy,
 						   const FaPlaceItem *item, FaDecision *out);
 
-/* Best destination of a fragment that has to leave its owner. */
+/*
+ * Best destination of a fragment that has to leave its owner: toward, or (-1)
+ * any.
+ */
 extern void fa_decide_drain(const FaPlaceCluster *cluster,
-							const FaPlaceItem *item, FaDecision *out);
+							const FaPlaceItem *item, int toward,
+							FaDecision *out);
 
 /* A fragment that a plan for all of them wants at destination. */
 extern void fa_decide_planned(const FaPlaceCluster *cluster,

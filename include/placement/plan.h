@@ -58,6 +58,12 @@ extern double fa_plan_value_of_staying(const FaPlan *plan, int k, int c);
 extern void fa_plan_describe(const FaPlan *plan, const FaPlaceCluster *cluster,
 							 int k, int d, FaDecision *out);
 
+static inline double
+fa_place_room(const FaPlaceItem *item)
+{
+	return item->room > item->bytes ? item->room : item->bytes;
+}
+
 static inline bool
 fa_place_may_receive(const FaPlaceCluster *cluster, const FaPlaceItem *item,
 					 int node)
@@ -65,7 +71,8 @@ fa_place_may_receive(const FaPlaceCluster *cluster, const FaPlaceItem *item,
 	const FaPlaceNode *p = &cluster->node[node];
 
 	return p->alive && !p->draining &&
-		(p->capacity <= 0 || p->used + item->bytes <= p->capacity);
+		(p->capacity <= 0 ||
+		 p->used + fa_place_room(item) <= p->capacity);
 }
 
 static inline double

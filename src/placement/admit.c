@@ -235,7 +235,8 @@ explain_limit(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
 			break;
 		case FA_VERDICT_CAPACITY:
 			snprintf(buf, size, "; no room for %s within its %s",
-					 readable_bytes(item->bytes, a, sizeof(a)),
+					 readable_bytes(fmax(item->bytes, item->room), a,
+									sizeof(a)),
 					 readable_bytes(d->limit, b, sizeof(b)));
 			break;
 		case FA_VERDICT_BUSY:

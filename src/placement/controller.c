@@ -181,6 +181,25 @@ keep_candidate(Work *work, const FaPlaceItem *item, const FaDecision *decision,
 	work->row[work->n++] = row;
 }
 
+/* Its group leaves together, while there is a node with room for all. */
+static void
+decide_leave(FaPlaceInput *input, FaPlaceRow *row, FaPlaceItem *item,
+			 FaDecision *decision)
+{
+	int			toward = row->group ? fa_group_place(input, row) : -1;
+
+	fa_decide_drain(&input->cluster, item, toward, decision);
+	if (decision->destination < 0 && toward >= 0)
+		fa_decide_drain(&input->cluster, item, -1, decision);
+	if (decision->destination < 0 && item->room > 0)
+	{
+		item->room = 0;
+		fa_decide_drain(&input->cluster, item, -1, decision);
+	}
+	if (row->group)
+		row->group->place = decision->destination;
+}
+
 static void
 consider(Work *work, FaPlaceRow *row)
 {
@@ -202,12 +221,13 @@ consider(Work *work, FaPlaceRow *row)
 	item.moving = row->moving;
 	item.pinned = row->pinned;
 	item.bytes = row->bytes;
+	item.room = row->group ? fa_group_room(row) : 0;
 	item.move_ms = fa_cost_move_ms(item.bytes, input->bytes_per_ms);
 	item.cost_ms = table->cost_fixed_ms + table->cost_factor * item.move_ms;
 	if (work->f)
 		fill_demand(work, row, table->predictive || leave, &item);
 	if (leave)
-		fa_decide_drain(&input->cluster, &item, &decision);
+		decide_leave(input, row, &item, &decision);
 	else if (row->planned >= 0)
 		fa_decide_planned(&input->cluster, &item, row->planned, &decision);
 	else
@@ -347,8 +367,7 @@ fa_controller_decide(FaForecaster *f)
 	if (f == NULL && !some_node_drains() && !fa_rebalance_goes_on())
 		return;
 	work.input = fa_controller_gather(f);
-	if (f)
-		fa_group_gather(work.input);
+	fa_group_gather(work.input);
 	work.f = f;
 	plan(&work);
 	if (f)

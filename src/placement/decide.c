@@ -256,7 +256,7 @@ fa_decide_item(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
 
 void
 fa_decide_drain(const FaPlaceCluster *cluster, const FaPlaceItem *item,
-				FaDecision *out)
+				int toward, FaDecision *out)
 {
 	double		most = -1;
 	double		total = 0;
@@ -282,7 +282,8 @@ fa_decide_drain(const FaPlaceCluster *cluster, const FaPlaceItem *item,
 		double		w = 0;
 		double		room;
 
-		if (n == item->owner || !fa_place_may_receive(cluster, item, n))
+		if (n == item->owner || (toward >= 0 && n != toward) ||
+			!fa_place_may_receive(cluster, item, n))
 			continue;
 		/* without a stated limit the emptiest node has most room */
 		room = (node->capacity > 0 ? node->capacity : 1e18) - node->used;

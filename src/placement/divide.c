@@ -8,9 +8,6 @@
  * only the owner can find out, who knows its rows and asks all nodes.  So the
  * coordinator asks the owner where the half of these accesses would pay for a
  * split and a move, and the same fragment not again for min_residency.
- *
- * A part that nobody but its owner has used for merge_after goes back to the
- * rest, once they have the same owner.
  */
 #include "postgres.h"
 
@@ -48,8 +45,8 @@ typedef struct Asked
 
 static Asked *asked = NULL;
 
-static bool
-divide_was_asked(int64 fragment)
+bool
+fa_divide_was_asked(int64 fragment)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	bool		found = false;
@@ -70,8 +67,8 @@ divide_was_asked(int64 fragment)
 	return found;
 }
 
-static void
-divide_ask(int64 fragment, int node, double rest_ms, const char *sql)
+void
+fa_divide_ask(int64 fragment, int node, double rest_ms, const char *sql)
 {
 	Asked	   *a = MemoryContextAllocZero(TopMemoryContext,
 										   offsetof(Asked, sql) + strlen(sql) + 1);
@@ -117,75 +114,64 @@ divide_who_waits(const FaPlaceInput *input, const FaPlaceRow *row,
 	return best;
 }
 
-static void
-divide_consider(FaPlaceInput *input, FaForecaster *f, const FaPlaceRow *row)
+const char *
+fa_divide_held(FaPlaceInput *input, const FaPlaceRow *row)
 {
-	FaTablePolicy *table;
-	double		waiting;
-	double		benefit;
-	double		cost;
-	int			node;
+	FaTablePolicy *table = fa_controller_policy(input, row->table_id);
 
+	if (!fa_setting_bool("auto_split", row->table_id))
+		return "switched off";
 	/* who split one of a group would part it from the others */
-	if (row->recent == NULL || row->owner < 0 || row->group || row->planned >= 0 ||
-		row->moving || row->pinned ||
-		fa_request_pending(row->fragment) || divide_was_asked(row->fragment))
-		return;
-	node = divide_who_waits(input, row, &waiting);
-	if (node < 0)
-		return;
-	table = fa_controller_policy(input, row->table_id);
-	if (!table->act || table->policy.closed ||
-		row->since_move_ms < table->policy.min_residency_ms ||
-		!input->cluster.node[row->owner].alive ||
-		row->bytes < fa_setting_float("split_size", row->table_id) ||
-		!fa_setting_bool("auto_split", row->table_id))
-		return;
-	benefit = waiting * PART_OF_ACCESSES * f->horizons[f->nhorizons - 1];
-	cost = table->cost_fixed_ms + table->cost_factor *
-		fa_cost_move_ms(row->bytes * PART_OF_BYTES, input->bytes_per_ms);
-	if (benefit < MARGIN * cost)
-		return;
-	divide_ask(row->fragment, input->name[row->owner].id,
-			   table->policy.min_residency_ms,
-			   psprintf("SELECT fragaffinity.request_division(" INT64_FORMAT
-						", %s, %.6g)", row->fragment,
-						quote_literal_cstr(input->name[node].name), benefit));
+	if (row->group)
+		return "used together";
+	if (row->pinned)
+		return fa_verdict_name(FA_VERDICT_PINNED);
+	if (row->moving || row->planned >= 0 || fa_request_pending(row->fragment))
+		return fa_verdict_name(FA_VERDICT_MOVING);
+	if (table->policy.closed)
+		return fa_verdict_name(FA_VERDICT_WINDOW);
+	if (row->since_move_ms < table->policy.min_residency_ms)
+		return fa_verdict_name(FA_VERDICT_RESIDENCY);
+	if (!input->cluster.node[row->owner].alive)
+		return fa_verdict_name(FA_VERDICT_DOWN);
+	if (fa_divide_was_asked(row->fragment))
+		return "asked";
+	return NULL;
 }
 
-/* Parts of a table that nobody but their owner wants, beside their rest. */
-static void
-divide_unite(FaPlaceInput *input, int table_id)
+/* Could it pay to split off what one node wants?  True when it is wanted. */
+static bool
+divide_consider(FaPlaceInput *input, FaForecaster *f, const FaPlaceRow *row)
 {
-	double		after_ms = fa_setting_float("merge_after", table_id);
-	double		limit = fa_setting_float("fragment_size", table_id);
-	FaRows	   *rows;
+	FaTablePolicy *table = fa_controller_policy(input, row->table_id);
+	FaDivideNote note = {.fragment = row->fragment};
+	double		waiting;
+	int			node;
 
-	rows = fa_spi_rows("SELECT f.fragment, r.fragment, f.owner"
-					   " FROM fragaffinity.fragment f"
-					   " JOIN fragaffinity.fragment r ON r.home = f.home"
-					   "  AND r.owner = f.owner AND r.fragment <> f.fragment"
-					   "  AND r.key_from IS NULL AND r.key_to IS NULL"
-					   " WHERE f.table_id = %d"
-					   "  AND f.made < now() - interval '%.0f ms'"
-					   "  AND NOT EXISTS (SELECT FROM fragaffinity.access_total t"
-					   "   WHERE t.fragment = f.fragment AND t.node <> f.owner"
-					   "    AND t.last_access > now() - interval '%.0f ms')",
-					   table_id, after_ms, after_ms);
-	for (int i = 0; i < rows->nrows; i++)
-	{
-		FaPlaceRow *part = fa_controller_row(input, strtoi64(rows->value[i][0], NULL, 10));
-		FaPlaceRow *rest = fa_controller_row(input, strtoi64(rows->value[i][1], NULL, 10));
-
-		if (part == NULL || rest == NULL || part->moving || rest->moving ||
-			part->pinned || rest->pinned || part->bytes > limit ||
-			divide_was_asked(part->fragment) || divide_was_asked(rest->fragment))
-			continue;
-		divide_ask(rest->fragment, atoi(rows->value[i][2]),
-				   Min(after_ms, UNITE_MS),
-				   psprintf("SELECT fragaffinity.request_union(%s, %s)",
-							rows->value[i][1], rows->value[i][0]));
-	}
+	if (row->recent == NULL)
+		return false;
+	node = divide_who_waits(input, row, &waiting);
+	if (node < 0 ||
+		row->bytes < fa_setting_float("split_size", row->table_id))
+		return false;
+	note.benefit_ms = waiting * PART_OF_ACCESSES * f->horizons[f->nhorizons - 1];
+	note.cost_ms = table->cost_fixed_ms + table->cost_factor *
+		fa_cost_move_ms(row->bytes * PART_OF_BYTES, input->bytes_per_ms);
+	if (note.benefit_ms < MARGIN * note.cost_ms)
+		return false;
+	note.verdict = fa_divide_held(input, row);
+	if (note.verdict == NULL && table->act)
+		fa_divide_ask(row->fragment, input->name[row->owner].id,
+					  table->policy.min_residency_ms,
+					  psprintf("SELECT fragaffinity.request_division(" INT64_FORMAT
+							   ", %s, %.6g)", row->fragment,
+							   quote_literal_cstr(input->name[node].name),
+							   note.benefit_ms));
+	note.destination = input->name[node].id;
+	note.reason = psprintf("node %s waits for it %.1f ms a step: half of that over the longest horizon would pay for %.0f %% of its bytes",
+						   input->name[node].name, waiting, 100 * PART_OF_BYTES);
+	fa_divide_note(&note);
+	return true;
 }
 
 void
@@ -193,26 +179,25 @@ fa_divide_look(FaPlaceInput *input, FaForecaster *f)
 {
 	static TimestampTz united = 0;
 	TimestampTz now = GetCurrentTimestamp();
-	FaRows	   *rows;
 
+	fa_divide_forget_notes();
 	for (int i = 0; i < input->nrows; i++)
-		divide_consider(input, f, &input->row[i]);
+	{
+		FaPlaceRow *row = &input->row[i];
+
+		if (row->owner >= 0 &&
+			fa_controller_policy(input, row->table_id)->decide &&
+			!divide_consider(input, f, row))
+			fa_divide_by_size(input, row);
+	}
+	fa_divide_write_notes(false);
 	if (united != 0 && united <= now &&
 		!TimestampDifferenceExceeds(united, now,
 									Min(UNITE_MS, (int) (f->width_us / 1000))))
 		return;
 	united = now;
-	rows = fa_spi_rows("SELECT DISTINCT table_id FROM fragaffinity.fragment"
-					   " WHERE home <> bucket");
-	for (int i = 0; i < rows->nrows; i++)
-	{
-		int			table_id = atoi(rows->value[i][0]);
-		FaTablePolicy *table = fa_controller_policy(input, table_id);
-
-		if (table->act && !table->policy.closed &&
-			fa_setting_bool("auto_split", table_id))
-			divide_unite(input, table_id);
-	}
+	fa_divide_unite(input);
+	fa_divide_write_notes(true);
 }
 
 static void

@@ -16,6 +16,7 @@
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
 #include "catalog/table_text.h"
@@ -30,8 +31,11 @@
 #define MAX_ROWS 0.5
 /* By how much the part must be hotter for the node than the fragment is. */
 #define MIN_CONTRAST 3
+#define SAMPLE_PAGES 300.0		/* to find the key in the middle */
+#define ROW_OVERHEAD 8			/* line pointer and alignment */
 
 PG_FUNCTION_INFO_V1(fa_sql_request_division);
+PG_FUNCTION_INFO_V1(fa_sql_request_size_division);
 PG_FUNCTION_INFO_V1(fa_sql_request_union);
 
 PGDLLEXPORT void fa_divider_main(Datum arg);
@@ -40,10 +44,12 @@ PGDLLEXPORT void fa_divider_main(Datum arg);
 typedef struct Order
 {
 	Oid			dbid;
-	int			destination;	/* node; 0: unite */
+	int			destination;	/* node that wants a part; 0: none does */
 	int64		fragment;
-	int64		other;
+	int64		other;			/* to unite with; 0: divide */
 	double		benefit_ms;
+	double		share;			/* of the rows, to cut off */
+	double		above;			/* if they have more bytes than this */
 } Order;
 
 StaticAssertDecl(sizeof(Order) <= BGW_EXTRALEN, "order must fit bgw_extra");
@@ -74,6 +80,20 @@ fa_sql_request_division(PG_FUNCTION_ARGS)
 	order.fragment = PG_GETARG_INT64(0);
 	order.destination = fa_node_by_name(NameStr(*PG_GETARG_NAME(1)))->id;
 	order.benefit_ms = PG_GETARG_FLOAT8(2);
+	divider_start(&order);
+	PG_RETURN_VOID();
+}
+
+/* request_size_division(fragment, share, above) */
+Datum
+fa_sql_request_size_division(PG_FUNCTION_ARGS)
+{
+	Order		order = {MyDatabaseId};
+
+	fa_shmem_require();
+	order.fragment = PG_GETARG_INT64(0);
+	order.share = PG_GETARG_FLOAT8(1);
+	order.above = PG_GETARG_FLOAT8(2);
 	divider_start(&order);
 	PG_RETURN_VOID();
 }
@@ -112,6 +132,59 @@ divider_is_worth_it(const FaFragment *f, const FaHotRange *range)
 		range->share >= MIN_CONTRAST * range->rows &&
 		range->share >= fa_setting_float("split_share", f->table_id) &&
 		range->purity >= fa_setting_float("reactive_threshold", f->table_id);
+}
+
+/*
+ * Where to cut so that a share of the rows follows, from a sample of the
+ * leaf's pages; NULL when its rows are not so many, or all have one key.
+ */
+static char *
+divider_find_cut(const FaFragment *f, const Order *order)
+{
+	FaTable    *table = fa_map_table_by_id(f->table_id);
+	const char *key = quote_identifier(get_attname(table->rel, table->key, false));
+	const char *leaf = quote_qualified_identifier(get_namespace_name(get_rel_namespace(f->leaf)),
+												  get_rel_name(f->leaf));
+	double		pages = strtod(fa_spi_value("SELECT pg_catalog.pg_relation_size(%u) / %d",
+											f->leaf, BLCKSZ), NULL);
+	double		percent = pages <= SAMPLE_PAGES ? 100 : 100 * SAMPLE_PAGES / pages;
+	FaRows	   *rows;
+
+	/* rows take that part of their pages, and indexes as much of theirs */
+	rows = fa_spi_rows("SELECT s.cut::pg_catalog.text, s.cut > (SELECT min(%s) FROM %s),"
+					   " s.bytes / (%.1f * pg_catalog.pg_relation_size(%u))"
+					   "  * pg_catalog.pg_total_relation_size(%u) > %.1f"
+					   " FROM (SELECT percentile_disc(%.6g) WITHIN GROUP (ORDER BY %s) AS cut,"
+					   "   sum(pg_catalog.pg_column_size(l.*) + %d) AS bytes"
+					   "  FROM %s l TABLESAMPLE SYSTEM (%.6g)) s",
+					   key, leaf, percent / 100, f->leaf, f->leaf, order->above,
+					   1 - order->share, key, ROW_OVERHEAD, leaf, percent);
+	if (rows->value[0][0] == NULL || rows->value[0][1][0] != 't' ||
+		rows->value[0][2] == NULL || rows->value[0][2][0] != 't')
+		return NULL;
+	return rows->value[0][0];
+}
+
+/* Cuts the last part off a fragment that is too large; its number, or 0. */
+static int64
+divider_cut(const Order *order, char *reason, size_t size)
+{
+	FaFragment *f = fa_map_fragment(order->fragment);
+	FaDdlState	state;
+	char	   *cut;
+
+	if (f == NULL || !f->local)
+		return 0;
+	fa_ddl_begin(&state);
+	cut = divider_find_cut(f, order);
+	fa_ddl_end(&state);
+	if (cut == NULL)
+		return 0;
+	snprintf(reason, size, "fragment " INT64_FORMAT " is too large; keys from \"%s\" on",
+			 order->fragment, cut);
+	return strtoi64(fa_spi_value("SELECT (fragaffinity.split_fragment(" INT64_FORMAT
+								 ", %s))[1]", order->fragment,
+								 quote_literal_cstr(cut)), NULL, 10);
 }
 
 /* Splits off what the destination wants; its number, 0 when that is nothing. */
@@ -159,7 +232,7 @@ fa_divider_main(Datum arg)
 	BackgroundWorkerInitializeConnectionByOid(order.dbid, InvalidOid, 0);
 	fa_background_session();
 	divider_begin();
-	if (order.destination == 0)
+	if (order.other != 0)
 	{
 		(void) fa_spi_rows("SELECT fragaffinity.merge_fragments(" INT64_FORMAT ", "
 						   INT64_FORMAT ")", order.fragment, order.other);
@@ -169,7 +242,9 @@ fa_divider_main(Datum arg)
 						order.fragment, order.other)));
 		proc_exit(0);
 	}
-	part = divider_split(&order, reason, sizeof(reason));
+	part = order.destination != 0 ?
+		divider_split(&order, reason, sizeof(reason)) :
+		divider_cut(&order, reason, sizeof(reason));
 	divider_end();
 	if (part == 0)
 	{
@@ -180,6 +255,8 @@ fa_divider_main(Datum arg)
 	}
 	ereport(LOG,
 			(errmsg("split fragment " INT64_FORMAT " off: %s", part, reason)));
+	if (order.destination == 0)
+		proc_exit(0);
 	divider_begin();
 	(void) fa_spi_rows("SELECT fragaffinity.request_move(" INT64_FORMAT ", %s,"
 					   " 'reactive', %s, %.6g)", part,

@@ -252,6 +252,7 @@ fa_sql_reset_predictions(PG_FUNCTION_ARGS)
 	(void) fa_spi_exec("DELETE FROM fragaffinity.predictor_state");
 	(void) fa_spi_exec("DELETE FROM fragaffinity.prediction");
 	(void) fa_spi_exec("DELETE FROM fragaffinity.recommendation");
+	(void) fa_spi_exec("DELETE FROM fragaffinity.division");
 	(void) fa_spi_exec("INSERT INTO fragaffinity.predictor_state"
 					   " (saved, last_step, width, horizons, nodes, fragments, state)"
 					   " VALUES (pg_catalog.clock_timestamp(), '%s', '0', '{}', '{}', '{}', '')",

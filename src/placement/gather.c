@@ -91,12 +91,14 @@ fa_controller_policy(FaPlaceInput *input, int table_id)
 													table_id);
 	t->policy.reactive_steps = (int) fa_setting_int("reactive_steps",
 													table_id);
+	t->co_access = strcmp(fa_setting_text("co_access", table_id), "auto") == 0;
 	mode = fa_setting_text("mode", table_id);
 	t->act = strcmp(mode, "auto") == 0;
 	t->decide = t->act || strcmp(mode, "advise") == 0;
 	t->cost_fixed_ms = fa_setting_float("move_cost", table_id);
 	t->cost_factor = fa_setting_float("move_cost_factor", table_id);
 	t->unknown_bytes = fa_setting_float("fragment_size", table_id);
+	t->divide_bytes = t->unknown_bytes * fa_setting_float("divide_above", table_id);
 	t->policy.closed = !fa_setting_hours(fa_setting_text("move_window", table_id),
 										 fa_controller_minute(GetCurrentTimestamp()));
 	if (fa_setting_bool("benefit_learning", table_id))
@@ -199,7 +201,7 @@ gather_fragments(FaPlaceInput *input)
 		row->fragment = strtoll(rows->value[i][0], NULL, 10);
 		row->table_id = atoi(rows->value[i][1]);
 		row->owner = place_of(input, rows->value[i][2]);
-		row->previous_owner = row->planned = -1;
+		row->previous_owner = row->planned = row->heading = -1;
 		row->since_move_ms = INFINITY;
 		row->bytes = rows->value[i][3] ? atof(rows->value[i][3]) :
 			fa_controller_policy(input, row->table_id)->unknown_bytes;
@@ -267,6 +269,7 @@ gather_moves(FaPlaceInput *input)
 		if (row == NULL || fa_request_pending(row->fragment))
 			continue;
 		row->moving = true;
+		row->heading = to;
 		if (from >= 0)
 			input->cluster.node[from].outgoing++;
 		if (to >= 0)
@@ -281,7 +284,7 @@ gather_moves(FaPlaceInput *input)
 		if (fa_request_pending(input->row[i].fragment))
 			input->row[i].moving = true;
 	}
-	fa_request_count(input, &input->cluster, &input->inflight);
+	fa_request_count(input);
 }
 
 /*

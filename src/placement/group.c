@@ -35,6 +35,7 @@ group_of(FaPlaceRow *row)
 	{
 		row->group = palloc0(sizeof(struct FaGroup));
 		row->group->n = 1;
+		row->group->place = -1;
 		row->group->member[0] = row;
 	}
 	return row->group;
@@ -85,24 +86,51 @@ group_share_recent(FaPlaceInput *input, struct FaGroup *group)
 	pfree(sum);
 }
 
-void
-fa_group_gather(FaPlaceInput *input)
+static bool
+may_link(FaPlaceInput *input, const FaPlaceRow *row, bool found)
 {
-	FaRows	   *rows;
+	return row != NULL &&
+		(!found || fa_controller_policy(input, row->table_id)->co_access);
+}
 
-	rows = fa_spi_rows("SELECT l.from_fragment, l.to_fragment"
-					   " FROM fragaffinity.hint_link l"
-					   " JOIN fragaffinity.hint h ON h.hint = l.hint"
-					   " WHERE h.kind = 'dependency' ORDER BY 1, 2");
+/* Links pairs of fragments; found: they were not declared.  How many. */
+static int
+link_rows(FaPlaceInput *input, const FaRows *rows, bool found)
+{
+	int			n = 0;
+
 	for (int i = 0; i < rows->nrows; i++)
 	{
 		FaPlaceRow *from = fa_controller_row(input, strtoi64(rows->value[i][0], NULL, 10));
 		FaPlaceRow *to = fa_controller_row(input, strtoi64(rows->value[i][1], NULL, 10));
 
-		if (from && to)
-			group_link(from, to);
+		if (!may_link(input, from, found) || !may_link(input, to, found))
+			continue;
+		group_link(from, to);
+		n++;
 	}
-	for (int i = 0; rows->nrows > 0 && i < input->nrows; i++)
+	return n;
+}
+
+void
+fa_group_gather(FaPlaceInput *input)
+{
+	int			links;
+
+	links = link_rows(input,
+					  fa_spi_rows("SELECT l.from_fragment, l.to_fragment"
+								  " FROM fragaffinity.hint_link l"
+								  " JOIN fragaffinity.hint h ON h.hint = l.hint"
+								  " WHERE h.kind = 'dependency' ORDER BY 1, 2"),
+					  false);
+	/* the strongest first: a group has an end */
+	links += link_rows(input,
+					   fa_spi_rows("SELECT fragment, other"
+								   " FROM fragaffinity.co_access_pair"
+								   " ORDER BY share DESC, 1, 2"), true);
+	if (links == 0)
+		return;
+	for (int i = 0; i < input->nrows; i++)
 	{
 		FaPlaceRow *row = &input->row[i];
 
@@ -111,13 +139,61 @@ fa_group_gather(FaPlaceInput *input)
 		if (row->group)
 			row->group->cost_ms += member_cost_ms(input, row);
 	}
-	for (int i = 0; rows->nrows > 0 && i < input->nrows; i++)
+	for (int i = 0; i < input->nrows; i++)
 	{
 		FaPlaceRow *row = &input->row[i];
 
 		if (row->group && row->group->member[0] == row)
 			group_share_recent(input, row->group);
 	}
+}
+
+double
+fa_group_room(const FaPlaceRow *row)
+{
+	double		room = 0;
+
+	for (int m = 0; m < row->group->n; m++)
+	{
+		const FaPlaceRow *that = row->group->member[m];
+
+		if (that == row || (that->owner == row->owner && !that->moving))
+			room += that->bytes;
+	}
+	return room;
+}
+
+int
+fa_group_place(const FaPlaceInput *input, const FaPlaceRow *row)
+{
+	double		bytes[FA_GROUP_MAX];
+	int			place[FA_GROUP_MAX];
+	int			n = 0;
+	int			best = -1;
+
+	if (row->group->place >= 0)
+		return row->group->place;
+	for (int m = 0; m < row->group->n; m++)
+	{
+		const FaPlaceRow *that = row->group->member[m];
+		int			at = that->heading >= 0 ? that->heading : that->owner;
+		int			i = 0;
+
+		if (at < 0 || !input->cluster.node[at].alive ||
+			input->cluster.node[at].draining)
+			continue;
+		while (i < n && place[i] != at)
+			i++;
+		if (i == n)
+		{
+			place[n] = at;
+			bytes[n++] = 0;
+		}
+		bytes[i] += that->bytes;
+		if (best < 0 || bytes[i] > bytes[best])
+			best = i;
+	}
+	return best < 0 ? -1 : place[best];
 }
 
 double

@@ -20,6 +20,7 @@
 #include "placement/controller.h"
 #include "placement/divide.h"
 #include "placement/forecast.h"
+#include "placement/group.h"
 #include "placement/placement.h"
 
 #define LOOK_MS 1000			/* between looks at drains and requests */
@@ -124,6 +125,9 @@ fa_placement_step(void)
 	if (!fresh)
 		return;
 
+	begin();
+	fa_co_access_look(fa_forecast_get());
+	end();
 	begin();
 	fa_outcome_judge(fa_forecast_get());
 	if (passed(&tidied, TIDY_MS))

@@ -9,6 +9,9 @@
  * them, like those of a drain, and other decisions about these fragments wait
  * until they are there.  A crash of anything leaves the plan in the table.
  *
+ * Fragments of one group (group.h) are planned for as one, so that they come
+ * together, or stay so.
+ *
  * Expected accesses are those of the published forecasts, over the longest
  * horizon.
  */
@@ -29,16 +32,20 @@
 #include "placement/balance.h"
 #include "placement/controller.h"
 #include "placement/cost.h"
+#include "placement/group.h"
 
 #define HEALTH_WAIT_MS 5000
 #define HEALTH_POLL_MS 20
+#define ROUNDING 1e-9			/* of sums of doubles */
 
 typedef struct Rebalance
 {
 	FaPlaceInput *input;
-	int			n;
-	FaPlaceRow **row;
+	int			n;				/* items */
 	FaBalanceItem *item;
+	FaPlaceRow **row;			/* of items, one after the other */
+	int		   *first;			/* of an item, in row; ends with their number */
+	int		   *item_of;		/* by place in the input's rows; -1: none */
 	FaBalanceNode *node;
 } Rebalance;
 
@@ -71,12 +78,105 @@ fa_rebalance_goes_on(void)
 						" WHERE done IS NULL LIMIT 1") != NULL;
 }
 
-/* The fragments to plan for; others count as where they are. */
+static bool
+row_is_fixed(const Rebalance *r, const FaPlaceRow *row)
+{
+	return row->pinned || row->moving ||
+		!r->input->cluster.node[row->owner].alive;
+}
+
+static double
+row_move_ms(const Rebalance *r, const FaPlaceRow *row)
+{
+	FaTablePolicy *t = fa_controller_policy(r->input, row->table_id);
+
+	return t->cost_fixed_ms + t->cost_factor *
+		fa_cost_move_ms(row->bytes, r->input->bytes_per_ms);
+}
+
+/*
+ * Can a group be planned for as one?  Its owner is that of the members that
+ * must stay, else of the most bytes.  -1: those that must stay are apart.
+ */
+static int
+group_owner(const Rebalance *r, const struct FaGroup *group, bool *fixed_p)
+{
+	double	   *bytes = palloc0(sizeof(double) * r->input->cluster.nnodes);
+	int			owner = -1;
+
+	*fixed_p = false;
+	for (int m = 0; m < group->n; m++)
+	{
+		const FaPlaceRow *row = group->member[m];
+
+		if (row->owner < 0 || row->moving)
+			return -1;
+		bytes[row->owner] += row->bytes;
+		if (row_is_fixed(r, row))
+		{
+			if (*fixed_p && owner != row->owner)
+				return -1;
+			owner = row->owner;
+			*fixed_p = true;
+		}
+		else if (!*fixed_p && (owner < 0 || bytes[row->owner] > bytes[owner]))
+			owner = row->owner;
+	}
+	pfree(bytes);
+	return owner;
+}
+
+/*
+ * One more item, of n rows.  Those that are not on its owner move wherever it
+ * comes to be, but there.
+ */
+static void
+add_item(Rebalance *r, FaPlaceRow **row, int n, int owner, bool fixed)
+{
+	int			nn = r->input->cluster.nnodes;
+	FaBalanceItem *item = &r->item[r->n];
+	double	   *cost_ms = palloc0(sizeof(double) * nn);
+
+	item->owner = owner;
+	item->fixed = fixed;
+	item->cost_ms = cost_ms;
+	for (int k = 0; k < n; k++)
+	{
+		double		move_ms = row_move_ms(r, row[k]);
+
+		item->bytes += row[k]->bytes;
+		for (int to = 0; to < nn; to++)
+			cost_ms[to] += to != row[k]->owner ? move_ms : 0;
+		r->item_of[row[k] - r->input->row] = r->n;
+		r->row[r->first[r->n] + k] = row[k];
+	}
+	r->n++;
+	r->first[r->n] = r->first[r->n - 1] + n;
+}
+
+static void
+take_row(Rebalance *r, FaPlaceRow *row)
+{
+	int			owner;
+	bool		fixed;
+
+	if (row->owner < 0 || r->item_of[row - r->input->row] >= 0)
+		return;
+	if (row->group && (owner = group_owner(r, row->group, &fixed)) >= 0)
+		add_item(r, row->group->member, row->group->n, owner, fixed);
+	else
+		add_item(r, &row, 1, row->owner, row_is_fixed(r, row));
+}
+
+/*
+ * The fragments to plan for, and those that belong to them; others count as
+ * where they are.
+ */
 static void
 take_rows(Rebalance *r, Oid rel)
 {
 	FaPlaceInput *input = r->input;
-	int			nn = input->cluster.nnodes;
+	Size		n = input->nrows + 1;
 	char	   *table = OidIsValid(rel) ?
 		fa_spi_value("SELECT table_id FROM fragaffinity.distributed_table"
 					 " WHERE rel = %u", rel) : NULL;
@@ -86,25 +186,17 @@ take_rows(Rebalance *r, Oid rel)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("table %u is not distributed", rel),
 				 errhint("fragaffinity.tables lists those that are.")));
-	r->row = palloc(sizeof(FaPlaceRow *) * (input->nrows + 1));
-	r->item = palloc_extended(sizeof(FaBalanceItem) * (input->nrows + 1),
+	r->row = palloc_extended(sizeof(FaPlaceRow *) * n, MCXT_ALLOC_HUGE);
+	r->first = palloc_extended(sizeof(int) * n, MCXT_ALLOC_HUGE);
+	r->item_of = palloc_extended(sizeof(int) * n, MCXT_ALLOC_HUGE);
+	r->item = palloc_extended(sizeof(FaBalanceItem) * n,
 							  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	r->first[0] = 0;
+	memset(r->item_of, 0xff, sizeof(int) * n);
 	for (int i = 0; i < input->nrows; i++)
 	{
-		FaPlaceRow *row = &input->row[i];
-		FaTablePolicy *t = fa_controller_policy(input, row->table_id);
-		FaBalanceItem *item = &r->item[r->n];
-
-		if (row->owner < 0 || (table && row->table_id != atoi(table)))
-			continue;
-		item->owner = row->owner;
-		item->fixed = row->pinned || row->moving ||
-			!input->cluster.node[row->owner].alive;
-		item->bytes = row->bytes;
-		item->move_ms = t->cost_fixed_ms + t->cost_factor *
-			fa_cost_move_ms(row->bytes, input->bytes_per_ms);
-		item->cost_ms = palloc0(sizeof(double) * nn);
-		r->row[r->n++] = row;
+		if (table == NULL || input->row[i].table_id == atoi(table))
+			take_row(r, &input->row[i]);
 	}
 }
 
@@ -114,27 +206,26 @@ take_forecasts(Rebalance *r)
 {
 	FaPlaceCluster *c = &r->input->cluster;
 	FaRows	   *rows;
-	int			i = 0;
 
 	rows = fa_spi_rows("SELECT fragment, node, avg(expected_rate), max(horizon)"
 					   " FROM fragaffinity.prediction WHERE expected_rate > 0"
-					   " GROUP BY 1, 2 ORDER BY 1");
+					   " GROUP BY 1, 2");
 	for (int k = 0; k < rows->nrows; k++)
 	{
-		int64		fragment = strtoll(rows->value[k][0], NULL, 10);
+		FaPlaceRow *row = fa_controller_row(r->input,
+											strtoll(rows->value[k][0], NULL, 10));
+		int			item = row ? r->item_of[row - r->input->row] : -1;
 		int			id = atoi(rows->value[k][1]);
 		double		rate = atof(rows->value[k][2]);
 		double		steps = atof(rows->value[k][3]);
 		int			from = id >= 1 && id <= FA_MAX_NODE_ID ?
 			r->input->place[id] : -1;
 
-		while (i < r->n && r->row[i]->fragment < fragment)
-			i++;
-		if (i == r->n || r->row[i]->fragment != fragment || from < 0)
+		if (item < 0 || from < 0)
 			continue;
-		r->item[i].load += rate / c->step_ms;
+		r->item[item].load += rate / c->step_ms;
 		for (int to = 0; to < c->nnodes; to++)
-			((double *) r->item[i].cost_ms)[to] += rate * steps *
+			((double *) r->item[item].cost_ms)[to] += rate * steps *
 				c->extra_ms[(Size) from * c->nnodes + to];
 	}
 }
@@ -177,8 +268,9 @@ take_limits(Rebalance *r, double slack)
 		load += r->item[i].load;
 		largest_bytes = Max(largest_bytes, r->item[i].bytes);
 		largest_load = Max(largest_load, r->item[i].load);
-		others[r->item[i].owner] -= r->item[i].bytes;
 	}
+	for (int k = 0; k < r->first[r->n]; k++)
+		others[r->row[k]->owner] -= r->row[k]->bytes;
 	for (int n = 0; n < c->nnodes; n++)
 	{
 		FaBalanceNode *node = &r->node[n];
@@ -253,32 +345,66 @@ plan_check(void)
 }
 
 static void
+put_move(ReturnSetInfo *rsinfo, const Rebalance *r, const FaPlaceRow *row,
+		 int to, bool dry_run)
+{
+	const FaPlaceName *name = r->input->name;
+	Datum		values[4];
+	bool		nulls[4] = {0};
+
+	values[0] = Int64GetDatum(row->fragment);
+	values[1] = DirectFunctionCall1(namein, CStringGetDatum(name[row->owner].name));
+	values[2] = DirectFunctionCall1(namein, CStringGetDatum(name[to].name));
+	values[3] = Int64GetDatum((int64) row->bytes);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	if (!dry_run)
+		(void) fa_spi_exec("INSERT INTO fragaffinity.planned_move"
+						   " (fragment, source, destination, bytes)"
+						   " VALUES (" INT64_FORMAT ", %d, %d, %.0f)",
+						   row->fragment, name[row->owner].id, name[to].id,
+						   row->bytes);
+}
+
+/* Which nodes are above their limits when all is where it shall be. */
+static bool *
+overfull(const Rebalance *r, const int *owner)
+{
+	int			nn = r->input->cluster.nnodes;
+	bool	   *over = palloc0(sizeof(bool) * (nn + 1));
+	double	   *bytes = palloc0(sizeof(double) * (nn + 1));
+	double	   *load = palloc0(sizeof(double) * (nn + 1));
+
+	for (int i = 0; i < r->n; i++)
+	{
+		bytes[owner[i]] += r->item[i].bytes;
+		load[owner[i]] += r->item[i].load;
+	}
+	for (int n = 0; n < nn; n++)
+		over[n] = bytes[n] > r->node[n].max_bytes * (1 + ROUNDING) ||
+			load[n] > r->node[n].max_load * (1 + ROUNDING);
+	return over;
+}
+
+static void
 put_moves(ReturnSetInfo *rsinfo, const Rebalance *r, const int *owner,
 		  bool dry_run)
 {
-	const FaPlaceName *name = r->input->name;
+	bool	   *over = overfull(r, owner);
 
 	if (!dry_run)
 		(void) fa_spi_exec("DELETE FROM fragaffinity.planned_move");
 	for (int i = 0; i < r->n; i++)
 	{
-		const FaPlaceRow *row = r->row[i];
-		Datum		values[4];
-		bool		nulls[4] = {0};
+		const FaBalanceNode *node = &r->node[owner[i]];
 
-		if (owner[i] == row->owner)
+		/* no place for all of a group that is apart: it stays so */
+		if (owner[i] == r->item[i].owner && (node->closed || over[owner[i]]))
 			continue;
-		values[0] = Int64GetDatum(row->fragment);
-		values[1] = DirectFunctionCall1(namein, CStringGetDatum(name[row->owner].name));
-		values[2] = DirectFunctionCall1(namein, CStringGetDatum(name[owner[i]].name));
-		values[3] = Int64GetDatum((int64) row->bytes);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-		if (!dry_run)
-			(void) fa_spi_exec("INSERT INTO fragaffinity.planned_move"
-							   " (fragment, source, destination, bytes)"
-							   " VALUES (" INT64_FORMAT ", %d, %d, %.0f)",
-							   row->fragment, name[row->owner].id,
-							   name[owner[i]].id, row->bytes);
+		for (int k = r->first[i]; k < r->first[i + 1]; k++)
+		{
+			if (r->row[k]->owner != owner[i])
+				put_move(rsinfo, r, r->row[k], owner[i], dry_run);
+		}
 	}
 }
 
@@ -314,6 +440,7 @@ fa_sql_rebalance(PG_FUNCTION_ARGS)
 	/* two plans at a time would be none */
 	(void) fa_spi_exec("LOCK TABLE fragaffinity.planned_move IN SHARE ROW EXCLUSIVE MODE");
 	r.input = fa_controller_gather(NULL);
+	fa_group_gather(r.input);
 	tell_left_out(r.input);
 	take_rows(&r, rel);
 	take_forecasts(&r);
@@ -322,7 +449,7 @@ fa_sql_rebalance(PG_FUNCTION_ARGS)
 	b.nitems = r.n;
 	b.node = r.node;
 	b.item = r.item;
-	owner = palloc(sizeof(int) * (r.n + 1));
+	owner = palloc_extended(sizeof(int) * (r.n + 1), MCXT_ALLOC_HUGE);
 	result = fa_balance(&b, owner);
 	if (!result.fits)
 		ereport(NOTICE,

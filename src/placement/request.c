@@ -127,13 +127,15 @@ fa_request_move(int64 fragment)
 }
 
 void
-fa_request_count(const FaPlaceInput *input, FaPlaceCluster *cluster,
-				 int *inflight)
+fa_request_count(FaPlaceInput *input)
 {
+	FaPlaceCluster *cluster = &input->cluster;
+
 	for (Request *r = requests; r; r = r->next)
 	{
 		int			from = input->place[r->source];
 		int			to = input->place[r->destination];
+		FaPlaceRow *row = fa_controller_row(input, r->fragment);
 
 		if (r->refused || r->ended)
 			continue;
@@ -141,7 +143,9 @@ fa_request_count(const FaPlaceInput *input, FaPlaceCluster *cluster,
 			cluster->node[from].outgoing++;
 		if (to >= 0)
 			cluster->node[to].incoming++;
-		(*inflight)++;
+		if (row)
+			row->heading = to;
+		input->inflight++;
 	}
 }
 

@@ -113,6 +113,7 @@ arena_begin(Arena *a, const World *world, ArenaKind kind, const int *owner,
 	a->first = memcpy(sim_alloc(nf, sizeof(int)), owner, sizeof(int) * nf);
 	a->previous = sim_alloc(nf, sizeof(int));
 	a->moved = sim_alloc(nf, sizeof(int));
+	a->saved_ms = sim_alloc(nf, sizeof(double));
 	a->cells = sim_alloc((size_t) nf * WORLD_USERS, sizeof(FaCell));
 	a->recent = sim_alloc((size_t) nf * ARENA_RECENT * WORLD_USERS,
 						  sizeof(float));
@@ -144,6 +145,7 @@ arena_end(Arena *a)
 	free(a->first);
 	free(a->previous);
 	free(a->moved);
+	free(a->saved_ms);
 	free(a->cells);
 	free(a->recent);
 	free(a->way);
@@ -164,6 +166,7 @@ count_fragment(Arena *a, const FaCell *cell, int n, int64_t step)
 	int			local[WORLD_USERS];
 	double		count[WORLD_USERS];
 	double		extra[(WORLD_USERS + 1) * (WORLD_USERS + 1)];
+	const double *extra_ms;
 	int			i,
 				k;
 
@@ -178,8 +181,11 @@ count_fragment(Arena *a, const FaCell *cell, int n, int64_t step)
 			continue;			/* nobody can reach it, wherever he is */
 		a->tally.accesses += count[i];
 		a->tally.remote += cell[i].node != a->owner[f] ? count[i] : 0;
-		a->tally.waiting_ms += count[i] * a->cluster.extra_ms[(size_t)
-															   cell[i].node * a->cluster.nnodes + a->owner[f]];
+		extra_ms = a->cluster.extra_ms + (size_t) cell[i].node * a->cluster.nnodes;
+		a->tally.waiting_ms += count[i] * extra_ms[a->owner[f]];
+		if (a->previous[f] >= 0)
+			a->saved_ms[f] += count[i] *
+				(extra_ms[a->previous[f]] - extra_ms[a->owner[f]]);
 	}
 	if (a->way == NULL || !world_alive(a->world, a->owner[f], step))
 		return;
@@ -312,11 +318,23 @@ carry_out(Arena *a, const FaPlaceItem *item, const FaDecision *decision,
 		  int64_t step)
 {
 	int			f = item->id;
+	WorldKind	kind = world_kind(a->world, f);
+	bool		returns = decision->destination == a->previous[f] &&
+		step - a->moved[f] <= 2 * a->residency;
 
 	a->tally.moves++;
+	a->tally.moves_of[kind]++;
+	a->tally.returns_of[kind] += returns;
 	a->tally.reactive += decision->trigger == FA_TRIGGER_REACTIVE;
-	a->tally.returns += decision->destination == a->previous[f] &&
-		step - a->moved[f] <= 2 * a->residency;
+	a->tally.returns += returns;
+	if (returns)
+	{
+		double		net = a->saved_ms[f] - 2 * item->cost_ms;
+
+		a->tally.paid += net > 0;
+		a->tally.returns_ms += net;
+	}
+	a->saved_ms[f] = 0;
 	a->tally.bytes += item->bytes;
 	a->tally.moving_ms += item->cost_ms;
 	a->cluster.node[item->owner].used -= item->bytes;

@@ -32,6 +32,10 @@ typedef struct ArenaTally
 	long		moves;
 	long		reactive;		/* of the moves */
 	long		returns;		/* back within twice the residency */
+	long		moves_of[WORLD_NKINDS];
+	long		returns_of[WORLD_NKINDS];
+	long		paid;			/* of the returns: both moves, by what they saved */
+	double		returns_ms;		/* what they saved, less the cost of both moves */
 	long		no_room;		/* decisions that ended so */
 	long		decided;		/* fragments looked at */
 	int			most_moves;		/* begun in a step */
@@ -57,6 +61,7 @@ typedef struct Arena
 	int		   *owner;
 	int		   *previous;
 	int		   *moved;			/* step of the last move */
+	double	   *saved_ms;		/* since then, against the previous owner */
 	float	   *recent;			/* [fragment][ARENA_RECENT][user] */
 	FaWay	   *way;			/* [fragment][WORLD_USERS + 1], or NULL */
 	int		   *first;			/* owners at the start */

@@ -25,8 +25,14 @@ typedef struct Options
 	int			max_moves_node;
 	double		capacity;		/* times the mean; 0: none */
 	uint32_t	models;
+	bool		skip_reactive;
 } Options;
 
+static const char *const kind_names[WORLD_NKINDS] = {
+	[WORLD_STEADY] = "steady",[WORLD_SEASON] = "seasonal",
+	[WORLD_DRIFT] = "drifting",[WORLD_FLASH] = "flash crowds",
+	[WORLD_UNIFORM] = "uniform",[WORLD_ALTERNATE] = "alternating",
+};
 static const char *const names[] = {"never", "reactive", "predictive"};
 
 static void
@@ -35,7 +41,7 @@ usage(void)
 	fprintf(stderr, "usage: scale [-n nodes] [-f fragments] [-t steps]"
 			" [-w steps of learning] [-s season] [-a accesses a fragment and step]"
 			" [-m moves in a step] [-p moves of a node in a step]"
-			" [-c capacity, in mean loads] [-l with lstm]\n");
+			" [-c capacity, in mean loads] [-l with lstm] [-x without the reactive policy]\n");
 	exit(2);
 }
 
@@ -44,7 +50,7 @@ parse_options(int argc, char **argv, Options *o)
 {
 	int			c;
 
-	while ((c = getopt(argc, argv, "n:f:t:w:s:a:m:p:c:l")) != -1)
+	while ((c = getopt(argc, argv, "n:f:t:w:s:a:m:p:c:lx")) != -1)
 		switch (c)
 		{
 			case 'n': o->world.nnodes = atoi(optarg); break;
@@ -57,6 +63,7 @@ parse_options(int argc, char **argv, Options *o)
 			case 'p': o->max_moves_node = atoi(optarg); break;
 			case 'c': o->capacity = atof(optarg); break;
 			case 'l': o->models = 0; break;
+			case 'x': o->skip_reactive = true; break;
 			default: usage();
 		}
 	if (o->world.nnodes < WORLD_USERS + 1 || o->world.nfragments < 1 ||
@@ -121,6 +128,14 @@ live(const Options *o, ArenaKind kind, const int *owner, double *never_ms)
 		   " %ld, overfull %.0f bytes\n", "", t.moves,
 		   1000.0 * t.moves / s / o->world.nfragments, t.most_moves,
 		   t.reactive, t.returns, t.no_room, t.overfull);
+	for (n = 0; n < WORLD_NKINDS && kind != ARENA_NEVER; n++)
+		printf("%s%s %ld, back %ld%s", n == 0 ? "           moves of " : "; ",
+			   kind_names[n], t.moves_of[n], t.returns_of[n],
+			   n == WORLD_NKINDS - 1 ? "\n" : "");
+	if (t.returns > 0)
+		printf("%-10s of those that went back, %ld had paid for both moves;"
+			   " all together saved %.0f ms each beyond that\n", "", t.paid,
+			   t.returns_ms / t.returns);
 	if (kind != ARENA_NEVER)
 		printf("%-10s a step: learn %.2f s, forecast and decide %.2f s (most"
 			   " %.2f), %.1f us a fragment decided about (%ld a step); predictor"
@@ -156,7 +171,10 @@ main(int argc, char **argv)
 		   " season %d\n", o.world.nnodes, o.world.nfragments,
 		   o.steps - o.learn, o.learn, o.world.season);
 	for (kind = ARENA_NEVER; kind <= ARENA_PREDICTIVE; kind++)
-		live(&o, kind, owner, &never_ms);
+	{
+		if (kind != ARENA_REACTIVE || !o.skip_reactive)
+			live(&o, kind, owner, &never_ms);
+	}
 	free(owner);
 	return 0;
 }

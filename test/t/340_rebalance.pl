@@ -74,6 +74,32 @@ $c->sql(1, 'CREATE ROLE nobody_special');
 is(($c->fails(1, "SET ROLE nobody_special; SELECT fragaffinity.$_"))[0], '42501', "$_ is not for everybody")
 	for 'rebalance()', 'cancel_rebalance()';
 
+# Fragments that belong together move together.
+$c->sql(1, q{
+	CREATE TABLE a (id int PRIMARY KEY, v text);
+	CREATE TABLE b (id int PRIMARY KEY, v text);
+	INSERT INTO a SELECT g, 'x' FROM generate_series(1, 600) g;
+	INSERT INTO b SELECT g, repeat('x', 500) FROM generate_series(1, 3000) g;
+	SELECT fragaffinity.undistribute_table('t');
+	SELECT fragaffinity.distribute_table('a', 'id', 6, 'n1');
+	SELECT fragaffinity.distribute_table('b', 'id', 6, colocate_with => 'a');
+	SELECT fragaffinity.add_dependency('a', 'b', 0.5)});
+my $apart = q{SELECT count(*) FROM fragaffinity.hint_link l
+	JOIN fragaffinity.fragment f ON f.fragment = l.from_fragment
+	JOIN fragaffinity.fragment s ON s.fragment = l.to_fragment WHERE f.owner <> s.owner};
+my $strayed = $c->fragment('a', 2);
+$c->sql(1, "SELECT fragaffinity.move_fragment($strayed, 'n3')");
+is($c->sql(1, $apart), '1', 'one is apart from its like');
+is($c->sql(1, q{SELECT count(*) > 4, count(*) FILTER (WHERE fragment IN (SELECT fragment FROM fragaffinity.fragments
+	WHERE table_name = 'a'::regclass)) > 1 FROM fragaffinity.rebalance('b')}), 't|t', 'a plan for one takes the other along');
+ok($c->poll(1, 'SELECT fragments_done = fragments_total FROM fragaffinity.stat_progress_rebalance'), 'they are moved');
+is($c->sql(1, $apart), '0', 'none is apart now');
+is($c->sql(1, 'SELECT count(DISTINCT owner) FROM fragaffinity.fragments'), '3', 'on all nodes');
+is($c->sql(1, q{SELECT fragaffinity.drain_node('n3')}) > 0, 1, 'one is drained');
+is($c->sql(1, $apart), '0', 'and they left together');
+is($c->sql(1, q{SELECT count(DISTINCT owner) FROM fragaffinity.fragments}), '2', 'to both others');
+$c->sql(1, q{SELECT fragaffinity.resume_node('n3')});
+
 $c->check_consistent('one owner each');
-$c->rows_agree('t', 'all nodes see the same rows');
+$c->rows_agree($_, 'all nodes see the same rows') for 'a', 'b';
 done_testing();

@@ -333,7 +333,7 @@ test_drain(void **state)
 	w.node[0].draining = true;
 	expect(&w, 0, 0, H, 10);
 	expect(&w, 3, 0, H, 1);
-	fa_decide_drain(&w.cluster, &w.item, &d);
+	fa_decide_drain(&w.cluster, &w.item, -1, &d);
 	assert_int_equal(d.verdict, FA_VERDICT_MOVE);
 	assert_int_equal(d.destination, 3);
 
@@ -342,18 +342,31 @@ test_drain(void **state)
 	w.node[1].used = 5000;
 	w.node[2].used = 100;
 	w.node[3].used = 5000;
-	fa_decide_drain(&w.cluster, &w.item, &d);
+	fa_decide_drain(&w.cluster, &w.item, -1, &d);
 	assert_int_equal(d.destination, 2);
+
+	/* where its group is */
+	fa_decide_drain(&w.cluster, &w.item, 3, &d);
+	assert_int_equal(d.destination, 3);
+	/* with room for all of that */
+	w.node[3].capacity = 7000;
+	w.item.room = 2000;
+	fa_decide_drain(&w.cluster, &w.item, 3, &d);
+	assert_int_equal(d.destination, 3);
+	w.item.room = 2001;
+	fa_decide_drain(&w.cluster, &w.item, 3, &d);
+	assert_int_equal(d.destination, -1);
+	w.item.room = 0;
 
 	/* nowhere */
 	w.node[1].alive = false;
 	w.node[2].capacity = 1099;
 	w.node[3].draining = true;
-	fa_decide_drain(&w.cluster, &w.item, &d);
+	fa_decide_drain(&w.cluster, &w.item, -1, &d);
 	assert_int_equal(d.verdict, FA_VERDICT_CAPACITY);
 	assert_int_equal(d.destination, -1);
 	w.node[2].capacity = 1100;
-	fa_decide_drain(&w.cluster, &w.item, &d);
+	fa_decide_drain(&w.cluster, &w.item, -1, &d);
 	assert_int_equal(d.destination, 2);
 }
 
