@@ -60,4 +60,9 @@ if ($ENV{FA_RDMA_LONG})
 	# The kernel's own queue pair has no process.
 	unlike(`rdma resource show qp`, qr/postgres/, 'no queue pair is left');
 }
+# Nothing of the device's was destroyed while something else still used it:
+# the driver waits for that, and complains when it was in vain.
+my $kernel = `dmesg`;
+like($kernel, qr/rxe0/, 'what the drivers say is there');
+unlike($kernel, qr/rxe_cleanup/, 'the device got back all that was its own, in an order that it can do');
 done_testing();

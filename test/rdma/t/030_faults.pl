@@ -204,6 +204,7 @@ sub left { return `rdma resource show qp 2>/dev/null` . `rdma resource show mr 2
 my $end = time + 60;
 sleep 0.5 while left() =~ /postgres/ && time < $end;
 unlike(left(), qr/postgres/, 'no queue pair and no memory of a device is left');
+unlike(`dmesg`, qr/rxe_cleanup/, 'nor did the device wait in vain for anything, whoever was killed');
 move('n2');
 is($c->sql(2, "SELECT transport FROM fragaffinity.moves ORDER BY finished DESC LIMIT 1"), 'rdma', 'a move goes over rdma');
 is($c->rows(1, 't'), $rows, 'with every row');
