@@ -190,6 +190,7 @@ OBJS = \
 	src/transport/ring.o \
 	src/transport/send.o \
 	src/transport/shm.o \
+	src/transport/stats.o \
 	src/transport/stream.o \
 	src/transport/transports.o \
 	src/page/blocks.o \

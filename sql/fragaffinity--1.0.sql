@@ -1035,6 +1035,17 @@ CREATE FUNCTION fragaffinity.check_transports(node name,
 	OUT mb_per_second double precision)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'fa_sql_check_transports' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.transport_counters(
+	OUT transport text, OUT channels bigint, OUT refused bigint,
+	OUT broken bigint, OUT messages_sent bigint, OUT bytes_sent bigint,
+	OUT gathered bigint, OUT writes bigint, OUT completions bigint,
+	OUT messages_received bigint, OUT bytes_received bigint, OUT waits bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'fa_sql_transport_counters' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.rdma_counters(
+	OUT device text, OUT port integer, OUT counter text, OUT value bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'fa_sql_rdma_counters' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.send_test_messages(messages integer, size integer)
 RETURNS SETOF bytea
 AS 'MODULE_PATHNAME', 'fa_sql_send_test_messages' LANGUAGE C STRICT VOLATILE;
@@ -1086,6 +1097,10 @@ REVOKE ALL ON FUNCTION fragaffinity.open_transport(text, bytea, integer) FROM PU
 REVOKE ALL ON FUNCTION fragaffinity.messages_sent() FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.check_transports(name, integer, integer, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.send_test_messages(integer, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.transport_counters() FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.rdma_counters() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION fragaffinity.transport_counters() TO pg_monitor;
+GRANT EXECUTE ON FUNCTION fragaffinity.rdma_counters() TO pg_monitor;
 REVOKE ALL ON FUNCTION fragaffinity.release_fragment(bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.table_statistics(oid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.statement_times() FROM PUBLIC;
@@ -1121,6 +1136,12 @@ SELECT DISTINCT ON (m.source, m.destination) s.name AS source,
  WHERE m.path = 'page' AND m.transport IS NOT NULL
  ORDER BY m.source, m.destination, m.move DESC;
 
+-- Of this server, since its start, and of its devices.
+CREATE VIEW fragaffinity.transport_stats AS
+SELECT * FROM fragaffinity.transport_counters();
+CREATE VIEW fragaffinity.rdma_stats AS
+SELECT * FROM fragaffinity.rdma_counters();
+
 CREATE VIEW fragaffinity.stat_progress_move AS
 SELECT p.pid, p.move, p.fragment, s.name AS source, p.phase,
 	   p.bytes_done, p.bytes_total, p.rounds, m.started, m.path, m.transport,
@@ -1137,7 +1158,8 @@ SELECT p.pid, p.move, p.fragment, s.name AS source, p.phase,
   LEFT JOIN fragaffinity.node s ON s.node = m.source;
 
 GRANT SELECT ON fragaffinity.moves, fragaffinity.stat_progress_move,
-	fragaffinity.transports TO pg_monitor;
+	fragaffinity.transports, fragaffinity.transport_stats,
+	fragaffinity.rdma_stats TO pg_monitor;
 
 -- ---------------------------------------------------------------------
 -- Predictions and placement

@@ -22,6 +22,7 @@
 #include "route/ddl_guard.h"
 #include "route/gate.h"
 #include "route/route.h"
+#include "transport/transport_stats.h"
 #include "worker/worker.h"
 
 PG_MODULE_MAGIC;
@@ -43,6 +44,7 @@ _PG_init(void)
 	fa_shmem_register(&fa_forward_part);
 	fa_shmem_register(&fa_peer_use_part);
 	fa_shmem_register(&fa_xact_stats_part);
+	fa_shmem_register(&fa_transport_stats_part);
 	fa_shmem_register(&fa_deadlock_part);
 	fa_shmem_register(&fa_map_part);
 	fa_shmem_register(&fa_mover_part);

@@ -12,8 +12,8 @@
 
 #include "transport/transport.h"
 
-/* Of this interface; changes with anything in it or in FaTransportOps. */
-#define FA_RDMA_MODULE_VERSION	1
+/* Of this interface; changes with anything in it, FaTransportOps or FaChannel. */
+#define FA_RDMA_MODULE_VERSION	2
 
 #define FA_RDMA_MAX_STREAMS		32
 

@@ -195,6 +195,23 @@ typedef struct FaTransportOps
 	void		(*close) (FaChannel *channel);
 } FaTransportOps;
 
+/* Columns of transport_stats, in their order; see stats.c. */
+typedef enum FaTransportCounter
+{
+	FA_TRANSPORT_OPENED,		/* channels that came up */
+	FA_TRANSPORT_REFUSED,		/* did not, so that the next was tried */
+	FA_TRANSPORT_BROKEN,		/* failed after that */
+	FA_TRANSPORT_MESSAGES_SENT,
+	FA_TRANSPORT_BYTES_SENT,
+	FA_TRANSPORT_GATHERED,
+	FA_TRANSPORT_WRITES,
+	FA_TRANSPORT_COMPLETIONS,
+	FA_TRANSPORT_MESSAGES_RECEIVED,
+	FA_TRANSPORT_BYTES_RECEIVED,
+	FA_TRANSPORT_WAITS,
+	FA_TRANSPORT_NCOUNTERS
+} FaTransportCounter;
+
 /* What all transports know; each one's own struct begins with it. */
 struct FaChannel
 {
@@ -216,6 +233,9 @@ struct FaChannel
 	uint64		gathered;		/* bytes straight from registered memory */
 	uint64		writes;			/* requests to the device */
 	uint64		completions;	/* that it has told of */
+	/* of all these, what the server's counters have */
+	uint64		told[FA_TRANSPORT_NCOUNTERS];
+	bool		wrapped;		/* another channel tells of them */
 	TimestampTz wake_at;		/* poll again then, whatever fds say; 0: no */
 	bool		copying;		/* ROWS, receiver: conn is in a COPY */
 	void	   *row;			/* ROWS, sender: the post, as a bytea to return;

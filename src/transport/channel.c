@@ -14,7 +14,7 @@
 #include "utils/wait_event.h"
 
 #include "core/fa_compat.h"
-#include "transport/transport.h"
+#include "transport/transport_stats.h"
 
 void
 fa_channel_fds_changed(FaChannel *channel)
@@ -31,6 +31,7 @@ fa_channel_close(FaChannel *channel)
 		return;
 	channel->closed = true;
 	channel->up = false;
+	fa_transport_tell(channel);
 	fa_channel_fds_changed(channel);
 	channel->ops->close(channel);
 	memset(channel->secret, 0, sizeof(channel->secret));
@@ -123,6 +124,7 @@ fa_channel_wait(FaChannel *channel, pgsocket socket, long timeout_ms)
 	}
 	channel_make_set(channel, fd, nfds);
 	channel->waits++;
+	fa_transport_tell(channel);
 	(void) WaitEventSetWait(channel->set, timeout_ms, &event, 1,
 							PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
@@ -146,6 +148,7 @@ fa_channel_raise(const FaChannel *channel, FaTransportStatus status)
 {
 	int			code = ERRCODE_INTERNAL_ERROR;
 
+	fa_transport_count(channel, FA_TRANSPORT_BROKEN);
 	switch (status)
 	{
 		case FA_TRANSPORT_OK:

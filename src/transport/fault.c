@@ -336,6 +336,7 @@ fa_transport_with_faults(FaChannel *channel)
 											 channel->max_message,
 											 channel->secret, &status);
 	fault->inner = channel;
+	channel->wrapped = true;
 	fault_parse(fa_transport_faults, fault->at);
 	fault->ops = fault_ops;
 	fault->ops.name = channel->ops->name;

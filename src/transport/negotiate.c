@@ -10,7 +10,7 @@
 #include "utils/varlena.h"
 
 #include "core/shmem.h"
-#include "transport/transport.h"
+#include "transport/transport_stats.h"
 
 #define ANSWER_MS	15000		/* for the sender to have tried */
 #define UP_MS		5000		/* for its success to be seen here */
@@ -145,10 +145,13 @@ fa_channel_negotiate(FaConn *conn, const char *names, Size max_message,
 		if (why == NULL)
 		{
 			*why_p = refused.data;
+			fa_transport_count(channel, FA_TRANSPORT_OPENED);
 			return channel;
 		}
 		appendStringInfo(&refused, "%s%s: %s", refused.len ? "; " : "",
 						 (char *) lfirst(lc), why);
+		if (channel)
+			fa_transport_count(channel, FA_TRANSPORT_REFUSED);
 		fa_channel_close(channel);
 	}
 	*why_p = refused.data;

@@ -6,12 +6,13 @@
  *
  *	magic, version, streams, slots of a stream, bytes of a slot
  *	address and port to connect to
- *	for each stream:	where its slots begin, and the key for them
+ *	for each stream:	where its slots begin
  *
  * Who connects shows a digest of the channel's secret and the stream's number,
- * and gets another one back: each side knows that the other is the one at the
- * end of the libpq connection, and the secret itself is not on the wire.
- * Others who find the port are rejected, and do no harm to the channel.
+ * and gets another one back, with the key for the slots: each side knows that
+ * the other is the one at the end of the libpq connection, and the secret itself
+ * is not on the wire.  Others who find the port are rejected, and do no harm to
+ * the channel.
  *
  * Integers are big-endian.  ADDRESS_VERSION changes with any of this, and with
  * what rdma_verbs.h says of messages.
@@ -31,7 +32,7 @@
 #include "transport/rdma_verbs.h"
 
 #define ADDRESS_MAGIC	0x4641524d
-#define ADDRESS_VERSION 1
+#define ADDRESS_VERSION 2
 #define ADDRESS_FAMILY_4	4
 #define ADDRESS_FAMILY_6	6
 
@@ -45,6 +46,7 @@ typedef struct Greeting
 	uint32		magic;
 	uint16		version;
 	uint16		stream;
+	uint32		key;			/* for the slots; of who accepts */
 	uint8		proof[PG_SHA256_DIGEST_LENGTH];
 } Greeting;
 
@@ -135,8 +137,7 @@ address_move(FaRdma *rdma, Cursor *cursor, struct sockaddr_storage *host,
 	{
 		FaRdmaStream *s = &rdma->stream[i];
 
-		if (!cursor_move64(cursor, &s->remote, write) ||
-			!cursor_move32(cursor, &s->rkey, write))
+		if (!cursor_move64(cursor, &s->remote, write))
 			return false;
 	}
 	return true;
@@ -144,7 +145,7 @@ address_move(FaRdma *rdma, Cursor *cursor, struct sockaddr_storage *host,
 
 /* Shown by who connects (from_sender) and by who accepts. */
 static bool
-greeting_make(const FaRdma *rdma, int stream, bool from_sender,
+greeting_make(const FaRdma *rdma, int stream, bool from_sender, uint32 key,
 			  Greeting *greeting)
 {
 	pg_cryptohash_ctx *hash = pg_cryptohash_create(PG_SHA256);
@@ -155,11 +156,14 @@ greeting_make(const FaRdma *rdma, int stream, bool from_sender,
 	greeting->magic = pg_hton32(ADDRESS_MAGIC);
 	greeting->version = pg_hton16(ADDRESS_VERSION);
 	greeting->stream = pg_hton16(stream);
+	greeting->key = pg_hton32(key);
 	made = hash != NULL && pg_cryptohash_init(hash) >= 0 &&
 		pg_cryptohash_update(hash, (const uint8 *) rdma->channel->secret,
 							 sizeof(rdma->channel->secret)) >= 0 &&
 		pg_cryptohash_update(hash, (uint8 *) &greeting->stream,
 							 sizeof(greeting->stream)) >= 0 &&
+		pg_cryptohash_update(hash, (uint8 *) &greeting->key,
+							 sizeof(greeting->key)) >= 0 &&
 		pg_cryptohash_update(hash, &role, sizeof(role)) >= 0 &&
 		pg_cryptohash_final(hash, greeting->proof, sizeof(greeting->proof)) >= 0;
 	if (hash)
@@ -174,7 +178,8 @@ greeting_fits(const FaRdma *rdma, int stream, const Greeting *shown)
 	Greeting	wanted;
 	unsigned	difference = 0;
 
-	if (!greeting_make(rdma, stream, rdma->channel->receiver, &wanted))
+	if (!greeting_make(rdma, stream, rdma->channel->receiver,
+					   pg_ntoh32(shown->key), &wanted))
 		return false;
 	for (Size i = 0; i < sizeof(wanted); i++)
 		difference |= ((const uint8 *) &wanted)[i] ^ ((const uint8 *) shown)[i];
@@ -334,17 +339,20 @@ listen_accept(FaRdma *rdma, struct rdma_cm_id *id, const Greeting *shown)
 	Greeting	ours;
 
 	if (n >= rdma->nstreams || stream->state != FA_RDMA_IDLE ||
-		!greeting_fits(rdma, n, shown) ||
-		!greeting_make(rdma, n, false, &ours))
+		!greeting_fits(rdma, n, shown))
 		return false;
 	stream->id = id;
 	stream->state = FA_RDMA_CONNECTING;
 	id->context = stream;
 	connect_set_timeout(id);
-	param = connect_param(&ours);
 	if (fa_rdma_make_queues(stream) != FA_TRANSPORT_OK)
+	{
 		rdma->broken = FA_TRANSPORT_UNFIT;
-	else if (rdma_accept(id, &param) != 0)
+		return true;
+	}
+	param = connect_param(&ours);
+	if (!greeting_make(rdma, n, false, stream->rkey, &ours) ||
+		rdma_accept(id, &param) != 0)
 		(void) fa_rdma_break(rdma, FA_TRANSPORT_UNFIT,
 							 "rdma_cm does not accept the sender: %m");
 	return true;
@@ -423,7 +431,7 @@ connect_route_resolved(FaRdmaStream *stream)
 	connect_set_timeout(stream->id);
 	param = connect_param(&ours);
 	stream->state = FA_RDMA_CONNECTING;
-	if (!greeting_make(rdma, stream->index, true, &ours) ||
+	if (!greeting_make(rdma, stream->index, true, 0, &ours) ||
 		rdma_connect(stream->id, &param) != 0)
 		(void) fa_rdma_break(rdma, FA_TRANSPORT_UNFIT,
 							 "rdma_cm does not connect: %m");
@@ -472,6 +480,8 @@ connect_established(FaRdmaStream *stream, const Greeting *shown)
 		return;
 	}
 	stream->state = FA_RDMA_UP;
+	if (!rdma->channel->receiver)
+		stream->rkey = pg_ntoh32(shown->key);
 	if (!rdma->channel->receiver || fa_rdma_greet(stream) != FA_TRANSPORT_OK)
 		return;
 	for (int i = 0; i < rdma->nstreams; i++)

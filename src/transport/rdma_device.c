@@ -91,23 +91,27 @@ device_register(FaRdma *rdma)
 	return FA_TRANSPORT_OK;
 }
 
-/* The receiver's keys.  A bound window's is the one after its first. */
+/*
+ * The receiver's key for a stream's slots.  A bound window's is the one after
+ * its first.
+ *
+ * A window is made after its queue pair, and ends before it: rdma_rxe waits for
+ * the windows that are bound to a queue pair before it destroys that, 52 s if
+ * need be, and what a killed process had goes the other way round than it came.
+ */
 static FaTransportStatus
-device_make_keys(FaRdma *rdma)
+device_make_key(FaRdmaStream *stream)
 {
-	for (int i = 0; i < rdma->nstreams; i++)
-	{
-		FaRdmaStream *s = &rdma->stream[i];
+	FaRdma	   *rdma = stream->rdma;
 
-		s->rkey = rdma->memory_key->rkey;
-		if (!rdma->has_windows)
-			continue;
-		s->window = ibv_alloc_mw(rdma->pd, IBV_MW_TYPE_2);
-		if (s->window == NULL)
-			return rdma->host->fail(rdma->channel, FA_TRANSPORT_UNFIT,
-									"the device has no memory window left: %m");
-		s->rkey = ibv_inc_rkey(s->window->rkey);
-	}
+	stream->rkey = rdma->memory_key->rkey;
+	if (!rdma->has_windows)
+		return FA_TRANSPORT_OK;
+	stream->window = ibv_alloc_mw(rdma->pd, IBV_MW_TYPE_2);
+	if (stream->window == NULL)
+		return rdma->host->fail(rdma->channel, FA_TRANSPORT_UNFIT,
+								"the device has no memory window left: %m");
+	stream->rkey = ibv_inc_rkey(stream->window->rkey);
 	return FA_TRANSPORT_OK;
 }
 
@@ -147,8 +151,6 @@ fa_rdma_take_device(FaRdma *rdma, struct rdma_cm_id *id)
 	status = device_map(rdma);
 	if (status == FA_TRANSPORT_OK)
 		status = device_register(rdma);
-	if (status == FA_TRANSPORT_OK && rdma->channel->receiver)
-		status = device_make_keys(rdma);
 	return status;
 }
 
@@ -180,7 +182,7 @@ fa_rdma_make_queues(FaRdmaStream *stream)
 		if (status != FA_TRANSPORT_OK)
 			return status;
 	}
-	return FA_TRANSPORT_OK;
+	return receiver ? device_make_key(stream) : FA_TRANSPORT_OK;
 }
 
 FaTransportStatus
@@ -213,7 +215,7 @@ device_free_queue(FaRdma *rdma)
 	(void) ibv_destroy_cq(rdma->cq);
 }
 
-/* Queue pairs first: nobody reads or writes the memory after that. */
+/* Queue pairs and windows first: nobody reads or writes the memory after that. */
 void
 fa_rdma_free(FaRdma *rdma)
 {
@@ -222,12 +224,11 @@ fa_rdma_free(FaRdma *rdma)
 		FaRdmaStream *s = &rdma->stream[i];
 
 		if (s->id && s->id->qp)
-		{
 			(void) rdma_disconnect(s->id);
-			rdma_destroy_qp(s->id);
-		}
 		if (s->window)
 			(void) ibv_dealloc_mw(s->window);
+		if (s->id && s->id->qp)
+			rdma_destroy_qp(s->id);
 		free(s->length);
 	}
 	if (rdma->memory_key)

@@ -488,7 +488,9 @@ fa_rdma_release(FaChannel *channel)
 	FaRdmaStream *stream = &rdma->stream[rdma->freed % rdma->nstreams];
 	FaTransportStatus status;
 
-	Assert(rdma->freed < rdma->taken);
+	/* after an error nobody knows whether there was one */
+	if (rdma->freed == rdma->taken)
+		return rdma->broken;
 	rdma->freed++;
 	stream->let_go++;
 	if (rdma->broken != FA_TRANSPORT_OK)

@@ -18,7 +18,7 @@
 #include "utils/timestamp.h"
 
 #include "core/shmem.h"
-#include "transport/transport.h"
+#include "transport/transport_stats.h"
 
 #define DRAIN_POLL_MS	10
 #define LAST_WORDS_MS	1000	/* for the connection to say why a channel broke */
@@ -192,7 +192,10 @@ fa_channel_call(FaChannel *channel, int timeout_ms, const char *sql,
 			continue;
 		}
 		if (call_complete(&call))
+		{
+			fa_transport_tell(channel);
 			return;
+		}
 		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 		if (left == 0)
 			ereport(ERROR,

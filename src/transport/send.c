@@ -14,7 +14,7 @@
 #include "utils/timestamp.h"
 
 #include "core/shmem.h"
-#include "transport/transport.h"
+#include "transport/transport_stats.h"
 
 #define CONNECT_MS		5000	/* for the receiver to let us in */
 #define ROOM_MS			30000	/* for it to release a message */
@@ -124,7 +124,10 @@ fa_sql_open_transport(PG_FUNCTION_ARGS)
 		session_connect(session.channel, &address) :
 		pstrdup(session.channel->why);
 	if (why == NULL)
+	{
+		fa_transport_count(session.channel, FA_TRANSPORT_OPENED);
 		PG_RETURN_NULL();
+	}
 	session_close();
 	PG_RETURN_TEXT_P(cstring_to_text(why));
 }
@@ -147,13 +150,14 @@ fa_channel_of_session(void)
 Datum
 fa_sql_messages_sent(PG_FUNCTION_ARGS)
 {
-	const FaChannel *channel = fa_channel_of_session();
+	FaChannel  *channel = fa_channel_of_session();
 	TupleDesc	desc;
 	Datum		values[4];
 	bool		nulls[4] = {false};
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
+	fa_transport_tell(channel);
 	values[0] = Int64GetDatum((int64) channel->messages);
 	values[1] = Int64GetDatum((int64) channel->gathered);
 	values[2] = Int64GetDatum((int64) channel->writes);
@@ -219,6 +223,7 @@ fa_channel_post_pieces(FaChannel *channel, const FaTransportPiece *pieces,
 
 	if (status != FA_TRANSPORT_OK)
 		send_broken(channel, status);
+	fa_transport_tell(channel);
 	fa_stop_point("transport_post");
 	return cookie;
 }

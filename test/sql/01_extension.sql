@@ -62,7 +62,7 @@ DECLARE
 BEGIN
 	FOR v IN SELECT oid FROM pg_class WHERE relkind = 'v'
 			 AND relnamespace = 'fragaffinity'::regnamespace
-			 AND relname NOT IN ('settings', 'node_metrics', 'transaction_stats') ORDER BY relname
+			 AND relname NOT IN ('settings', 'node_metrics', 'rdma_stats', 'transaction_stats', 'transport_stats') ORDER BY relname
 	LOOP
 		EXECUTE format('SELECT count(*) FROM %s', v) INTO n;
 		IF n > 0 THEN

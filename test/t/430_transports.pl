@@ -72,6 +72,38 @@ for my $t (@transports)
 		'30', "$t: thirty channels, one after another");
 }
 is(leftovers($_), '', "nothing is left on node $_") for 1, 2;
+
+# A node's counters since its start.
+sub counted
+{
+	my ($i, $t, $columns, $before) = @_;
+	my $now = $c->sql($i, "SELECT $columns FROM fragaffinity.transport_stats WHERE transport = '$t'");
+	my @before = split /\|/, $before // '';
+
+	return $now if !defined $before;
+	return join '|', map { $_ - shift @before } split /\|/, $now;
+}
+my $came = 'channels, refused, broken, messages_received, bytes_received, messages_sent';
+my $went = "channels, messages_sent, bytes_sent";
+for my $t (@transports)
+{
+	my @before = (counted(2, $t, $came), counted(1, $t, $went));
+	$c->sql(2, check($t, 20, 1000));
+	my ($bytes) = counted(2, $t, $came, $before[0]) =~ /^1\|0\|0\|20\|([1-9]\d*)\|0$/;
+	ok($bytes, "$t: the receiver counts what came");
+	is(counted(1, $t, $went, $before[1]), "1|20|$bytes", "$t: the sender counts what went");
+	is(counted(1, $t, 'writes > 0, completions > 0'), $t eq 'rdma' ? 't|t' : 'f|f', "$t: and what its device did");
+	$c->fails(2, check($t, 20, 1000, 'lose=20'));
+	is(counted(2, $t, 'channels, refused, broken', $before[0]), '2|0|1', "$t: and what breaks");
+}
+{
+	my $before = counted(2, 'shm', 'channels, refused, broken');
+	$c->sql(2, check('shm', 1, 8, 'refuse=1'));
+	is(counted(2, 'shm', 'channels, refused, broken', $before), '0|1|0', 'and what is refused');
+}
+is($c->sql(1, 'SELECT count(*) > 0 FROM fragaffinity.rdma_stats'), (grep { $_ eq 'rdma' } @transports) ? 't' : 'f',
+	'counters of devices, where there are any')
+  if !-e '/sys/class/infiniband' || grep { $_ eq 'rdma' } @transports;
 my ($code, $message) = $c->fails(2, check('pigeon', 1, 8));
 is($code, '22023', 'a transport that there is not');
 ($code) = $c->fails(2, check('shm', 1, 7));

@@ -42,6 +42,22 @@ my ($bytes) = $counters =~ /"bytes": (\d+)/;
 my ($gathered) = $counters =~ /"gathered": (\d+)/;
 cmp_ok($gathered, '>', 0.5 * $bytes, 'most pages went straight from shared buffers');
 
+# A source that does not get its lock ends a statement early; the channel lives on.
+{
+	my $at = $c->owner($f) eq 'n2' ? 2 : 1;
+	my $to = $at == 2 ? 1 : 2;
+	my $leaf = $c->sql($at, "SELECT leaf FROM fragaffinity.fragments WHERE fragment = $f");
+	my $log = -s $c->node($at)->logfile;
+
+	$c->sql($at, "BEGIN; LOCK TABLE $leaf IN ROW EXCLUSIVE MODE; PREPARE TRANSACTION 'holder'");
+	my $move = $c->sql($to, "SELECT fragaffinity.move_fragment($f, 'n$to', wait => false)");
+	$c->node($at)->wait_for_log(qr/canceling statement due to lock timeout/, $log);
+	$c->sql($at, "ROLLBACK PREPARED 'holder'");
+	ok($c->poll($to, "SELECT state IN ('done', 'failed') FROM fragaffinity.moves WHERE move = $move"), 'a move waits for a lock and ends');
+	is($c->sql($to, "SELECT state, transport, error FROM fragaffinity.moves WHERE move = $move"), 'done|rdma|', 'over the channel that it had');
+	is($c->rows(1, 't'), $before, 'with all rows');
+}
+
 # Under writers on both sides: FA_RDMA_LONG, as make test-rdma has it.
 if ($ENV{FA_RDMA_LONG})
 {
@@ -60,4 +76,9 @@ if ($ENV{FA_RDMA_LONG})
 	# The kernel's own queue pair has no process.
 	unlike(`rdma resource show qp`, qr/postgres/, 'no queue pair is left');
 }
+# Nothing of the device's was destroyed while something else still used it:
+# the driver waits for that, and complains when it was in vain.
+my $kernel = `dmesg`;
+like($kernel, qr/rxe0/, 'what the drivers say is there');
+unlike($kernel, qr/rxe_cleanup/, 'the device got back all that was its own, in an order that it can do');
 done_testing();
