@@ -7,7 +7,10 @@
  * precision holds the prior's ridge and the Fisher information seen so far,
  * slowly forgotten.  A temperature is part of it: all weights may shrink.
  * Accesses of a step are not independent, be it that one client makes many or
- * that all clients do the same: beyond some they count less and less.
+ * that all clients do the same: beyond some they count less and less.  Nor are
+ * steps independent that lie within one horizon of each other, as they were
+ * forecast from much the same past: the longer the horizon, the less a step
+ * counts, and the slower is what was learned forgotten.
  */
 #include <math.h>
 #include <string.h>
@@ -15,7 +18,7 @@
 #include "predict/pool.h"
 
 #define RIDGE			200.0	/* accesses' worth of belief in the start */
-#define KEEP			0.999	/* of what was learned, per step learned */
+#define FORGET			0.001	/* of what was learned, per step learned */
 #define SATURATION		64.0	/* accesses of a fragment and step that count */
 #define STEP_SATURATION 64.0	/* accesses of a step that count */
 #define MAX_WEIGHT		6.0
@@ -383,10 +386,12 @@ fa_predict_pool_learn(FaFrame *frame, FaPool *pool, int head,
 
 /* Adds a head's sums to its precision and steps along the gradient. */
 static void
-newton_step(FaFrame *frame, FaPool *pool, int head)
+newton_step(FaFrame *frame, FaPool *pool, int head, double horizon)
 {
 	FaPoolSums *sums = &pool->sums[head];
-	double		part = 1 / (1 + sums->n / STEP_SATURATION);
+	double		alike = sqrt(horizon);
+	double		part = 1 / (1 + sums->n * alike / STEP_SATURATION);
+	double		keep = 1 - FORGET / alike;
 	double		gradient[FA_MAX_SIGNALS] = {0};
 	double		delta[FA_MAX_SIGNALS];
 	Learned		l;
@@ -399,8 +404,8 @@ newton_step(FaFrame *frame, FaPool *pool, int head)
 		{
 			double	   *a = &pool->precision[head][l.at[k]][l.at[j]];
 
-			*a = *a * KEEP + sums->fisher[k][j] * part +
-				(k == j ? RIDGE * (1 - KEEP) : 0);
+			*a = *a * keep + sums->fisher[k][j] * part +
+				(k == j ? RIDGE * (1 - keep) : 0);
 			pool->precision[head][l.at[j]][l.at[k]] = *a;
 		}
 	}
@@ -417,14 +422,16 @@ newton_step(FaFrame *frame, FaPool *pool, int head)
 	}
 }
 
-/* A Newton step with what was added since the last one. */
+/* A Newton step with what was added since the last one, for horizon index h. */
 void
-fa_predict_pool_step(FaFrame *frame, FaPool *pool)
+fa_predict_pool_step(FaFrame *frame, int h)
 {
+	FaPool	   *pool = frame->pool[h];
+
 	for (int head = 0; head < FA_HEADS; head++)
 	{
 		if (pool->sums[head].n > 0)
-			newton_step(frame, pool, head);
+			newton_step(frame, pool, head, frame->config.horizons[h]);
 		memset(&pool->sums[head], 0, sizeof(FaPoolSums));
 	}
 }
