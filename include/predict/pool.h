@@ -80,7 +80,7 @@ extern void fa_predict_pool_learn(FaFrame *frame, FaPool *pool, int head,
 								  const int32_t *node, int ncells,
 								  const double *p, const double *y,
 								  double total);
-extern void fa_predict_pool_step(FaFrame *frame, int h);
+extern void fa_predict_pool_step(FaFrame *frame, FaPool *pool);
 extern void fa_predict_pool_archive(FaFrame *frame, FaPool *pool,
 									FaArchive *ar);
 

@@ -377,7 +377,7 @@ fa_predict_pending_settle(FaFrame *frame, int h)
 	}
 	fa_predict_free(frame, st.factor);
 	fa_predict_free(frame, st.prior);
-	fa_predict_pool_step(frame, h);
+	fa_predict_pool_step(frame, frame->pool[h]);
 	fa_predict_rates_step(frame, frame->rates[h]);
 	free_first(frame, pd);
 }

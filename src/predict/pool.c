@@ -7,10 +7,7 @@
  * precision holds the prior's ridge and the Fisher information seen so far,
  * slowly forgotten.  A temperature is part of it: all weights may shrink.
  * Accesses of a step are not independent, be it that one client makes many or
- * that all clients do the same: beyond some they count less and less.  Nor are
- * steps independent that lie within one horizon of each other, as they were
- * forecast from much the same past: the longer the horizon, the less a step
- * counts, and the slower is what was learned forgotten.
+ * that all clients do the same: beyond some they count less and less.
  */
 #include <math.h>
 #include <string.h>
@@ -18,7 +15,7 @@
 #include "predict/pool.h"
 
 #define RIDGE			200.0	/* accesses' worth of belief in the start */
-#define FORGET			0.001	/* of what was learned, per step learned */
+#define KEEP			0.999	/* of what was learned, per step learned */
 #define SATURATION		64.0	/* accesses of a fragment and step that count */
 #define STEP_SATURATION 64.0	/* accesses of a step that count */
 #define MAX_WEIGHT		6.0
@@ -386,12 +383,10 @@ fa_predict_pool_learn(FaFrame *frame, FaPool *pool, int head,
 
 /* Adds a head's sums to its precision and steps along the gradient. */
 static void
-newton_step(FaFrame *frame, FaPool *pool, int head, double horizon)
+newton_step(FaFrame *frame, FaPool *pool, int head)
 {
 	FaPoolSums *sums = &pool->sums[head];
-	double		alike = sqrt(horizon);
-	double		part = 1 / (1 + sums->n * alike / STEP_SATURATION);
-	double		keep = 1 - FORGET / alike;
+	double		part = 1 / (1 + sums->n / STEP_SATURATION);
 	double		gradient[FA_MAX_SIGNALS] = {0};
 	double		delta[FA_MAX_SIGNALS];
 	Learned		l;
@@ -404,8 +399,8 @@ newton_step(FaFrame *frame, FaPool *pool, int head, double horizon)
 		{
 			double	   *a = &pool->precision[head][l.at[k]][l.at[j]];
 
-			*a = *a * keep + sums->fisher[k][j] * part +
-				(k == j ? RIDGE * (1 - keep) : 0);
+			*a = *a * KEEP + sums->fisher[k][j] * part +
+				(k == j ? RIDGE * (1 - KEEP) : 0);
 			pool->precision[head][l.at[j]][l.at[k]] = *a;
 		}
 	}
@@ -422,16 +417,14 @@ newton_step(FaFrame *frame, FaPool *pool, int head, double horizon)
 	}
 }
 
-/* A Newton step with what was added since the last one, for horizon index h. */
+/* A Newton step with what was added since the last one. */
 void
-fa_predict_pool_step(FaFrame *frame, int h)
+fa_predict_pool_step(FaFrame *frame, FaPool *pool)
 {
-	FaPool	   *pool = frame->pool[h];
-
 	for (int head = 0; head < FA_HEADS; head++)
 	{
 		if (pool->sums[head].n > 0)
-			newton_step(frame, pool, head, frame->config.horizons[h]);
+			newton_step(frame, pool, head);
 		memset(&pool->sums[head], 0, sizeof(FaPoolSums));
 	}
 }
