@@ -192,62 +192,12 @@ cold_start_from_the_others(void **state)
 	fa_predictor_destroy(p);
 }
 
-typedef struct Stretch
-{
-	uint64_t	rng;
-	int			node;
-} Stretch;
-
-/* For twelve steps one node, drawn anew each time, makes most accesses. */
-static int
-in_stretches(int64_t step, FaCell *cells, void *arg)
-{
-	Stretch    *s = arg;
-	int			n = 0;
-
-	if (step % 12 == 0)
-		s->node = (int) (NODES * unit_uniform(&s->rng));
-	for (int f = 0; f < FRAGMENTS; f++)
-	{
-		for (int i = 0; i < NODES; i++)
-		{
-			int			y = unit_poisson(&s->rng, i == s->node ? 2 : 0.15);
-
-			if (y > 0)
-				cells[n++] = (FaCell) {i, f, y};
-		}
-	}
-	return n;
-}
-
-/* A stretch is seen once, in however many steps: nothing is made of that. */
-static void
-alike_steps_are_one(void **state)
-{
-	double		over = 0;
-
-	(void) state;
-	for (uint64_t seed = 1; seed <= 8; seed++)
-	{
-		FaPredictor *p = unit_create(NODES, FRAGMENTS, 2, (int[]) {1, 24}, 0);
-		Stretch		s = {seed, 0};
-
-		unit_feed(p, 0, 100, in_stretches, &s);
-		unit_log_loss(p, 1, FA_MODEL_MIXTURE);
-		unit_feed(p, 100, 400, in_stretches, &s);
-		over += unit_log_loss(p, 1, FA_MODEL_MIXTURE) - log(NODES);
-		fa_predictor_destroy(p);
-	}
-	assert_true(over / 8 < 0.049);
-}
-
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pure_chance_costs_nothing),
 		cmocka_unit_test(all_alike_stays_near_uniform),
-		cmocka_unit_test(alike_steps_are_one),
 		cmocka_unit_test(follows_a_change),
 		cmocka_unit_test(rates_are_calibrated),
 		cmocka_unit_test(cold_start_from_the_others),
