@@ -6,7 +6,9 @@
  *	  bench FRAGMENTS NODES CELLS RATE
  *
  * Each fragment is touched by CELLS nodes, a cell has RATE accesses a step on
- * average, more by day than by night (a day of 48 steps).
+ * average, more by day than by night (a day of 48 steps).  All models have
+ * something to read: what open sessions are expected to do is each cell of the
+ * step once more, and the accesses are of ROLES roles.
  */
 #include <math.h>
 #include <stdio.h>
@@ -18,6 +20,7 @@
 #define WARM_STEPS	200
 #define STEPS		20
 #define DAY			48
+#define ROLES			100
 
 static void *
 zalloc(void *arg, size_t size)
@@ -79,6 +82,17 @@ make_cells(int64_t step, int nfragments, int nnodes, int cells, double rate,
 	return n;
 }
 
+/* What is told beside the counts, before the step is observed. */
+static void
+tell(FaPredictor *p, int64_t step, const FaCell *cell, int n, FaProfileUse *use)
+{
+	for (int i = 0; i < n; i++)
+		use[i] = (FaProfileUse) {1 + (uint64_t) cell[i].fragment % ROLES,
+			cell[i].node, cell[i].fragment, cell[i].count, i % 2};
+	fa_predictor_expect(p, step, cell, n);
+	fa_predictor_use(p, step, use, n);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -96,6 +110,7 @@ main(int argc, char **argv)
 	uint64_t	rng = 1;
 	FaPredictor *p;
 	FaCell	   *cell;
+	FaProfileUse *use;
 	double		started = now();
 
 	if (argc != 5)
@@ -108,6 +123,7 @@ main(int argc, char **argv)
 	cells = atoi(argv[3]);
 	rate = atof(argv[4]);
 	cell = malloc(sizeof(FaCell) * nf * cells);
+	use = malloc(sizeof(FaProfileUse) * nf * cells);
 	fc.affinity = malloc(sizeof(double) * nn);
 	fc.access_probability = malloc(sizeof(double) * nn);
 	fc.expected_rate = malloc(sizeof(double) * nn);
@@ -118,6 +134,7 @@ main(int argc, char **argv)
 		double		t0 = now();
 		double		t1;
 
+		tell(p, t, cell, n, use);
 		fa_predictor_observe(p, t, cell, n, NULL);
 		t1 = now();
 		if (t >= WARM_STEPS)
@@ -149,5 +166,6 @@ main(int argc, char **argv)
 	}
 	fa_predictor_destroy(p);
 	free(cell);
+	free(use);
 	return 0;
 }
