@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/pg_lsn.h"
 
 #include "core/spi.h"
 #include "page/source.h"
@@ -29,7 +30,7 @@ struct FaWalScan
 	XLogReaderState *reader;
 	ReadLocalXLogPageNoWaitPrivate private;
 	char	   *slot;			/* keeps what has not been read */
-	XLogRecPtr	kept;			/* from here on */
+	XLogRecPtr	kept;			/* from here on, or before */
 	XLogRecPtr	next;			/* all before has been reported */
 };
 
@@ -46,15 +47,36 @@ wal_mark(void)
 	return end;
 }
 
+/*
+ * The slot is temporary, so that it goes with the session.  But every error of
+ * the session takes it, too, such as a lock that a cut-over did not get.  One
+ * that is made anew keeps what has been written since the last checkpoint's
+ * start; if that is not enough, the log cannot be read and the move fails.
+ */
+static void
+wal_hold(FaWalScan *scan)
+{
+	char	   *from;
+
+	if (fa_spi_value("SELECT 1 FROM pg_catalog.pg_get_replication_slots()"
+					 " WHERE slot_name = %s", scan->slot) != NULL)
+		return;
+	(void) fa_spi_value("SELECT pg_catalog.pg_create_physical_replication_slot("
+						"%s, true, true)", scan->slot);
+	from = fa_spi_value("SELECT restart_lsn"
+						" FROM pg_catalog.pg_get_replication_slots()"
+						" WHERE slot_name = %s", scan->slot);
+	scan->kept = DatumGetLSN(DirectFunctionCall1(pg_lsn_in,
+												 CStringGetDatum(from)));
+}
+
 FaWalScan *
 fa_wal_scan_create(const char *slot)
 {
 	FaWalScan  *scan = palloc0(sizeof(FaWalScan));
 
-	/* temporary, so that it goes with the session */
 	scan->slot = pstrdup(quote_literal_cstr(slot));
-	(void) fa_spi_value("SELECT pg_catalog.pg_create_physical_replication_slot("
-						"%s, true, true)", scan->slot);
+	wal_hold(scan);
 	scan->context = CurrentMemoryContext;
 	scan->reader = XLogReaderAllocate(wal_segment_size, NULL,
 									  XL_ROUTINE(.page_read = read_local_xlog_page_no_wait,
@@ -65,7 +87,7 @@ fa_wal_scan_create(const char *slot)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
-	scan->next = scan->kept = wal_mark();
+	scan->next = wal_mark();
 	return scan;
 }
 
@@ -73,7 +95,8 @@ fa_wal_scan_create(const char *slot)
 static void
 wal_let_go(FaWalScan *scan)
 {
-	if (scan->next / wal_segment_size == scan->kept / wal_segment_size)
+	/* one that was made anew may begin later than what we read */
+	if (scan->next / wal_segment_size <= scan->kept / wal_segment_size)
 		return;
 	(void) fa_spi_value("SELECT pg_catalog.pg_replication_slot_advance(%s, '%X/%X')",
 						scan->slot, LSN_FORMAT_ARGS(scan->next));
@@ -117,8 +140,10 @@ void
 fa_wal_scan(FaWalScan *scan, FaWalChanged changed, void *arg)
 {
 	MemoryContext old = MemoryContextSwitchTo(scan->context);
-	XLogRecPtr	target = wal_mark();
+	XLogRecPtr	target;
 
+	wal_hold(scan);
+	target = wal_mark();
 	scan->private.end_of_wal = false;
 	XLogBeginRead(scan->reader, wal_record_start(scan->next));
 	while (scan->next < target)

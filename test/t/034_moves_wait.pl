@@ -86,6 +86,13 @@ for my $from (2, 1)
 	my $move = $c->sql(1, "SELECT fragaffinity.move_fragment($f, 'n1', wait => false)");
 	$c->poll(1, "SELECT state IN ('fencing', 'catching up', 'switching') FROM fragaffinity.moves WHERE move = $move");
 	is($s->query("UPDATE t SET n = n + 1 WHERE id = $id[2] RETURNING n"), '11', 'writes again under the move');
+	# every try ends with an error at the source, and the log goes on meanwhile
+	for my $more (4, 8)
+	{
+		$c->poll(1, "SELECT rounds >= $more FROM fragaffinity.moves WHERE move = $move");
+		$c->sql(2, 'SELECT pg_switch_wal()');
+	}
+	$c->poll(1, "SELECT rounds >= 12 OR state = 'failed' FROM fragaffinity.moves WHERE move = $move");
 	$s->query_safe('COMMIT');
 	is($s->{stderr}, '', 'and commits');
 	$s->quit;

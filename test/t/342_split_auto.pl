@@ -82,8 +82,11 @@ is($c->sql(1, 'SELECT count(*) FROM fragaffinity.fragment'), '1', 'nor where it 
 $c->sql(1, q{SELECT fragaffinity.configure('auto_split', 'on', 't')});
 ok($c->poll(1, q{SELECT count(*) > 0 FROM fragaffinity.fragments WHERE owner = 'n2'}), 'the part is split off and moves')
   or diag($c->sql(1, 'SELECT * FROM fragaffinity.fragments'), $c->sql(1, 'SELECT * FROM fragaffinity.moves'));
-my $reason = $c->sql(1, q{SELECT m.reason FROM fragaffinity.moves m
-	JOIN fragaffinity.fragments f USING (fragment) WHERE f.owner = 'n2' AND m.state = 'done' ORDER BY move LIMIT 1});
+# The move's row comes with the news, a moment after the swap itself.
+my $reasons = q{FROM fragaffinity.moves m
+	JOIN fragaffinity.fragments f USING (fragment) WHERE f.owner = 'n2' AND m.state = 'done'};
+$c->poll(1, "SELECT count(*) > 0 $reasons");
+my $reason = $c->sql(1, "SELECT m.reason $reasons ORDER BY move LIMIT 1");
 like($reason, qr/keys from "\d+" to "\d+", \d+\.\d % of the rows of fragment $f, have \d+ % of this node's accesses/,
 	'and the reason can be read');
 is($c->owner($f), 'n1', 'the rest has stayed');

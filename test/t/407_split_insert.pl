@@ -33,7 +33,9 @@ sub waits_on_both
 	@$client{qw(stdout stderr)} = ('', '');
 	$client->{stdin} .= "$sql;\n\\echo done\n";
 	$client->{run}->pump_nb;
-	ok(waiting(2) && waiting(3), "$name: both nodes work on it at once");
+	# postgres_fdw of 16 and later does not tell its sessions: one after the other
+	my $n = $c->node(1)->pg_version < 16 ? 2 : 1;
+	ok($n == 2 ? waiting(2) && waiting(3) : waiting(2), "$name: $n nodes work on it at once");
 	$holder->query_safe($end) if $end =~ /COMMIT|ROLLBACK/;
 	$client->{run}->pump until $client->{stdout} =~ /^done$/m;
 	$holder->query_safe('ROLLBACK') if $end !~ /COMMIT|ROLLBACK/;
