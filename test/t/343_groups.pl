@@ -22,15 +22,18 @@ $c->sql(1, q{
 	SELECT fragaffinity.distribute_table('b', 'id', 2, colocate_with => 'a');
 	SELECT fragaffinity.configure('mode', 'auto')});
 
+my $errors = FragAffinity::scratch() . '/errors';
+
 # n reads of a table ten times a second.
 sub start_reader
 {
 	my ($i, $table, $n) = @_;
+	open my $err, '>>', $errors or die "$errors: $!";
 	return IPC::Run::start(
 		[ 'psql', '-XqAt', '-d', $c->conninfo($i) . ' application_name=reader', '-c',
 			"DO \$\$ BEGIN LOOP FOR i IN 1 .. $n LOOP PERFORM v FROM $table WHERE id = 1 + (random() * 99)::int; END LOOP;
 				COMMIT; PERFORM pg_sleep(0.1); END LOOP; END \$\$" ],
-		'<', \undef, '>', \my $out, '2>', \my $err);
+		'<', \undef, '>', \my $out, '2>', $err);
 }
 
 sub stop_readers
@@ -41,26 +44,33 @@ sub stop_readers
 	return;
 }
 
+# Why fragments may not be where they should.
+sub tell
+{
+	diag(slurp_file($errors), $c->sql(1, 'TABLE fragaffinity.recommendations'), $c->sql(1, 'TABLE fragaffinity.move'));
+	return;
+}
+
 my $owners = q{SELECT string_agg(table_name || ':' || owner, ' ' ORDER BY fragment) FROM fragaffinity.fragments};
 
 # Alone, each goes where it is used most.
 my $b = start_reader(1, 'b', 3);
 my $a = start_reader(2, 'a', 8);
-ok($c->poll(1, $owners, 'a:n2 a:n2 b:n1 b:n1'), 'each for itself');
+ok($c->poll(1, $owners, 'a:n2 a:n2 b:n1 b:n1'), 'each for itself') or tell();
 
 # Together, where both are used most: hardly believed, so that it is not the hint
 # that draws.
 $c->sql(1, q{SELECT fragaffinity.add_dependency('a', 'b', 0.01)});
-ok($c->poll(1, $owners, 'a:n2 a:n2 b:n2 b:n2'), 'both where their sum is');
+ok($c->poll(1, $owners, 'a:n2 a:n2 b:n2 b:n2'), 'both where their sum is') or tell();
 
 # The demand turns, and both go.
 stop_readers(2, $a);
-ok($c->poll(1, $owners, 'a:n1 a:n1 b:n1 b:n1'), 'both where they are still used');
+ok($c->poll(1, $owners, 'a:n1 a:n1 b:n1 b:n1'), 'both where they are still used') or tell();
 
 # And apart again.
 $c->sql(1, q{SELECT fragaffinity.drop_dependency('a', 'b')});
 $a = start_reader(2, 'a', 8);
-ok($c->poll(1, $owners, 'a:n2 a:n2 b:n1 b:n1'), 'without the dependency each for itself');
+ok($c->poll(1, $owners, 'a:n2 a:n2 b:n1 b:n1'), 'without the dependency each for itself') or tell();
 stop_readers(2, $a);
 stop_readers(1, $b);
 
