@@ -18,10 +18,12 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "storage/latch.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/wait_event.h"
 
 #include "catalog/reshape.h"
 #include "catalog/table_ddl.h"
@@ -38,6 +40,8 @@ PG_FUNCTION_INFO_V1(fa_sql_split_fragment);
 PG_FUNCTION_INFO_V1(fa_sql_merge_fragments);
 
 #define MAX_CUTS 1000
+#define CLAIM_TRIES 20
+#define CLAIM_PAUSE_MS 10
 
 typedef struct Division
 {
@@ -62,17 +66,29 @@ find_fragment(int64 fragment)
 	return f;
 }
 
+/*
+ * Another division that has just let go of the bucket, for which we waited, may
+ * be about to let go of its claim.
+ */
 static void
 claim_fragment(int64 fragment)
 {
-	char	   *granted = fa_spi_value("SELECT pg_catalog.pg_try_advisory_xact_lock("
-									   FA_FRAGMENT_CLAIM ")", (int) fragment);
+	for (int tries = 0; tries < CLAIM_TRIES; tries++)
+	{
+		char	   *granted = fa_spi_value("SELECT pg_catalog.pg_try_advisory_xact_lock("
+										   FA_FRAGMENT_CLAIM ")", (int) fragment);
 
-	if (granted == NULL || granted[0] != 't')
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("fragment " INT64_FORMAT " is moving", fragment),
-				 errhint("Wait for the move, or end it with fragaffinity.cancel_move().")));
+		if (granted && granted[0] == 't')
+			return;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 CLAIM_PAUSE_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg("fragment " INT64_FORMAT " is moving", fragment),
+			 errhint("Wait for the move, or end it with fragaffinity.cancel_move().")));
 }
 
 /*

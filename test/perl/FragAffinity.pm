@@ -27,7 +27,6 @@ use strict;
 use warnings;
 use File::Copy ();
 use File::Path qw(rmtree);
-use File::Spec;
 use IO::Socket::UNIX;
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
@@ -587,20 +586,6 @@ sub check_load
 	}
 	return;
 }
-
-=pod
-
-=over
-
-=item FragAffinity::scratch()
-
-A folder for files of the test's, by its full name, also for the servers.
-
-=back
-
-=cut
-
-sub scratch { return File::Spec->rel2abs(PostgreSQL::Test::Utils::tempdir()); }
 
 =pod
 

@@ -62,7 +62,7 @@ like($old->{err}, qr/could not serialize access/, 'an older snapshot cannot read
 # Writers wait and go on; none of their rows is lost.
 $c->sql(1, q{CREATE TABLE w (id int PRIMARY KEY, v int NOT NULL DEFAULT 0);
 	INSERT INTO w SELECT i, 0 FROM generate_series(1, 510) i});
-my $script = FragAffinity::scratch() . '/w.sql';
+my $script = PostgreSQL::Test::Utils::tempdir() . '/w.sql';
 append_to_file($script, '\set id random(1, 100) * 5 + :client_id
 UPDATE w SET v = v + 1 WHERE id = :id;
 ');

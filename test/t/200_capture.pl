@@ -133,7 +133,7 @@ counts("SET max_parallel_workers_per_gather = 2; SET min_parallel_table_scan_siz
 	SELECT count(*) FROM t_b0_h", "1:1/0/$local/0", 'parallel scan');
 
 # COPY and TRUNCATE.
-my $csv = FragAffinity::scratch() . '/t.csv';
+my $csv = PostgreSQL::Test::Utils::tempdir() . '/t.csv';
 $c->sql(1, 'TRUNCATE t');
 counts("COPY (SELECT g, 'c' FROM generate_series(1, 400) g) TO '$csv'; COPY t FROM '$csv'",
 	join(' ', map { "$_" } split /\n/, $c->sql(1, q{
@@ -176,7 +176,7 @@ is($c->sql(1, q{SELECT string_agg(format('%s>%s=%s', coalesce(from_fragment::tex
 
 # Many sessions at once: every statement is counted once, in the sums and in
 # the sequences (a session's statements are its transitions).
-my $dir = FragAffinity::scratch();
+my $dir = PostgreSQL::Test::Utils::tempdir();
 append_to_file("$dir/read.sql", "\\set k random(1, 400)\nSELECT v FROM t WHERE id = :k;\n");
 my $before = $c->sql(1, 'SELECT fragaffinity.flush_stats(); SELECT sum(calls) FROM fragaffinity.access_stats WHERE node = \'n1\'');
 local $ENV{PGAPPNAME} = 'pgbench';

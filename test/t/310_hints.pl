@@ -114,7 +114,7 @@ ok($c->poll(1, qq{SELECT max(evidence) > $learned / 2 FROM fragaffinity.predicti
 	WHERE made_at > pg_postmaster_start_time()}), 'and not forgotten after it started');
 
 # The log of last year.
-my $dir = FragAffinity::scratch();
+my $dir = PostgreSQL::Test::Utils::tempdir();
 chmod 0755, $dir;
 my ($n, @csv, @json) = (0);
 my $record = sub {

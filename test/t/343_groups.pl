@@ -22,7 +22,7 @@ $c->sql(1, q{
 	SELECT fragaffinity.distribute_table('b', 'id', 2, colocate_with => 'a');
 	SELECT fragaffinity.configure('mode', 'auto')});
 
-my $errors = FragAffinity::scratch() . '/errors';
+my $errors = PostgreSQL::Test::Utils::tempdir() . '/errors';
 
 # n reads of a table ten times a second.
 sub start_reader

@@ -15,7 +15,7 @@ $c->sql(1, "CREATE TABLE d $columns; CREATE TABLE p $columns; CREATE TABLE src $
 	ALTER TABLE d ADD gone int; ALTER TABLE d DROP gone");
 $c->move($c->fragment('d', 0), 'n2');
 $c->move($c->fragment('d', 1), 'n3');
-my $dir = FragAffinity::scratch();
+my $dir = PostgreSQL::Test::Utils::tempdir();
 $c->sql(1, q{INSERT INTO src SELECT i % 2000, i, E'a\\b\tc\nd\re' || i, i % 7, '2024-03-01 12:00+00'::timestamptz + i * interval '1 hour',
 	i * interval '-90 min', i / 7.0, ARRAY['a' || i, NULL, 'b"c'], jsonb_build_object('i', i), decode(md5(i::text), 'hex')
 	FROM generate_series(1, 6000) i});
