@@ -30,6 +30,7 @@
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
+#include "storage/ipc.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -40,6 +41,7 @@
 
 #include "core/background.h"
 #include "core/lock_poll.h"
+#include "core/shmem.h"
 #include "core/spi.h"
 #include "migrate/move.h"
 #include "node/node.h"
@@ -47,6 +49,8 @@
 
 #define ANNOUNCE_TIMEOUT_MS 2000
 #define LEARN_TIMEOUT_MS 200	/* for open transactions to end */
+#define GATED_MS 100			/* the same, with the gate closed */
+#define GATED_EVERY_MS 5000		/* the worker, of which no client waits */
 
 typedef struct FaAnnounce
 {
@@ -123,19 +127,48 @@ announce_repoint(Oid leaf, int owner)
 	table_close(rel, RowExclusiveLock);
 }
 
+static void
+announce_open_gate(int code, Datum slot)
+{
+	fa_gate_open(DatumGetInt32(slot));
+}
+
+/* Against who writes or locks rows; true when it is granted. */
+static bool
+announce_lock(const FaFragment *f, int timeout_ms, bool gated)
+{
+	Datum		slot = Int32GetDatum(f->slot);
+	Oid			leaf = f->leaf;
+	bool		granted;
+
+	if (fa_lock_poll(leaf, ExclusiveLock, timeout_ms))
+		return true;
+	if (!gated)
+		return false;
+	fa_gate_close(f->slot);
+	PG_ENSURE_ERROR_CLEANUP(announce_open_gate, slot);
+	{
+		granted = fa_lock_poll(leaf, ExclusiveLock, GATED_MS);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(announce_open_gate, slot);
+	announce_open_gate(0, slot);
+	return granted;
+}
+
 /*
  * Learns an owner, if it is news; in a transaction.  False when the leaf is
  * in use.
  */
 static bool
-announce_learn(int64 fragment, int owner, int64 version, int timeout_ms)
+announce_learn(int64 fragment, int owner, int64 version, int timeout_ms,
+			   bool gated)
 {
 	FaFragment *f = fa_map_fragment(fragment);
 
 	if (f == NULL || f->version >= version || owner == fa_node_self() ||
 		f->local)
 		return true;
-	if (!fa_lock_poll(f->leaf, ExclusiveLock, timeout_ms))
+	if (!announce_lock(f, timeout_ms, gated))
 		return false;
 	f = fa_map_fragment(fragment);
 	if (f == NULL || f->version >= version || f->local)
@@ -164,7 +197,7 @@ fa_sql_fragment_moved(PG_FUNCTION_ARGS)
 {
 	fa_shmem_require();
 	(void) announce_learn(PG_GETARG_INT64(0), PG_GETARG_INT32(1),
-						  PG_GETARG_INT64(2), LEARN_TIMEOUT_MS);
+						  PG_GETARG_INT64(2), LEARN_TIMEOUT_MS, true);
 	if (!PG_ARGISNULL(3))
 		(void) fa_spi_exec("INSERT INTO fragaffinity.move "
 						   "SELECT * FROM pg_catalog.jsonb_populate_record("
@@ -261,6 +294,10 @@ refresh_is_news(int64 fragment, int64 version)
 static void
 refresh_owned(int node, PGresult *res, void *arg)
 {
+	static TimestampTz last_gated = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	bool		gated = TimestampDifferenceExceeds(last_gated, now,
+												   GATED_EVERY_MS);
 	bool		all = true;
 	int			n;
 	int64	   *fragment;
@@ -285,7 +322,13 @@ refresh_owned(int node, PGresult *res, void *arg)
 	{
 		fa_background_begin();
 		PushActiveSnapshot(GetTransactionSnapshot());
-		all &= announce_learn(fragment[i], node, version[i], 0);
+		if (!announce_learn(fragment[i], node, version[i], 0, gated))
+		{
+			all = false;
+			if (gated)
+				last_gated = now;
+			gated = false;
+		}
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 	}

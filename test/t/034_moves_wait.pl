@@ -115,6 +115,22 @@ ok($c->poll(1, "SELECT state FROM fragaffinity.moves WHERE move = $swapped", 'do
 $c->sql(2, "SELECT fragaffinity.configure('cutover_wait', NULL)");
 $c->move($f, 'n2');
 
+# Nor do writers on another node, of whom one has always a transaction open, keep
+# that node from hearing of a move.
+my $script = PostgreSQL::Test::Utils::tempdir() . '/write.sql';
+append_to_file($script, "BEGIN;\nUPDATE t SET n = n + 1 WHERE id = :id;\n\\sleep 40 ms\nCOMMIT;\n");
+my @writers = map {
+	IPC::Run::start([ 'pgbench', '-n', '-T', 600, '--max-tries', 100, '-f', $script, '-D', "id=$_", $c->conninfo(3) ],
+		'<', \undef, '>', \my $out, '2>', \my $err)
+} split /\n/, $c->sql(1, 'SELECT id FROM t_b1 ORDER BY id DESC LIMIT 8');
+$c->poll(3, "SELECT count(*) = 8 FROM pg_locks WHERE relation = 't_b1_r'::regclass AND mode = 'RowExclusiveLock'");
+$c->sql(1, "SELECT fragaffinity.configure('cutover_attempts', '1000'); SELECT fragaffinity.move_fragment($f, 'n1')");
+ok($c->poll(3, "SELECT owner FROM fragaffinity.fragments WHERE fragment = $f", 'n1'), 'a node with writers all the time hears of a move');
+$_->signal('INT') for @writers;
+$_->finish for @writers;
+$c->move($f, 'n2');
+$c->sql(1, "SELECT fragaffinity.configure('cutover_attempts', '3')");
+
 # The destination dies when the source has prepared its half of the swap: the
 # bucket is locked there, as nobody but the destination knows what was decided.
 # What an administrator says about it holds.
