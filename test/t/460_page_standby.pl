@@ -14,8 +14,10 @@ my $destination = $c->node(2);
 $destination->enable_archiving;
 for my $i (1, 2)
 {
+	# the default from 18 on
+	my $on = $c->sql($i, 'SHOW data_checksums') eq 'on';
 	$c->stop($i);
-	system_or_bail('pg_checksums', '--enable', '-D', $c->node($i)->data_dir);
+	system_or_bail('pg_checksums', '--enable', '-D', $c->node($i)->data_dir) unless $on;
 	$c->node($i)->start;
 }
 $c->sql($_, 'CREATE EXTENSION amcheck') for 1, 2;
