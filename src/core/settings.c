@@ -48,7 +48,7 @@ const FaSettingDef fa_setting_defs[] = {
 	"Longest time that a statement waits for a cut-over before it queues on the lock."},
 	{"deadlock_wait", FA_SETTING_MS, "1s", 10, 3600000, NULL, false,
 	"Wait for a lock after which a deadlock over several nodes is looked for."},
-	{"divide_above", FA_SETTING_FLOAT, "8", 0, 1e6, NULL, true,
+	{"divide_above", FA_SETTING_FLOAT, "0", 0, 1e6, NULL, true,
 	"With auto_split, fragments of more than so many times fragment_size are divided; 0: never for their size."},
 	{"doubt", FA_SETTING_FLOAT, "5", 0, 1e9, NULL, true,
 	"Accesses of evidence at which a forecast's benefit counts half."},

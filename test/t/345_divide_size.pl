@@ -28,7 +28,7 @@ sub most_rows
 }
 
 my $told = q{SELECT string_agg(fragment || ' ' || trigger || ' ' || verdict, ',') FROM fragaffinity.recommendations};
-is($c->sql(1, q{SELECT value FROM fragaffinity.settings WHERE name = 'divide_above' AND table_name IS NULL}), '8', 'eight times the size');
+is($c->sql(1, q{SELECT value FROM fragaffinity.settings WHERE name = 'divide_above' AND table_name IS NULL}), '0', 'not by default');
 $c->sql(1, q{SELECT fragaffinity.configure('divide_above', '2')});
 ok($c->poll(1, $told, "$f split split"), 'in mode advise it is told');
 like($c->sql(1, "SELECT detail FROM fragaffinity.explain_decision($f) WHERE item = 'split'"),
