@@ -63,7 +63,7 @@ if ($ENV{FA_RDMA_LONG})
 {
 	my $load = $c->start_load(table => 't', anchors => 300, pause => 20000,
 		modes => { 1 => [qw(simple reader)], 2 => [qw(block)] });
-	for my $to (qw(n2 n1))
+	for my $to ($c->owner($f) eq 'n2' ? qw(n1 n2) : qw(n2 n1))
 	{
 		$c->move($f, $to, 1);
 		$c->wait_for_load($load, 3);
