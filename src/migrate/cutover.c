@@ -170,7 +170,6 @@ cutover_fence_source(FaMove *move, int64 lock_timeout, bool hard)
 											   "SELECT pg_current_wal_insert_lsn()",
 											   lock_timeout, move->bucket_name,
 											   hard ? "ACCESS EXCLUSIVE" : "SHARE"));
-	fa_remote_receive(move->control, REMOTE_TIMEOUT_MS, NULL);
 	fa_stop_point("move_fenced");
 	return move->path->settle(move, fenced, limit_ms) &&
 		GetCurrentTimestamp() - begun < limit_ms * INT64CONST(1000);
@@ -183,10 +182,9 @@ cutover_fence(FaMove *move, int64 lock_timeout)
 	bool		hard = ++move->tries % HARD_EVERY == 0;
 
 	fa_gate_close(move->fragment.slot);
-	/* not waited for: a gate only keeps statements out of the locks' queues */
-	fa_remote_send(move->control,
-				   psprintf("SELECT fragaffinity.gate_fragment(" INT64_FORMAT ", true)",
-							move->fragment.fragment));
+	fa_remote_exec(move->control, REMOTE_TIMEOUT_MS,
+				   "SELECT fragaffinity.gate_fragment(" INT64_FORMAT ", true)",
+				   move->fragment.fragment);
 	cutover_lock_here(move, lock_timeout, hard);
 	fa_stop_point("move_locked_here");
 	return cutover_fence_source(move, lock_timeout, hard);
@@ -290,8 +288,6 @@ cutover_release(FaMove *move, bool swapped)
 		 fa_remote_try_drain(move->swap, REMOTE_TIMEOUT_MS)))
 		(void) fa_remote_try(move->swap, REMOTE_TIMEOUT_MS, NULL, "ROLLBACK");
 	fa_gate_open(move->fragment.slot);
-	fa_stop_point("move_gate_open");
-	(void) fa_remote_try_drain(move->control, REMOTE_TIMEOUT_MS);
 	(void) fa_remote_try(move->control, REMOTE_TIMEOUT_MS, NULL,
 						 "SELECT fragaffinity.gate_fragment(" INT64_FORMAT ", false)",
 						 move->fragment.fragment);
@@ -374,31 +370,6 @@ swap_out_check(int64 fragment, int64 version)
 	return f;
 }
 
-/* Of the swap in this session: its gate, and whether it is prepared. */
-static int	swapped_slot = -1;
-static bool swap_prepared = false;
-
-/*
- * Clients here need not wait for the mover to hear of the commit: the session
- * that commits the swap opens the gate.  Whatever else ends it, the mover or
- * the end of its other session does.
- */
-static void
-swap_xact_callback(XactEvent event, void *arg)
-{
-	if (swapped_slot < 0)
-		return;
-	if (event == XACT_EVENT_PREPARE)
-		swap_prepared = true;
-	else if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
-	{
-		if (event == XACT_EVENT_COMMIT && swap_prepared)
-			fa_gate_open(swapped_slot);
-		swapped_slot = -1;
-		swap_prepared = false;
-	}
-}
-
 /*
  * swap_out(fragment, version, destination, move, lock_timeout): the
  * source's side of steps 5 and 6, called by the mover in the transaction that
@@ -415,7 +386,6 @@ fa_sql_swap_out(PG_FUNCTION_ARGS)
 	char	   *old_name = psprintf("fragaffinity_old_" INT64_FORMAT, move);
 	char	   *remote_name;
 	Oid			remote;
-	static bool registered = false;
 
 	fa_shmem_require();
 	f = swap_out_check(fragment, version);
@@ -432,10 +402,6 @@ fa_sql_swap_out(PG_FUNCTION_ARGS)
 					   quote_literal_cstr(fa_table_sibling_name(f->bucket, old_name)),
 					   fragment);
 	cutover_update_map(fragment, remote, destination, version + 1);
-	if (!registered)
-		RegisterXactCallback(swap_xact_callback, NULL);
-	registered = true;
-	swapped_slot = f->slot;
 	fa_stop_point("move_swapped_out");
 	PG_RETURN_VOID();
 }

@@ -103,19 +103,7 @@ for my $from (2, 1)
 	$c->sql(2, "UPDATE t SET n = 0 WHERE id = $id[2]");
 }
 
-# Clients of the source go on when its part of the swap is committed, whatever
-# the mover still does.
-$c->sql(2, "SELECT fragaffinity.configure('cutover_wait', '60s')");
-$c->hold(1, 'move_gate_open');
-my $swapped = $c->sql(1, "SELECT fragaffinity.move_fragment($f, 'n1', wait => false)");
-ok($c->wait_held(1, 'move_gate_open', qr/\] LOG: /), 'a mover halts behind the commit');
-is($c->sql(2, "SET statement_timeout = '20s'; SELECT n FROM t WHERE id = $id[2]"), '0', 'the source does not wait for it');
-$c->release(1);
-ok($c->poll(1, "SELECT state FROM fragaffinity.moves WHERE move = $swapped", 'done'), 'nor does it hurt');
-$c->sql(2, "SELECT fragaffinity.configure('cutover_wait', NULL)");
-$c->move($f, 'n2');
-
-# Nor do writers on another node, of whom one has always a transaction open, keep
+# Writers on another node, of whom one has always a transaction open, do not keep
 # that node from hearing of a move.
 my $script = PostgreSQL::Test::Utils::tempdir() . '/write.sql';
 append_to_file($script, "BEGIN;\nUPDATE t SET n = n + 1 WHERE id = :id;\n\\sleep 40 ms\nCOMMIT;\n");
