@@ -229,6 +229,9 @@ leaving_insert(Leaving *update)
 			 RelationGetRelationName(root));
 	SPI_finish();
 	SetUserIdAndSecContext(caller, sec_context);
+	/* it may have a file, which the end of the memory would not close */
+	tuplestore_end(update->rows);
+	update->rows = NULL;
 	update->nrows = 0;
 }
 

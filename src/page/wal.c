@@ -139,10 +139,11 @@ wal_record_start(XLogRecPtr position)
 void
 fa_wal_scan(FaWalScan *scan, FaWalChanged changed, void *arg)
 {
-	MemoryContext old = MemoryContextSwitchTo(scan->context);
+	MemoryContext old;
 	XLogRecPtr	target;
 
 	wal_hold(scan);
+	old = MemoryContextSwitchTo(scan->context);
 	target = wal_mark();
 	scan->private.end_of_wal = false;
 	XLogBeginRead(scan->reader, wal_record_start(scan->next));

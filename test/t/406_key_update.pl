@@ -119,6 +119,14 @@ for my $i (1 .. 3)
 	$oracle->same($i, 'repeatable read', sub { "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM d; $_[0];\nSELECT count(*), sum(k) FROM d; COMMIT;\n" }, @statements);
 	is(misplaced('d', $c->sql(1, 'SELECT count(*) FROM p')), '', 'and every row is in its place, once');
 }
+# More rows than fit into work_mem.
+$c->sql(1, q{CREATE TABLE wide (k int PRIMARY KEY, v text);
+	INSERT INTO wide SELECT g, repeat('x', 200) FROM generate_series(1, 3000) g;
+	SELECT fragaffinity.distribute_table('wide', 'k', fragments => 6)});
+my ($out, $err);
+$c->node(1)->psql('postgres', q{SET work_mem = '64kB'; UPDATE wide SET k = k + 100000 WHERE v <> ''; SELECT count(*), min(k) FROM wide},
+	stdout => \$out, stderr => \$err);
+is("$out$err", '3000|100001', 'more rows than fit into memory leave');
 $c->check_consistent('indexes and maps are whole');
 
 # Rights: those to delete and insert, as well.
