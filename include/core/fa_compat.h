@@ -120,14 +120,14 @@ fa_pgstat_report_analyze(Relation rel, int64 live, int64 dead)
 #endif
 }
 
-/* 17 lets LockHeldByMe look for any mode at once. */
+/* 17 lets LockHeldByMe look for stronger modes too. */
 static inline bool
-fa_lock_held_by_me(const LOCKTAG *tag)
+fa_lock_held_by_me(const LOCKTAG *tag, LOCKMODE at_least)
 {
 #if PG_VERSION_NUM >= 170000
-	return LockHeldByMe(tag, AccessShareLock, true);
+	return LockHeldByMe(tag, at_least, true);
 #else
-	for (LOCKMODE mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)
+	for (LOCKMODE mode = at_least; mode <= AccessExclusiveLock; mode++)
 	{
 		if (LockHeldByMe(tag, mode))
 			return true;

@@ -7,12 +7,41 @@
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "core/fa_compat.h"
 #include "core/lock_poll.h"
 
 #define POLL_MS 2
+
+/*
+ * A conditional request fails as soon as somebody who conflicts waits for the
+ * lock, be it for what we hold ourselves.  A request that may wait is granted
+ * at once before those whom we block (ProcSleep()); it is made when nobody else
+ * holds the lock, and ends soon should somebody come between.
+ */
+static bool
+lock_before_queue(Oid relid, LOCKMODE mode)
+{
+	LOCKTAG		tag;
+	int			holders;
+	int			nest;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+	if (!fa_lock_held_by_me(&tag, ShareLock))
+		return false;
+	pfree(GetLockConflicts(&tag, mode, &holders));
+	if (holders > 0)
+		return false;
+	nest = NewGUCNestLevel();
+	(void) set_config_option("lock_timeout", "1", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	LockRelationOid(relid, mode);
+	AtEOXact_GUC(true, nest);
+	return true;
+}
 
 bool
 fa_lock_poll(Oid relid, LOCKMODE mode, int64 timeout_ms)
@@ -20,7 +49,8 @@ fa_lock_poll(Oid relid, LOCKMODE mode, int64 timeout_ms)
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													   timeout_ms);
 
-	while (!ConditionalLockRelationOid(relid, mode))
+	while (!ConditionalLockRelationOid(relid, mode) &&
+		   !lock_before_queue(relid, mode))
 	{
 		if (GetCurrentTimestamp() >= deadline)
 			return false;

@@ -271,7 +271,7 @@ gate_wait_for_slot(Query *parse, ParamListInfo params, int slot)
 	if (search.fragment == NULL)
 		return;
 	SET_LOCKTAG_RELATION(tag, MyDatabaseId, search.fragment->bucket);
-	if (fa_lock_held_by_me(&tag))
+	if (fa_lock_held_by_me(&tag, AccessShareLock))
 		return;
 	table = fa_map_table_by_id(search.fragment->table_id);
 	if (table == NULL)
@@ -343,7 +343,7 @@ fa_gate_wait_bucket(Oid bucket)
 		if (fragment == NULL || fragment->bucket != bucket)
 			continue;
 		SET_LOCKTAG_RELATION(tag, MyDatabaseId, bucket);
-		if (!fa_lock_held_by_me(&tag))
+		if (!fa_lock_held_by_me(&tag, AccessShareLock))
 			(void) fa_gate_wait(i, fa_setting_int("cutover_wait", 0));
 	}
 }

@@ -119,6 +119,27 @@ $_->finish for @writers;
 $c->move($f, 'n2');
 $c->sql(1, "SELECT fragaffinity.configure('cutover_attempts', '3')");
 
+# Whoever waits for what a cut-over itself holds, on either side, does not keep it
+# from its next step.
+$c->sql(1, "SELECT fragaffinity.configure('cutover_attempts', '1')");
+$c->hold(1, 'move_fenced');
+my $move = $c->sql(1, "SELECT fragaffinity.move_fragment($f, 'n1', wait => false)");
+ok($c->wait_held(1, 'move_fenced'), 'a move has fenced its fragment');
+my @waiting = map { $c->node($_)->background_psql('postgres', on_error_stop => 0) } 1, 2;
+for my $s (@waiting)
+{
+	$s->{stdin} .= "BEGIN; LOCK TABLE t_b1 IN ROW EXCLUSIVE MODE; COMMIT;\n";
+	$s->{run}->pump_nb;
+}
+$c->poll($_, "SELECT count(*) FROM pg_locks WHERE relation = 't_b1'::regclass AND NOT granted", '1') for 1, 2;
+$c->release(1);
+ok($c->poll(1, "SELECT state FROM fragaffinity.moves WHERE move = $move", 'done'), 'it goes through in one try');
+$_->quit for @waiting;
+is(join('', map { $_->{stderr} } @waiting), '', 'and those who waited go on');
+$c->check_consistent('nothing is left over of it');
+$c->move($f, 'n2');
+$c->sql(1, "SELECT fragaffinity.configure('cutover_attempts', '3')");
+
 # The destination dies when the source has prepared its half of the swap: the
 # bucket is locked there, as nobody but the destination knows what was decided.
 # What an administrator says about it holds.
