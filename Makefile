@@ -52,6 +52,7 @@ OBJS = \
 	src/node/row_stream.o \
 	src/node/session.o \
 	src/node/take_row.o \
+	src/node/vouch.o \
 	src/node/wait_graph.o \
 	src/node/xact_stats.o \
 	src/catalog/bucket_of.o \
@@ -134,6 +135,7 @@ OBJS = \
 	src/route/ddl_check.o \
 	src/route/ddl_everywhere.o \
 	src/route/ddl_guard.o \
+	src/route/ddl_policy.o \
 	src/route/ddl_roles.o \
 	src/route/deferred.o \
 	src/placement/admit.o \
@@ -240,6 +242,7 @@ OBJS = \
 	src/route/refusal.o \
 	src/route/remote_scan.o \
 	src/route/router.o \
+	src/route/row_security.o \
 	src/route/snapshot_guard.o \
 	src/route/split.o \
 	src/route/split_scan.o \

@@ -643,6 +643,16 @@ RETURNS void LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'fa_sql_analyze_leaves';
 REVOKE ALL ON FUNCTION fragaffinity.analyze_leaves FROM PUBLIC;
 
+CREATE FUNCTION fragaffinity.vouch(token text)
+RETURNS void LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'fa_sql_vouch';
+REVOKE ALL ON FUNCTION fragaffinity.vouch FROM PUBLIC;
+
+CREATE FUNCTION fragaffinity.secure_buckets(root regclass)
+RETURNS void LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'fa_sql_secure_buckets';
+REVOKE ALL ON FUNCTION fragaffinity.secure_buckets FROM PUBLIC;
+
 CREATE FUNCTION fragaffinity.set_rights(root regclass, statements text)
 RETURNS void LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'fa_sql_set_rights';

@@ -18,10 +18,12 @@
 #include "node/node.h"
 #include "node/peer_use.h"
 #include "node/session.h"
+#include "node/vouch.h"
 #include "node/xact_stats.h"
 #include "route/ddl_guard.h"
 #include "route/gate.h"
 #include "route/route.h"
+#include "route/row_security.h"
 #include "transport/transport_stats.h"
 #include "worker/worker.h"
 
@@ -43,6 +45,7 @@ _PG_init(void)
 	fa_shmem_register(&fa_health_part);
 	fa_shmem_register(&fa_forward_part);
 	fa_shmem_register(&fa_peer_use_part);
+	fa_shmem_register(&fa_vouch_part);
 	fa_shmem_register(&fa_xact_stats_part);
 	fa_shmem_register(&fa_transport_stats_part);
 	fa_shmem_register(&fa_deadlock_part);
@@ -60,8 +63,10 @@ _PG_init(void)
 	fa_snapshot_guard_init();
 	fa_isolation_init();
 	fa_session_init();
+	fa_vouch_init();
 	fa_fdw_leave_init();
 	fa_take_row_init();
+	fa_row_security_init();
 	fa_router_init();
 	fa_guard_stop_database = fa_worker_stop_database;
 	fa_worker_register_launcher();

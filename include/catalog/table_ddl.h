@@ -77,6 +77,8 @@ extern char *fa_table_bound(Oid leaf);
 
 /* Owner and grants of the table, and grants of a partition, to a new bucket. */
 extern void fa_table_give_rights(Oid root, Oid partition, const char *bucket);
+/* Makes its buckets have row security if and only if the table has. */
+extern void fa_table_secure_buckets(Oid root);
 /* New leaf of a bucket that has none: empty heap without unique indexes, or
  * foreign table.  f->leaf is not used. */
 extern Oid	fa_table_create_leaf(const FaFragment *f);

@@ -54,7 +54,7 @@ extern List *fa_tree_read(Oid root);
  */
 extern List *fa_tree_create(List *tree, List *sequences, int node,
 							const char *key, const char *options);
-extern List *fa_tree_finish(List *tree);
+extern List *fa_tree_finish(List *tree, bool distributed);
 extern char *fa_tree_options(Oid root);
 extern char *fa_tree_identities(Oid root);
 extern char *fa_tree_move_away(List *tree);
@@ -72,6 +72,7 @@ extern char *fa_text_checks(Oid rel);
 extern List *fa_text_grants(Oid from, const char *to);
 extern List *fa_text_sequence_grants(Oid sequence, const char *to);
 extern List *fa_text_owner(Oid from, const char *to);
+extern List *fa_text_policies(Oid from, const char *to);
 extern List *fa_text_comments(Oid from, const char *to);
 extern List *fa_text_column_options(Oid from, const char *to, bool storage);
 extern List *fa_text_indexes(Oid from, const char *to);

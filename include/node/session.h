@@ -20,6 +20,9 @@ typedef struct FaSession FaSession;
  */
 extern FaSession *fa_session_get(int node);
 
+/* Vouches for it, see vouch.h; before anything is sent. */
+extern void fa_session_vouch(FaSession *session);
+
 /*
  * Sends a statement with its parameters as text (NULL: null).  shape: the same
  * for executions whose results have the same columns; what was prepared for

@@ -31,13 +31,17 @@ typedef struct FaDdlPlan
 {
 	FaDdlAction action;
 	Oid			reshaped;		/* root that FA_DDL_RESHAPE is about */
-	List	   *rights;			/* roots whose owner or grants must go to their
-								 * parts and to all nodes afterwards */
+	List	   *rights;			/* roots whose owner, grants or row security must
+								 * go to their parts and to all nodes afterwards */
 } FaDdlPlan;
 
 /* Raises for a statement that would break a distributed table. */
 extern void fa_ddl_check(Node *statement, FaDdlPlan *plan);
 extern void fa_ddl_refuse(const char *what, Oid root, const char *hint);
+/* While something is dropped: a CASCADE may have reached our catalog before. */
+extern bool fa_ddl_catalog_exists(void);
+/* Of the distributed table that a relation belongs to, or InvalidOid. */
+extern Oid	fa_ddl_root(Oid rel);
 /* First column of a query on our catalog, read with our rights. */
 extern List *fa_ddl_catalog_values(const char *sql);
 /* Raises when a relation that is about to be dropped is ours. */
@@ -46,6 +50,15 @@ extern void fa_ddl_check_drop(Oid rel);
 /* in ddl_alter.c: of one command of ALTER TABLE root, and of RENAME COLUMN */
 extern FaDdlAction fa_ddl_check_alter(AlterTableCmd *cmd, Oid root);
 extern FaDdlAction fa_ddl_check_rename_column(RenameStmt *stmt, Oid root);
+
+/* in ddl_policy.c */
+
+/* Of a statement on a policy of the relation (NULL: none). */
+extern FaDdlAction fa_ddl_check_policy(const RangeVar *name);
+/* Raises when a policy that is about to be dropped is a distributed table's. */
+extern void fa_ddl_check_drop_policy(Oid policy);
+/* Raises when a policy of a distributed table names the role. */
+extern void fa_ddl_check_policy_role(Oid root, Oid role);
 
 /* in ddl_roles.c: around statements on roles */
 extern void fa_ddl_roles_before(Node *statement);

@@ -238,7 +238,7 @@ static void
 distribute(Distribution *d)
 {
 	FaTreeRel  *root = linitial(d->tree);
-	List	   *finish = fa_tree_finish(d->tree);
+	List	   *finish = fa_tree_finish(d->tree, true);
 	char	   *definition;
 	char	   *schema;
 	int			n = 0;

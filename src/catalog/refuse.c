@@ -85,11 +85,11 @@ static const Refusal refusals[] = {
 	{"SELECT w.rulename FROM r JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.oid",
 		ERRCODE_FEATURE_NOT_SUPPORTED,
 	"rule \"%s\" cannot be kept", "Drop it first."},
-	{"SELECT r.relname FROM r WHERE r.relrowsecurity OR EXISTS"
-		" (SELECT FROM pg_catalog.pg_policy p WHERE p.polrelid = r.oid)",
+	{"SELECT r.relname FROM r WHERE r.relispartition AND (r.relrowsecurity OR EXISTS"
+		" (SELECT FROM pg_catalog.pg_policy p WHERE p.polrelid = r.oid))",
 		ERRCODE_FEATURE_NOT_SUPPORTED,
-		"table \"%s\" has row security",
-	"Drop its policies and use ALTER TABLE ... DISABLE ROW LEVEL SECURITY first."},
+		"partition \"%s\" has row security of its own",
+	"Drop its policies and use ALTER TABLE ... DISABLE ROW LEVEL SECURITY on it first."},
 	{"SELECT p.pubname FROM r"
 		" JOIN pg_catalog.pg_publication_rel x ON x.prrelid = r.oid"
 		" JOIN pg_catalog.pg_publication p ON p.oid = x.prpubid"
@@ -117,6 +117,9 @@ static const Refusal refusals[] = {
 		" AND NOT (d.classid = " CLASS("pg_constraint") " AND EXISTS"
 		"   (SELECT FROM pg_catalog.pg_constraint c"
 		"     WHERE c.oid = d.objid AND c.conrelid IN (SELECT oid FROM r)))"
+		" AND NOT (d.classid = " CLASS("pg_policy") " AND EXISTS"
+		"   (SELECT FROM pg_catalog.pg_policy p"
+		"     WHERE p.oid = d.objid AND p.polrelid IN (SELECT oid FROM r)))"
 		" AND NOT (d.classid = " CLASS("pg_class")
 		"   AND d.objid IN (SELECT oid FROM r))",
 		ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,

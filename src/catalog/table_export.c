@@ -76,7 +76,7 @@ export_table(FaConn *conn, char **row)
 		if (r->leaf)
 			export_fragments(conn, table_id, row[2], r);
 	}
-	foreach(lc, fa_tree_finish(tree))
+	foreach(lc, fa_tree_finish(tree, true))
 		fa_remote_exec(conn, 0, "%s", (char *) lfirst(lc));
 }
 

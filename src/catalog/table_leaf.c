@@ -134,12 +134,56 @@ fa_table_create_remote(const FaFragment *f, const char *name, int owner)
 	return rel;
 }
 
+static bool
+row_security_is_on(Oid rel)
+{
+	return fa_spi_value("SELECT '' FROM pg_catalog.pg_class "
+						"WHERE oid = %u AND relrowsecurity", rel) != NULL;
+}
+
+void
+fa_table_secure_buckets(Oid root)
+{
+	bool		on = row_security_is_on(root);
+	FaRows	   *rows;
+
+	rows = fa_spi_rows("SELECT b.oid FROM fragaffinity.fragment f "
+					   "JOIN fragaffinity.distributed_table t USING (table_id) "
+					   "JOIN pg_catalog.pg_class b ON b.oid = f.bucket "
+					   "WHERE t.rel = %u AND b.relrowsecurity <> %s",
+					   root, on ? "true" : "false");
+	for (int i = 0; i < rows->nrows; i++)
+		fa_spi_exec("ALTER TABLE %s %s ROW LEVEL SECURITY",
+					fa_table_qualified_name(atooid(rows->value[i][0])),
+					on ? "ENABLE" : "DISABLE");
+}
+
+PG_FUNCTION_INFO_V1(fa_sql_secure_buckets);
+
+/* secure_buckets(root): what peers ask of each other */
+Datum
+fa_sql_secure_buckets(PG_FUNCTION_ARGS)
+{
+	FaDdlState	state;
+
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be superuser to secure buckets")));
+	fa_ddl_begin(&state);
+	fa_table_secure_buckets(PG_GETARG_OID(0));
+	fa_ddl_end(&state);
+	PG_RETURN_VOID();
+}
+
 void
 fa_table_give_rights(Oid root, Oid partition, const char *bucket)
 {
 	/* Peers come in by the bucket, as the user who may use the root there. */
 	fa_ddl_run(fa_text_owner(root, bucket));
 	fa_ddl_run(fa_text_grants(root, bucket));
+	if (row_security_is_on(root))
+		fa_spi_exec("ALTER TABLE %s ENABLE ROW LEVEL SECURITY", bucket);
 	if (partition != root)
 		fa_ddl_run(fa_text_grants(partition, bucket));
 }

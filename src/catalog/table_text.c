@@ -295,3 +295,37 @@ fa_text_statistics(Oid from, const char *to)
 								  "WHERE s.stxrelid = %u ORDER BY s.oid",
 								  quote_literal_cstr(to), from));
 }
+
+/* Row security: that there is, that it holds for the owner, too, and policies. */
+List *
+fa_text_policies(Oid from, const char *to)
+{
+	const char *q = quote_literal_cstr(to);
+
+	return statements(fa_spi_rows("SELECT pg_catalog.format("
+								  "  'CREATE POLICY %%I ON %%s AS %%s FOR %%s TO %%s%%s%%s',"
+								  "    polname, %s,"
+								  "    CASE WHEN polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,"
+								  "    CASE polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT'"
+								  "      WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,"
+								  "    (SELECT pg_catalog.string_agg(CASE x WHEN 0 THEN 'PUBLIC'"
+								  "       ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(x)) END, ', ')"
+								  "       FROM pg_catalog.unnest(polroles) x),"
+								  "    ' USING (' || pg_catalog.pg_get_expr(polqual, polrelid) || ')',"
+								  "    ' WITH CHECK (' || pg_catalog.pg_get_expr(polwithcheck, polrelid) || ')') "
+								  "FROM pg_catalog.pg_policy WHERE polrelid = %u "
+								  "UNION ALL "
+								  "SELECT pg_catalog.format('COMMENT ON POLICY %%I ON %%s IS %%L', p.polname,"
+								  "    %s, d.description) "
+								  "FROM pg_catalog.pg_policy p "
+								  "JOIN pg_catalog.pg_description d ON d.objoid = p.oid"
+								  "  AND d.classoid = 'pg_catalog.pg_policy'::pg_catalog.regclass "
+								  "WHERE p.polrelid = %u "
+								  "UNION ALL "
+								  "SELECT pg_catalog.format('ALTER TABLE %%s %%s ROW LEVEL SECURITY', %s, what) "
+								  "FROM pg_catalog.pg_class, LATERAL (VALUES"
+								  "  (CASE WHEN relrowsecurity THEN 'ENABLE' END),"
+								  "  (CASE WHEN relforcerowsecurity THEN 'FORCE' END)) x(what) "
+								  "WHERE oid = %u AND what IS NOT NULL",
+								  q, from, q, from, q, from));
+}

@@ -139,15 +139,20 @@ fa_tree_create(List *tree, List *sequences, int node, const char *key,
 
 /*
  * What is made once the rows are in: on a distributed table the secondary
- * indexes reach every heap leaf, statistics targets every leaf.
+ * indexes reach every heap leaf, statistics targets every leaf.  Row security,
+ * too: rows come in as the owner's, for whom it may hold.
  */
 List *
-fa_tree_finish(List *tree)
+fa_tree_finish(List *tree, bool distributed)
 {
 	FaTreeRel  *root = linitial(tree);
 	List	   *list = fa_text_indexes(root->rel, root->qualified);
 
 	list = list_concat(list, fa_text_statistics(root->rel, root->qualified));
+	list = list_concat(list, fa_text_policies(root->rel, root->qualified));
+	if (distributed)
+		list = lappend(list, psprintf("SELECT fragaffinity.secure_buckets(%s::pg_catalog.regclass)",
+									  quote_literal_cstr(root->qualified)));
 	return list_concat(list, fa_text_column_options(root->rel, root->qualified,
 													false));
 }
@@ -200,6 +205,9 @@ fa_tree_move_away(List *tree)
 	ListCell   *lc;
 
 	fa_spi_exec("CREATE SCHEMA %s", schema);
+	/* its rows are read as the owner's, for whom it may hold */
+	fa_spi_exec("ALTER TABLE %s DISABLE ROW LEVEL SECURITY", root->qualified);
+	fa_table_secure_buckets(root->rel);
 	foreach(lc, tree)
 	{
 		FaTreeRel  *r = lfirst(lc);

@@ -196,7 +196,7 @@ gather_rows(Gathering *g)
 static void
 gather(Gathering *g)
 {
-	List	   *finish = fa_tree_finish(g->tree);
+	List	   *finish = fa_tree_finish(g->tree, false);
 	List	   *create = fa_tree_create(g->tree, g->sequences, 0, NULL, g->options);
 	char	   *schema = fa_tree_move_away(g->tree);
 	Oid			plain;

@@ -29,6 +29,7 @@
 #include "node/fdw_leave.h"
 #include "node/node.h"
 #include "node/remote.h"
+#include "node/vouch.h"
 
 PG_FUNCTION_INFO_V1(fa_sql_fdw_handler);
 PG_FUNCTION_INFO_V1(fa_sql_fdw_validator);
@@ -84,6 +85,14 @@ fdw_sql_use(ForeignScan *scan)
 	return FA_USE_READ;
 }
 
+/* The session is open, and about to be used. */
+static void
+fdw_prepare_session(Oid foreign_table, Oid user)
+{
+	fa_fdw_pass_settings(foreign_table, user);
+	fa_vouch_for_fdw(foreign_table, user);
+}
+
 static void
 fdw_begin_scan(ForeignScanState *node, int eflags)
 {
@@ -99,7 +108,7 @@ fdw_begin_scan(ForeignScanState *node, int eflags)
 		rti = bms_next_member(fa_foreign_scan_relids(scan), -1);
 	rte = exec_rt_fetch(rti, node->ss.ps.state);
 	user = fdw_user(fa_foreign_scan_check_as(scan, rte));
-	fa_fdw_pass_settings(rte->relid, user);
+	fdw_prepare_session(rte->relid, user);
 	fa_xact_note_use(rte->relid, user, fdw_sql_use(scan));
 }
 
@@ -114,8 +123,8 @@ fdw_note(ResultRelInfo *rri, EState *estate, FaUse use)
 static void
 fdw_opened(ResultRelInfo *rri, EState *estate)
 {
-	fa_fdw_pass_settings(RelationGetRelid(rri->ri_RelationDesc),
-						 fdw_user(fa_result_rel_check_as(rri, estate)));
+	fdw_prepare_session(RelationGetRelid(rri->ri_RelationDesc),
+						fdw_user(fa_result_rel_check_as(rri, estate)));
 	fdw_note(rri, estate, FA_USE_READ);
 }
 
@@ -171,10 +180,24 @@ fdw_iterate_direct_modify(ForeignScanState *node)
 	return slot;
 }
 
+/*
+ * Row security of the table: WITH CHECK of a row that is about to be written.
+ * PostgreSQL leaves that out for foreign tables.
+ */
+static void
+fdw_check_row(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot)
+{
+	if (rri->ri_WithCheckOptions == NIL)
+		return;
+	ExecWithCheckOptions(WCO_RLS_INSERT_CHECK, rri, slot, estate);
+	ExecWithCheckOptions(WCO_RLS_UPDATE_CHECK, rri, slot, estate);
+}
+
 static TupleTableSlot *
 fdw_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
 		   TupleTableSlot *plan_slot)
 {
+	fdw_check_row(estate, rri, slot);
 	if (fa_fdw_copy_insert(estate, rri, slot))
 		return slot;
 	if (fa_fdw_leave_has(rri))
@@ -200,6 +223,8 @@ fdw_batch_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot **slots,
 {
 	bool		copied = false;
 
+	for (int i = 0; i < *nslots; i++)
+		fdw_check_row(estate, rri, slots[i]);
 	for (int i = 0; i < *nslots; i++)
 		copied = fa_fdw_copy_insert(estate, rri, slots[i]);
 	if (copied)
@@ -229,6 +254,7 @@ fdw_update(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
 {
 	bool		taken;
 
+	fdw_check_row(estate, rri, slot);
 	if (fa_fdw_leave_update(estate, rri, slot, plan_slot, &taken))
 		return taken ? slot : NULL;
 	slot = base->ExecForeignUpdate(estate, rri, slot, plan_slot);
@@ -272,7 +298,7 @@ fa_fdw_send(Oid foreign_table, const char *sql, int nparams,
 	if (pg == NULL || PQtransactionStatus(pg) != PQTRANS_INTRANS)
 		return NULL;
 	fa_xact_note_use(foreign_table, user, FA_USE_READ);
-	fa_fdw_pass_settings(foreign_table, user);
+	fdw_prepare_session(foreign_table, user);
 	conn = palloc0(sizeof(FaConn));
 	conn->pg = pg;
 	conn->node = fa_fdw_node(foreign_table);

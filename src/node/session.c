@@ -23,6 +23,7 @@
 #include "node/node.h"
 #include "node/remote.h"
 #include "node/session.h"
+#include "node/vouch.h"
 
 #define MAX_STATEMENTS 256		/* remembered in a session */
 #define CANCEL_TIMEOUT_MS 5000
@@ -52,6 +53,7 @@ struct FaSession
 	int			last_number;
 	int			lock_timeout;	/* ms, that it has there; -1: not known */
 	bool		outdated;		/* server or mapping has changed */
+	bool		vouched;		/* this node vouches for it, see vouch.h */
 
 	/* of the statement that runs */
 	bool		busy;
@@ -141,6 +143,7 @@ session_connect(FaSession *session)
 	HASHCTL		ctl;
 
 	session->outdated = false;
+	session->vouched = false;
 	session->conn = fa_remote_connect_client(session->key.node,
 											 FA_CONNECT_TIMEOUT_MS);
 	ctl.keysize = sizeof(uint64);
@@ -211,6 +214,18 @@ fa_session_get(int node)
 	if (session->context == NULL)
 		session_connect(session);
 	return session;
+}
+
+void
+fa_session_vouch(FaSession *session)
+{
+	if (session->vouched)
+		return;
+	/* an error between leaves it in an unknown state */
+	session->outdated = true;
+	fa_vouch_for_conn(session->conn);
+	session->outdated = false;
+	session->vouched = true;
 }
 
 /* What the session knows of a statement; NULL when it cannot be remembered. */

@@ -94,6 +94,10 @@ fa_ddl_check_alter(AlterTableCmd *cmd, Oid root)
 	switch (cmd->subtype)
 	{
 		case AT_ChangeOwner:
+		case AT_EnableRowSecurity:
+		case AT_DisableRowSecurity:
+		case AT_ForceRowSecurity:
+		case AT_NoForceRowSecurity:
 		case AT_SetStatistics:
 		case AT_SetStorage:
 		case AT_SetCompression:

@@ -3,8 +3,8 @@
  *	  Which statements may touch a distributed table, and how.
  *
  *	runs everywhere		on the root: CREATE INDEX (not unique), DROP INDEX,
- *						CREATE and DROP STATISTICS, COMMENT, what ddl_alter.c allows
- *						of ALTER TABLE
+ *						CREATE and DROP STATISTICS, COMMENT, policies, what
+ *						ddl_alter.c allows of ALTER TABLE
  *	copied afterwards	GRANT, REVOKE, what DROP OWNED revokes
  *	passes				DML, COPY, TRUNCATE, ANALYZE, VACUUM, LOCK, REINDEX,
  *						CLUSTER, and all that is not a distributed table's
@@ -74,9 +74,8 @@ table_of(Oid rel)
 	}
 }
 
-/* Of the distributed table that the relation belongs to, or InvalidOid. */
-static Oid
-managed_root(Oid rel)
+Oid
+fa_ddl_root(Oid rel)
 {
 	ListCell   *lc;
 	Oid			table;
@@ -99,7 +98,7 @@ managed_root_named(const RangeVar *name)
 {
 	if (name == NULL)
 		return InvalidOid;
-	return managed_root(RangeVarGetRelid(name, NoLock, true));
+	return fa_ddl_root(RangeVarGetRelid(name, NoLock, true));
 }
 
 void
@@ -122,9 +121,8 @@ refuse_named(const char *what, const RangeVar *name)
 		fa_ddl_refuse(what, root, NULL);
 }
 
-/* A CASCADE may have reached our catalog before. */
-static bool
-catalog_exists(void)
+bool
+fa_ddl_catalog_exists(void)
 {
 	static const char *const needed[] = {
 		"distributed_table", "distributed_table_rel_key", "fragment",
@@ -132,7 +130,7 @@ catalog_exists(void)
 	};
 	Oid			schema = get_namespace_oid("fragaffinity", true);
 
-	if (!OidIsValid(schema) || !fa_extension_exists())
+	if (creating_extension || !OidIsValid(schema) || !fa_extension_exists())
 		return false;
 	for (int i = 0; i < lengthof(needed); i++)
 		if (!OidIsValid(get_relname_relid(needed[i], schema)))
@@ -145,9 +143,9 @@ fa_ddl_check_drop(Oid rel)
 {
 	Oid			root;
 
-	if (creating_extension || !catalog_exists())
+	if (!fa_ddl_catalog_exists())
 		return;
-	root = managed_root(rel);
+	root = fa_ddl_root(rel);
 	if (!OidIsValid(root))
 		return;
 	if (rel == root)
@@ -186,6 +184,14 @@ check_drop_extension(DropStmt *stmt)
 	}
 }
 
+/* The relation whose trigger, constraint or policy a list of names ends with. */
+static RangeVar *
+relation_of_names(List *names)
+{
+	names = list_truncate(list_copy(names), list_length(names) - 1);
+	return names == NIL ? NULL : makeRangeVarFromNameList(names);
+}
+
 /* The relation that an extended statistics object is about, or InvalidOid. */
 static Oid
 statistics_relation(List *name)
@@ -215,10 +221,12 @@ check_drop(DropStmt *stmt)
 	if (stmt->removeType == OBJECT_STATISTIC_EXT)
 	{
 		foreach(lc, stmt->objects)
-			if (OidIsValid(managed_root(statistics_relation(lfirst(lc)))))
+			if (OidIsValid(fa_ddl_root(statistics_relation(lfirst(lc)))))
 				return FA_DDL_EVERYWHERE;
 		return FA_DDL_PASS;
 	}
+	if (stmt->removeType == OBJECT_POLICY)
+		return fa_ddl_check_policy(relation_of_names(castNode(List, linitial(stmt->objects))));
 	if (stmt->removeType != OBJECT_TABLE && stmt->removeType != OBJECT_INDEX &&
 		stmt->removeType != OBJECT_FOREIGN_TABLE &&
 		stmt->removeType != OBJECT_SEQUENCE)
@@ -227,7 +235,7 @@ check_drop(DropStmt *stmt)
 	{
 		Oid			rel = RangeVarGetRelid(makeRangeVarFromNameList(lfirst(lc)),
 										   NoLock, true);
-		Oid			root = managed_root(rel);
+		Oid			root = fa_ddl_root(rel);
 
 		if (!OidIsValid(root))
 			continue;
@@ -243,7 +251,7 @@ static FaDdlAction
 check_alter_table(AlterTableStmt *stmt, FaDdlPlan *plan)
 {
 	Oid			rel = RangeVarGetRelid(stmt->relation, NoLock, true);
-	Oid			root = managed_root(rel);
+	Oid			root = fa_ddl_root(rel);
 	FaDdlAction action = FA_DDL_EVERYWHERE;
 	ListCell   *lc;
 
@@ -268,7 +276,9 @@ check_alter_table(AlterTableStmt *stmt, FaDdlPlan *plan)
 		AlterTableCmd *cmd = lfirst(lc);
 
 		action = Max(action, fa_ddl_check_alter(cmd, root));
-		if (cmd->subtype == AT_ChangeOwner)
+		if (cmd->subtype == AT_ChangeOwner ||
+			cmd->subtype == AT_EnableRowSecurity ||
+			cmd->subtype == AT_DisableRowSecurity)
 			plan->rights = list_make1_oid(root);
 	}
 	plan->reshaped = root;
@@ -279,7 +289,7 @@ static FaDdlAction
 check_index(IndexStmt *stmt)
 {
 	Oid			rel = RangeVarGetRelid(stmt->relation, NoLock, true);
-	Oid			root = managed_root(rel);
+	Oid			root = fa_ddl_root(rel);
 
 	if (!OidIsValid(root))
 		return FA_DDL_PASS;
@@ -307,7 +317,7 @@ check_statistics(CreateStatsStmt *stmt)
 		if (!IsA(lfirst(lc), RangeVar))
 			continue;
 		rel = RangeVarGetRelid(lfirst_node(RangeVar, lc), NoLock, true);
-		root = managed_root(rel);
+		root = fa_ddl_root(rel);
 		if (!OidIsValid(root))
 			continue;
 		if (rel != root)
@@ -323,7 +333,7 @@ check_statistics(CreateStatsStmt *stmt)
 static FaDdlAction
 check_comment(CommentStmt *stmt)
 {
-	List	   *name;
+	RangeVar   *name;
 	Oid			rel;
 
 	switch (stmt->objtype)
@@ -331,23 +341,23 @@ check_comment(CommentStmt *stmt)
 		case OBJECT_TABLE:
 		case OBJECT_INDEX:
 		case OBJECT_SEQUENCE:
-			name = castNode(List, stmt->object);
+			name = makeRangeVarFromNameList(castNode(List, stmt->object));
 			break;
 		case OBJECT_COLUMN:
 		case OBJECT_TABCONSTRAINT:
-			name = list_copy(castNode(List, stmt->object));
-			name = list_truncate(name, list_length(name) - 1);
+		case OBJECT_POLICY:
+			name = relation_of_names(castNode(List, stmt->object));
 			break;
 		default:
 			return FA_DDL_PASS;
 	}
-	if (name == NIL)
+	if (name == NULL)
 		return FA_DDL_PASS;
-	rel = RangeVarGetRelid(makeRangeVarFromNameList(name), NoLock, true);
-	if (!OidIsValid(managed_root(rel)))
+	rel = RangeVarGetRelid(name, NoLock, true);
+	if (!OidIsValid(fa_ddl_root(rel)))
 		return FA_DDL_PASS;
 	/* Of parts, each node has its own. */
-	return table_of(rel) == managed_root(rel) ? FA_DDL_EVERYWHERE : FA_DDL_PASS;
+	return table_of(rel) == fa_ddl_root(rel) ? FA_DDL_EVERYWHERE : FA_DDL_PASS;
 }
 
 static FaDdlAction
@@ -363,7 +373,7 @@ check_grant(GrantStmt *stmt, FaDdlPlan *plan)
 		{
 			Oid			rel = RangeVarGetRelid(lfirst_node(RangeVar, lc),
 											   NoLock, true);
-			Oid			root = managed_root(rel);
+			Oid			root = fa_ddl_root(rel);
 
 			if (!OidIsValid(root) || get_rel_relkind(rel) == RELKIND_SEQUENCE)
 				continue;
@@ -413,6 +423,8 @@ check_rename(RenameStmt *stmt, FaDdlPlan *plan)
 		plan->reshaped = rel;
 		return fa_ddl_check_rename_column(stmt, rel);
 	}
+	if (stmt->renameType == OBJECT_POLICY)
+		return fa_ddl_check_policy(stmt->relation);
 	if (stmt->renameType == OBJECT_SCHEMA)
 	{
 		List	   *tables;
@@ -449,7 +461,8 @@ owner_of(Oid rel)
 
 /*
  * REASSIGN OWNED would change owners here alone; DROP OWNED takes grants away
- * (and would drop tables, which fa_ddl_check_drop() refuses).
+ * (and would drop tables, which fa_ddl_check_drop() refuses), and would take the
+ * role out of policies here alone.
  */
 static void
 check_owned(Node *statement, FaDdlPlan *plan)
@@ -465,6 +478,8 @@ check_owned(Node *statement, FaDdlPlan *plan)
 		if (IsA(statement, DropOwnedStmt))
 		{
 			plan->rights = lappend_oid(plan->rights, root);
+			foreach(rc, castNode(DropOwnedStmt, statement)->roles)
+				fa_ddl_check_policy_role(root, get_rolespec_oid(lfirst(rc), false));
 			continue;
 		}
 		foreach(rc, castNode(ReassignOwnedStmt, statement)->roles)
@@ -497,13 +512,9 @@ check_statement(Node *statement, FaDdlPlan *plan)
 			refuse_named("CREATE RULE", ((RuleStmt *) statement)->relation);
 			break;
 		case T_CreatePolicyStmt:
-			refuse_named("CREATE POLICY",
-						 ((CreatePolicyStmt *) statement)->table);
-			break;
+			return fa_ddl_check_policy(((CreatePolicyStmt *) statement)->table);
 		case T_AlterPolicyStmt:
-			refuse_named("ALTER POLICY",
-						 ((AlterPolicyStmt *) statement)->table);
-			break;
+			return fa_ddl_check_policy(((AlterPolicyStmt *) statement)->table);
 		case T_CreateStatsStmt:
 			return check_statistics((CreateStatsStmt *) statement);
 		case T_CreateStmt:

@@ -160,6 +160,7 @@ copy_to_parts(Oid root)
 		if (home != bucket)
 			fa_ddl_run(fa_text_owner(root, fa_table_qualified_name(home)));
 	}
+	fa_table_secure_buckets(root);
 }
 
 /* set_rights(root, statements): from the node where they were changed. */

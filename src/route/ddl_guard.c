@@ -15,6 +15,7 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_policy.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "miscadmin.h"
@@ -141,13 +142,16 @@ guard_object_access(ObjectAccessType access, Oid classId, Oid objectId,
 {
 	if (prev_object_access)
 		prev_object_access(access, classId, objectId, subId, arg);
-	if (access != OAT_DROP || classId != RelationRelationId || subId != 0 ||
-		fa_maintenance)
+	if (access != OAT_DROP || subId != 0 || fa_maintenance ||
+		(classId != RelationRelationId && classId != PolicyRelationId))
 		return;
 	/* Transient heaps and the like. */
 	if (((ObjectAccessDrop *) arg)->dropflags & PERFORM_DELETION_INTERNAL)
 		return;
-	fa_ddl_check_drop(objectId);
+	if (classId == PolicyRelationId)
+		fa_ddl_check_drop_policy(objectId);
+	else
+		fa_ddl_check_drop(objectId);
 }
 
 void

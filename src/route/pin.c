@@ -437,6 +437,10 @@ level_fill(FaLevel *level, FaKnown *pushed)
 		level->natts[rti - 1] = natts;
 		level->known[rti - 1] = palloc0(sizeof(FaKnown) * Max(natts, 1));
 		level_know_rows(level, rti, rte);
+		/* rows that row security hides do not matter to anything */
+		if (rte->securityQuals != NIL)
+			level_add_quals(level, (Node *) rte->securityQuals,
+							bms_make_singleton(rti));
 	}
 	if (level->query->commandType == CMD_INSERT)
 		level_know_inserted(level, level->query->resultRelation,

@@ -27,6 +27,7 @@
 #include "node/node.h"
 #include "node/row_stream.h"
 #include "node/session.h"
+#include "node/vouch.h"
 #include "route/route.h"
 
 typedef struct RemoteScanState
@@ -226,6 +227,8 @@ remote_start(RemoteScanState *state)
 		state->session = fa_session_get(node);
 	if (state->session)
 	{
+		if (fa_vouch_is_needed(remote_leaf(state), GetUserId()))
+			fa_session_vouch(state->session);
 		fa_session_send(state->session, sql, remote_shape(state),
 						state->nparams,
 						(const char *const *) values, writes,

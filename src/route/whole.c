@@ -28,6 +28,7 @@
 #include "core/fa_compat.h"
 #include "core/settings.h"
 #include "route/route.h"
+#include "route/row_security.h"
 
 #define MAX_PARAMETERS 30000	/* the protocol can 65535 */
 
@@ -194,13 +195,12 @@ whole_has_others(Query *query, Bitmapset *pinned)
 		rti++;
 		if ((rte->rtekind == RTE_RELATION && !bms_is_member(rti, pinned) &&
 			 rte->relkind != RELKIND_COMPOSITE_TYPE) ||
-			fa_rte_check_as(query, rte) != InvalidOid || rte->securityQuals != NIL ||
+			fa_rte_check_as(query, rte) != InvalidOid ||
 			rte->rtekind == RTE_NAMEDTUPLESTORE ||
 			rte->rtekind == RTE_TABLEFUNC)
 			return true;
 	}
-	return query->hasRowSecurity || query->hasModifyingCTE ||
-		query->withCheckOptions != NIL;
+	return query->hasModifyingCTE || query->withCheckOptions != NIL;
 }
 
 typedef struct RowContext
@@ -339,19 +339,25 @@ whole_query(Query *query, WholeContext *cx)
 	Query	   *rest = makeNode(Query);
 	Query	   *copy;
 	List	   *targets;
+	List	   *security;
 	RangeTblEntry *values;
 	ListCell   *lc;
 
-	if (whole_has_others(query, whole_pinned_entries(query, cx->pins)))
+	*rest = *query;
+	if (whole_has_others(query, whole_pinned_entries(query, cx->pins)) ||
+		!fa_row_security_take(rest, &security))
 	{
 		cx->failed = true;
 		return query;
 	}
-	*rest = *query;
 	whole_take_values(rest, &targets, &values);
 	cx->conditional = false;
 	cx->once = false;
 	copy = query_tree_mutator(rest, whole_mutator, cx, QTW_IGNORE_JOINALIASES);
+	/* not conditional: of every row, as PostgreSQL has them before all others */
+	foreach(lc, security)
+		copy->jointree->quals = make_and_qual(whole_mutator(lfirst(lc), cx),
+											  copy->jointree->quals);
 	cx->once = true;
 	if (targets)
 		copy->targetList = (List *) whole_mutator((Node *) targets, cx);
