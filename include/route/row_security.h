@@ -17,8 +17,8 @@ extern void fa_row_security_init(void); /* from _PG_init */
 /*
  * Takes the conditions of row security out of a query, whose lists are replaced,
  * not changed: they may be conditions of WHERE as well.  False when that would
- * not be the same: a function in WHERE could see rows that they hide, or the
- * query is more than rows of one table.  Without row security, true and NIL.
+ * not be the same: a function in WHERE could see rows that they hide, a new row
+ * needs a check, or the query is more than rows of one table.
  */
 extern bool fa_row_security_take(Query *query, List **quals_p);
 

@@ -8,6 +8,7 @@
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "optimizer/clauses.h"
+#include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "rewrite/rowsecurity.h"
 #include "utils/acl.h"
@@ -57,6 +58,52 @@ row_security_permissive(CmdType command, Relation rel)
 	return lappend(policies, policy_of_all_rows());
 }
 
+/* Does the UPDATE leave all columns of an expression as they are? */
+static bool
+security_columns_stay(Query *query, Oid relid, Node *expr)
+{
+	ListCell   *lc;
+
+	foreach(lc, pull_var_clause(expr, PVC_RECURSE_PLACEHOLDERS))
+	{
+		AttrNumber	attno = ((Var *) lfirst(lc))->varattno;
+		ListCell   *target;
+
+		if (attno <= 0 || get_attgenerated(relid, attno) != '\0')
+			return false;
+		foreach(target, query->targetList)
+		{
+			TargetEntry *entry = lfirst(target);
+
+			if (!entry->resjunk && entry->resno == attno)
+				return false;
+		}
+	}
+	return true;
+}
+
+/*
+ * Are the checks of new rows met by all rows that the UPDATE finds?  They are
+ * the same conditions, unless policies have WITH CHECK.
+ */
+static bool
+security_checks_hold(Query *query, RangeTblEntry *rte)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->withCheckOptions)
+	{
+		WithCheckOption *check = lfirst(lc);
+
+		if (check->kind != WCO_RLS_UPDATE_CHECK ||
+			!list_member(rte->securityQuals, check->qual) ||
+			contain_volatile_functions(check->qual) ||
+			!security_columns_stay(query, rte->relid, check->qual))
+			return false;
+	}
+	return true;
+}
+
 bool
 fa_row_security_take(Query *query, List **quals_p)
 {
@@ -65,18 +112,19 @@ fa_row_security_take(Query *query, List **quals_p)
 
 	*quals_p = NIL;
 	if (!query->hasRowSecurity)
-		return true;
-	if (query->withCheckOptions != NIL || query->hasSubLinks ||
-		query->cteList != NIL || list_length(query->rtable) != 1 ||
-		list_length(from->fromlist) != 1 ||
+		return query->withCheckOptions == NIL;
+	if (query->hasSubLinks || query->cteList != NIL ||
+		list_length(query->rtable) != 1 || list_length(from->fromlist) != 1 ||
 		!IsA(linitial(from->fromlist), RangeTblRef) ||
-		contain_leaked_vars(from->quals))
+		contain_leaked_vars(from->quals) ||
+		!security_checks_hold(query, rt_fetch(1, query->rtable)))
 		return false;
 	rte = palloc(sizeof(RangeTblEntry));
 	*rte = *rt_fetch(1, query->rtable);
 	*quals_p = rte->securityQuals;
 	rte->securityQuals = NIL;
 	query->rtable = list_make1(rte);
+	query->withCheckOptions = NIL;
 	query->hasRowSecurity = false;
 	return true;
 }

@@ -200,7 +200,7 @@ whole_has_others(Query *query, Bitmapset *pinned)
 			rte->rtekind == RTE_TABLEFUNC)
 			return true;
 	}
-	return query->hasModifyingCTE || query->withCheckOptions != NIL;
+	return query->hasModifyingCTE;
 }
 
 typedef struct RowContext

@@ -164,13 +164,24 @@ sub plan_of
 	my ($i, $sql) = @_;
 	return $c->sql($i, "SET ROLE app; SET app.tenant = '2'; EXPLAIN (COSTS OFF, VERBOSE) $sql");
 }
-$c->sql(1, 'ALTER POLICY members ON d TO auditor');
+for my $table ('d', 'p')
+{
+	$c->sql(1, "ALTER POLICY members ON $table TO auditor; ALTER POLICY level ON $table WITH CHECK (secret < 4)");
+}
+for my $tenant (2, 3)
+{
+	$oracle->{head} = "DELETE FROM d;\nINSERT INTO d $rows;\nSET ROLE app; SET app.tenant = '$tenant';\n";
+	$oracle->same($_, "pinned, tenant $tenant", $forms{alone}, @statements) for @nodes;
+}
 my $far = $c->sql(1, q{SELECT owner FROM fragaffinity.fragments WHERE bucket = ('d_b' || fragaffinity.bucket_of('d', 2))::regclass});
 my ($asks) = grep { "n$_" ne $far } @nodes;
 like(plan_of($asks, 'SELECT note FROM d'), qr/routed whole/, 'a tenant without a condition is one fragment');
 like(plan_of($asks, 'SELECT note FROM d WHERE id = 14'), qr/routed whole/, 'with one, too');
+like(plan_of($asks, q{DELETE FROM d WHERE id = 14}), qr/routed whole/, 'DELETE');
+like(plan_of($asks, q{UPDATE d SET note = 'x' WHERE id = 14}), qr/routed whole/, 'UPDATE');
+unlike(plan_of($asks, q{UPDATE d SET secret = 1 WHERE id = 14}), qr/routed whole/, 'not of a column that must be checked');
 unlike(plan_of($asks, q{SELECT note FROM d WHERE note LIKE 'row%'}), qr/routed whole/, 'not with one that could leak');
-$c->sql(1, 'ALTER POLICY members ON d TO app');
+$c->sql(1, 'ALTER POLICY members ON d TO app; ALTER POLICY level ON d WITH CHECK (secret < 5)');
 
 # What cannot be had.
 ($code) = $c->fails($asks, q{SET ROLE app; SET app.tenant = '2'; INSERT INTO d VALUES (2, 14, 0, 'x') ON CONFLICT (tenant, id) DO UPDATE SET note = 'x'});
