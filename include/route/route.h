@@ -121,7 +121,9 @@ typedef enum FaRemotePrivate
 	FA_REMOTE_LEAF,				/* oid, of a foreign table of that node */
 	FA_REMOTE_FEW_ROWS,			/* Boolean: its result fits in memory */
 	FA_REMOTE_LABEL,			/* String: fragments, for EXPLAIN */
-	FA_REMOTE_VERSION			/* String: of the first one in the map */
+	FA_REMOTE_VERSION,			/* String: of the first one in the map */
+	FA_REMOTE_CHECKS			/* List of String: what is raised when one of the
+								 * last custom_exprs, as many, is not true */
 } FaRemotePrivate;
 
 extern const CustomScanMethods fa_remote_scan_methods;

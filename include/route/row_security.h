@@ -15,11 +15,15 @@
 extern void fa_row_security_init(void); /* from _PG_init */
 
 /*
- * Takes the conditions of row security out of a query, whose lists are replaced,
- * not changed: they may be conditions of WHERE as well.  False when that would
- * not be the same: a function in WHERE could see rows that they hide, a new row
- * needs a check, or the query is more than rows of one table.
+ * Takes row security out of a query, whose lists are replaced, not changed: its
+ * conditions may be conditions of WHERE as well, and the checks of new rows, of
+ * WithCheckOption with a qual that needs no row, be made before.  False when that
+ * would not be the same: a function in WHERE could see rows that are hidden, a new
+ * row is not known, or the query is more than rows of one table.
  */
-extern bool fa_row_security_take(Query *query, List **quals_p);
+extern bool fa_row_security_take(Query *query, List **quals_p, List **checks_p);
+
+/* What is raised (INSUFFICIENT_PRIVILEGE) for those that fail, of String. */
+extern List *fa_row_security_messages(List *checks);
 
 #endif							/* FA_ROUTE_ROW_SECURITY_H */

@@ -35,7 +35,8 @@ typedef struct RemoteScanState
 	CustomScanState css;
 	CmdType		operation;
 	bool		returns;		/* rows come back */
-	List	   *params;			/* of ExprState */
+	List	   *params;			/* of ExprState; then those of the checks */
+	List	   *checks;			/* what is raised when they fail */
 	FmgrInfo   *output;			/* their types' output functions */
 	int			nparams;
 	char	  **values;			/* of them, if evaluated before */
@@ -87,7 +88,8 @@ remote_begin(CustomScanState *node, EState *estate, int eflags)
 		estate->es_plannedstmt->hasReturning;
 	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
 		return;
-	state->nparams = list_length(scan->custom_exprs);
+	state->checks = remote_private(state, FA_REMOTE_CHECKS);
+	state->nparams = list_length(scan->custom_exprs) - list_length(state->checks);
 	state->params = ExecInitExprList(scan->custom_exprs, &node->ss.ps);
 	state->output = palloc(sizeof(FmgrInfo) * Max(state->nparams, 1));
 	foreach(lc, scan->custom_exprs)
@@ -95,6 +97,8 @@ remote_begin(CustomScanState *node, EState *estate, int eflags)
 		Oid			function;
 		bool		varlena;
 
+		if (i >= state->nparams)
+			break;
 		getTypeOutputInfo(exprType(lfirst(lc)), &function, &varlena);
 		fmgr_info(function, &state->output[i++]);
 	}
@@ -113,8 +117,9 @@ remote_parameters(RemoteScanState *state)
 {
 	ExprContext *econtext = state->css.ss.ps.ps_ExprContext;
 	char	  **values = palloc0(sizeof(char *) * Max(state->nparams, 1));
-	Datum	   *value = palloc(sizeof(Datum) * Max(state->nparams, 1));
-	bool	   *isnull = palloc(sizeof(bool) * Max(state->nparams, 1));
+	int			n = list_length(state->params);
+	Datum	   *value = palloc(sizeof(Datum) * Max(n, 1));
+	bool	   *isnull = palloc(sizeof(bool) * Max(n, 1));
 	ListCell   *lc;
 	int			i = 0;
 	int			level;
@@ -123,6 +128,11 @@ remote_parameters(RemoteScanState *state)
 	foreach(lc, state->params)
 	{
 		value[i] = ExecEvalExprSwitchContext(lfirst(lc), econtext, &isnull[i]);
+		if (i >= state->nparams && (isnull[i] || !DatumGetBool(value[i])))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg_internal("%s", strVal(list_nth(state->checks,
+														   i - state->nparams)))));
 		i++;
 	}
 	level = fa_plain_output();

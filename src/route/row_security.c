@@ -4,9 +4,11 @@
  */
 #include "postgres.h"
 
+#include "access/nbtree.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
@@ -15,10 +17,12 @@
 #include "utils/array.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/typcache.h"
 
 #include "catalog/map.h"
 #include "core/settings.h"
 #include "node/vouch.h"
+#include "route/pin_level.h"
 #include "route/row_security.h"
 
 static row_security_policy_hook_type prev_permissive = NULL;
@@ -104,29 +108,204 @@ security_checks_hold(Query *query, RangeTblEntry *rte)
 	return true;
 }
 
+typedef struct NewRowContext
+{
+	Query	   *query;			/* INSERT */
+	List	   *row;			/* of its VALUES; NIL: its target list is the row */
+	bool		failed;
+} NewRowContext;
+
+/* The row's expressions in the place of columns. */
+static Node *
+security_row_mutator(Node *node, void *context)
+{
+	NewRowContext *cx = context;
+	Var		   *var = (Var *) node;
+	RangeTblEntry *rte;
+	TargetEntry *entry;
+
+	if (node == NULL)
+		return NULL;
+	if (!IsA(node, Var))
+		return expression_tree_mutator(node, security_row_mutator, cx);
+	rte = rt_fetch(var->varno, cx->query->rtable);
+	if (rte->rtekind == RTE_VALUES && var->varattno > 0 && cx->row != NIL)
+		return copyObject(list_nth(cx->row, var->varattno - 1));
+	if (var->varno != cx->query->resultRelation || var->varattno <= 0 ||
+		get_attgenerated(rte->relid, var->varattno) != '\0')
+	{
+		cx->failed = true;
+		return node;
+	}
+	entry = get_tle_by_resno(cx->query->targetList, var->varattno);
+	if (entry == NULL)
+		return (Node *) makeNullConst(var->vartype, var->vartypmod, var->varcollid);
+	return security_row_mutator((Node *) entry->expr, cx);
+}
+
+/* Adds the check of one row, as an expression that needs no row. */
+static bool
+security_add_check(Query *query, WithCheckOption *check, List *row, List **checks_p)
+{
+	NewRowContext cx = {query, row};
+	WithCheckOption *copy = makeNode(WithCheckOption);
+
+	*copy = *check;
+	copy->qual = security_row_mutator(check->qual, &cx);
+	*checks_p = lappend(*checks_p, copy);
+	return !cx.failed && fa_pin_has_value(copy->qual);
+}
+
+/* Are values of the column that are equal the same in every respect? */
+static bool
+security_equal_is_same(Var *var)
+{
+	TypeCacheEntry *type = lookup_type_cache(getBaseType(var->vartype),
+											 TYPECACHE_BTREE_OPFAMILY);
+	Oid			function = OidIsValid(type->btree_opf) ?
+		get_opfamily_proc(type->btree_opf, type->btree_opintype,
+						  type->btree_opintype, BTEQUALIMAGE_PROC) : InvalidOid;
+
+	return OidIsValid(function) &&
+		DatumGetBool(OidFunctionCall1Coll(function, var->varcollid,
+										  ObjectIdGetDatum(type->btree_opintype)));
+}
+
+/* Columns in which a row in conflict is the same as the one that is inserted. */
+static Bitmapset *
+security_arbiter_columns(Query *query)
+{
+	Bitmapset  *columns = NULL;
+	ListCell   *lc;
+
+	foreach(lc, query->onConflict->arbiterElems)
+	{
+		InferenceElem *elem = lfirst(lc);
+		Var		   *var = (Var *) elem->expr;
+
+		if (IsA(var, Var) && security_equal_is_same(var) &&
+			!OidIsValid(elem->infercollid) && !OidIsValid(elem->inferopclass))
+			columns = bms_add_member(columns, var->varattno);
+	}
+	return columns;
+}
+
+/*
+ * Is a check of the row in conflict, or of what becomes of it, the same as one of
+ * the inserted row?
+ */
+static bool
+security_check_is_made(Query *query, WithCheckOption *check)
+{
+	Bitmapset  *columns = security_arbiter_columns(query);
+	bool		made = false;
+	ListCell   *lc;
+
+	foreach(lc, query->withCheckOptions)
+	{
+		WithCheckOption *other = lfirst(lc);
+
+		made = made || (other->kind == WCO_RLS_INSERT_CHECK &&
+						equal(other->qual, check->qual));
+	}
+	foreach(lc, pull_var_clause(check->qual, PVC_RECURSE_PLACEHOLDERS))
+	{
+		AttrNumber	attno = ((Var *) lfirst(lc))->varattno;
+
+		made = made && bms_is_member(attno, columns) &&
+			get_tle_by_resno(query->onConflict->onConflictSet, attno) == NULL;
+	}
+	return made;
+}
+
+static bool
+security_take_insert(Query *query, List **checks_p)
+{
+	RangeTblEntry *values = NULL;
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+
+		if (rte->rtekind == RTE_VALUES)
+			values = rte;
+		else if (rte->rtekind != RTE_RELATION)
+			return false;
+	}
+	foreach(lc, query->withCheckOptions)
+	{
+		WithCheckOption *check = lfirst(lc);
+		ListCell   *row;
+
+		if (check->kind == WCO_VIEW_CHECK ||
+			(check->kind != WCO_RLS_INSERT_CHECK &&
+			 !security_check_is_made(query, check)) ||
+			(values == NULL && !security_add_check(query, check, NIL, checks_p)))
+			return false;
+		foreach(row, values ? values->values_lists : NIL)
+		{
+			if (!security_add_check(query, check, lfirst(row), checks_p))
+				return false;
+		}
+	}
+	return true;
+}
+
 bool
-fa_row_security_take(Query *query, List **quals_p)
+fa_row_security_take(Query *query, List **quals_p, List **checks_p)
 {
 	FromExpr   *from = query->jointree;
 	RangeTblEntry *rte;
 
-	*quals_p = NIL;
+	*quals_p = *checks_p = NIL;
 	if (!query->hasRowSecurity)
 		return query->withCheckOptions == NIL;
-	if (query->hasSubLinks || query->cteList != NIL ||
-		list_length(query->rtable) != 1 || list_length(from->fromlist) != 1 ||
-		!IsA(linitial(from->fromlist), RangeTblRef) ||
-		contain_leaked_vars(from->quals) ||
-		!security_checks_hold(query, rt_fetch(1, query->rtable)))
+	if (query->hasSubLinks || query->cteList != NIL)
 		return false;
-	rte = palloc(sizeof(RangeTblEntry));
-	*rte = *rt_fetch(1, query->rtable);
-	*quals_p = rte->securityQuals;
-	rte->securityQuals = NIL;
-	query->rtable = list_make1(rte);
+	if (query->commandType == CMD_INSERT)
+	{
+		if (!security_take_insert(query, checks_p))
+			return false;
+	}
+	else
+	{
+		if (list_length(query->rtable) != 1 || list_length(from->fromlist) != 1 ||
+			!IsA(linitial(from->fromlist), RangeTblRef) ||
+			contain_leaked_vars(from->quals) ||
+			!security_checks_hold(query, rt_fetch(1, query->rtable)))
+			return false;
+		rte = palloc(sizeof(RangeTblEntry));
+		*rte = *rt_fetch(1, query->rtable);
+		*quals_p = rte->securityQuals;
+		rte->securityQuals = NIL;
+		query->rtable = list_make1(rte);
+	}
 	query->withCheckOptions = NIL;
 	query->hasRowSecurity = false;
 	return true;
+}
+
+List *
+fa_row_security_messages(List *checks)
+{
+	List	   *messages = NIL;
+	ListCell   *lc;
+
+	foreach(lc, checks)
+	{
+		WithCheckOption *check = lfirst(lc);
+		char	   *text;
+
+		if (check->polname)
+			text = psprintf(_("new row violates row-level security policy \"%s\" for table \"%s\""),
+							check->polname, check->relname);
+		else
+			text = psprintf(_("new row violates row-level security policy for table \"%s\""),
+							check->relname);
+		messages = lappend(messages, makeString(text));
+	}
+	return messages;
 }
 
 void

@@ -36,6 +36,7 @@ typedef struct WholeContext
 {
 	List	   *pins;
 	List	   *params;			/* expressions to evaluate here */
+	List	   *checks;			/* of row security, to be made here */
 	bool		once;			/* what is evaluated here is so once there, too */
 	bool		conditional;	/* perhaps not evaluated at all */
 	bool		by_table;		/* the text names the table, not a bucket */
@@ -340,16 +341,18 @@ whole_query(Query *query, WholeContext *cx)
 	Query	   *copy;
 	List	   *targets;
 	List	   *security;
+	List	   *checks;
 	RangeTblEntry *values;
 	ListCell   *lc;
 
 	*rest = *query;
 	if (whole_has_others(query, whole_pinned_entries(query, cx->pins)) ||
-		!fa_row_security_take(rest, &security))
+		!fa_row_security_take(rest, &security, &checks))
 	{
 		cx->failed = true;
 		return query;
 	}
+	cx->checks = list_concat(cx->checks, checks);
 	whole_take_values(rest, &targets, &values);
 	cx->conditional = false;
 	cx->once = false;
@@ -579,6 +582,9 @@ fa_whole_plan(Query *parse, List *pins, int cursor_options)
 						 makeString(whole_label(pins)));
 	private = lappend(private, makeString(psprintf(INT64_FORMAT,
 												   fragment->version)));
+	private = lappend(private, fa_row_security_messages(cx.checks));
+	foreach(lc, cx.checks)
+		cx.params = lappend(cx.params, ((WithCheckOption *) lfirst(lc))->qual);
 	foreach(lc, cx.params)
 		params = lappend(params, expression_planner_with_deps(copyObject(lfirst(lc)),
 															  &rtes, &invalid));

@@ -181,7 +181,36 @@ like(plan_of($asks, q{DELETE FROM d WHERE id = 14}), qr/routed whole/, 'DELETE')
 like(plan_of($asks, q{UPDATE d SET note = 'x' WHERE id = 14}), qr/routed whole/, 'UPDATE');
 unlike(plan_of($asks, q{UPDATE d SET secret = 1 WHERE id = 14}), qr/routed whole/, 'not of a column that must be checked');
 unlike(plan_of($asks, q{SELECT note FROM d WHERE note LIKE 'row%'}), qr/routed whole/, 'not with one that could leak');
-$c->sql(1, 'ALTER POLICY members ON d TO app; ALTER POLICY level ON d WITH CHECK (secret < 5)');
+like(plan_of($asks, q{INSERT INTO d VALUES (2, 5000, 1, 'x')}), qr/routed whole/, 'INSERT');
+
+# Where the policy is about the key alone, an upsert is sent, too: the row in conflict
+# is the tenant's if the new one is.
+$c->sql(1, "DROP POLICY level ON $_") for 'd', 'p';
+my $upsert = q{ON CONFLICT (tenant, id) DO UPDATE SET note = 'y', secret = d.secret + 1};
+my @upserts = (
+	"INSERT INTO d VALUES (2, 14, 0, 'x') $upsert",
+	"INSERT INTO d VALUES (2, 4000, 0, 'x') $upsert",
+	"INSERT INTO d VALUES (2, 26, 0, 'x'), (2, 4001, 0, 'x') $upsert RETURNING *",
+	"INSERT INTO d VALUES (2, 4002, 0, 'x'), (3, 27, 0, 'x') $upsert",
+	"INSERT INTO d VALUES (3, 27, 0, 'x'), (3, 4003, 0, 'x') $upsert",
+	"INSERT INTO d VALUES (7, 31, 0, 'x') $upsert",
+	"INSERT INTO d VALUES (2, 38, 0, 'x') ON CONFLICT (tenant, id) DO UPDATE SET note = d.note || excluded.note WHERE d.secret > 1 RETURNING id, note",
+	"INSERT INTO d VALUES (2, 38, 0, 'x') ON CONFLICT DO NOTHING",
+	"INSERT INTO d VALUES (7, 31, 0, 'x') ON CONFLICT DO NOTHING",
+	"INSERT INTO d (tenant, id) VALUES (2, 4004)",
+	"INSERT INTO d (tenant, id) VALUES (current_setting('app.tenant')::int, 4005) RETURNING *",
+	"INSERT INTO d (tenant, id) VALUES (NULL, 4006)",
+	"SELECT count(*), sum(secret) FROM d");
+for my $tenant (2, 3)
+{
+	for my $form (sort keys %forms)
+	{
+		$oracle->{head} = "DELETE FROM d;\nINSERT INTO d $rows;\nSET ROLE app; SET app.tenant = '$tenant';\n";
+		$oracle->same($_, "upserts, $form, tenant $tenant", $forms{$form}, @upserts) for @nodes;
+	}
+}
+like(plan_of($asks, $upserts[0]), qr/routed whole/, 'an upsert is sent whole');
+$c->sql(1, 'ALTER POLICY members ON d TO app; ' . on('d', $policies[3]));
 
 # What cannot be had.
 ($code) = $c->fails($asks, q{SET ROLE app; SET app.tenant = '2'; INSERT INTO d VALUES (2, 14, 0, 'x') ON CONFLICT (tenant, id) DO UPDATE SET note = 'x'});
