@@ -14,13 +14,11 @@
 #include "migrate/move.h"
 #include "node/cluster_xact.h"
 #include "node/deadlock.h"
-#include "node/fdw_leave.h"
 #include "node/node.h"
 #include "node/peer_use.h"
 #include "node/session.h"
 #include "node/xact_stats.h"
 #include "route/ddl_guard.h"
-#include "route/gate.h"
 #include "route/route.h"
 #include "transport/transport_stats.h"
 #include "worker/worker.h"
@@ -54,14 +52,9 @@ _PG_init(void)
 	fa_shmem_install_hooks();
 	fa_map_init();
 	fa_xact_init();
-	fa_peer_session_init();
 	fa_deadlock_init();
 	fa_guard_init();
-	fa_snapshot_guard_init();
-	fa_isolation_init();
 	fa_session_init();
-	fa_fdw_leave_init();
-	fa_take_row_init();
 	fa_router_init();
 	fa_guard_stop_database = fa_worker_stop_database;
 	fa_worker_register_launcher();

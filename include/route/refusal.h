@@ -17,6 +17,4 @@ extern void fa_refusal_of_row(ErrorData *edata, bool changes);
 /* The same for an error of the planner about a statement without pins. */
 extern void fa_refusal_of_plan(ErrorData *edata, Query *query);
 
-extern void fa_refusal_init(void);	/* executor hook */
-
 #endif							/* FA_ROUTE_REFUSAL_H */

@@ -17,17 +17,11 @@
 
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
-#include "executor/executor.h"
 #include "parser/parsetree.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 
 #include "catalog/map.h"
-#include "core/fa_compat.h"
-#include "core/settings.h"
 #include "route/refusal.h"
-
-static ExecutorRun_hook_type prev_executor_run = NULL;
 
 static bool
 refusal_is(const ErrorData *edata, const char *message)
@@ -116,51 +110,4 @@ fa_refusal_of_plan(ErrorData *edata, Query *query)
 		edata->detail = NULL;
 		edata->hint = pstrdup("Add a condition by which the key equals a value, or use INSERT ... ON CONFLICT with VALUES.");
 	}
-}
-
-static void
-refusal_run(FA_EXECUTOR_RUN_PARAMS)
-{
-	if (prev_executor_run)
-		prev_executor_run(FA_EXECUTOR_RUN_ARGS);
-	else
-		standard_ExecutorRun(FA_EXECUTOR_RUN_ARGS);
-}
-
-static void
-refusal_executor_run(FA_EXECUTOR_RUN_PARAMS)
-{
-	CmdType		operation = queryDesc->operation;
-	MemoryContext caller = CurrentMemoryContext;
-
-	if ((operation != CMD_INSERT && operation != CMD_UPDATE &&
-		 operation != CMD_MERGE) || fa_maintenance)
-	{
-		refusal_run(FA_EXECUTOR_RUN_ARGS);
-		return;
-	}
-	PG_TRY();
-	{
-		refusal_run(FA_EXECUTOR_RUN_ARGS);
-	}
-	PG_CATCH();
-	{
-		ErrorData  *edata;
-
-		if (geterrcode() != ERRCODE_CHECK_VIOLATION)
-			PG_RE_THROW();
-		MemoryContextSwitchTo(caller);
-		edata = CopyErrorData();
-		FlushErrorState();
-		fa_refusal_of_row(edata, operation != CMD_INSERT);
-		ReThrowError(edata);
-	}
-	PG_END_TRY();
-}
-
-void
-fa_refusal_init(void)
-{
-	prev_executor_run = ExecutorRun_hook;
-	ExecutorRun_hook = refusal_executor_run;
 }

@@ -13,6 +13,7 @@
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "route/gate.h"
+#include "route/hooks.h"
 #include "route/refusal.h"
 #include "route/route.h"
 
@@ -126,10 +127,7 @@ fa_router_init(void)
 {
 	prev_planner_hook = planner_hook;
 	planner_hook = router_planner;
-	fa_refusal_init();
-	fa_leaf_init();
-	fa_copy_init();				/* inside of: */
-	fa_alone_init();
+	fa_hooks_init();
 	fa_remote_scan_init();
 	fa_split_scan_init();
 	fa_deferred_init();
