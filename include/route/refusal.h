@@ -14,7 +14,14 @@
  */
 extern void fa_refusal_of_row(ErrorData *edata, bool changes);
 
-/* The same for an error of the planner about a statement without pins. */
-extern void fa_refusal_of_plan(ErrorData *edata, Query *query);
+/* Does an upsert or MERGE change what its rows' fragments go by? */
+extern bool fa_refusal_changes_key(Query *query);
+
+/*
+ * As fa_refusal_of_row() for an error of the planner about a statement without
+ * pins; changes_key: as it was before it was planned.
+ */
+extern void fa_refusal_of_plan(ErrorData *edata, Query *query,
+							   bool changes_key);
 
 #endif							/* FA_ROUTE_REFUSAL_H */

@@ -12,11 +12,11 @@
 #include "route/pin_level.h"
 
 /*
- * Columns that an upsert changes, other than to what the row that was to be
- * inserted has.
+ * Columns that an upsert changes, other than to what they are or to what the row
+ * that was to be inserted has.
  */
 static Bitmapset *
-written_by_conflict(List *targets, Index excluded)
+written_by_conflict(List *targets, Index target, Index excluded)
 {
 	Bitmapset  *written = NULL;
 	ListCell   *lc;
@@ -27,8 +27,8 @@ written_by_conflict(List *targets, Index excluded)
 		Var		   *var = (Var *) entry->expr;
 
 		if (entry->resjunk ||
-			(IsA(var, Var) && var->varno == excluded &&
-			 var->varattno == entry->resno))
+			(IsA(var, Var) && var->varattno == entry->resno &&
+			 (var->varno == excluded || var->varno == target)))
 			continue;
 		written = bms_add_member(written, entry->resno);
 	}
@@ -129,6 +129,7 @@ fa_pin_find_written(FaLevel *level, FaPin *pin)
 		written_by_update(level, pin, query->targetList);
 	if (query->commandType == CMD_INSERT && query->onConflict)
 		pin->written = written_by_conflict(query->onConflict->onConflictSet,
+											query->resultRelation,
 										   query->onConflict->exclRelIndex);
 	foreach(lc, query->commandType == CMD_MERGE ? query->mergeActionList : NIL)
 	{

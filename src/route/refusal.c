@@ -15,10 +15,13 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "parser/parsetree.h"
 #include "utils/lsyscache.h"
+#include "utils/partcache.h"
+#include "utils/rel.h"
 
 #include "catalog/map.h"
 #include "route/refusal.h"
@@ -92,13 +95,84 @@ fa_refusal_of_row(ErrorData *edata, bool changes)
 		refusal_row_moves(edata, get_rel_name(table->rel));
 }
 
+/* Columns by which rows of a table belong to fragments. */
+static Bitmapset *
+refusal_key(Oid relid)
+{
+	const FaTable *table = fa_map_table(relid);
+	Bitmapset  *columns = NULL;
+	PartitionKey key;
+	Relation	rel;
+
+	if (table == NULL)
+		return NULL;
+	columns = bms_add_member(columns, table->key);
+	rel = relation_open(relid, NoLock);
+	key = RelationGetPartitionKey(rel);
+	for (int i = 0; i < key->partnatts; i++)
+		columns = bms_add_member(columns, key->partattrs[i]);
+	relation_close(rel, NoLock);
+	return columns;
+}
+
+/* Is one of the columns set to anything but what it is? */
+static bool
+refusal_sets(List *targets, Index rti, Bitmapset *columns)
+{
+	ListCell   *lc;
+
+	foreach(lc, targets)
+	{
+		TargetEntry *entry = lfirst(lc);
+		Var		   *var = (Var *) entry->expr;
+
+		if (!entry->resjunk && bms_is_member(entry->resno, columns) &&
+			!(IsA(var, Var) && var->varno == rti &&
+			  var->varattno == entry->resno))
+			return true;
+	}
+	return false;
+}
+
+bool
+fa_refusal_changes_key(Query *query)
+{
+	Index		rti = query->resultRelation;
+	Bitmapset  *key = refusal_key(rt_fetch(rti, query->rtable)->relid);
+	ListCell   *lc;
+
+	if (query->onConflict && refusal_sets(query->onConflict->onConflictSet, rti, key))
+		return true;
+	foreach(lc, query->mergeActionList)
+	{
+		MergeAction *action = lfirst(lc);
+
+		if (action->commandType == CMD_UPDATE &&
+			refusal_sets(action->targetList, rti, key))
+			return true;
+	}
+	return false;
+}
+
 void
-fa_refusal_of_plan(ErrorData *edata, Query *query)
+fa_refusal_of_plan(ErrorData *edata, Query *query, bool changes_key)
 {
 	const char *name = get_rel_name(rt_fetch(query->resultRelation,
 											 query->rtable)->relid);
+	bool		unplanned = query->onConflict ?
+		edata->sqlerrcode == ERRCODE_INVALID_COLUMN_REFERENCE :
+		refusal_is(edata, "cannot execute MERGE on relation \"%s\"");
 
-	if (query->onConflict &&
+	if (unplanned && changes_key)
+	{
+		edata->sqlerrcode = ERRCODE_FEATURE_NOT_SUPPORTED;
+		edata->message = psprintf("cannot change the key of a row of \"%s\" by %s",
+								  name, query->onConflict ?
+								  "ON CONFLICT DO UPDATE" : "MERGE");
+		edata->detail = NULL;
+		edata->hint = pstrdup("Use UPDATE, which takes rows to the fragments of their new keys.");
+	}
+	else if (query->onConflict &&
 		edata->sqlerrcode == ERRCODE_INVALID_COLUMN_REFERENCE)
 		edata->hint = psprintf("Rows of several fragments of \"%s\" can be upserted when they are given by VALUES.",
 							   name);

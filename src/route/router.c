@@ -51,9 +51,11 @@ fa_route_plan_unpinned(Query *parse, const char *query_string,
 {
 	MemoryContext caller = CurrentMemoryContext;
 	PlannedStmt *volatile plan = NULL;
+	bool		changes_key;
 
 	if (parse->commandType != CMD_MERGE && parse->onConflict == NULL)
 		return router_plan(parse, query_string, cursor_options, params);
+	changes_key = fa_refusal_changes_key(parse);
 	PG_TRY();
 	{
 		plan = router_plan(parse, query_string, cursor_options, params);
@@ -65,7 +67,7 @@ fa_route_plan_unpinned(Query *parse, const char *query_string,
 		MemoryContextSwitchTo(caller);
 		edata = CopyErrorData();
 		FlushErrorState();
-		fa_refusal_of_plan(edata, parse);
+		fa_refusal_of_plan(edata, parse, changes_key);
 		ReThrowError(edata);
 	}
 	PG_END_TRY();
