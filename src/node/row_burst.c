@@ -39,6 +39,7 @@ burst_open(FaRowBurst *b)
 	if (PQresultStatus(res) != PGRES_COPY_IN)
 	{
 		b->state = FA_BURST_IDLE;
+		PQclear(fa_remote_last_result(b->conn, 0));
 		fa_remote_raise(b->conn, res, b->sql);
 	}
 	PQclear(res);
@@ -130,15 +131,12 @@ bursts_wait(Bursts *bursts)
 static void
 burst_close(FaRowBurst *b)
 {
-	PGresult   *res;
+	PGresult   *res = fa_remote_last_result(b->conn, 0);
 
-	while ((res = fa_remote_get_result(b->conn, 0)) != NULL)
-	{
-		if (PQresultStatus(res) != PGRES_COMMAND_OK)
-			fa_remote_raise(b->conn, res, b->sql);
-		PQclear(res);
-	}
 	b->state = FA_BURST_IDLE;
+	if (PQresultStatus(res) != PGRES_COMMAND_OK)
+		fa_remote_raise(b->conn, res, b->sql);
+	PQclear(res);
 }
 
 /* Waits for the socket; false when time is over.  Serves no interrupts. */

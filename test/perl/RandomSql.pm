@@ -145,6 +145,14 @@ sub expression
 	return $self->one_of(@{ $forms{$type} })->();
 }
 
+# For a result: equal numbers look the same.
+sub shown
+{
+	my ($self, $type, $scope, $depth) = @_;
+	my $e = $self->expression($type, $scope, $depth);
+	return $type eq 'numeric' ? "round($e, 3)" : $e;
+}
+
 # One value, of a table's rows in relation to those around.
 sub scalar
 {
@@ -239,17 +247,17 @@ sub select
 	my $list = sub { join ', ', map { "$_[$_ - 1] AS c$_" } 1 .. @_ };
 	if ($self->chance(20))
 	{
-		my @groups = map { $self->expression($_, $scope, 1) } @types;
+		my @groups = map { $self->shown($_, $scope, 1) } @types;
 		# not by number: a literal would be one
 		return ('SELECT ' . $list->(@groups, 'count(*)::int', 'sum(' . $self->expression('int', $scope, 1) . ')::int')
 			  . " FROM $from$where GROUP BY " . join(', ', 1 .. @types) . ($self->chance(40) ? ' HAVING count(*) > ' . $self->upto(3) : ''), @types, 'int', 'int');
 	}
 	if ($self->chance(12))
 	{
-		return ('SELECT ' . $list->('count(*)::int', 'sum(' . $self->expression('int', $scope, 2) . ')::int', 'max(' . $self->expression('numeric', $scope, 1) . ')')
+		return ('SELECT ' . $list->('count(*)::int', 'sum(' . $self->expression('int', $scope, 2) . ')::int', 'max(' . $self->shown('numeric', $scope, 1) . ')')
 			  . " FROM $from$where", qw(int int numeric));
 	}
-	my @values = map { $self->expression($_, $scope, 2) } @types;
+	my @values = map { $self->shown($_, $scope, 2) } @types;
 	if ($self->chance(12))
 	{
 		push @values, $self->one_of('sum', 'count', 'max') . '(' . $self->expression('int', $scope, 1) . ') OVER (PARTITION BY ' . $self->expression('int', $scope, 1) . ')::int';
@@ -265,7 +273,7 @@ sub query
 	if ($self->chance(15))
 	{
 		my $columns = join ', ', map { "c$_" } 1 .. @types;
-		my $more = 'SELECT ' . join(', ', map { $self->literal($types[$_ - 1]) . "::$types[$_ - 1] AS c$_" } 1 .. @types);
+		my $more = 'SELECT ' . join(', ', map { $self->shown($types[$_ - 1], [], 0) . "::$types[$_ - 1] AS c$_" } 1 .. @types);
 		$sql = "SELECT $columns FROM ($sql) x " . $self->one_of('UNION', 'UNION ALL', 'EXCEPT', 'INTERSECT') . " $more";
 	}
 	if ($self->chance(15))
@@ -307,7 +315,7 @@ sub returning
 {
 	my ($self, $scope) = @_;
 	return '' if $self->chance(40);
-	return ' RETURNING ' . join ', ', map { $self->expression($self->one_of(qw(int text numeric jsonb)), $scope, 1) . " AS c$_" } 1 .. 1 + $self->upto(3);
+	return ' RETURNING ' . join ', ', map { $self->shown($self->one_of(qw(int text numeric jsonb)), $scope, 1) . " AS c$_" } 1 .. 1 + $self->upto(3);
 }
 
 # Rows to insert: only one of them may be wrong, and then it is alone.
