@@ -11,6 +11,7 @@
  *	copy.c			COPY into a table whose fragments are on several nodes
  *	deferred.c		all of it, for plans that are made before values are known
  *	router.c		the planner hook, where they meet
+ *	hooks.c			what happens around the execution
  */
 #ifndef FA_ROUTE_ROUTE_H
 #define FA_ROUTE_ROUTE_H
