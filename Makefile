@@ -241,6 +241,7 @@ OBJS = \
 	src/route/pin_possible.o \
 	src/route/pin_resolve.o \
 	src/route/pin_written.o \
+	src/route/read_first.o \
 	src/route/refusal.o \
 	src/route/remote_scan.o \
 	src/route/router.o \

@@ -36,6 +36,10 @@ extern bool fa_deferred_push_snapshot(QueryDesc *desc);
 /* in leaf.c: after ExecutorStart */
 extern void fa_leaf_started(QueryDesc *desc);
 
+/* in read_first.c: after ExecutorStart, and at ExecutorEnd */
+extern void fa_read_first_started(QueryDesc *desc);
+extern void fa_read_first_end(QueryDesc *desc);
+
 /*
  * in snapshot_guard.c, before ExecutorStart: raises when the snapshot is older
  * than a fragment; first: the transaction has executed nothing before.

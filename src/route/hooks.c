@@ -156,6 +156,9 @@ hooks_start_ours(QueryDesc *desc, int eflags)
 		execution = fa_capture_begin(desc, started_ns);
 	fa_take_row_started(desc);
 	fa_leaf_started(desc);
+	if (desc->plannedstmt->commandType != CMD_SELECT ||
+		desc->plannedstmt->hasModifyingCTE)
+		fa_read_first_started(desc);
 	statement_add(desc, execution);
 }
 
@@ -300,6 +303,7 @@ hooks_executor_end(QueryDesc *desc)
 	{
 		if (s->execution)
 			fa_capture_end(s->execution, desc);
+		fa_read_first_end(desc);
 		statement_forget(s);
 	}
 	next_executor_end(desc);

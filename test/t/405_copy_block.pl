@@ -66,7 +66,7 @@ sub ends
 
 	$client->{run}->pump until $client->{stdout} =~ /^done$/m;
 	like($client->{stderr}, $expected, $name);
-	$client->{stderr} = '';
+	@$client{qw(stdout stderr)} = ('', '');
 	return;
 }
 sub count { return $client->query('SELECT count(*) FROM t') }
@@ -131,8 +131,8 @@ like($error, $told ? qr/23505.*CONTEXT:  COPY t, line $line$/ms : qr/23505.*CONT
 # Sessions that something else has open: cursors before and after.
 is($c->sql(1, "BEGIN; INSERT INTO t SELECT i, 'c' FROM generate_series(1, 3000) i; DECLARE r CURSOR FOR SELECT k FROM t;
 	MOVE 1 IN r; COPY t (k, v) FROM PROGRAM 'seq 40001 45000 | sed \"s/\$/\\tv/\"'; MOVE 5000 IN r; SELECT count(*) FROM t; ROLLBACK"), '8000', 'beside a cursor');
-$c->sql(1, q{CREATE FUNCTION each(path text) RETURNS bigint LANGUAGE plpgsql AS $$
-	DECLARE r record; n bigint := 0;
+$c->sql(1, q{CREATE FUNCTION each(path text) RETURNS bool LANGUAGE plpgsql AS $$
+	DECLARE r record; n int := 0;
 	BEGIN
 		FOR r IN SELECT k FROM t LOOP
 			n := n + 1;
@@ -141,9 +141,9 @@ $c->sql(1, q{CREATE FUNCTION each(path text) RETURNS bigint LANGUAGE plpgsql AS 
 				EXECUTE format('COPY t (k, v) FROM %L', path);
 			END IF;
 		END LOOP;
-		RETURN n;
+		RETURN n >= 500;
 	END $$});
-is($c->sql(1, "INSERT INTO t SELECT -i, 'f' FROM generate_series(1, 500) i; SELECT each($many); SELECT count(*) FROM t"), "500\n30506", 'in a function, beside its loop');
+is($c->sql(1, "INSERT INTO t SELECT -i, 'f' FROM generate_series(1, 500) i; SELECT each($many); SELECT count(*) FROM t"), "t\n30506", 'in a function, beside its loop');
 is($c->sql(2, "DELETE FROM t WHERE k > 0; BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM t; COPY t (k, v) FROM $many; SELECT count(*) FROM t; COMMIT"),
 	"500\n30506", 'in REPEATABLE READ');
 is($c->sql($_, 'SELECT count(*), count(DISTINCT k) FROM t'), '30506|30506', "node $_ has the rows") for 1 .. 3;
