@@ -159,7 +159,9 @@ read_first_needed(ModifyTable *plan, List *rtable)
 static void
 read_first_modify(PlanState *state, List *rtable)
 {
+	/* what comes of a peer that changes rows by itself are no rows to keep */
 	if (IsA(state, ModifyTableState) && outerPlanState(state) &&
+		bms_is_empty(((ModifyTable *) state->plan)->fdwDirectModifyPlans) &&
 		read_first_needed((ModifyTable *) state->plan, rtable))
 		source_add(outerPlanState(state));
 }

@@ -134,28 +134,41 @@ refusal_sets(List *targets, Index rti, Bitmapset *columns)
 	return false;
 }
 
-bool
-fa_refusal_changes_key(Query *query)
+/* Are the rows of an INSERT all given by it? */
+static bool
+refusal_gives_rows(Query *query)
+{
+	List	   *from = query->jointree->fromlist;
+
+	return query->commandType == CMD_INSERT &&
+		(from == NIL ||
+		 (list_length(from) == 1 && IsA(linitial(from), RangeTblRef) &&
+		  rt_fetch(linitial_node(RangeTblRef, from)->rtindex,
+				   query->rtable)->rtekind == RTE_VALUES));
+}
+
+FaRefusal
+fa_refusal_why(Query *query)
 {
 	Index		rti = query->resultRelation;
 	Bitmapset  *key = refusal_key(rt_fetch(rti, query->rtable)->relid);
 	ListCell   *lc;
 
 	if (query->onConflict && refusal_sets(query->onConflict->onConflictSet, rti, key))
-		return true;
+		return FA_REFUSAL_KEY;
 	foreach(lc, query->mergeActionList)
 	{
 		MergeAction *action = lfirst(lc);
 
 		if (action->commandType == CMD_UPDATE &&
 			refusal_sets(action->targetList, rti, key))
-			return true;
+			return FA_REFUSAL_KEY;
 	}
-	return false;
+	return refusal_gives_rows(query) ? FA_REFUSAL_SENT : FA_REFUSAL_ROWS;
 }
 
 void
-fa_refusal_of_plan(ErrorData *edata, Query *query, bool changes_key)
+fa_refusal_of_plan(ErrorData *edata, Query *query, FaRefusal why)
 {
 	const char *name = get_rel_name(rt_fetch(query->resultRelation,
 											 query->rtable)->relid);
@@ -163,7 +176,7 @@ fa_refusal_of_plan(ErrorData *edata, Query *query, bool changes_key)
 		edata->sqlerrcode == ERRCODE_INVALID_COLUMN_REFERENCE :
 		refusal_is(edata, "cannot execute MERGE on relation \"%s\"");
 
-	if (unplanned && changes_key)
+	if (unplanned && why == FA_REFUSAL_KEY)
 	{
 		edata->sqlerrcode = ERRCODE_FEATURE_NOT_SUPPORTED;
 		edata->message = psprintf("cannot change the key of a row of \"%s\" by %s",
@@ -174,8 +187,10 @@ fa_refusal_of_plan(ErrorData *edata, Query *query, bool changes_key)
 	}
 	else if (query->onConflict &&
 		edata->sqlerrcode == ERRCODE_INVALID_COLUMN_REFERENCE)
-		edata->hint = psprintf("Rows of several fragments of \"%s\" can be upserted when they are given by VALUES.",
-							   name);
+		edata->hint = why == FA_REFUSAL_ROWS ?
+			psprintf("Rows of several fragments of \"%s\" can be upserted when they are given by VALUES.",
+					 name) :
+			pstrdup("What is computed from its rows must be so by immutable built-in functions, and without other tables' rows, for their owners to do it.");
 	else if (query->commandType == CMD_MERGE &&
 			 refusal_is(edata, "cannot execute MERGE on relation \"%s\""))
 	{

@@ -357,11 +357,13 @@ sub insert
 		$sql .= $self->inserted($table);
 		my $target = $table eq 'pair' ? 'k, k2' : 'k';
 		my $what = $self->upto(4);
+		# an upsert is sent whole, or not at all
+		@scope = () if $what;
 		$sql .= " ON CONFLICT ($target) DO NOTHING" if $what == 1;
 		$sql .= " ON CONFLICT ($target) DO UPDATE SET v = coalesce($full.v, '') || coalesce(excluded.v, '-'), n = excluded.n, m = $full.m + 1"
 		  . ($self->chance(30) ? " WHERE $full.n < excluded.n" : '') if $what == 2;
 	}
-	return $sql . $self->returning(\@scope);
+	return $sql . (@scope ? $self->returning(\@scope) : $self->one_of('', " RETURNING $full.k, v, n, upper(v), j || '{\"b\": 1}'"));
 }
 
 sub update

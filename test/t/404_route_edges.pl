@@ -122,7 +122,8 @@ my $merge = qr/cannot execute MERGE on rows of several fragments of "t".*HINT:  
 my $by_merge = qr/cannot change the key of a row of "t" by MERGE.*HINT:  Use UPDATE/s;
 my $by_upsert = qr/cannot change the key of a row of "t" by ON CONFLICT DO UPDATE.*HINT:  Use UPDATE/s;
 refused("MERGE INTO t USING (VALUES ($far, $near)) s (k, x) ON t.k = s.k WHEN MATCHED THEN UPDATE SET k = s.x", '0A000', $by_merge);
-refused("MERGE INTO t USING (VALUES ($near, $far)) s (k, x) ON t.k = s.k AND t.k = $near WHEN MATCHED THEN UPDATE SET n = 1, k = s.x", '0A000', $by_merge);
+is($c->sql(1, "BEGIN; MERGE INTO t USING (VALUES ($near, $far_other + 1000)) s (k, x) ON t.k = s.k AND t.k = $near WHEN MATCHED THEN UPDATE SET n = 1, k = s.x;
+	SELECT v FROM t WHERE k = $far_other + 1000; ROLLBACK"), "v$near", 'a row of this node goes elsewhere by MERGE, too');
 refused("BEGIN; MERGE INTO t USING (SELECT 1) s ON t.k = $far WHEN MATCHED THEN UPDATE SET k = $near", '0A000', $by_merge);
 for my $at ($near, $far)
 {
@@ -135,6 +136,8 @@ for my $at ($near, $far)
 	is($c->sql(1, "BEGIN; INSERT INTO t VALUES ($at) ON CONFLICT (k) DO UPDATE SET k = t.k, n = 5 RETURNING k, n; ROLLBACK"), "$at|5", 'as it is is no change');
 }
 refused("MERGE INTO t USING t s ON t.k = s.k WHEN MATCHED THEN DELETE", '0A000', $merge);
+refused("INSERT INTO t VALUES ($far) ON CONFLICT (k) DO NOTHING RETURNING $_", '42P10', qr/HINT:  What is computed from its rows/)
+  for 'json_build_object(1, k)', '(SELECT count(*) FROM t x WHERE x.n = t.n)';
 refused("INSERT INTO t SELECT k FROM t ON CONFLICT (k) DO UPDATE SET n = 1", '42P10', qr/HINT:  Rows of several fragments of "t" can be upserted/);
 refused("INSERT INTO t VALUES ($far)", '23505', qr/TABLE NAME:  t_b1_h\nCONSTRAINT NAME:  t_b1_h_pkey/);
 is($c->sql(1, 'SELECT count(*), sum(k), sum(n) FROM t'), '100|5050|0', 'nothing of it has happened');
