@@ -27,6 +27,7 @@ OBJS = \
 	src/node/cluster_part.o \
 	src/node/cluster_xact.o \
 	src/node/copy_lines.o \
+	src/node/copy_place.o \
 	src/node/deadlock.o \
 	src/node/deadlock_cancel.o \
 	src/node/fdw.o \
@@ -49,6 +50,7 @@ OBJS = \
 	src/node/remote_many.o \
 	src/node/remote_try.o \
 	src/node/resolver.o \
+	src/node/row_burst.o \
 	src/node/row_stream.o \
 	src/node/session.o \
 	src/node/take_row.o \
@@ -83,8 +85,8 @@ OBJS = \
 	src/capture/counters.o \
 	src/capture/drain.o \
 	src/capture/events.o \
+	src/capture/execution.o \
 	src/capture/heat.o \
-	src/capture/hook.o \
 	src/capture/import_log.o \
 	src/capture/log_reader.o \
 	src/capture/metrics.o \
@@ -232,13 +234,16 @@ OBJS = \
 	src/migrate/statistics_read.o \
 	src/migrate/stream.o \
 	src/route/gate.o \
+	src/route/hooks.o \
 	src/route/isolation.o \
 	src/route/leaf.o \
 	src/route/leaf_columns.o \
 	src/route/peer_scan.o \
 	src/route/pin.o \
+	src/route/pin_possible.o \
 	src/route/pin_resolve.o \
 	src/route/pin_written.o \
+	src/route/read_first.o \
 	src/route/refusal.o \
 	src/route/remote_scan.o \
 	src/route/router.o \

@@ -14,14 +14,12 @@
 #include "migrate/move.h"
 #include "node/cluster_xact.h"
 #include "node/deadlock.h"
-#include "node/fdw_leave.h"
 #include "node/node.h"
 #include "node/peer_use.h"
 #include "node/session.h"
 #include "node/vouch.h"
 #include "node/xact_stats.h"
 #include "route/ddl_guard.h"
-#include "route/gate.h"
 #include "route/route.h"
 #include "route/row_security.h"
 #include "transport/transport_stats.h"
@@ -57,15 +55,10 @@ _PG_init(void)
 	fa_shmem_install_hooks();
 	fa_map_init();
 	fa_xact_init();
-	fa_peer_session_init();
 	fa_deadlock_init();
 	fa_guard_init();
-	fa_snapshot_guard_init();
-	fa_isolation_init();
 	fa_session_init();
 	fa_vouch_init();
-	fa_fdw_leave_init();
-	fa_take_row_init();
 	fa_row_security_init();
 	fa_router_init();
 	fa_guard_stop_database = fa_worker_stop_database;

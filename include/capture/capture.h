@@ -2,7 +2,7 @@
  * capture.h
  *	  Who touches which fragment: counting, history, collection.
  *
- *	hook.c, utility.c   statements of this server's clients are noticed ...
+ *	execution.c, utility.c  statements of this server's clients are noticed ...
  *	counters.c          ... counted in shared memory, by time step, ...
  *	events.c            ... and put in sequence, by session;
  *	drain.c, rollup.c   the worker moves both into tables,
@@ -12,8 +12,43 @@
 #ifndef FA_CAPTURE_CAPTURE_H
 #define FA_CAPTURE_CAPTURE_H
 
-/* From _PG_init: shared memory and hooks. */
+#include "executor/execdesc.h"
+#include "nodes/nodes.h"
+
+/* From _PG_init: shared memory. */
 extern void fa_capture_init(void);
+
+/*
+ * From the hooks (route/hooks.c), for statements on distributed tables.
+ */
+
+/* in execution.c */
+typedef struct FaExecution FaExecution;
+
+/* Around a part of an execution; begun and ended by the following. */
+typedef struct FaCaptureSpan
+{
+	FaExecution *outer;			/* the execution around this one */
+	int64		started_ns;
+} FaCaptureSpan;
+
+/* Before ExecutorStart: is the statement counted?  Keep *started_ns_p. */
+extern bool fa_capture_wants(QueryDesc *query, int eflags, int64 *started_ns_p);
+/* After it; in the query's memory.  NULL: it touches no fragment. */
+extern FaExecution *fa_capture_begin(QueryDesc *query, int64 started_ns);
+/* Around ExecutorRun and ExecutorFinish; ex: NULL for what is not counted. */
+extern void fa_capture_enter(FaExecution *ex, FaCaptureSpan *span);
+extern void fa_capture_leave(FaExecution *ex, FaCaptureSpan *span);
+extern void fa_capture_fail(FaCaptureSpan *span);	/* left by an error */
+/* After ExecutorRun. */
+extern void fa_capture_ran(FaExecution *ex, QueryDesc *query);
+/* At ExecutorEnd, before the plan's state goes: counts. */
+extern void fa_capture_end(FaExecution *ex, QueryDesc *query);
+
+/* in utility.c: NULL for what is not counted */
+extern void *fa_capture_command_begin(Node *statement);
+extern void fa_capture_command_end(Node *statement, void *begun,
+								   int64 processed);
 
 /*
  * The following are called by the database's worker, outside a transaction.

@@ -134,10 +134,8 @@ extern bool fa_events_next(uint64 *position, uint64 *lost, FaEvent *event_p);
 extern uint64 fa_events_head(void);
 extern const char *fa_event_application(int application);
 
-/* in hook.c, utility.c */
+/* in execution.c */
 extern bool fa_capture_counts(void);	/* does this session count? */
 extern void fa_capture_record(const FaAccess *access, int n, TimestampTz when);
-extern void fa_hook_init(void);
-extern void fa_utility_init(void);
 
 #endif							/* FA_CAPTURE_COUNTERS_H */

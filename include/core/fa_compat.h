@@ -49,6 +49,13 @@
 #define fa_my_proc_number() ((int) MyProc->pgprocno)
 #endif
 
+/* 17 put the local transaction's number into a struct. */
+#if PG_VERSION_NUM >= 170000
+#define fa_my_lxid() (MyProc->vxid.lxid)
+#else
+#define fa_my_lxid() (MyProc->lxid)
+#endif
+
 /* 18 removed ExecutorRun's execute_once. */
 #if PG_VERSION_NUM >= 180000
 #define FA_EXECUTOR_RUN_PARAMS \

@@ -90,8 +90,8 @@ extern void fa_forward_note(const char *gid, int node);
  */
 extern void fa_forward_finish(const char *gid, bool commit);
 
-/* in peer_session.c: utility hook; from _PG_init */
-extern void fa_peer_session_init(void);
+/* in peer_session.c: before such a statement; true when it needs no more */
+extern bool fa_peer_transaction(TransactionStmt *stmt, QueryCompletion *qc);
 
 /* in resolver.c */
 

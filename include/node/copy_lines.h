@@ -1,11 +1,16 @@
 /*
  * copy_lines.h
- *	  In which line of its input each row of a stream was.
+ *	  Where in the input of a COPY the rows were that peers' errors are about.
  */
 #ifndef FA_NODE_COPY_LINES_H
 #define FA_NODE_COPY_LINES_H
 
+#include "commands/copy.h"
 #include "lib/stringinfo.h"
+
+#include "core/fa_compat.h"
+
+/* in copy_lines.c: in which line of its input each row of a stream was */
 
 typedef struct FaLines
 {
@@ -16,10 +21,33 @@ typedef struct FaLines
 /* In the current memory context. */
 extern void fa_lines_init(FaLines *lines);
 
+/* Forgets the rows that were added. */
+extern void fa_lines_reset(FaLines *lines);
+
 /* The next row's line; lines seldom go back.  Memory is bounded. */
 extern void fa_lines_add(FaLines *lines, int64 line);
 
 /* Line of the n-th row, from 1; 0 when it is not known. */
 extern int64 fa_lines_get(const FaLines *lines, int64 row);
+
+/* in copy_place.c */
+
+/* What to say of the row that an error is about. */
+typedef struct FaCopyPlace
+{
+	const char *table;
+	int64		from;			/* line; 0: not known */
+	int64		to;
+} FaCopyPlace;
+
+/* The COPY FROM that runs, or NULL. */
+extern CopyFromState fa_copy_state(void);
+
+/* Errors are about this place from now on, not about where COPY reads. */
+extern void fa_copy_push_place(ErrorContextCallback *context,
+							   FaCopyPlace *place);
+
+/* Raises an error again, with this place as all of its context. */
+FA_NORETURN extern void fa_copy_raise(ErrorData *edata, FaCopyPlace *place);
 
 #endif							/* FA_NODE_COPY_LINES_H */

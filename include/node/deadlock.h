@@ -26,7 +26,9 @@ extern int	fa_deadlock_tick_ms(void);
 
 /* in deadlock_cancel.c */
 extern const FaShmemPart fa_deadlock_part;
-extern void fa_deadlock_init(void); /* hooks; from _PG_init */
+extern void fa_deadlock_init(void); /* hook; from _PG_init */
+/* Context of what may wait for locks: completes the error of a victim. */
+extern void fa_deadlock_error_context(void *arg);
 
 /*
  * Start of the latest wait for a lock in this database that has lasted for at

@@ -33,6 +33,16 @@ extern PGconn *fa_fdw_session(Oid user, Oid server);
 extern uint64 fa_fdw_exec(int node, Oid user, const char *sql);
 
 /*
+ * The same session as a connection, for the current user, with his settings,
+ * and noted as written to.  NULL when it is not to be had (so always, where its
+ * library hides the function) or busy.
+ */
+extern FaConn *fa_fdw_conn(Oid foreign_table);
+
+/* Is that to be had at all? */
+extern bool fa_fdw_has_conn(void);
+
+/*
  * The same session for a modification whose result is not waited for: that is
  * the caller's, by fa_remote_last_result(), before anything else is done with
  * the session.  After an error before that, postgres_fdw cancels the statement.

@@ -5,6 +5,7 @@
 #ifndef FA_NODE_FDW_LEAVE_H
 #define FA_NODE_FDW_LEAVE_H
 
+#include "executor/execdesc.h"
 #include "nodes/execnodes.h"
 
 /* in fdw_leave.c */
@@ -32,13 +33,15 @@ extern bool fa_fdw_leave_update(EState *estate, ResultRelInfo *rri,
 /* A row that PostgreSQL has taken from a local leaf, for a foreign one. */
 extern void fa_fdw_leave_insert(ResultRelInfo *rri, TupleTableSlot *slot);
 
-extern void fa_fdw_leave_init(void);	/* executor hook */
+/* When an UPDATE has read all: inserts its rows that have left. */
+extern void fa_fdw_leave_finish(QueryDesc *desc);
 
 /* in take_row.c */
 
 /* The statement that takes a row, for the owner of this foreign table. */
 extern char *fa_take_row_sql(Oid foreign_table, ItemPointer ctid);
 
-extern void fa_take_row_init(void); /* executor hook */
+/* After ExecutorStart: is it that statement?  Then it takes. */
+extern void fa_take_row_started(QueryDesc *desc);
 
 #endif							/* FA_NODE_FDW_LEAVE_H */

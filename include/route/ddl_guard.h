@@ -16,8 +16,25 @@ typedef enum FaDdlAction
 	FA_DDL_RESHAPE				/* so, too; not while a fragment moves */
 } FaDdlAction;
 
+typedef struct FaDdlPlan
+{
+	FaDdlAction action;
+	Oid			reshaped;		/* root that FA_DDL_RESHAPE is about */
+	List	   *rights;			/* roots whose owner, grants or row security must
+								 * go to their parts and to all nodes afterwards */
+	int			guc_level;		/* of settings while it runs */
+} FaDdlPlan;
+
 /* in ddl_guard.c */
 extern void fa_guard_init(void);	/* from _PG_init */
+
+/*
+ * Around a statement; part: of another one.  The first raises for one that
+ * would break a distributed table, and fills *plan for the second.
+ */
+extern void fa_guard_before(Node *statement, bool part, FaDdlPlan *plan);
+extern void fa_guard_after(const char *query_string, PlannedStmt *pstmt,
+						   FaDdlPlan *plan);
 
 /*
  * Called with a database that is about to be dropped, renamed or copied; set
@@ -26,14 +43,6 @@ extern void fa_guard_init(void);	/* from _PG_init */
 extern void (*fa_guard_stop_database) (Oid dbid);
 
 /* in ddl_check.c */
-
-typedef struct FaDdlPlan
-{
-	FaDdlAction action;
-	Oid			reshaped;		/* root that FA_DDL_RESHAPE is about */
-	List	   *rights;			/* roots whose owner, grants or row security must
-								 * go to their parts and to all nodes afterwards */
-} FaDdlPlan;
 
 /* Raises for a statement that would break a distributed table. */
 extern void fa_ddl_check(Node *statement, FaDdlPlan *plan);

@@ -20,10 +20,4 @@ extern void fa_gate_wait_statement(Query *parse, ParamListInfo params);
 /* Likewise for a statement that is about this bucket. */
 extern void fa_gate_wait_bucket(Oid bucket);
 
-/* in snapshot_guard.c: executor hook; from _PG_init */
-extern void fa_snapshot_guard_init(void);
-
-/* in isolation.c: executor and utility hooks; from _PG_init */
-extern void fa_isolation_init(void);
-
 #endif							/* FA_ROUTE_GATE_H */

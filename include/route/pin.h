@@ -57,6 +57,8 @@ typedef enum FaPinResult
  */
 extern List *fa_pin_collect(Query *query);
 
+/* in pin_possible.c */
+
 /* Could a statement with this query have pins?  Cheap. */
 extern bool fa_pin_possible(Query *query);
 

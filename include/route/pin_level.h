@@ -25,6 +25,9 @@ extern FaKnown *fa_level_known(FaLevel *level, Var *var);
 /* Has the expression a value outside of the query, the same for all rows? */
 extern bool fa_pin_has_value(Node *node);
 
+/* in pin_possible.c: a table, or one bucket of one, used with its partitions */
+extern bool fa_pin_is_distributed(Query *query, Index rti, RangeTblEntry *rte);
+
 /* in pin_written.c */
 
 /* Sets written and becomes of a pin on the modified relation. */

@@ -14,9 +14,21 @@
  */
 extern void fa_refusal_of_row(ErrorData *edata, bool changes);
 
-/* The same for an error of the planner about a statement without pins. */
-extern void fa_refusal_of_plan(ErrorData *edata, Query *query);
+/* Why has an upsert or MERGE no plan? */
+typedef enum FaRefusal
+{
+	FA_REFUSAL_KEY,				/* changes what rows' fragments go by */
+	FA_REFUSAL_SENT,			/* gives rows, but cannot be sent to their owners */
+	FA_REFUSAL_ROWS				/* its rows are of several fragments */
+} FaRefusal;
 
-extern void fa_refusal_init(void);	/* executor hook */
+/* Asked before it is planned, which changes it. */
+extern FaRefusal fa_refusal_why(Query *query);
+
+/*
+ * As fa_refusal_of_row() for an error of the planner about a statement without
+ * pins.
+ */
+extern void fa_refusal_of_plan(ErrorData *edata, Query *query, FaRefusal why);
 
 #endif							/* FA_ROUTE_REFUSAL_H */

@@ -11,6 +11,7 @@
  *	copy.c			COPY into a table whose fragments are on several nodes
  *	deferred.c		all of it, for plans that are made before values are known
  *	router.c		the planner hook, where they meet
+ *	hooks.c			what happens around the execution
  */
 #ifndef FA_ROUTE_ROUTE_H
 #define FA_ROUTE_ROUTE_H
@@ -61,8 +62,6 @@ extern void fa_leaf_map_columns(FaPin *pin, Index rti);
  * they are what a cached plan locks, in this order, and is invalidated by.
  */
 extern void fa_leaf_substitute(FaPin *pin);
-
-extern void fa_leaf_init(void);
 
 /* in custom_plan.c */
 
@@ -166,12 +165,8 @@ extern void fa_peer_scan_end(FaPeerScan *scan);
  * it commits, and is it the client's own?
  */
 extern bool fa_statement_is_alone(void);
-/* The same for a utility command, from a hook inside of ours. */
+/* The same for a utility command that is about to run. */
 extern bool fa_command_is_alone(void);
-extern void fa_alone_init(void);
-
-/* in copy.c: utility hook */
-extern void fa_copy_init(void);
 
 /* in deferred.c */
 extern void fa_deferred_init(void);

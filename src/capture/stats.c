@@ -28,8 +28,6 @@ fa_capture_init(void)
 	fa_shmem_register(&fa_counters_part);
 	fa_shmem_register(&fa_events_part);
 	fa_shmem_register(&fa_heat_part);
-	fa_hook_init();
-	fa_utility_init();
 }
 
 PG_FUNCTION_INFO_V1(fa_sql_pending_access);

@@ -1,7 +1,7 @@
 /*
  * utility.c
- *	  COPY and TRUNCATE of distributed tables, which do not go through the
- *	  executor's hooks.
+ *	  COPY and TRUNCATE of distributed tables, which the executor does
+ *	  not see.
  *
  * What can be known:
  *	- COPY (query) TO is a query, and counted as one.
@@ -19,8 +19,8 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_inherits.h"
 #include "nodes/parsenodes.h"
-#include "tcop/utility.h"
 
+#include "capture/capture.h"
 #include "capture/counters.h"
 #include "catalog/map.h"
 #include "core/fa_compat.h"
@@ -40,9 +40,8 @@ typedef struct Leaves
 {
 	Leaf	   *leaf;
 	int			n;
+	int64		started_ns;
 } Leaves;
-
-static ProcessUtility_hook_type prev_process_utility = NULL;
 
 /* Appends the leaves at or below a relation. */
 static void
@@ -167,42 +166,29 @@ utility_count(Node *parsetree, Leaves *leaves, int64 processed,
 	pfree(access);
 }
 
-static void
-utility_call(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
-			 ProcessUtilityContext context, ParamListInfo params,
-			 QueryEnvironment *queryEnv, DestReceiver *dest,
-			 QueryCompletion *qc)
+void *
+fa_capture_command_begin(Node *statement)
 {
-	prev_process_utility(pstmt, queryString, readOnlyTree, context,
-						 params, queryEnv, dest, qc);
-}
-
-static void
-utility_hook(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
-			 ProcessUtilityContext context, ParamListInfo params,
-			 QueryEnvironment *queryEnv, DestReceiver *dest,
-			 QueryCompletion *qc)
-{
-	Node	   *parsetree = pstmt->utilityStmt;
 	Leaves		leaves = {NULL, 0};
-	int64		started_ns = 0;
+	Leaves	   *kept;
 
-	if ((IsA(parsetree, CopyStmt) || IsA(parsetree, TruncateStmt)) &&
-		fa_capture_counts())
-		utility_leaves(parsetree, &leaves);
-	if (leaves.n > 0)
-		started_ns = fa_clock_ns();
-	utility_call(pstmt, queryString, readOnlyTree, context, params, queryEnv,
-				 dest, qc);
-	if (leaves.n > 0)
-		utility_count(parsetree, &leaves, qc ? qc->nprocessed : 0,
-					  fa_clock_ns() - started_ns);
+	if ((!IsA(statement, CopyStmt) && !IsA(statement, TruncateStmt)) ||
+		!fa_capture_counts())
+		return NULL;
+	utility_leaves(statement, &leaves);
+	if (leaves.n == 0)
+		return NULL;
+	kept = palloc(sizeof(Leaves));
+	*kept = leaves;
+	kept->started_ns = fa_clock_ns();
+	return kept;
 }
 
 void
-fa_utility_init(void)
+fa_capture_command_end(Node *statement, void *begun, int64 processed)
 {
-	prev_process_utility = ProcessUtility_hook ? ProcessUtility_hook :
-		standard_ProcessUtility;
-	ProcessUtility_hook = utility_hook;
+	Leaves	   *leaves = begun;
+
+	utility_count(statement, leaves, processed,
+				  fa_clock_ns() - leaves->started_ns);
 }

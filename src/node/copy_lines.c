@@ -18,6 +18,13 @@ fa_lines_init(FaLines *lines)
 }
 
 void
+fa_lines_reset(FaLines *lines)
+{
+	resetStringInfo(&lines->distances);
+	lines->last = 0;
+}
+
+void
 fa_lines_add(FaLines *lines, int64 line)
 {
 	uint64		distance = line - lines->last;

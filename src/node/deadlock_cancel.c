@@ -15,7 +15,6 @@
  */
 #include "postgres.h"
 
-#include "executor/executor.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -51,7 +50,6 @@ typedef struct FaVictims
 
 static FaVictims *victims = NULL;
 static emit_log_hook_type prev_emit_log = NULL;
-static ExecutorRun_hook_type prev_executor_run = NULL;
 
 static Size
 victims_size(void)
@@ -182,9 +180,8 @@ victim_take(char *detail, size_t size)
 	return found;
 }
 
-/* The error is being made: in time also for who catches it. */
-static void
-victim_error_context(void *arg)
+void
+fa_deadlock_error_context(void *arg)
 {
 	char		detail[1024];
 
@@ -194,19 +191,6 @@ victim_error_context(void *arg)
 	errdetail_internal("%s", detail);
 	errdetail_log("%s", detail);
 	errhint("The transaction might succeed if retried.");
-}
-
-static void
-victim_executor_run(FA_EXECUTOR_RUN_PARAMS)
-{
-	ErrorContextCallback context = {error_context_stack, victim_error_context};
-
-	error_context_stack = &context;
-	if (prev_executor_run)
-		prev_executor_run(FA_EXECUTOR_RUN_ARGS);
-	else
-		standard_ExecutorRun(FA_EXECUTOR_RUN_ARGS);
-	error_context_stack = context.previous;
 }
 
 /* Locks are waited for outside the executor, too: the last chance. */
@@ -233,8 +217,6 @@ fa_deadlock_init(void)
 {
 	prev_emit_log = emit_log_hook;
 	emit_log_hook = victim_emit_log;
-	prev_executor_run = ExecutorRun_hook;
-	ExecutorRun_hook = victim_executor_run;
 }
 
 PG_FUNCTION_INFO_V1(fa_sql_lock_waiters);

@@ -271,24 +271,37 @@ fdw_delete(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
 	return slot;
 }
 
-PGconn *
-fa_fdw_session(Oid user, Oid server)
+typedef PGconn *(*GetConnectionFunction) (UserMapping *, bool, void **);
+
+static GetConnectionFunction
+fdw_get_connection(void)
 {
-	static PGconn *(*get_connection) (UserMapping *, bool, void **) = NULL;
+	static GetConnectionFunction function = NULL;
 	static bool sought = false;
 
 	if (!sought)
-		get_connection = (PGconn *(*) (UserMapping *, bool, void **))
+		function = (GetConnectionFunction)
 			load_external_function("$libdir/postgres_fdw", "GetConnection",
 								   false, NULL);
 	sought = true;
-	return get_connection ?
-		get_connection(GetUserMapping(user, server), false, NULL) : NULL;
+	return function;
+}
+
+bool
+fa_fdw_has_conn(void)
+{
+	return fdw_get_connection() != NULL;
+}
+
+PGconn *
+fa_fdw_session(Oid user, Oid server)
+{
+	return fa_fdw_has_conn() ?
+		fdw_get_connection() (GetUserMapping(user, server), false, NULL) : NULL;
 }
 
 FaConn *
-fa_fdw_send(Oid foreign_table, const char *sql, int nparams,
-			const char *const *values)
+fa_fdw_conn(Oid foreign_table)
 {
 	Oid			user = GetUserId();
 	PGconn	   *pg = fa_fdw_session(user, GetForeignServerIdByRelId(foreign_table));
@@ -303,9 +316,19 @@ fa_fdw_send(Oid foreign_table, const char *sql, int nparams,
 	conn->pg = pg;
 	conn->node = fa_fdw_node(foreign_table);
 	conn->name = fa_node_name(conn->node);
-	if (!PQsendQueryParams(pg, sql, nparams, NULL, values, NULL, NULL, 0))
-		fa_remote_raise(conn, NULL, sql);
 	fa_xact_note_use(foreign_table, user, FA_USE_WRITE);
+	return conn;
+}
+
+FaConn *
+fa_fdw_send(Oid foreign_table, const char *sql, int nparams,
+			const char *const *values)
+{
+	FaConn	   *conn = fa_fdw_conn(foreign_table);
+
+	if (conn && !PQsendQueryParams(conn->pg, sql, nparams, NULL, values, NULL,
+								   NULL, 0))
+		fa_remote_raise(conn, NULL, sql);
 	return conn;
 }
 

@@ -6,11 +6,16 @@
  * leaves, as for any partitioned table.  Those of foreign leaves come here one
  * by one, and postgres_fdw would send each in a round trip of its own.  Instead
  *
- *	- they are collected, and inserted some hundred at a time over postgres_fdw,
- *	  in the client's transaction;
- *	- when they are many, and the COPY is alone in its transaction, they go to
- *	  their owners by COPY on connections of their own, one for each node, all at
- *	  the same time.  These are parts of the transaction (cluster_xact.h).
+ *	- when the COPY is alone in its transaction, they go to their owners by COPY
+ *	  on connections of their own, one for each node, all at the same time, as
+ *	  soon as they are more than a few.  These are parts of the transaction
+ *	  (cluster_xact.h).
+ *	- else they must go over postgres_fdw's sessions, which functions and triggers
+ *	  may want between two rows.  So they are kept as text, and whenever there are
+ *	  enough of them the sessions are used by a COPY each, all at the same time
+ *	  (row_burst.c).
+ *	- where these sessions are not to be had, and for a few rows alone, they are
+ *	  collected, and inserted some hundred at a time through postgres_fdw.
  *
  * An error of a peer is about a row that was read some time ago.  A stream
  * remembers the line of each of its rows, and says so; for rows that were
@@ -24,6 +29,7 @@
 #include "miscadmin.h"
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
+#include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -50,7 +56,9 @@
 typedef struct CopyStream
 {
 	int			node;
-	FaConn	   *conn;
+	Oid			leaf;			/* a foreign table of that node */
+	char	   *sql;
+	FaConn	   *conn;			/* of its own; NULL: rows are kept */
 	FaRowStream *rows;
 	List	   *columns;		/* names, in the order that they are sent */
 	FaLines		lines;			/* of its rows */
@@ -80,7 +88,8 @@ typedef struct CopyTarget
 	Oid			table;
 	char	   *name;			/* of it, as COPY's messages have it */
 	bool		alone;
-	bool		streaming;
+	bool		streaming;		/* rows are not collected, but streamed ... */
+	bool		keeping;		/* ... when there are enough */
 	bool		by_columns;		/* the user may not write all of them */
 	CopyFromState state;		/* of the COPY itself */
 	const FdwRoutine *base;
@@ -93,13 +102,6 @@ typedef struct CopyTarget
 } CopyTarget;
 
 static CopyTarget *target = NULL;
-
-/* What to say of the row that an error is about. */
-typedef struct CopyPlace
-{
-	int64		from;			/* 0: not known */
-	int64		to;
-} CopyPlace;
 
 void
 fa_fdw_copy_begin(Oid table, bool alone)
@@ -116,6 +118,7 @@ fa_fdw_copy_begin(Oid table, bool alone)
 	target->table = table;
 	target->name = get_rel_name(table);
 	target->alone = alone;
+	target->streaming = target->keeping = !alone && fa_fdw_has_conn();
 	target->by_columns = alone && pg_class_aclcheck(table, GetUserId(),
 													ACL_INSERT) != ACLCHECK_OK;
 	target->context = context;
@@ -148,58 +151,6 @@ fa_fdw_copy_has(ResultRelInfo *rri)
 	return copy_leaf(rri) != NULL;
 }
 
-/* COPY's own report of the place where it is, with all that is around it. */
-static ErrorContextCallback *
-copy_callback(void)
-{
-	ErrorContextCallback *callback = error_context_stack;
-
-	while (callback && callback->callback != CopyFromErrorCallback)
-		callback = callback->previous;
-	return callback;
-}
-
-static void
-copy_place_context(void *arg)
-{
-	CopyPlace  *place = arg;
-
-	if (place->from == 0)
-		errcontext("COPY %s", target->name);
-	else if (place->from == place->to)
-		errcontext("COPY %s, line %lld", target->name, (long long) place->from);
-	else
-		errcontext("COPY %s, lines %lld to %lld", target->name,
-				   (long long) place->from, (long long) place->to);
-}
-
-/* Errors are about this place from now on, not about where COPY reads. */
-static void
-copy_push_place(ErrorContextCallback *context, CopyPlace *place)
-{
-	ErrorContextCallback *callback = copy_callback();
-
-	if (callback == NULL && error_context_stack &&
-		error_context_stack->callback == copy_place_context)
-		callback = error_context_stack;
-	context->callback = copy_place_context;
-	context->arg = place;
-	context->previous = callback ? callback->previous : error_context_stack;
-	error_context_stack = context;
-}
-
-/* Raises an error again, with this place as all of its context. */
-static void
-copy_raise(ErrorData *edata, CopyPlace *place)
-{
-	ErrorContextCallback context;
-
-	edata->context = NULL;
-	copy_push_place(&context, place);
-	ThrowErrorData(edata);
-	pg_unreachable();
-}
-
 bool
 fa_fdw_copy_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri,
 						 const FdwRoutine *base)
@@ -211,8 +162,8 @@ fa_fdw_copy_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri,
 	if (target == NULL || mtstate->ps.plan != NULL)
 		return false;
 	target->base = base;
-	if (copy_callback())
-		target->state = copy_callback()->arg;
+	if (fa_copy_state())
+		target->state = fa_copy_state();
 	leaf = hash_search(target->leaves, &rri, HASH_ENTER, NULL);
 	memset(leaf, 0, sizeof(CopyLeaf));
 	leaf->rri = rri;
@@ -257,13 +208,14 @@ copy_insert_batch(CopyLeaf *leaf)
 	PG_CATCH();
 	{
 		/* without the statement, which is as long as the rows are many */
-		CopyPlace	place = {leaf->lines[0], leaf->lines[leaf->nrows - 1]};
+		FaCopyPlace place = {target->name, leaf->lines[0],
+		leaf->lines[leaf->nrows - 1]};
 		ErrorData  *edata;
 
 		MemoryContextSwitchTo(target->context);
 		edata = CopyErrorData();
 		FlushErrorState();
-		copy_raise(edata, &place);
+		fa_copy_raise(edata, &place);
 	}
 	PG_END_TRY();
 	target->nrows -= leaf->nrows;
@@ -308,12 +260,28 @@ copy_columns(Relation leaf)
 	return columns;
 }
 
+/* The COPY of a stream, of the table itself: its owner finds the leaves. */
+static char *
+copy_sql(List *columns)
+{
+	StringInfoData sql;
+	ListCell   *lc;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "COPY %s",
+					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(target->table)),
+												target->name));
+	foreach(lc, columns)
+		appendStringInfo(&sql, "%s%s", foreach_current_index(lc) ? ", " : " (",
+						 quote_identifier(lfirst(lc)));
+	appendStringInfoString(&sql, ") FROM STDIN");
+	return sql.data;
+}
+
 static CopyStream *
 copy_stream(int node, Relation leaf)
 {
-	StringInfoData sql;
 	CopyStream *stream;
-	FaConn	   *conn;
 	ListCell   *lc;
 
 	foreach(lc, target->streams)
@@ -324,20 +292,20 @@ copy_stream(int node, Relation leaf)
 	}
 	stream = palloc0(sizeof(CopyStream));
 	stream->node = node;
+	stream->leaf = RelationGetRelid(leaf);
 	stream->columns = copy_columns(leaf);
+	stream->sql = copy_sql(stream->columns);
 	fa_lines_init(&stream->lines);
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "BEGIN ISOLATION LEVEL READ COMMITTED; "
-					 "SET LOCAL client_min_messages = error; COPY %s",
-					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(target->table)),
-												target->name));
-	foreach(lc, stream->columns)
-		appendStringInfo(&sql, "%s%s", foreach_current_index(lc) ? ", " : " (",
-						 quote_identifier(lfirst(lc)));
-	appendStringInfoString(&sql, ") FROM STDIN");
-	conn = fa_remote_connect_client(node, FA_CONNECT_TIMEOUT_MS);
-	stream->rows = fa_row_stream_open(conn, sql.data);
-	stream->conn = conn;
+	if (target->keeping)
+		stream->rows = fa_row_stream_hold();
+	else
+	{
+		stream->conn = fa_remote_connect_client(node, FA_CONNECT_TIMEOUT_MS);
+		stream->rows = fa_row_stream_open(stream->conn,
+										  psprintf("BEGIN ISOLATION LEVEL READ COMMITTED; "
+												   "SET LOCAL client_min_messages = error; %s",
+												   stream->sql));
+	}
 	target->streams = lappend(target->streams, stream);
 	return stream;
 }
@@ -392,13 +360,13 @@ copy_stream_failed(CopyStream *stream)
 {
 	MemoryContext caller = MemoryContextSwitchTo(target->context);
 	ErrorData  *edata = CopyErrorData();
-	CopyPlace	place;
+	FaCopyPlace place = {target->name};
 
 	FlushErrorState();
 	MemoryContextSwitchTo(caller);
 	place.from = fa_lines_get(&stream->lines, copy_row_of_context(edata->context));
 	place.to = place.from;
-	copy_raise(edata, &place);
+	fa_copy_raise(edata, &place);
 }
 
 /* Sends a row that was read in this line. */
@@ -407,17 +375,19 @@ copy_send(CopyLeaf *leaf, TupleTableSlot *slot, int64 line)
 {
 	ErrorContextCallback context;
 	ErrorContextCallback *callbacks = error_context_stack;
-	CopyPlace	place = {0};
+	FaCopyPlace place = {target->name};
 	CopyStream *stream;
 	MemoryContext caller;
 	int			n;
 	int			level;
+	int			kept;
 
-	copy_push_place(&context, &place);
+	fa_copy_push_place(&context, &place);
 	if (leaf->stream == NULL)
 		copy_join_stream(leaf);
 	stream = leaf->stream;
 	n = list_length(stream->columns);
+	kept = stream->rows->buf.len;
 	MemoryContextReset(target->row_context);
 	caller = MemoryContextSwitchTo(target->row_context);
 	level = fa_plain_output();
@@ -432,6 +402,8 @@ copy_send(CopyLeaf *leaf, TupleTableSlot *slot, int64 line)
 	AtEOXact_GUC(true, level);
 	MemoryContextSwitchTo(caller);
 	fa_lines_add(&stream->lines, line);
+	if (target->keeping)
+		target->nbytes += stream->rows->buf.len - kept;
 	PG_TRY();
 	{
 		fa_row_stream_end_row(stream->rows);
@@ -442,6 +414,65 @@ copy_send(CopyLeaf *leaf, TupleTableSlot *slot, int64 line)
 	}
 	PG_END_TRY();
 	error_context_stack = callbacks;
+}
+
+/* The session for a stream's rows; what runs on it in the background ends. */
+static FaConn *
+copy_conn(CopyStream *stream)
+{
+	FaConn	   *conn = fa_fdw_conn(stream->leaf);
+
+	if (conn == NULL)
+	{
+		fa_fdw_exec(stream->node, GetUserId(),
+					psprintf("SET LOCAL lock_timeout = %d", LockTimeout));
+		conn = fa_fdw_conn(stream->leaf);
+	}
+	if (conn == NULL)
+		elog(ERROR, "session at node %d is busy", stream->node);
+	return conn;
+}
+
+/* Has all peers insert the rows that are kept for them. */
+static void
+copy_burst(void)
+{
+	int			size = Max(list_length(target->streams), 1);
+	FaRowBurst *burst = palloc0(sizeof(FaRowBurst) * size);
+	CopyStream **of = palloc(sizeof(CopyStream *) * size);
+	int volatile current = 0;
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, target->streams)
+	{
+		CopyStream *stream = lfirst(lc);
+
+		if (stream->rows->buf.len == 0)
+			continue;
+		burst[n].conn = copy_conn(stream);
+		burst[n].sql = stream->sql;
+		burst[n].rows = &stream->rows->buf;
+		of[n++] = stream;
+	}
+	PG_TRY();
+	{
+		fa_row_burst(burst, n, (int *) &current);
+	}
+	PG_CATCH();
+	{
+		copy_stream_failed(of[current]);
+	}
+	PG_END_TRY();
+	for (int i = 0; i < n; i++)
+	{
+		resetStringInfo(&of[i]->rows->buf);
+		fa_lines_reset(&of[i]->lines);
+		pfree(burst[i].conn);
+	}
+	target->nbytes = 0;
+	pfree(of);
+	pfree(burst);
 }
 
 /* From now on rows are sent as they come; first those that are collected. */
@@ -496,6 +527,8 @@ fa_fdw_copy_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot)
 	if (target->streaming)
 	{
 		copy_send(leaf, slot, line);
+		if (target->keeping && target->nbytes >= COLLECT_BYTES)
+			copy_burst();
 		return true;
 	}
 	copy_collect(leaf, slot, line);
@@ -528,11 +561,11 @@ fa_fdw_copy_end_insert(EState *estate, ResultRelInfo *rri)
 	return true;
 }
 
-void
-fa_fdw_copy_end(void)
+/* Ends the streams on connections of their own, all at the same time. */
+static void
+copy_end_streams(void)
 {
 	CopyStream *volatile stream = NULL;
-	CopyTarget *outer = target->outer;
 	ListCell   *lc;
 
 	PG_TRY();
@@ -556,7 +589,18 @@ fa_fdw_copy_end(void)
 	/* until now, an error closes the connections, which undoes their work */
 	foreach(lc, target->streams)
 		fa_xact_enlist(((CopyStream *) lfirst(lc))->conn);
-	if (target->streams == NIL)
+}
+
+void
+fa_fdw_copy_end(void)
+{
+	CopyTarget *outer = target->outer;
+
+	if (target->keeping)
+		copy_burst();
+	else
+		copy_end_streams();
+	if (target->keeping || target->streams == NIL)
 		MemoryContextDelete(target->context);
 	target = outer;
 }

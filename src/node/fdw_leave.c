@@ -55,8 +55,6 @@ typedef struct Leaving
 
 static dlist_head leaving = DLIST_STATIC_INIT(leaving);
 
-static ExecutorFinish_hook_type prev_executor_finish = NULL;
-
 bool
 fa_fdw_rows_may_leave(ModifyTable *plan)
 {
@@ -235,15 +233,11 @@ leaving_insert(Leaving *update)
 	update->nrows = 0;
 }
 
-static void
-leaving_executor_finish(QueryDesc *desc)
+void
+fa_fdw_leave_finish(QueryDesc *desc)
 {
 	dlist_mutable_iter iter;
 
-	if (prev_executor_finish)
-		prev_executor_finish(desc);
-	else
-		standard_ExecutorFinish(desc);
 	dlist_foreach_modify(iter, &leaving)
 	{
 		Leaving    *update = dlist_container(Leaving, node, iter.cur);
@@ -251,11 +245,4 @@ leaving_executor_finish(QueryDesc *desc)
 		if (update->estate == desc->estate && update->nrows > 0)
 			leaving_insert(update);
 	}
-}
-
-void
-fa_fdw_leave_init(void)
-{
-	prev_executor_finish = ExecutorFinish_hook;
-	ExecutorFinish_hook = leaving_executor_finish;
 }

@@ -17,8 +17,6 @@
 #include "core/settings.h"
 #include "node/cluster_xact.h"
 
-static ProcessUtility_hook_type prev_process_utility = NULL;
-
 /* COMMIT or ROLLBACK of nothing: the answer is as ever. */
 static bool
 peer_ends_nothing(TransactionStmt *stmt, QueryCompletion *qc)
@@ -73,29 +71,11 @@ peer_transaction(TransactionStmt *stmt, QueryCompletion *qc)
 	}
 }
 
-static void
-peer_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tree,
-			 ProcessUtilityContext context, ParamListInfo params,
-			 QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
+bool
+fa_peer_transaction(TransactionStmt *stmt, QueryCompletion *qc)
 {
-	if (context == PROCESS_UTILITY_TOPLEVEL &&
-		IsA(pstmt->utilityStmt, TransactionStmt))
-	{
-		TransactionStmt *stmt = (TransactionStmt *) pstmt->utilityStmt;
-
-		if (fa_origin == 0)
-			peer_check_name(stmt);
-		else if (peer_transaction(stmt, qc))
-			return;
-	}
-	prev_process_utility(pstmt, query_string, read_only_tree, context,
-						 params, env, dest, qc);
-}
-
-void
-fa_peer_session_init(void)
-{
-	prev_process_utility = ProcessUtility_hook ? ProcessUtility_hook :
-		standard_ProcessUtility;
-	ProcessUtility_hook = peer_utility;
+	if (fa_origin != 0)
+		return peer_transaction(stmt, qc);
+	peer_check_name(stmt);
+	return false;
 }

@@ -423,33 +423,50 @@ fa_remote_succeeded(PGresult *res)
 		status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY;
 }
 
+/* Takes the next result into *last_p; false at the end. */
+static bool
+remote_take_result(FaConn *conn, int timeout_ms, PGresult **last_p)
+{
+	PGresult   *res = fa_remote_get_result(conn, timeout_ms);
+	ExecStatusType status = PQresultStatus(res);
+
+	if (res == NULL)
+		return false;
+	if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT ||
+		status == PGRES_COPY_BOTH)
+	{
+		PQclear(res);
+		elog(ERROR, "unexpected COPY from node \"%s\"", conn->name);
+	}
+	if (fa_remote_succeeded(*last_p))
+	{
+		PQclear(*last_p);
+		*last_p = res;
+	}
+	else
+		PQclear(res);
+	return PQstatus(conn->pg) != CONNECTION_BAD;
+}
+
 PGresult *
 fa_remote_last_result(FaConn *conn, int timeout_ms)
 {
 	PGresult   *last = NULL;
-	PGresult   *res;
+	PGresult  **last_p = &last;
 
-	while ((res = fa_remote_get_result(conn, timeout_ms)) != NULL)
+	PG_TRY();
 	{
-		ExecStatusType status = PQresultStatus(res);
-
-		if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT ||
-			status == PGRES_COPY_BOTH)
-		{
-			PQclear(res);
-			elog(ERROR, "unexpected COPY from node \"%s\"", conn->name);
-		}
-		if (fa_remote_succeeded(last))
-		{
-			PQclear(last);
-			last = res;
-		}
-		else
-			PQclear(res);
-		if (PQstatus(conn->pg) == CONNECTION_BAD)
-			break;
+		while (remote_take_result(conn, timeout_ms, last_p))
+			;
 	}
-	return last;
+	PG_CATCH();
+	{
+		/* it is in no memory context */
+		PQclear(*last_p);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return *last_p;
 }
 
 /* The rows of the last result; sql is for messages. */

@@ -14,13 +14,21 @@
 #define MAX_HELD (1024 * 1024)	/* in libpq, before we wait for the peer */
 
 FaRowStream *
-fa_row_stream_open(FaConn *conn, const char *sql)
+fa_row_stream_hold(void)
 {
 	FaRowStream *stream = palloc0(sizeof(FaRowStream));
+
+	initStringInfo(&stream->buf);
+	return stream;
+}
+
+FaRowStream *
+fa_row_stream_open(FaConn *conn, const char *sql)
+{
+	FaRowStream *stream = fa_row_stream_hold();
 	PGresult   *res;
 
 	stream->conn = conn;
-	initStringInfo(&stream->buf);
 	fa_remote_send(conn, sql);
 	for (;;)
 	{
@@ -163,7 +171,7 @@ fa_row_stream_end_row(FaRowStream *stream)
 {
 	appendStringInfoChar(&stream->buf, '\n');
 	stream->rows++;
-	if (stream->buf.len < CHUNK_SIZE)
+	if (stream->conn == NULL || stream->buf.len < CHUNK_SIZE)
 		return;
 	stream_check(stream);
 	stream_put(stream);

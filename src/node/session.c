@@ -111,8 +111,7 @@ session_xact_callback(XactEvent event, void *arg)
 	HASH_SEQ_STATUS status;
 	FaSession  *session;
 
-	if (sessions == NULL ||
-		(event != XACT_EVENT_ABORT && event != XACT_EVENT_COMMIT))
+	if (event != XACT_EVENT_ABORT && event != XACT_EVENT_COMMIT)
 		return;
 	hash_seq_init(&status, sessions);
 	while ((session = hash_seq_search(&status)) != NULL)
@@ -129,7 +128,6 @@ fa_session_init(void)
 								  (Datum) 0);
 	CacheRegisterSyscacheCallback(USERMAPPINGOID, session_outdated_callback,
 								  (Datum) 0);
-	RegisterXactCallback(session_xact_callback, NULL);
 }
 
 static void
@@ -202,6 +200,8 @@ fa_session_get(int node)
 		ctl.hcxt = TopMemoryContext;
 		sessions = hash_create("fragaffinity sessions", 16, &ctl,
 							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		/* not before: most processes have no session, and many transactions */
+		RegisterXactCallback(session_xact_callback, NULL);
 	}
 	session = hash_search(sessions, &key, HASH_ENTER, &found);
 	if (!found)

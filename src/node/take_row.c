@@ -26,8 +26,6 @@
 
 #define TAKEN_ALIAS "fragaffinity_row_leaves"
 
-static ExecutorStart_hook_type prev_executor_start = NULL;
-
 char *
 fa_take_row_sql(Oid foreign_table, ItemPointer ctid)
 {
@@ -113,20 +111,9 @@ take_is_asked(QueryDesc *desc)
 		rri->ri_TrigDesc == NULL && rri->ri_projectReturning == NULL;
 }
 
-static void
-take_executor_start(QueryDesc *desc, int eflags)
+void
+fa_take_row_started(QueryDesc *desc)
 {
-	if (prev_executor_start)
-		prev_executor_start(desc, eflags);
-	else
-		standard_ExecutorStart(desc, eflags);
 	if (take_is_asked(desc))
 		ExecSetExecProcNode(desc->planstate, take_exec);
-}
-
-void
-fa_take_row_init(void)
-{
-	prev_executor_start = ExecutorStart_hook;
-	ExecutorStart_hook = take_executor_start;
 }

@@ -10,17 +10,14 @@
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
-#include "tcop/utility.h"
 #include "utils/lsyscache.h"
 
 #include "catalog/map.h"
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "node/fdw_copy.h"
-#include "route/refusal.h"
+#include "route/hooks.h"
 #include "route/route.h"
-
-static ProcessUtility_hook_type prev_process_utility = NULL;
 
 /* COPY FROM into a distributed table, or a part of one above its leaves? */
 static Oid
@@ -43,45 +40,13 @@ copy_table(Node *statement)
 		relid : InvalidOid;
 }
 
-static void
-copy_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tree,
-			 ProcessUtilityContext context, ParamListInfo params,
-			 QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
+bool
+fa_copy_begin(Node *statement)
 {
-	Oid			table = copy_table(pstmt->utilityStmt);
-	MemoryContext caller = CurrentMemoryContext;
+	Oid			table = copy_table(statement);
 
 	if (!OidIsValid(table))
-	{
-		prev_process_utility(pstmt, query_string, read_only_tree, context,
-							 params, env, dest, qc);
-		return;
-	}
+		return false;
 	fa_fdw_copy_begin(table, fa_command_is_alone());
-	PG_TRY();
-	{
-		prev_process_utility(pstmt, query_string, read_only_tree, context,
-							 params, env, dest, qc);
-		fa_fdw_copy_end();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *edata;
-
-		fa_fdw_copy_forget();
-		MemoryContextSwitchTo(caller);
-		edata = CopyErrorData();
-		FlushErrorState();
-		fa_refusal_of_row(edata, false);
-		ReThrowError(edata);
-	}
-	PG_END_TRY();
-}
-
-void
-fa_copy_init(void)
-{
-	prev_process_utility = ProcessUtility_hook ? ProcessUtility_hook :
-		standard_ProcessUtility;
-	ProcessUtility_hook = copy_utility;
+	return true;
 }

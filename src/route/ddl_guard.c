@@ -20,7 +20,6 @@
 #include "commands/defrem.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
-#include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
 
@@ -33,7 +32,6 @@
 
 void		(*fa_guard_stop_database) (Oid dbid) = NULL;
 
-static ProcessUtility_hook_type prev_process_utility = NULL;
 static object_access_hook_type prev_object_access = NULL;
 
 static void
@@ -85,54 +83,51 @@ release_database(Node *statement)
 	}
 }
 
-static void
-guard_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
-			  ProcessUtilityContext context, ParamListInfo params,
-			  QueryEnvironment *queryEnv, DestReceiver *dest,
-			  QueryCompletion *qc)
+void
+fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 {
-	Node	   *statement = pstmt->utilityStmt;
-	FaDdlPlan	plan = {FA_DDL_PASS, InvalidOid, NIL};
-	int			guc_level = 0;
-	ListCell   *lc;
-
-	if (!fa_maintenance && context != PROCESS_UTILITY_SUBCOMMAND)
+	memset(plan, 0, sizeof(FaDdlPlan));
+	plan->action = FA_DDL_PASS;
+	if (!fa_maintenance && !part)
 	{
 		release_database(statement);
 		if (IsTransactionState())
 		{
-			fa_ddl_check(statement, &plan);
+			fa_ddl_check(statement, plan);
 			fa_ddl_roles_before(statement);
 			fa_ddl_drop_servers(statement);
 		}
 	}
-	if (plan.action != FA_DDL_PASS)
-	{
-		fa_ddl_everywhere_begin();
-		guc_level = NewGUCNestLevel();
-		(void) set_config_option("fragaffinity.maintenance", "on", PGC_SUSET,
+	if (plan->action == FA_DDL_PASS)
+		return;
+	fa_ddl_everywhere_begin();
+	plan->guc_level = NewGUCNestLevel();
+	(void) set_config_option("fragaffinity.maintenance", "on", PGC_SUSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	if (LockTimeout == 0)
+		(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_SUSET,
 								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
 								 false);
-		if (LockTimeout == 0)
-			(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_SUSET,
-									 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
-									 false);
-	}
-	prev_process_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv,
-				dest, qc);
-	if (plan.action != FA_DDL_PASS)
+}
+
+void
+fa_guard_after(const char *query_string, PlannedStmt *pstmt, FaDdlPlan *plan)
+{
+	ListCell   *lc;
+
+	if (plan->action != FA_DDL_PASS)
 	{
 		CommandCounterIncrement();
-		if (plan.action == FA_DDL_RESHAPE)
-			fa_ddl_check_reshaped(plan.reshaped);
-		fa_ddl_everywhere(queryString, pstmt);
-		AtEOXact_GUC(true, guc_level);
+		if (plan->action == FA_DDL_RESHAPE)
+			fa_ddl_check_reshaped(plan->reshaped);
+		fa_ddl_everywhere(query_string, pstmt);
+		AtEOXact_GUC(true, plan->guc_level);
 	}
 	if (IsTransactionState())
-		fa_ddl_roles_after(statement);
-	if (plan.rights)
+		fa_ddl_roles_after(pstmt->utilityStmt);
+	if (plan->rights)
 		CommandCounterIncrement();
-	foreach(lc, plan.rights)
+	foreach(lc, plan->rights)
 		fa_ddl_copy_rights(lfirst_oid(lc));
 }
 
@@ -157,9 +152,6 @@ guard_object_access(ObjectAccessType access, Oid classId, Oid objectId,
 void
 fa_guard_init(void)
 {
-	prev_process_utility = ProcessUtility_hook ? ProcessUtility_hook :
-		standard_ProcessUtility;
-	ProcessUtility_hook = guard_utility;
 	prev_object_access = object_access_hook;
 	object_access_hook = guard_object_access;
 }

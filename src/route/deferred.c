@@ -37,6 +37,7 @@
 
 #include "catalog/map.h"
 #include "core/fa_compat.h"
+#include "route/hooks.h"
 #include "route/route.h"
 
 #define MAX_PINS 4				/* statements with more are planned each time */
@@ -99,9 +100,6 @@ typedef struct PlanEntry
 	PlanKey		key;
 	LeafPlan   *plan;
 } PlanEntry;
-
-static ExecutorStart_hook_type prev_executor_start = NULL;
-static ExecutorRun_hook_type prev_executor_run = NULL;
 
 /* The client's statement that runs now, if it got a new snapshot. */
 static QueryDesc *renewed = NULL;
@@ -455,54 +453,38 @@ deferred_replace_again(QueryDesc *desc, CustomScan *scan)
 			 errhint("The transaction might succeed if retried.")));
 }
 
-static void
-deferred_executor_start(QueryDesc *desc, int eflags)
+bool
+fa_deferred_is(PlannedStmt *plan)
 {
-	Plan	   *plan = desc->plannedstmt->planTree;
-
-	if (plan && IsA(plan, CustomScan) &&
-		((CustomScan *) plan)->methods == &deferred_methods)
-	{
-		CustomScan *scan = (CustomScan *) plan;
-
-		bool		own = intVal(lfourth(scan->custom_private));
-
-		deferred_replace(desc, scan);
-		if (own)
-			renewed = NULL;
-		if (own && deferred_renew_snapshot(desc))
-		{
-			renewed = desc;
-			if (contain_mutable_functions(lsecond(scan->custom_private)))
-				deferred_replace_again(desc, scan);
-		}
-	}
-	if (prev_executor_start)
-		prev_executor_start(desc, eflags);
-	else
-		standard_ExecutorStart(desc, eflags);
+	return plan->planTree && IsA(plan->planTree, CustomScan) &&
+		((CustomScan *) plan->planTree)->methods == &deferred_methods;
 }
 
-static void
-deferred_run(FA_EXECUTOR_RUN_PARAMS)
+void
+fa_deferred_start(QueryDesc *desc)
 {
-	if (prev_executor_run)
-		prev_executor_run(FA_EXECUTOR_RUN_ARGS);
-	else
-		standard_ExecutorRun(FA_EXECUTOR_RUN_ARGS);
+	CustomScan *scan = castNode(CustomScan, desc->plannedstmt->planTree);
+	bool		own = intVal(lfourth(scan->custom_private));
+
+	deferred_replace(desc, scan);
+	if (own)
+		renewed = NULL;
+	if (own && deferred_renew_snapshot(desc))
+	{
+		renewed = desc;
+		if (contain_mutable_functions(lsecond(scan->custom_private)))
+			deferred_replace_again(desc, scan);
+	}
 }
 
 /* Modifications run under a snapshot that the portal took before. */
-static void
-deferred_executor_run(FA_EXECUTOR_RUN_PARAMS)
+bool
+fa_deferred_push_snapshot(QueryDesc *desc)
 {
-	bool		push = queryDesc == renewed && queryDesc->operation != CMD_SELECT;
-
-	if (push)
-		PushActiveSnapshot(queryDesc->snapshot);
-	deferred_run(FA_EXECUTOR_RUN_ARGS);
-	if (push)
-		PopActiveSnapshot();
+	if (desc != renewed || desc->operation == CMD_SELECT)
+		return false;
+	PushActiveSnapshot(desc->snapshot);
+	return true;
 }
 
 void
@@ -513,10 +495,6 @@ fa_deferred_init(void)
 	};
 
 	RegisterCustomScanMethods(&deferred_methods);
-	prev_executor_start = ExecutorStart_hook;
-	ExecutorStart_hook = deferred_executor_start;
-	prev_executor_run = ExecutorRun_hook;
-	ExecutorRun_hook = deferred_executor_run;
 	CacheRegisterRelcacheCallback(plans_relcache_callback, (Datum) 0);
 	CacheRegisterSyscacheCallback(PROCOID, plans_object_callback, (Datum) 0);
 	CacheRegisterSyscacheCallback(TYPEOID, plans_object_callback, (Datum) 0);

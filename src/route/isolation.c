@@ -17,21 +17,12 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "commands/defrem.h"
-#include "executor/executor.h"
-#include "nodes/makefuncs.h"
 #include "nodes/value.h"
-#include "tcop/utility.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
 
-#include "core/fa_compat.h"
 #include "core/settings.h"
-#include "route/gate.h"
-
-static ExecutorStart_hook_type prev_executor_start = NULL;
-static ExecutorRun_hook_type prev_executor_run = NULL;
-static ProcessUtility_hook_type prev_process_utility = NULL;
+#include "route/hooks.h"
 
 /* Must postgres_fdw be told a stricter level than the transaction's? */
 static bool
@@ -41,75 +32,31 @@ isolation_must_raise(void)
 		!fa_maintenance;
 }
 
-static void
-isolation_start(QueryDesc *desc, int eflags)
-{
-	if (prev_executor_start)
-		prev_executor_start(desc, eflags);
-	else
-		standard_ExecutorStart(desc, eflags);
-}
-
-static void
-isolation_executor_start(QueryDesc *desc, int eflags)
-{
-	/* the way of nearly all statements: nothing to set up or restore */
-	if (!isolation_must_raise())
-	{
-		isolation_start(desc, eflags);
-		return;
-	}
-	XactIsoLevel = XACT_SERIALIZABLE;
-	PG_TRY();
-	{
-		isolation_start(desc, eflags);
-	}
-	PG_FINALLY();
-	{
-		XactIsoLevel = XACT_REPEATABLE_READ;
-	}
-	PG_END_TRY();
-}
-
-static void
-isolation_run(FA_EXECUTOR_RUN_PARAMS)
-{
-	if (prev_executor_run)
-		prev_executor_run(FA_EXECUTOR_RUN_ARGS);
-	else
-		standard_ExecutorRun(FA_EXECUTOR_RUN_ARGS);
-}
-
-static void
-isolation_executor_run(FA_EXECUTOR_RUN_PARAMS)
+bool
+fa_isolation_raise(void)
 {
 	if (!isolation_must_raise())
-	{
-		isolation_run(FA_EXECUTOR_RUN_ARGS);
-		return;
-	}
+		return false;
 	XactIsoLevel = XACT_SERIALIZABLE;
-	PG_TRY();
-	{
-		isolation_run(FA_EXECUTOR_RUN_ARGS);
-	}
-	PG_FINALLY();
-	{
-		XactIsoLevel = XACT_REPEATABLE_READ;
-	}
-	PG_END_TRY();
+	return true;
 }
 
-/* Is it postgres_fdw's START TRANSACTION ISOLATION LEVEL REPEATABLE READ? */
-static bool
-isolation_is_peers_begin(Node *statement)
+void
+fa_isolation_restore(bool raised)
+{
+	if (raised)
+		XactIsoLevel = XACT_REPEATABLE_READ;
+}
+
+bool
+fa_isolation_is_peers_begin(TransactionStmt *statement)
 {
 	ListCell   *lc;
 
-	if (fa_origin == 0 || fa_maintenance || !IsA(statement, TransactionStmt) ||
-		((TransactionStmt *) statement)->kind != TRANS_STMT_START)
+	if (fa_origin == 0 || fa_maintenance ||
+		statement->kind != TRANS_STMT_START)
 		return false;
-	foreach(lc, ((TransactionStmt *) statement)->options)
+	foreach(lc, statement->options)
 	{
 		DefElem    *def = lfirst(lc);
 		A_Const    *value = (A_Const *) def->arg;
@@ -121,57 +68,10 @@ isolation_is_peers_begin(Node *statement)
 	return false;
 }
 
-static void
-isolation_process(PlannedStmt *pstmt, const char *query_string,
-				  bool read_only_tree, ProcessUtilityContext context,
-				  ParamListInfo params, QueryEnvironment *env,
-				  DestReceiver *dest, QueryCompletion *qc)
-{
-	prev_process_utility(pstmt, query_string, read_only_tree, context,
-						 params, env, dest, qc);
-}
-
-static void
-isolation_utility(PlannedStmt *pstmt, const char *query_string,
-				  bool read_only_tree, ProcessUtilityContext context,
-				  ParamListInfo params, QueryEnvironment *env,
-				  DestReceiver *dest, QueryCompletion *qc)
-{
-	bool		peers_begin = isolation_is_peers_begin(pstmt->utilityStmt);
-	bool		raise = IsA(pstmt->utilityStmt, CopyStmt) &&
-		isolation_must_raise();
-
-	if (!raise)
-		isolation_process(pstmt, query_string, read_only_tree, context, params,
-						  env, dest, qc);
-	else
-	{
-		XactIsoLevel = XACT_SERIALIZABLE;
-		PG_TRY();
-		{
-			isolation_process(pstmt, query_string, read_only_tree, context,
-							  params, env, dest, qc);
-		}
-		PG_FINALLY();
-		{
-			XactIsoLevel = XACT_REPEATABLE_READ;
-		}
-		PG_END_TRY();
-	}
-	if (peers_begin)
-		(void) set_config_option("transaction_isolation", "read committed",
-								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
-								 true, 0, false);
-}
-
 void
-fa_isolation_init(void)
+fa_isolation_lower(void)
 {
-	prev_executor_start = ExecutorStart_hook;
-	ExecutorStart_hook = isolation_executor_start;
-	prev_executor_run = ExecutorRun_hook;
-	ExecutorRun_hook = isolation_executor_run;
-	prev_process_utility = ProcessUtility_hook ? ProcessUtility_hook :
-		standard_ProcessUtility;
-	ProcessUtility_hook = isolation_utility;
+	(void) set_config_option("transaction_isolation", "read committed",
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
+							 true, 0, false);
 }

@@ -24,12 +24,11 @@
 #include "utils/rel.h"
 
 #include "core/fa_compat.h"
+#include "route/hooks.h"
 #include "route/route.h"
 
 /* Of the leaf's parent in a plan: means nothing else for a relation. */
 #define RTE_PROVEN(rte) ((rte)->funcordinality)
-
-static ExecutorStart_hook_type prev_executor_start = NULL;
 
 bool
 fa_leaf_same_columns(Oid one, Oid other)
@@ -118,22 +117,11 @@ leaf_true(void)
 	return state;
 }
 
-static void
-leaf_executor_start(QueryDesc *desc, int eflags)
+void
+fa_leaf_started(QueryDesc *desc)
 {
-	if (prev_executor_start)
-		prev_executor_start(desc, eflags);
-	else
-		standard_ExecutorStart(desc, eflags);
 	if (leaf_is_proven(desc->plannedstmt) &&
 		IsA(desc->planstate, ModifyTableState))
 		castNode(ModifyTableState, desc->planstate)->resultRelInfo->ri_PartitionCheckExpr =
 			leaf_true();
-}
-
-void
-fa_leaf_init(void)
-{
-	prev_executor_start = ExecutorStart_hook;
-	ExecutorStart_hook = leaf_executor_start;
 }

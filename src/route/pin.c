@@ -404,18 +404,6 @@ level_know_rows(FaLevel *level, Index rti, RangeTblEntry *rte)
 	}
 }
 
-/* A table, or one bucket of one, that is used with its partitions. */
-static bool
-pin_is_distributed(Query *query, Index rti, RangeTblEntry *rte)
-{
-	return rte->rtekind == RTE_RELATION &&
-		rte->relkind == RELKIND_PARTITIONED_TABLE &&
-		(rte->inh || (rti == query->resultRelation &&
-					  query->commandType == CMD_INSERT)) &&
-		rte->tablesample == NULL &&
-		(fa_map_table(rte->relid) != NULL || fa_map_is_bucket(rte->relid));
-}
-
 static void
 level_fill(FaLevel *level, FaKnown *pushed)
 {
@@ -554,7 +542,7 @@ pin_collect_level(Query *query, FaLevel *outer, FaKnown *pushed,
 		RangeTblEntry *rte = lfirst(lc);
 
 		rti++;
-		if (pin_is_distributed(query, rti, rte))
+		if (fa_pin_is_distributed(query, rti, rte))
 			pin_add(&level, rti, rte, cx);
 		else if (rte->rtekind == RTE_SUBQUERY)
 			pin_collect_level(rte->subquery, &level,
@@ -573,28 +561,4 @@ fa_pin_collect(Query *query)
 
 	pin_collect_level(query, NULL, NULL, &cx);
 	return cx.pins;
-}
-
-bool
-fa_pin_possible(Query *query)
-{
-	Index		rti = 0;
-	ListCell   *lc;
-
-	foreach(lc, query->rtable)
-	{
-		RangeTblEntry *rte = lfirst(lc);
-
-		rti++;
-		if (rte->rtekind == RTE_SUBQUERY ?
-			fa_pin_possible(rte->subquery) :
-			pin_is_distributed(query, rti, rte))
-			return true;
-	}
-	foreach(lc, query->cteList)
-	{
-		if (fa_pin_possible((Query *) ((CommonTableExpr *) lfirst(lc))->ctequery))
-			return true;
-	}
-	return query->hasSubLinks;
 }

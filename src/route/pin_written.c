@@ -12,11 +12,11 @@
 #include "route/pin_level.h"
 
 /*
- * Columns that an upsert changes, other than to what the row that was to be
- * inserted has.
+ * Columns that an upsert changes, other than to what they are or to what the row
+ * that was to be inserted has.
  */
 static Bitmapset *
-written_by_conflict(List *targets, Index excluded)
+written_by_conflict(List *targets, Index target, Index excluded)
 {
 	Bitmapset  *written = NULL;
 	ListCell   *lc;
@@ -27,8 +27,8 @@ written_by_conflict(List *targets, Index excluded)
 		Var		   *var = (Var *) entry->expr;
 
 		if (entry->resjunk ||
-			(IsA(var, Var) && var->varno == excluded &&
-			 var->varattno == entry->resno))
+			(IsA(var, Var) && var->varattno == entry->resno &&
+			 (var->varno == excluded || var->varno == target)))
 			continue;
 		written = bms_add_member(written, entry->resno);
 	}
@@ -54,6 +54,22 @@ written_substitute(Node *node, void *context)
 	return expression_tree_mutator(node, written_substitute, context);
 }
 
+/* The same value, without the check that it is in a domain. */
+static Node *
+written_value(Node *expr)
+{
+	while (expr && (IsA(expr, CoerceToDomain) || IsA(expr, RelabelType)))
+		expr = IsA(expr, RelabelType) ? (Node *) ((RelabelType *) expr)->arg :
+			(Node *) ((CoerceToDomain *) expr)->arg;
+	return expr;
+}
+
+static bool
+written_equal(Node *one, Node *other)
+{
+	return equal(written_value(one), written_value(other));
+}
+
 /* Columns that an UPDATE changes: to what is known, to a value, or freely. */
 static void
 written_by_update(FaLevel *level, FaPin *pin, List *targets)
@@ -76,7 +92,7 @@ written_by_update(FaLevel *level, FaPin *pin, List *targets)
 		}
 		known = pin->known[column].array ? NIL : pin->known[column].exprs;
 		expr = written_substitute((Node *) entry->expr, level);
-		if ((list_length(known) == 1 && equal(expr, linitial(known))) ||
+		if ((list_length(known) == 1 && written_equal(expr, linitial(known))) ||
 			(IsA(expr, Var) && ((Var *) expr)->varno == pin->rti &&
 			 ((Var *) expr)->varlevelsup == 0 &&
 			 ((Var *) expr)->varattno == entry->resno))
@@ -113,7 +129,7 @@ written_by_merge(FaLevel *level, FaPin *pin, MergeAction *action)
 				expr = written_substitute((Node *) entry->expr, level);
 		}
 		if (list_length(pin->known[i].exprs) != 1 ||
-			!equal(expr, linitial(pin->known[i].exprs)))
+			!written_equal(expr, linitial(pin->known[i].exprs)))
 			differs = bms_add_member(differs, i + 1);
 	}
 	return differs;
@@ -129,6 +145,7 @@ fa_pin_find_written(FaLevel *level, FaPin *pin)
 		written_by_update(level, pin, query->targetList);
 	if (query->commandType == CMD_INSERT && query->onConflict)
 		pin->written = written_by_conflict(query->onConflict->onConflictSet,
+											query->resultRelation,
 										   query->onConflict->exclRelIndex);
 	foreach(lc, query->commandType == CMD_MERGE ? query->mergeActionList : NIL)
 	{

@@ -15,19 +15,16 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
-#include "executor/executor.h"
 #include "parser/parsetree.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
+#include "utils/partcache.h"
+#include "utils/rel.h"
 
 #include "catalog/map.h"
-#include "core/fa_compat.h"
-#include "core/settings.h"
 #include "route/refusal.h"
-
-static ExecutorRun_hook_type prev_executor_run = NULL;
 
 static bool
 refusal_is(const ErrorData *edata, const char *message)
@@ -98,16 +95,102 @@ fa_refusal_of_row(ErrorData *edata, bool changes)
 		refusal_row_moves(edata, get_rel_name(table->rel));
 }
 
+/* Columns by which rows of a table belong to fragments. */
+static Bitmapset *
+refusal_key(Oid relid)
+{
+	const FaTable *table = fa_map_table(relid);
+	Bitmapset  *columns = NULL;
+	PartitionKey key;
+	Relation	rel;
+
+	if (table == NULL)
+		return NULL;
+	columns = bms_add_member(columns, table->key);
+	rel = relation_open(relid, NoLock);
+	key = RelationGetPartitionKey(rel);
+	for (int i = 0; i < key->partnatts; i++)
+		columns = bms_add_member(columns, key->partattrs[i]);
+	relation_close(rel, NoLock);
+	return columns;
+}
+
+/* Is one of the columns set to anything but what it is? */
+static bool
+refusal_sets(List *targets, Index rti, Bitmapset *columns)
+{
+	ListCell   *lc;
+
+	foreach(lc, targets)
+	{
+		TargetEntry *entry = lfirst(lc);
+		Var		   *var = (Var *) entry->expr;
+
+		if (!entry->resjunk && bms_is_member(entry->resno, columns) &&
+			!(IsA(var, Var) && var->varno == rti &&
+			  var->varattno == entry->resno))
+			return true;
+	}
+	return false;
+}
+
+/* Are the rows of an INSERT all given by it? */
+static bool
+refusal_gives_rows(Query *query)
+{
+	List	   *from = query->jointree->fromlist;
+
+	return query->commandType == CMD_INSERT &&
+		(from == NIL ||
+		 (list_length(from) == 1 && IsA(linitial(from), RangeTblRef) &&
+		  rt_fetch(linitial_node(RangeTblRef, from)->rtindex,
+				   query->rtable)->rtekind == RTE_VALUES));
+}
+
+FaRefusal
+fa_refusal_why(Query *query)
+{
+	Index		rti = query->resultRelation;
+	Bitmapset  *key = refusal_key(rt_fetch(rti, query->rtable)->relid);
+	ListCell   *lc;
+
+	if (query->onConflict && refusal_sets(query->onConflict->onConflictSet, rti, key))
+		return FA_REFUSAL_KEY;
+	foreach(lc, query->mergeActionList)
+	{
+		MergeAction *action = lfirst(lc);
+
+		if (action->commandType == CMD_UPDATE &&
+			refusal_sets(action->targetList, rti, key))
+			return FA_REFUSAL_KEY;
+	}
+	return refusal_gives_rows(query) ? FA_REFUSAL_SENT : FA_REFUSAL_ROWS;
+}
+
 void
-fa_refusal_of_plan(ErrorData *edata, Query *query)
+fa_refusal_of_plan(ErrorData *edata, Query *query, FaRefusal why)
 {
 	const char *name = get_rel_name(rt_fetch(query->resultRelation,
 											 query->rtable)->relid);
+	bool		unplanned = query->onConflict ?
+		edata->sqlerrcode == ERRCODE_INVALID_COLUMN_REFERENCE :
+		refusal_is(edata, "cannot execute MERGE on relation \"%s\"");
 
-	if (query->onConflict &&
+	if (unplanned && why == FA_REFUSAL_KEY)
+	{
+		edata->sqlerrcode = ERRCODE_FEATURE_NOT_SUPPORTED;
+		edata->message = psprintf("cannot change the key of a row of \"%s\" by %s",
+								  name, query->onConflict ?
+								  "ON CONFLICT DO UPDATE" : "MERGE");
+		edata->detail = NULL;
+		edata->hint = pstrdup("Use UPDATE, which takes rows to the fragments of their new keys.");
+	}
+	else if (query->onConflict &&
 		edata->sqlerrcode == ERRCODE_INVALID_COLUMN_REFERENCE)
-		edata->hint = psprintf("Rows of several fragments of \"%s\" can be upserted when they are given by VALUES.",
-							   name);
+		edata->hint = why == FA_REFUSAL_ROWS ?
+			psprintf("Rows of several fragments of \"%s\" can be upserted when they are given by VALUES.",
+					 name) :
+			pstrdup("What is computed from its rows must be so by immutable built-in functions, and without other tables' rows, for their owners to do it.");
 	else if (query->commandType == CMD_MERGE &&
 			 refusal_is(edata, "cannot execute MERGE on relation \"%s\""))
 	{
@@ -116,51 +199,4 @@ fa_refusal_of_plan(ErrorData *edata, Query *query)
 		edata->detail = NULL;
 		edata->hint = pstrdup("Add a condition by which the key equals a value, or use INSERT ... ON CONFLICT with VALUES.");
 	}
-}
-
-static void
-refusal_run(FA_EXECUTOR_RUN_PARAMS)
-{
-	if (prev_executor_run)
-		prev_executor_run(FA_EXECUTOR_RUN_ARGS);
-	else
-		standard_ExecutorRun(FA_EXECUTOR_RUN_ARGS);
-}
-
-static void
-refusal_executor_run(FA_EXECUTOR_RUN_PARAMS)
-{
-	CmdType		operation = queryDesc->operation;
-	MemoryContext caller = CurrentMemoryContext;
-
-	if ((operation != CMD_INSERT && operation != CMD_UPDATE &&
-		 operation != CMD_MERGE) || fa_maintenance)
-	{
-		refusal_run(FA_EXECUTOR_RUN_ARGS);
-		return;
-	}
-	PG_TRY();
-	{
-		refusal_run(FA_EXECUTOR_RUN_ARGS);
-	}
-	PG_CATCH();
-	{
-		ErrorData  *edata;
-
-		if (geterrcode() != ERRCODE_CHECK_VIOLATION)
-			PG_RE_THROW();
-		MemoryContextSwitchTo(caller);
-		edata = CopyErrorData();
-		FlushErrorState();
-		fa_refusal_of_row(edata, operation != CMD_INSERT);
-		ReThrowError(edata);
-	}
-	PG_END_TRY();
-}
-
-void
-fa_refusal_init(void)
-{
-	prev_executor_run = ExecutorRun_hook;
-	ExecutorRun_hook = refusal_executor_run;
 }

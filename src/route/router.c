@@ -13,6 +13,7 @@
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "route/gate.h"
+#include "route/hooks.h"
 #include "route/refusal.h"
 #include "route/route.h"
 
@@ -27,32 +28,14 @@ router_plan(Query *parse, const char *query_string, int cursor_options,
 	return standard_planner(parse, query_string, cursor_options, params);
 }
 
-PlannedStmt *
-fa_route_plan_pinned(Query *parse, List *pins, const char *query_string,
-					 int cursor_options, ParamListInfo params)
-{
-	PlannedStmt *plan = fa_whole_plan(parse, pins, cursor_options);
-	ListCell   *lc;
-
-	if (plan)
-		return plan;
-	foreach(lc, pins)
-	{
-		if (fa_leaf_fits(lfirst(lc)))
-			fa_leaf_substitute(lfirst(lc));
-	}
-	return router_plan(parse, query_string, cursor_options, params);
-}
-
-PlannedStmt *
-fa_route_plan_unpinned(Query *parse, const char *query_string,
-					   int cursor_options, ParamListInfo params)
+/* As router_plan(), of an upsert or MERGE that may have no plan. */
+static PlannedStmt *
+router_plan_or_refuse(Query *parse, FaRefusal why, const char *query_string,
+					  int cursor_options, ParamListInfo params)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	PlannedStmt *volatile plan = NULL;
 
-	if (parse->commandType != CMD_MERGE && parse->onConflict == NULL)
-		return router_plan(parse, query_string, cursor_options, params);
 	PG_TRY();
 	{
 		plan = router_plan(parse, query_string, cursor_options, params);
@@ -64,11 +47,49 @@ fa_route_plan_unpinned(Query *parse, const char *query_string,
 		MemoryContextSwitchTo(caller);
 		edata = CopyErrorData();
 		FlushErrorState();
-		fa_refusal_of_plan(edata, parse);
+		fa_refusal_of_plan(edata, parse, why);
 		ReThrowError(edata);
 	}
 	PG_END_TRY();
 	return plan;
+}
+
+static bool
+router_may_refuse(Query *parse)
+{
+	return parse->commandType == CMD_MERGE || parse->onConflict != NULL;
+}
+
+PlannedStmt *
+fa_route_plan_pinned(Query *parse, List *pins, const char *query_string,
+					 int cursor_options, ParamListInfo params)
+{
+	PlannedStmt *plan = fa_whole_plan(parse, pins, cursor_options);
+	FaRefusal	why = FA_REFUSAL_ROWS;
+	ListCell   *lc;
+
+	if (plan)
+		return plan;
+	if (router_may_refuse(parse))
+		why = fa_refusal_why(parse);
+	foreach(lc, pins)
+	{
+		if (fa_leaf_fits(lfirst(lc)))
+			fa_leaf_substitute(lfirst(lc));
+	}
+	return router_may_refuse(parse) ?
+		router_plan_or_refuse(parse, why, query_string, cursor_options, params) :
+		router_plan(parse, query_string, cursor_options, params);
+}
+
+PlannedStmt *
+fa_route_plan_unpinned(Query *parse, const char *query_string,
+					   int cursor_options, ParamListInfo params)
+{
+	return router_may_refuse(parse) ?
+		router_plan_or_refuse(parse, fa_refusal_why(parse), query_string,
+							  cursor_options, params) :
+		router_plan(parse, query_string, cursor_options, params);
 }
 
 PlannedStmt *
@@ -126,10 +147,7 @@ fa_router_init(void)
 {
 	prev_planner_hook = planner_hook;
 	planner_hook = router_planner;
-	fa_refusal_init();
-	fa_leaf_init();
-	fa_copy_init();				/* inside of: */
-	fa_alone_init();
+	fa_hooks_init();
 	fa_remote_scan_init();
 	fa_split_scan_init();
 	fa_deferred_init();

@@ -21,18 +21,10 @@
 #include "postgres.h"
 
 #include "access/transam.h"
-#include "access/xact.h"
-#include "executor/executor.h"
 #include "utils/snapmgr.h"
 
 #include "catalog/map.h"
-#include "core/settings.h"
-#include "route/gate.h"
-
-static ExecutorStart_hook_type prev_executor_start = NULL;
-
-/* Statements that this transaction has begun to execute. */
-static int	statements = 0;
+#include "route/hooks.h"
 
 /* Does the snapshot see the transaction?  Exact also after wraparound. */
 static bool
@@ -64,44 +56,20 @@ guard_check_leaf(Snapshot snapshot, Oid relid, bool first)
 			 errhint("The transaction might succeed if retried.")));
 }
 
-static void
-guard_executor_start(QueryDesc *desc, int eflags)
+void
+fa_snapshot_guard_check(QueryDesc *desc, bool first)
 {
 	Snapshot	snapshot = desc->snapshot;
+	ListCell   *lc;
 
-	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY) && snapshot &&
-		snapshot->snapshot_type == SNAPSHOT_MVCC && !fa_maintenance &&
-		fa_map_snapshot_may_be_old(snapshot->xmin))
+	if (snapshot == NULL || snapshot->snapshot_type != SNAPSHOT_MVCC ||
+		!fa_map_snapshot_may_be_old(snapshot->xmin))
+		return;
+	foreach(lc, desc->plannedstmt->rtable)
 	{
-		ListCell   *lc;
+		RangeTblEntry *rte = lfirst(lc);
 
-		foreach(lc, desc->plannedstmt->rtable)
-		{
-			RangeTblEntry *rte = lfirst(lc);
-
-			if (rte->rtekind == RTE_RELATION)
-				guard_check_leaf(snapshot, rte->relid, statements == 0);
-		}
+		if (rte->rtekind == RTE_RELATION)
+			guard_check_leaf(snapshot, rte->relid, first);
 	}
-	statements++;
-	if (prev_executor_start)
-		prev_executor_start(desc, eflags);
-	else
-		standard_ExecutorStart(desc, eflags);
-}
-
-static void
-guard_xact_callback(XactEvent event, void *arg)
-{
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
-		event == XACT_EVENT_PREPARE)
-		statements = 0;
-}
-
-void
-fa_snapshot_guard_init(void)
-{
-	prev_executor_start = ExecutorStart_hook;
-	ExecutorStart_hook = guard_executor_start;
-	RegisterXactCallback(guard_xact_callback, NULL);
 }

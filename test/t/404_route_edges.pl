@@ -119,9 +119,26 @@ my $null = qr/null value in column "k" of relation "t/;
 refused($_, '23502', $null) for 'INSERT INTO t VALUES (NULL)', "INSERT INTO t VALUES ($near + 1000), (NULL)",
   'INSERT INTO t SELECT NULL', 'INSERT INTO t SELECT NULL FROM t', "UPDATE t SET k = NULL WHERE k = $near";
 my $merge = qr/cannot execute MERGE on rows of several fragments of "t".*HINT:  Add a condition/s;
-refused("MERGE INTO t USING (VALUES ($far, $near)) s (k, x) ON t.k = s.k WHEN MATCHED THEN UPDATE SET k = s.x", '0A000', $merge);
+my $by_merge = qr/cannot change the key of a row of "t" by MERGE.*HINT:  Use UPDATE/s;
+my $by_upsert = qr/cannot change the key of a row of "t" by ON CONFLICT DO UPDATE.*HINT:  Use UPDATE/s;
+refused("MERGE INTO t USING (VALUES ($far, $near)) s (k, x) ON t.k = s.k WHEN MATCHED THEN UPDATE SET k = s.x", '0A000', $by_merge);
+is($c->sql(1, "BEGIN; MERGE INTO t USING (VALUES ($near, $far_other + 1000)) s (k, x) ON t.k = s.k AND t.k = $near WHEN MATCHED THEN UPDATE SET n = 1, k = s.x;
+	SELECT v FROM t WHERE k = $far_other + 1000; ROLLBACK"), "v$near", 'a row of this node goes elsewhere by MERGE, too');
+refused("BEGIN; MERGE INTO t USING (SELECT 1) s ON t.k = $far WHEN MATCHED THEN UPDATE SET k = $near", '0A000', $by_merge);
+for my $at ($near, $far)
+{
+	for my $set ($near, $far, 'excluded.k + 1', 't.k + 0', 'NULL', '(SELECT 1)')
+	{
+		refused("INSERT INTO t VALUES ($at) ON CONFLICT (k) DO UPDATE SET n = 1, k = $set", '0A000', $by_upsert);
+		refused("PREPARE u AS INSERT INTO t VALUES (\$1) ON CONFLICT (k) DO UPDATE SET (k, n) = ROW ($set, 1); EXECUTE u ($at)", '0A000', $by_upsert);
+	}
+	refused("INSERT INTO t VALUES ($at), ($near2), ($far2) ON CONFLICT (k) DO UPDATE SET k = -excluded.k", '0A000', $by_upsert);
+	is($c->sql(1, "BEGIN; INSERT INTO t VALUES ($at) ON CONFLICT (k) DO UPDATE SET k = t.k, n = 5 RETURNING k, n; ROLLBACK"), "$at|5", 'as it is is no change');
+}
 refused("MERGE INTO t USING t s ON t.k = s.k WHEN MATCHED THEN DELETE", '0A000', $merge);
-refused("INSERT INTO t VALUES ($far) ON CONFLICT (k) DO UPDATE SET k = $near", '42P10', qr/HINT:  Rows of several fragments of "t" can be upserted/);
+refused("INSERT INTO t VALUES ($far) ON CONFLICT (k) DO NOTHING RETURNING $_", '42P10', qr/HINT:  What is computed from its rows/)
+  for 'json_build_object(1, k)', '(SELECT count(*) FROM t x WHERE x.n = t.n)';
+refused("INSERT INTO t SELECT k FROM t ON CONFLICT (k) DO UPDATE SET n = 1", '42P10', qr/HINT:  Rows of several fragments of "t" can be upserted/);
 refused("INSERT INTO t VALUES ($far)", '23505', qr/TABLE NAME:  t_b1_h\nCONSTRAINT NAME:  t_b1_h_pkey/);
 is($c->sql(1, 'SELECT count(*), sum(k), sum(n) FROM t'), '100|5050|0', 'nothing of it has happened');
 my ($same) = grep { !$c->sql(1, "SELECT count(*) FROM t WHERE k = $_") }

@@ -87,7 +87,8 @@ sub fails_as
 		my ($got, $text) = $c->fails($i, ($block ? 'BEGIN; ' : '') . "COPY d (k, id, v, n) FROM '$file'");
 		is($got, $code, "$name, block $block");
 		is($got, $expected, 'as a plain table');
-		like($text, $block && !$where ? qr/COPY d, lines \d+ to \d+$/m : $context, 'with its line, or lines');
+		# postgres_fdw of 16 and later does not tell its sessions: rows inserted together
+		like($text, $block && !$where && $c->node(1)->pg_version >= 16 ? qr/COPY d, lines \d+ to \d+$/m : $context, 'with its line, or lines');
 	}
 	is($c->sql(1, 'SELECT count(*) FROM d'), '49', 'and nothing is left');
 	return;

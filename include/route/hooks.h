@@ -1,0 +1,65 @@
+/*
+ * hooks.h
+ *	  What happens around the execution of statements.
+ *
+ * The hooks of the executor and of utility commands are in hooks.c, one of each
+ * for the whole extension; what they do is in the files named here and in
+ * capture and node.
+ */
+#ifndef FA_ROUTE_HOOKS_H
+#define FA_ROUTE_HOOKS_H
+
+#include "executor/execdesc.h"
+#include "nodes/parsenodes.h"
+
+/* in hooks.c */
+extern void fa_hooks_init(void);
+
+/* Statements of any kind that this transaction has begun, nested ones too. */
+extern int	fa_hooks_begun(void);
+
+/*
+ * Commands around the statement that runs.  DO and CALL may begin transactions,
+ * whose first statement is not the client's.
+ */
+extern int	fa_hooks_in_commands(void);
+
+/* in deferred.c */
+
+/* Stands the plan for one that is made when parameters are known? */
+extern bool fa_deferred_is(PlannedStmt *plan);
+/* Before ExecutorStart: puts that one in its place. */
+extern void fa_deferred_start(QueryDesc *desc);
+/* Before ExecutorRun; true: a snapshot is to be popped after it. */
+extern bool fa_deferred_push_snapshot(QueryDesc *desc);
+
+/* in leaf.c: after ExecutorStart */
+extern void fa_leaf_started(QueryDesc *desc);
+
+/* in read_first.c: after ExecutorStart, and at ExecutorEnd */
+extern void fa_read_first_started(QueryDesc *desc);
+extern void fa_read_first_end(QueryDesc *desc);
+
+/*
+ * in snapshot_guard.c, before ExecutorStart: raises when the snapshot is older
+ * than a fragment; first: the transaction has executed nothing before.
+ */
+extern void fa_snapshot_guard_check(QueryDesc *desc, bool first);
+
+/* in isolation.c */
+
+/* Around what opens peers' transactions, restored also after an error. */
+extern bool fa_isolation_raise(void);
+extern void fa_isolation_restore(bool raised);
+/* Is it postgres_fdw's START TRANSACTION ISOLATION LEVEL REPEATABLE READ? */
+extern bool fa_isolation_is_peers_begin(TransactionStmt *statement);
+/* After it: the transaction becomes one in READ COMMITTED. */
+extern void fa_isolation_lower(void);
+
+/*
+ * in copy.c, before a command: true when it is a COPY that must be ended by
+ * fa_fdw_copy_end(), or after an error fa_fdw_copy_forget().
+ */
+extern bool fa_copy_begin(Node *statement);
+
+#endif							/* FA_ROUTE_HOOKS_H */

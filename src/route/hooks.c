@@ -1,0 +1,424 @@
+/*
+ * hooks.c
+ *	  The hooks around the execution of statements.
+ *
+ * One hook of each kind for the whole extension, as every one costs every
+ * statement of the server a call and its questions.  Those are asked once, in
+ * ExecutorStart: a statement whose plan names no distributed table, nor any
+ * part of one, is none of ours, and has paid with a look-up for each of its
+ * relations.  Ours are kept in a list until they end, so that the other hooks
+ * have one pointer to look at.
+ *
+ * Two things concern all statements: how many its transaction has begun, and
+ * that a wait for a lock may be part of a deadlock over several nodes.  And one
+ * in REPEATABLE READ may open a peer's transaction through any foreign table of
+ * ours.
+ *
+ * The order of the steps matters: the plan is replaced before anything looks
+ * at it; a snapshot is judged before it is used; time is taken inside of all
+ * that.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "storage/proc.h"
+#include "tcop/utility.h"
+#include "utils/snapmgr.h"
+
+#include "capture/capture.h"
+#include "catalog/map.h"
+#include "core/fa_compat.h"
+#include "core/settings.h"
+#include "node/cluster_xact.h"
+#include "node/deadlock.h"
+#include "node/fdw_copy.h"
+#include "node/fdw_leave.h"
+#include "route/ddl_guard.h"
+#include "route/hooks.h"
+#include "route/refusal.h"
+
+/* A statement of ours that has been started; in its query's memory. */
+typedef struct Statement
+{
+	struct Statement *next;
+	QueryDesc  *query;
+	FaExecution *execution;		/* NULL: not counted */
+	MemoryContextCallback forget;
+} Statement;
+
+static Statement *statements = NULL;	/* all that are open, cursors too */
+
+/* What the transaction of this number has begun. */
+static LocalTransactionId begun_in = InvalidLocalTransactionId;
+static int	queries = 0;
+static int	commands = 0;
+
+static int	in_commands = 0;	/* that run now, one inside the other */
+
+static ExecutorStart_hook_type next_executor_start = NULL;
+static ExecutorRun_hook_type next_executor_run = NULL;
+static ExecutorFinish_hook_type next_executor_finish = NULL;
+static ExecutorEnd_hook_type next_executor_end = NULL;
+static ProcessUtility_hook_type next_process_utility = NULL;
+
+/* Forgets what an earlier transaction has begun. */
+static inline void
+hooks_know_transaction(void)
+{
+	if (begun_in == fa_my_lxid())
+		return;
+	begun_in = fa_my_lxid();
+	queries = commands = 0;
+}
+
+int
+fa_hooks_begun(void)
+{
+	hooks_know_transaction();
+	return queries + commands;
+}
+
+int
+fa_hooks_in_commands(void)
+{
+	return in_commands;
+}
+
+/* Does the plan name a distributed table or a part of one? */
+static inline bool
+hooks_is_ours(PlannedStmt *plan)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+
+		/* the table comes before its parts, so that one look-up is enough */
+		if (rte->rtekind == RTE_RELATION && fa_map_is_managed(rte->relid))
+			return true;
+	}
+	return false;
+}
+
+static void
+statement_forget(void *arg)
+{
+	for (Statement **link = &statements; *link; link = &(*link)->next)
+	{
+		if (*link == arg)
+		{
+			*link = (*link)->next;
+			break;
+		}
+	}
+}
+
+static void
+statement_add(QueryDesc *query, FaExecution *execution)
+{
+	Statement  *s = MemoryContextAlloc(query->estate->es_query_cxt,
+									   sizeof(Statement));
+
+	s->query = query;
+	s->execution = execution;
+	s->forget.func = statement_forget;
+	s->forget.arg = s;
+	MemoryContextRegisterResetCallback(query->estate->es_query_cxt, &s->forget);
+	s->next = statements;
+	statements = s;
+}
+
+static inline Statement *
+statement_find(QueryDesc *query)
+{
+	Statement  *s = statements;
+
+	while (s && s->query != query)
+		s = s->next;
+	return s;
+}
+
+/* ExecutorStart of a statement of ours, whose plan is the one to be run. */
+static void
+hooks_start_ours(QueryDesc *desc, int eflags)
+{
+	FaExecution *execution = NULL;
+	int64		started_ns;
+	bool		counted;
+
+	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY) && !fa_maintenance)
+		fa_snapshot_guard_check(desc, queries == 1);
+	counted = fa_capture_wants(desc, eflags, &started_ns);
+	next_executor_start(desc, eflags);
+	if (counted)
+		execution = fa_capture_begin(desc, started_ns);
+	fa_take_row_started(desc);
+	fa_leaf_started(desc);
+	if (desc->plannedstmt->commandType != CMD_SELECT ||
+		desc->plannedstmt->hasModifyingCTE)
+		fa_read_first_started(desc);
+	statement_add(desc, execution);
+}
+
+static void
+hooks_executor_start(QueryDesc *desc, int eflags)
+{
+	bool		deferred = fa_deferred_is(desc->plannedstmt);
+	bool		ours = deferred ||
+		(!fa_maintenance && hooks_is_ours(desc->plannedstmt));
+	bool		raised;
+
+	if (deferred)
+		fa_deferred_start(desc);
+	hooks_know_transaction();
+	queries++;
+	raised = fa_isolation_raise();
+	if (!raised)
+	{
+		if (ours)
+			hooks_start_ours(desc, eflags);
+		else
+			next_executor_start(desc, eflags);
+		return;
+	}
+	PG_TRY();
+	{
+		if (ours)
+			hooks_start_ours(desc, eflags);
+		else
+			next_executor_start(desc, eflags);
+	}
+	PG_FINALLY();
+	{
+		fa_isolation_restore(raised);
+	}
+	PG_END_TRY();
+}
+
+/* Raises the error that was caught, in the words of the user's table. */
+static void
+hooks_raise(MemoryContext caller, bool changes)
+{
+	ErrorData  *edata;
+
+	if (geterrcode() != ERRCODE_CHECK_VIOLATION)
+		PG_RE_THROW();
+	MemoryContextSwitchTo(caller);
+	edata = CopyErrorData();
+	FlushErrorState();
+	fa_refusal_of_row(edata, changes);
+	ReThrowError(edata);
+}
+
+/* s: NULL for a statement that is not ours. */
+static void
+hooks_run_ours(Statement *s, FA_EXECUTOR_RUN_PARAMS)
+{
+	CmdType		operation = queryDesc->operation;
+	FaExecution *execution = s ? s->execution : NULL;
+	MemoryContext caller = CurrentMemoryContext;
+	bool		pushed = s && fa_deferred_push_snapshot(queryDesc);
+	bool		raised = fa_isolation_raise();
+	FaCaptureSpan span;
+
+	fa_capture_enter(execution, &span);
+	PG_TRY();
+	{
+		next_executor_run(FA_EXECUTOR_RUN_ARGS);
+	}
+	PG_CATCH();
+	{
+		fa_isolation_restore(raised);
+		fa_capture_fail(&span);
+		if (s && !fa_maintenance &&
+			(operation == CMD_INSERT || operation == CMD_UPDATE ||
+			 operation == CMD_MERGE))
+			hooks_raise(caller, operation != CMD_INSERT);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	fa_isolation_restore(raised);
+	if (execution)
+		fa_capture_ran(execution, queryDesc);
+	fa_capture_leave(execution, &span);
+	if (pushed)
+		PopActiveSnapshot();
+}
+
+static void
+hooks_executor_run(FA_EXECUTOR_RUN_PARAMS)
+{
+	Statement  *s = statement_find(queryDesc);
+	ErrorContextCallback context = {error_context_stack, fa_deadlock_error_context};
+
+	error_context_stack = &context;
+	if (s || XactIsoLevel == XACT_REPEATABLE_READ)
+		hooks_run_ours(s, FA_EXECUTOR_RUN_ARGS);
+	else
+		next_executor_run(FA_EXECUTOR_RUN_ARGS);
+	error_context_stack = context.previous;
+}
+
+static void
+hooks_finish_counted(FaExecution *execution, QueryDesc *desc)
+{
+	FaCaptureSpan span;
+
+	fa_capture_enter(execution, &span);
+	PG_TRY();
+	{
+		next_executor_finish(desc);
+	}
+	PG_CATCH();
+	{
+		fa_capture_fail(&span);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	fa_capture_leave(execution, &span);
+}
+
+static void
+hooks_executor_finish(QueryDesc *desc)
+{
+	/* a query that only reads has nothing to finish */
+	Statement  *s = desc->operation == CMD_SELECT ? NULL : statement_find(desc);
+
+	if (s && s->execution)
+		hooks_finish_counted(s->execution, desc);
+	else
+		next_executor_finish(desc);
+	if (desc->operation == CMD_UPDATE || desc->plannedstmt->hasModifyingCTE)
+		fa_fdw_leave_finish(desc);
+}
+
+static void
+hooks_executor_end(QueryDesc *desc)
+{
+	Statement  *s = statement_find(desc);
+
+	if (s)
+	{
+		if (s->execution)
+			fa_capture_end(s->execution, desc);
+		fa_read_first_end(desc);
+		statement_forget(s);
+	}
+	next_executor_end(desc);
+}
+
+/* The arguments of the hook of utility commands. */
+#define COMMAND_PARAMS \
+	PlannedStmt *pstmt, const char *query_string, bool read_only_tree, \
+	ProcessUtilityContext context, ParamListInfo params, \
+	QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc
+#define COMMAND_ARGS \
+	pstmt, query_string, read_only_tree, context, params, env, dest, qc
+
+static void
+hooks_transaction(COMMAND_PARAMS)
+{
+	TransactionStmt *statement = (TransactionStmt *) pstmt->utilityStmt;
+	bool		lower = fa_isolation_is_peers_begin(statement);
+
+	if (context == PROCESS_UTILITY_TOPLEVEL &&
+		fa_peer_transaction(statement, qc))
+		return;
+	next_process_utility(COMMAND_ARGS);
+	if (lower)
+		fa_isolation_lower();
+}
+
+static void
+hooks_run_command(COMMAND_PARAMS)
+{
+	Node	   *statement = pstmt->utilityStmt;
+	void	   *counted;
+	FaDdlPlan	plan;
+
+	fa_guard_before(statement, context == PROCESS_UTILITY_SUBCOMMAND, &plan);
+	counted = fa_capture_command_begin(statement);
+	next_process_utility(COMMAND_ARGS);
+	if (counted)
+		fa_capture_command_end(statement, counted, qc ? qc->nprocessed : 0);
+	fa_guard_after(query_string, pstmt, &plan);
+}
+
+static void
+hooks_command(COMMAND_PARAMS)
+{
+	Node	   *statement = pstmt->utilityStmt;
+	MemoryContext caller = CurrentMemoryContext;
+	volatile bool copies = false;
+	volatile bool raised = false;
+
+	in_commands++;
+	PG_TRY();
+	{
+		if (IsA(statement, CopyStmt))
+		{
+			copies = fa_copy_begin(statement);
+			raised = fa_isolation_raise();
+		}
+		hooks_run_command(COMMAND_ARGS);
+		if (copies)
+			fa_fdw_copy_end();
+	}
+	PG_CATCH();
+	{
+		in_commands--;
+		fa_isolation_restore(raised);
+		if (copies)
+		{
+			fa_fdw_copy_forget();
+			hooks_raise(caller, false);
+		}
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	in_commands--;
+	fa_isolation_restore(raised);
+}
+
+static void
+hooks_process_utility(COMMAND_PARAMS)
+{
+	hooks_know_transaction();
+	commands++;
+	switch (nodeTag(pstmt->utilityStmt))
+	{
+		case T_TransactionStmt:
+			hooks_transaction(COMMAND_ARGS);
+			break;
+		case T_VariableSetStmt:
+		case T_VariableShowStmt:
+			/* nothing to do with tables, nor do they run statements */
+			next_process_utility(COMMAND_ARGS);
+			break;
+		default:
+			hooks_command(COMMAND_ARGS);
+			break;
+	}
+}
+
+void
+fa_hooks_init(void)
+{
+	next_executor_start = ExecutorStart_hook ? ExecutorStart_hook :
+		standard_ExecutorStart;
+	ExecutorStart_hook = hooks_executor_start;
+	next_executor_run = ExecutorRun_hook ? ExecutorRun_hook :
+		standard_ExecutorRun;
+	ExecutorRun_hook = hooks_executor_run;
+	next_executor_finish = ExecutorFinish_hook ? ExecutorFinish_hook :
+		standard_ExecutorFinish;
+	ExecutorFinish_hook = hooks_executor_finish;
+	next_executor_end = ExecutorEnd_hook ? ExecutorEnd_hook :
+		standard_ExecutorEnd;
+	ExecutorEnd_hook = hooks_executor_end;
+	next_process_utility = ProcessUtility_hook ? ProcessUtility_hook :
+		standard_ProcessUtility;
+	ProcessUtility_hook = hooks_process_utility;
+}
