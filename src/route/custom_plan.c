@@ -31,11 +31,15 @@ custom_collect_relations(Node *node, void *context)
 		foreach(lc, query->rtable)
 		{
 			RangeTblEntry *rte = lfirst(lc);
+			RangeTblEntry *copy = makeNode(RangeTblEntry);
 
-			if (rte->rtekind != RTE_RELATION ||
+			/* from 16 on, a view's rights are those of its subquery's entry */
+			if (!OidIsValid(rte->relid) ||
 				rte->relkind == RELKIND_COMPOSITE_TYPE)
 				continue;
-			fa_plan_add_rte(plan, query, copyObject(rte));
+			*copy = *rte;
+			copy->subquery = NULL;
+			fa_plan_add_rte(plan, query, copyObject(copy));
 			plan->relationOids = lappend_oid(plan->relationOids, rte->relid);
 		}
 		return query_tree_walker(query, custom_collect_relations, context, 0);
