@@ -2,11 +2,18 @@
  * async.c
  *	  Which foreign scans of a plan must not run asynchronously.
  *
- * While several of them run, postgres_fdw makes rows of what has come, in the
- * middle of preparing to wait for the rest.  If a row's condition or output then
- * needs the same session, because it has a subquery or calls a function that
- * has, the session is prepared for twice, and the statement fails ("epoll_ctl()
- * failed: File exists"; seen with 15).  So such scans run one after the other.
+ * Two things that postgres_fdw does (seen with 15) do not go together with what
+ * needs the same session meanwhile, a subquery, or a function that has one:
+ *
+ *	- while several scans run, it makes rows of what has come, in the middle of
+ *	  preparing to wait for the rest.  If a row's condition or output needs the
+ *	  session, that is prepared for twice ("epoll_ctl() failed: File exists").
+ *	- it evaluates a statement's parameters when the session has been made idle
+ *	  for it.  If a subquery that gives one leaves a scan running, the session is
+ *	  not idle any more ("another command is already in progress").
+ *
+ * In the first case these scans run one after the other, in the second all those
+ * in subqueries.
  */
 #include "postgres.h"
 
@@ -17,10 +24,18 @@
 
 #include "route/route.h"
 
+typedef enum AsyncRound
+{
+	ASYNC_COLLECT,				/* parameters that subqueries set when first used */
+	ASYNC_SETTLE,				/* scans whose rows need sessions */
+	ASYNC_NONE					/* all scans */
+} AsyncRound;
+
 typedef struct AsyncContext
 {
-	Bitmapset  *params;			/* that are set by subqueries when first used */
-	bool		settle;			/* second round: they are known */
+	AsyncRound	round;
+	Bitmapset  *params;
+	bool		sent;			/* such a parameter is one of a scan's statement */
 } AsyncContext;
 
 static bool
@@ -49,7 +64,8 @@ static void
 async_settle_child(Plan *plan, AsyncContext *cx)
 {
 	if (plan->async_capable &&
-		(async_needs_sessions((Node *) plan->qual, cx->params) ||
+		(cx->round == ASYNC_NONE ||
+		 async_needs_sessions((Node *) plan->qual, cx->params) ||
 		 async_needs_sessions((Node *) plan->targetlist, cx->params) ||
 		 (IsA(plan, ForeignScan) &&
 		  async_needs_sessions((Node *) ((ForeignScan *) plan)->fdw_exprs,
@@ -77,7 +93,7 @@ async_walk(Plan *plan, AsyncContext *cx)
 	if (plan == NULL)
 		return;
 	check_stack_depth();
-	foreach(lc, cx->settle ? NIL : plan->initPlan)
+	foreach(lc, cx->round == ASYNC_COLLECT ? plan->initPlan : NIL)
 	{
 		foreach(p, lfirst_node(SubPlan, lc)->setParam)
 			cx->params = bms_add_member(cx->params, lfirst_int(p));
@@ -85,9 +101,14 @@ async_walk(Plan *plan, AsyncContext *cx)
 	switch (nodeTag(plan))
 	{
 		case T_Append:
-			foreach(lc, cx->settle ? ((Append *) plan)->appendplans : NIL)
+			foreach(lc, cx->round == ASYNC_COLLECT ? NIL : ((Append *) plan)->appendplans)
 				async_settle_child(lfirst(lc), cx);
 			async_walk_list(((Append *) plan)->appendplans, cx);
+			break;
+		case T_ForeignScan:
+			cx->sent = cx->sent ||
+				async_needs_sessions((Node *) ((ForeignScan *) plan)->fdw_exprs,
+									 cx->params);
 			break;
 		case T_MergeAppend:
 			async_walk_list(((MergeAppend *) plan)->mergeplans, cx);
@@ -110,12 +131,13 @@ fa_async_settle(PlannedStmt *plan)
 {
 	AsyncContext cx = {0};
 
-	for (int round = 0; round < 2; round++)
+	for (cx.round = ASYNC_COLLECT; cx.round <= ASYNC_SETTLE; cx.round++)
 	{
-		cx.settle = round > 0;
 		async_walk_list(plan->subplans, &cx);
 		async_walk(plan->planTree, &cx);
 	}
+	if (cx.sent)
+		async_walk_list(plan->subplans, &cx);
 	bms_free(cx.params);
 	return plan;
 }
