@@ -131,6 +131,7 @@ OBJS = \
 	src/predict/slots.o \
 	src/predict/state.o \
 	src/route/alone.o \
+	src/route/async.o \
 	src/route/copy.o \
 	src/route/custom_plan.o \
 	src/route/ddl_alter.o \

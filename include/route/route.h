@@ -158,6 +158,9 @@ extern TupleTableSlot *fa_peer_scan_next(FaPeerScan *scan);
 extern uint64 fa_peer_scan_processed(FaPeerScan *scan);
 extern void fa_peer_scan_end(FaPeerScan *scan);
 
+/* in async.c: of a plan that PostgreSQL has made; returns it */
+extern PlannedStmt *fa_async_settle(PlannedStmt *plan);
+
 /* in alone.c */
 
 /*

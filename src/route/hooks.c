@@ -6,7 +6,7 @@
  * statement of the server a call and its questions.  Those are asked once, in
  * ExecutorStart: a statement whose plan names no distributed table, nor any
  * part of one, is none of ours, and has paid with a look-up for each of its
- * relations.  Ours are kept in a list until they end, so that the other hooks
+ * relations.  Nor is what a parallel worker runs, whose leader has been asked.  Ours are kept in a list until they end, so that the other hooks
  * have one pointer to look at.
  *
  * Two things concern all statements: how many its transaction has begun, and
@@ -20,6 +20,7 @@
  */
 #include "postgres.h"
 
+#include "access/parallel.h"
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "storage/proc.h"
@@ -167,7 +168,8 @@ hooks_executor_start(QueryDesc *desc, int eflags)
 {
 	bool		deferred = fa_deferred_is(desc->plannedstmt);
 	bool		ours = deferred ||
-		(!fa_maintenance && hooks_is_ours(desc->plannedstmt));
+		(!fa_maintenance && !IsParallelWorker() &&
+		 hooks_is_ours(desc->plannedstmt));
 	bool		raised;
 
 	if (deferred)

@@ -28,7 +28,16 @@ router_plan(Query *parse, const char *query_string, int cursor_options,
 	return standard_planner(parse, query_string, cursor_options, params);
 }
 
-/* As router_plan(), of an upsert or MERGE that may have no plan. */
+/* Of a statement that names a distributed table. */
+static PlannedStmt *
+router_plan_ours(Query *parse, const char *query_string, int cursor_options,
+				 ParamListInfo params)
+{
+	return fa_async_settle(router_plan(parse, query_string, cursor_options,
+									   params));
+}
+
+/* As router_plan_ours(), of an upsert or MERGE that may have no plan. */
 static PlannedStmt *
 router_plan_or_refuse(Query *parse, FaRefusal why, const char *query_string,
 					  int cursor_options, ParamListInfo params)
@@ -38,7 +47,7 @@ router_plan_or_refuse(Query *parse, FaRefusal why, const char *query_string,
 
 	PG_TRY();
 	{
-		plan = router_plan(parse, query_string, cursor_options, params);
+		plan = router_plan_ours(parse, query_string, cursor_options, params);
 	}
 	PG_CATCH();
 	{
@@ -79,7 +88,7 @@ fa_route_plan_pinned(Query *parse, List *pins, const char *query_string,
 	}
 	return router_may_refuse(parse) ?
 		router_plan_or_refuse(parse, why, query_string, cursor_options, params) :
-		router_plan(parse, query_string, cursor_options, params);
+		router_plan_ours(parse, query_string, cursor_options, params);
 }
 
 PlannedStmt *
@@ -89,7 +98,7 @@ fa_route_plan_unpinned(Query *parse, const char *query_string,
 	return router_may_refuse(parse) ?
 		router_plan_or_refuse(parse, fa_refusal_why(parse), query_string,
 							  cursor_options, params) :
-		router_plan(parse, query_string, cursor_options, params);
+		router_plan_ours(parse, query_string, cursor_options, params);
 }
 
 PlannedStmt *
@@ -135,8 +144,10 @@ static PlannedStmt *
 router_planner(Query *parse, const char *query_string, int cursor_options,
 			   ParamListInfo params)
 {
-	if (!fa_routing || fa_maintenance || !fa_pin_possible(parse))
+	if (fa_maintenance || !fa_pin_possible(parse))
 		return router_plan(parse, query_string, cursor_options, params);
+	if (!fa_routing)
+		return router_plan_ours(parse, query_string, cursor_options, params);
 	fa_gate_wait_statement(parse, params);
 	return fa_route_plan(parse, query_string, cursor_options, params, false,
 						 true);

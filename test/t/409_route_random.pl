@@ -18,6 +18,28 @@ $c->sql(1, "SELECT fragaffinity.distribute_table('$_', 'k', fragments => 6)") fo
 my %twin = map { $_ => s/^d_/p_/r } $first, @others;
 my $oracle = SameAnswers->new($c, \%twin, join('', RandomSql::rows('d_')) . "SET timezone = 'UTC';\n");
 my $count = join "\n", map { "SELECT count(*), sum(hashtextextended(x::text, 0)) FROM $_ x;" } $first, @others;
+# What has been found.
+my @found = split /\n/, <<'SQL';
+SELECT x.k FROM d_pair x WHERE (SELECT max(y.v COLLATE "C") FROM d_num y WHERE y.k = x.m) IN ('v3', 'v5')
+SELECT count(*) FROM d_ts x JOIN d_ts y ON x.k = y.k WHERE (x.n NOT IN (SELECT z.n FROM d_num z WHERE z.k = x.m AND x.n IS NOT NULL)) IS NOT TRUE
+UPDATE d_pair x SET v = (SELECT max(y.v COLLATE "C") FROM d_int y WHERE y.k = x.k2) WHERE x.k2 BETWEEN 20 AND 29 RETURNING k2, v
+SELECT count(*), max(x.m) FROM d_ts x WHERE NOT EXISTS (SELECT 1 FROM d_int y WHERE y.v LIKE '%5%') AND x.k = '2024-01-02 02:00+00'
+SELECT x.k, x.n FROM d_int x WHERE x.n > (SELECT n FROM d_txt y WHERE y.v = 'v4' ORDER BY y.k COLLATE "C" LIMIT 1) AND x.v = (SELECT v FROM d_num y WHERE n = 3 ORDER BY k LIMIT 1)
+INSERT INTO d_pair SELECT k + 1000, k2, v, n, m, t, j, r FROM d_pair WHERE k2 = ANY (r) OR k2 > 20 RETURNING k, k2
+INSERT INTO d_int SELECT x.k + 500, y.v FROM d_int x JOIN d_int y ON x.n = y.k WHERE y.n < 9
+UPDATE d_int x SET n = (SELECT count(*) FROM d_int y WHERE y.n = x.n) RETURNING k, n
+DELETE FROM d_int x WHERE n < (SELECT avg(y.n) FROM d_int y WHERE y.v = x.v) RETURNING k
+DELETE FROM d_num x WHERE (x.j || '{"b": 1}') @> '{"a": 3}' AND x.n > 8 RETURNING x.n, (SELECT max(y.v COLLATE "C") FROM d_num y WHERE y.k = x.m)
+WITH w AS (INSERT INTO d_txt SELECT k || '+', v, n FROM d_txt RETURNING n) SELECT count(*), sum(n) FROM w
+MERGE INTO d_dom USING (SELECT 'v3' AS v, 16 AS n) s ON d_dom.k = 18 WHEN MATCHED THEN UPDATE SET v = s.v WHEN NOT MATCHED THEN INSERT (k, v, n) VALUES (18, s.v, s.n)
+MERGE INTO d_dom USING (SELECT 'v3' AS v, 16 AS n) s ON d_dom.k = 77 WHEN MATCHED THEN UPDATE SET v = s.v WHEN NOT MATCHED THEN INSERT (k, v, n) VALUES (77, s.v, s.n)
+SQL
+for my $i (1 .. 3)
+{
+	$oracle->same($i, 'found', sub { "$_[0];\n" }, @found, $count);
+	$oracle->same($i, 'found, in blocks', sub { "BEGIN; SAVEPOINT a;\n$_[0];\nROLLBACK TO a;\n$_[0];\nCOMMIT;\n" }, @found, $count);
+}
+
 for my $seed (@seeds)
 {
 	my $random = RandomSql->new($seed);
