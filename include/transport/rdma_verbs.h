@@ -115,8 +115,6 @@ fa_rdma_of(FaChannel *channel)
 	((rdma)->broken != FA_TRANSPORT_OK ? (rdma)->broken : \
 	 ((rdma)->broken = (rdma)->host->fail((rdma)->channel, status, __VA_ARGS__)))
 
-struct sockaddr_storage;
-
 /* in rdma_address.c */
 
 /* False: there is no room for it. */

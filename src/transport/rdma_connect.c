@@ -31,6 +31,7 @@
 #define BACKLOG			64		/* strangers among them */
 #define ACK_TIMEOUT		17		/* 4.096 us * 2^n: 0.5 s until it is sent again */
 #define RETRIES			7
+#define RESOLVE_MS		200		/* until an address is looked at again */
 
 #define DEVICE_REMOVED	"the RDMA device has been removed"
 
@@ -249,7 +250,7 @@ connect_resolve(FaRdmaStream *stream, struct sockaddr_storage *own,
 
 	if (rdma_create_id(rdma->events, &stream->id, stream, RDMA_PS_TCP) == 0 &&
 		rdma_resolve_addr(stream->id, (struct sockaddr *) own,
-						  (struct sockaddr *) host, FA_RDMA_CONNECT_MS) == 0)
+						  (struct sockaddr *) host, RESOLVE_MS) == 0)
 	{
 		stream->state = FA_RDMA_RESOLVING;
 		return FA_TRANSPORT_OK;
@@ -285,6 +286,25 @@ connect_begin(FaRdma *rdma, const FaTransportAddress *address)
 	for (int i = 0; i < rdma->nstreams && status == FA_TRANSPORT_OK; i++)
 		status = connect_resolve(&rdma->stream[i], from_own ? &own : NULL, &host);
 	return status;
+}
+
+/*
+ * The peer's address has not answered.  Once more, as the kernel looks at it
+ * again when the time is over, or when an answer comes after it has begun to
+ * wait for one: over a short link that may be too late.
+ */
+static bool
+connect_resolve_again(FaRdmaStream *stream)
+{
+	struct sockaddr_storage host;
+
+	if (stream->state != FA_RDMA_RESOLVING ||
+		GetCurrentTimestamp() >= stream->rdma->deadline)
+		return false;
+	/* the call copies it to where it is now */
+	memcpy(&host, rdma_get_peer_addr(stream->id), sizeof(host));
+	return rdma_resolve_addr(stream->id, NULL, (struct sockaddr *) &host,
+							 RESOLVE_MS) == 0;
 }
 
 /* The device is known; all streams go over the same. */
@@ -352,6 +372,8 @@ fa_rdma_connect(FaChannel *channel, const FaTransportAddress *address)
 		channel->wake_at = rdma->deadline;
 		if (GetCurrentTimestamp() >= rdma->deadline)
 			return fa_rdma_break(rdma, FA_TRANSPORT_UNFIT,
+								 s->state == FA_RDMA_RESOLVING ?
+								 "nothing answered for the receiver's address within %d ms" :
 								 "no connection within %d ms", FA_RDMA_CONNECT_MS);
 		return FA_TRANSPORT_AGAIN;
 	}
@@ -421,7 +443,15 @@ connect_event(FaRdmaStream *stream, enum rdma_cm_event_type type, int status,
 		case RDMA_CM_EVENT_ROUTE_ERROR:
 		case RDMA_CM_EVENT_UNREACHABLE:
 		case RDMA_CM_EVENT_CONNECT_ERROR:
+			if (type == RDMA_CM_EVENT_ADDR_ERROR && status == -ETIMEDOUT &&
+				connect_resolve_again(stream))
+				break;
 			errno = status < 0 ? -status : status;
+			/* the kernel does not know any more where the peer's address is */
+			if (stream->state == FA_RDMA_UP)
+				(void) fa_rdma_break(rdma, FA_TRANSPORT_LOST,
+									 "the peer cannot be reached any more (%s)",
+									 rdma_event_str(type));
 			(void) fa_rdma_break(rdma, FA_TRANSPORT_UNFIT,
 								 "no RDMA connection to the peer (%s): %m",
 								 rdma_event_str(type));

@@ -48,14 +48,18 @@ sub wait_until
 
 sub make_device { my ($i) = @_; run("rdma link add rxe$i type rxe netdev fa$i"); return; }
 
-# Both ends are this machine's, and the kernel would not send to itself over a
+# A switch between two devices.  Both ends are this machine's, and the kernel would not send to itself over a
 # link, nor take from there what it has sent, nor answer who asks for an address.
 sub make_link
 {
-	run('ip link add fa1 mtu 4200 type veth peer name fa2 mtu 4200');
+	run('ip link add fasw type bridge');
+	run('ip link set fasw up');
 	kernel('all/rp_filter', 0);
 	for my $i (1, 2)
 	{
+		run("ip link add fa$i mtu 4200 type veth peer name sw$i mtu 4200");
+		run("ip link set sw$i master fasw");
+		run("ip link set sw$i up");
 		kernel("fa$i/$_", 1) for qw(accept_local arp_ignore);
 		kernel("fa$i/arp_announce", 2);
 		kernel("fa$i/rp_filter", 0);
@@ -69,11 +73,12 @@ sub make_link
 	return;
 }
 
-sub cut { run('ip link set fa2 down'); return; }
+# A device's end of the link, at the switch.
+sub cut { my ($i) = @_; run("ip link set sw$i down"); return; }
 
 sub heal
 {
-	run('ip link set fa2 up');
+	run("ip link set sw$_ up") for 1, 2;
 	wait_until('both ports are up', sub { (() = `rdma link show` =~ /rxe[12]\/1 state ACTIVE/g) == 2 });
 	return;
 }
@@ -96,21 +101,22 @@ is($c->rows(1, 't'), $faults->{rows}, 'with every row');
 is($faults->move('n1'), 'rdma|', 'and back');
 
 # Before the first page.
-cut();
-$faults->refused('the link is cut', qr/no (RDMA )?connection|no RDMA device/);
+my $silent = qr/no connection within 5000 ms|nothing answered for the receiver's address within 5000 ms/;
+cut(2);
+$faults->refused('the link is cut', $silent);
 like($c->sql(2, "SELECT fragaffinity.move_fragment($faults->{f}, 'n2'); SELECT transport, transport_reason FROM fragaffinity.moves ORDER BY move DESC LIMIT 1"),
 	qr/^stream\|rdma: /m, 'a move takes the next transport');
 heal();
 is($faults->move('n1'), 'rdma|', 'and the one after the link is back takes rdma again');
 
 run('tc qdisc add dev fa1 root netem loss 100%');
-$faults->refused('the link loses all that is sent', qr/no (RDMA )?connection/);
+$faults->refused('the link loses all that is sent', $silent);
 run('tc qdisc del dev fa1 root');
 
 run('ip rule add pref 1 to 10.98.0.2 unreachable');
-$faults->refused('there is no route, and the source has rdma_address', qr/no (RDMA )?connection/);
+$faults->refused('there is no route, and the source has rdma_address', $silent);
 $faults->set(1, 'fragaffinity.rdma_address', '');
-$faults->refused('there is no route, and it has not', qr/no RDMA connection to the peer .*unreachable|No route/);
+$faults->refused('there is no route, and it has not', qr/no RDMA device leads to the receiver's address: Network is unreachable/);
 $faults->set(1, 'fragaffinity.rdma_address', '10.98.0.1');
 run('ip rule del pref 1');
 
@@ -122,7 +128,7 @@ $c->sql(1, "SELECT fragaffinity.configure('transports', 'rdma')");
 	my $move = $faults->begin(1, 'transport_post');
 	my $again = counter(1, 'completer_retry_err');
 
-	cut();
+	cut(2);
 	$c->release(1);
 	wait_until('something is sent again', sub { counter(1, 'completer_retry_err') > $again });
 	heal();
@@ -140,14 +146,20 @@ sub freed
 }
 
 # One that does not, where one side or the other has sent something.
-for my $case ([ 'the source sends', 1, 'transport_post' ], [ 'the source waits for room', 2, 'transport_message' ])
+for my $case ([ 1, 'at the source, which sends', 1, 'transport_post' ],
+	[ 2, 'at the destination, and the source sends', 1, 'transport_post' ],
+	[ 2, 'at the destination, and the source waits for room', 2, 'transport_message' ])
 {
-	my ($name, $at, $point) = @$case;
+	my ($end, $name, $at, $point) = @$case;
 
-	$faults->broken("the link is cut, and $name", $at, $point, \&cut, qr/does not answer/);
+	$faults->broken("the link is cut $name", $at, $point, sub { cut($end) }, qr/does not answer|cannot be reached any more/);
 	freed($name);
 	heal();
 }
+$faults->broken('the link loses all that is sent', 1, 'transport_post',
+	sub { run('tc qdisc add dev fa1 root netem loss 100%') }, qr/does not answer|cannot be reached any more/);
+freed('lost messages');
+run('tc qdisc del dev fa1 root');
 
 for my $side ([ 1, 'source' ], [ 2, 'destination' ])
 {
