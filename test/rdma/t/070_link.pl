@@ -185,7 +185,7 @@ for my $i (1, 2)
 	ok($remover->finish, 'and then the device is gone');
 	make_device($i);
 	is($c->rows(1, 't'), $faults->{rows}, 'every row is there');
-	$faults->move('n1') if $faults->{c}->owner($faults->{f}) eq 'n2';
+	$faults->move('n1') if $c->owner($faults->{f}) eq 'n2';
 	is($faults->move('n2'), 'rdma|', 'a device that came anew is used');
 	is($faults->move('n1'), 'rdma|', 'and back');
 }
