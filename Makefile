@@ -261,6 +261,7 @@ OBJS = \
 # their headers where there are any (with_rdma=no: not even then).
 RDMA_MODULE = fragaffinity_rdma.so
 RDMA_OBJS = \
+	src/transport/rdma_address.o \
 	src/transport/rdma_connect.o \
 	src/transport/rdma_device.o \
 	src/transport/rdma_module.o \

@@ -11,7 +11,8 @@ fa_server_user() {
 	fi
 }
 
-# Runs a command as that user, without PG* variables of the caller's.
+# Runs a command as that user, without PG* variables of the caller's; with the
+# capabilities that FA_CAPABILITIES names.
 fa_as_server_user() {
 	local user v unset=()
 	user=$(fa_server_user)
@@ -20,7 +21,8 @@ fa_as_server_user() {
 	done
 	if [ "$(id -u)" -eq 0 ]; then
 		env "${unset[@]}" LC_ALL=C HOME=/tmp USER="$user" LOGNAME="$user" \
-			setpriv --reuid="$user" --regid="$(id -g "$user")" --init-groups -- "$@"
+			setpriv --reuid="$user" --regid="$(id -g "$user")" --init-groups \
+			${FA_CAPABILITIES:+--inh-caps="$FA_CAPABILITIES" --ambient-caps="$FA_CAPABILITIES"} -- "$@"
 	else
 		env "${unset[@]}" LC_ALL=C "$@"
 	fi

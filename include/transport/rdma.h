@@ -13,7 +13,7 @@
 #include "transport/transport.h"
 
 /* Of this interface; changes with anything in it, FaTransportOps or FaChannel. */
-#define FA_RDMA_MODULE_VERSION	2
+#define FA_RDMA_MODULE_VERSION	3
 
 #define FA_RDMA_MAX_STREAMS		32
 

@@ -30,6 +30,10 @@
 
 #include "transport/rdma.h"
 
+/* Of the address and of greetings; the version changes with them and with this. */
+#define FA_RDMA_MAGIC		0x4641524d
+#define FA_RDMA_VERSION		2
+
 #define FA_RDMA_MAX_PIECES	128
 #define FA_RDMA_MAX_SGE		16	/* of one WRITE */
 #define FA_RDMA_MIN_SLOTS	4
@@ -110,6 +114,21 @@ fa_rdma_of(FaChannel *channel)
 #define fa_rdma_break(rdma, status, ...) \
 	((rdma)->broken != FA_TRANSPORT_OK ? (rdma)->broken : \
 	 ((rdma)->broken = (rdma)->host->fail((rdma)->channel, status, __VA_ARGS__)))
+
+/* in rdma_address.c */
+
+/* False: there is no room for it. */
+extern bool fa_rdma_write_address(FaRdma *rdma, struct sockaddr_storage *host,
+								  FaTransportAddress *address_p);
+/* False: it is of another version or invalid. */
+extern bool fa_rdma_read_address(FaRdma *rdma,
+								 const FaTransportAddress *address,
+								 struct sockaddr_storage *host);
+/* This server's own, as set; false when it is not. */
+extern bool fa_rdma_own_host(const FaRdma *rdma,
+							 struct sockaddr_storage *host);
+extern void fa_rdma_host_text(const struct sockaddr_storage *host, char *text,
+							  Size len);
 
 /* in rdma_device.c */
 extern bool fa_rdma_set_nonblocking(int fd);

@@ -238,6 +238,7 @@ struct FaChannel
 	bool		wrapped;		/* another channel tells of them */
 	TimestampTz wake_at;		/* poll again then, whatever fds say; 0: no */
 	bool		copying;		/* ROWS, receiver: conn is in a COPY */
+	bool		flush;			/* tests, GATHER: the device's queues are to fail */
 	void	   *row;			/* ROWS, sender: the post, as a bytea to return;
 								 * the taker sets it NULL */
 	/* why an operation did not succeed: a phrase; never holds a secret */

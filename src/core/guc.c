@@ -110,7 +110,7 @@ static void
 guc_define_rdma(void)
 {
 	DefineCustomStringVariable("fragaffinity.rdma_address",
-							   "IP address at which moves to this server arrive by RDMA; empty for that of the connection to the source.",
+							   "IP address of this server's RDMA device: moves to it arrive there, and moves from it begin there; empty to have that from connections and routes.",
 							   NULL, &fa_rdma_address, "",
 							   PGC_SIGHUP, 0, guc_check_address, NULL, NULL);
 	DefineCustomIntVariable("fragaffinity.rdma_port",

@@ -34,7 +34,7 @@
 #define CONTROL_OPTIONS \
 	"SET synchronous_commit = local; SET tcp_keepalives_idle = 10; " \
 	"SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; " \
-	"SET tcp_user_timeout = 30000"
+	"SET tcp_user_timeout = 30000; SET client_connection_check_interval = 1000"
 
 void
 fa_move_set_phase(FaMove *move, FaMovePhase phase)

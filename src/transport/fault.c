@@ -16,10 +16,12 @@
  *	flip		it comes with a bit changed
  *	lose		the channel is lost before it
  *	fail		a call fails before it; also at the sender
+ *	flush		the device's queues fail after it, and all that is in them; also
+ *				at the sender, and only of a transport that has a device
  *	stall		it and all after it never come
  *	delay		every message comes so many ms after the one before
  *
- * All but "fail" are the receiver's.
+ * All but "fail" and "flush" are the receiver's.
  */
 #include "postgres.h"
 
@@ -40,6 +42,7 @@ typedef enum FaultKind
 	FAULT_FLIP,
 	FAULT_LOSE,
 	FAULT_FAIL,
+	FAULT_FLUSH,
 	FAULT_STALL,
 	FAULT_DELAY,
 	FAULT_KINDS
@@ -47,7 +50,7 @@ typedef enum FaultKind
 
 static const char *const fault_names[FAULT_KINDS] = {
 	"refuse", "drop", "repeat", "swap", "truncate", "append", "flip", "lose",
-	"fail", "stall", "delay"
+	"fail", "flush", "stall", "delay"
 };
 
 /* A message that has arrived, copied. */
@@ -163,6 +166,8 @@ fault_post(FaChannel *channel, const FaTransportPiece *pieces, int npieces,
 		return fa_channel_fail(channel, FA_TRANSPORT_IO,
 							   "post %llu failed, as \"transport_faults\" says",
 							   (unsigned long long) fault->number);
+	if (fault_is(fault, FAULT_FLUSH))
+		fault->inner->flush = true;
 	fault_down(fault);
 	return fault_up(fault, fault->inner->ops->post(fault->inner, pieces,
 												   npieces, cookie));
@@ -183,6 +188,8 @@ fault_take(FaultChannel *fault, const FaTransportEvent *event)
 		return fa_channel_fail(channel, FA_TRANSPORT_IO,
 							   "message %llu failed, as \"transport_faults\" says",
 							   (unsigned long long) fault->number);
+	if (fault_is(fault, FAULT_FLUSH))
+		fault->inner->flush = true;
 	if (fault_is(fault, FAULT_SWAP))
 		to = &fault->held;
 	memcpy(to->data, event->data, event->len);

@@ -1,12 +1,6 @@
 /*
  * rdma_connect.c
- *	  Module of the transport "rdma": addresses, and connections by rdma_cm.
- *
- * The address goes over the peers' libpq connection:
- *
- *	magic, version, streams, slots of a stream, bytes of a slot
- *	address and port to connect to
- *	for each stream:	where its slots begin
+ *	  Module of the transport "rdma": connections by rdma_cm.
  *
  * Who connects shows a digest of the channel's secret and the stream's number,
  * and gets another one back, with the key for the slots: each side knows that
@@ -14,8 +8,11 @@
  * is not on the wire.  Others who find the port are rejected, and do no harm to
  * the channel.
  *
- * Integers are big-endian.  ADDRESS_VERSION changes with any of this, and with
- * what rdma_verbs.h says of messages.
+ * Who connects begins at this server's own address, if it is set: with several
+ * devices, or with the peer's address on this host, routes lead to another one
+ * than is meant.
+ *
+ * Integers are big-endian.
  */
 #include "postgres.h"
 
@@ -31,14 +28,12 @@
 
 #include "transport/rdma_verbs.h"
 
-#define ADDRESS_MAGIC	0x4641524d
-#define ADDRESS_VERSION 2
-#define ADDRESS_FAMILY_4	4
-#define ADDRESS_FAMILY_6	6
-
 #define BACKLOG			64		/* strangers among them */
 #define ACK_TIMEOUT		17		/* 4.096 us * 2^n: 0.5 s until it is sent again */
-#define RETRIES			7
+#define RETRIES			6		/* SoftRoCE takes 7 for no end */
+#define RESOLVE_MS		200		/* until an address is looked at again */
+
+#define DEVICE_REMOVED	"the RDMA device has been removed"
 
 /* What is shown when connecting, and when accepting. */
 typedef struct Greeting
@@ -50,99 +45,6 @@ typedef struct Greeting
 	uint8		proof[PG_SHA256_DIGEST_LENGTH];
 } Greeting;
 
-/* An address as it is read or written. */
-typedef struct Cursor
-{
-	char	   *next;
-	char	   *end;
-} Cursor;
-
-/* True while there is room for it; bytes are left as they are. */
-static bool
-cursor_move(Cursor *cursor, void *bytes, Size len, bool write)
-{
-	if ((Size) (cursor->end - cursor->next) < len)
-		return false;
-	if (write)
-		memcpy(cursor->next, bytes, len);
-	else
-		memcpy(bytes, cursor->next, len);
-	cursor->next += len;
-	return true;
-}
-
-static bool
-cursor_move32(Cursor *cursor, uint32 *value, bool write)
-{
-	uint32		wire = pg_hton32(*value);
-	bool		moved = cursor_move(cursor, &wire, sizeof(wire), write);
-
-	*value = pg_ntoh32(wire);
-	return moved;
-}
-
-static bool
-cursor_move64(Cursor *cursor, uint64 *value, bool write)
-{
-	uint64		wire = pg_hton64(*value);
-	bool		moved = cursor_move(cursor, &wire, sizeof(wire), write);
-
-	*value = pg_ntoh64(wire);
-	return moved;
-}
-
-static bool
-cursor_move_host(Cursor *cursor, struct sockaddr_storage *host, bool write)
-{
-	struct sockaddr_in *four = (struct sockaddr_in *) host;
-	struct sockaddr_in6 *six = (struct sockaddr_in6 *) host;
-	uint32		family = host->ss_family == AF_INET6 ?
-		ADDRESS_FAMILY_6 : ADDRESS_FAMILY_4;
-
-	if (!cursor_move32(cursor, &family, write))
-		return false;
-	host->ss_family = family == ADDRESS_FAMILY_6 ? AF_INET6 : AF_INET;
-	if (family == ADDRESS_FAMILY_6)
-		return cursor_move(cursor, &six->sin6_addr, sizeof(six->sin6_addr), write) &&
-			cursor_move(cursor, &six->sin6_port, sizeof(six->sin6_port), write);
-	return family == ADDRESS_FAMILY_4 &&
-		cursor_move(cursor, &four->sin_addr, sizeof(four->sin_addr), write) &&
-		cursor_move(cursor, &four->sin_port, sizeof(four->sin_port), write);
-}
-
-/* The same steps write an address and read it. */
-static bool
-address_move(FaRdma *rdma, Cursor *cursor, struct sockaddr_storage *host,
-			 bool write)
-{
-	uint32		magic = ADDRESS_MAGIC;
-	uint32		version = ADDRESS_VERSION;
-	uint32		streams = rdma->nstreams;
-	uint32		slots = rdma->slots;
-	uint64		slot_size = rdma->slot_size;
-
-	if (!cursor_move32(cursor, &magic, write) || magic != ADDRESS_MAGIC ||
-		!cursor_move32(cursor, &version, write) || version != ADDRESS_VERSION ||
-		!cursor_move32(cursor, &streams, write) ||
-		streams < 1 || streams > FA_RDMA_MAX_STREAMS ||
-		!cursor_move32(cursor, &slots, write) ||
-		slots < FA_RDMA_MIN_SLOTS || slots > FA_RDMA_MAX_SLOTS ||
-		!cursor_move64(cursor, &slot_size, write) ||
-		slot_size != rdma->slot_size ||
-		!cursor_move_host(cursor, host, write))
-		return false;
-	rdma->nstreams = streams;
-	rdma->slots = slots;
-	for (int i = 0; i < rdma->nstreams; i++)
-	{
-		FaRdmaStream *s = &rdma->stream[i];
-
-		if (!cursor_move64(cursor, &s->remote, write))
-			return false;
-	}
-	return true;
-}
-
 /* Shown by who connects (from_sender) and by who accepts. */
 static bool
 greeting_make(const FaRdma *rdma, int stream, bool from_sender, uint32 key,
@@ -153,8 +55,8 @@ greeting_make(const FaRdma *rdma, int stream, bool from_sender, uint32 key,
 	bool		made;
 
 	memset(greeting, 0, sizeof(*greeting));
-	greeting->magic = pg_hton32(ADDRESS_MAGIC);
-	greeting->version = pg_hton16(ADDRESS_VERSION);
+	greeting->magic = pg_hton32(FA_RDMA_MAGIC);
+	greeting->version = pg_hton16(FA_RDMA_VERSION);
 	greeting->stream = pg_hton16(stream);
 	greeting->key = pg_hton32(key);
 	made = hash != NULL && pg_cryptohash_init(hash) >= 0 &&
@@ -216,41 +118,20 @@ static FaTransportStatus
 listen_host(FaRdma *rdma, struct sockaddr_storage *host)
 {
 	const FaRdmaOptions *options = rdma->host->options;
-	struct sockaddr_in *four = (struct sockaddr_in *) host;
-	struct sockaddr_in6 *six = (struct sockaddr_in6 *) host;
 	socklen_t	len = sizeof(*host);
 
-	memset(host, 0, sizeof(*host));
-	if (options->address[0] != '\0')
-	{
-		if (inet_pton(AF_INET, options->address, &four->sin_addr) == 1)
-			host->ss_family = AF_INET;
-		else if (inet_pton(AF_INET6, options->address, &six->sin6_addr) == 1)
-			host->ss_family = AF_INET6;
-	}
-	else if (rdma->channel->conn &&
-			 getsockname(PQsocket(rdma->channel->conn->pg),
-						 (struct sockaddr *) host, &len) != 0)
+	if (!fa_rdma_own_host(rdma, host) && rdma->channel->conn &&
+		getsockname(PQsocket(rdma->channel->conn->pg),
+					(struct sockaddr *) host, &len) != 0)
 		host->ss_family = AF_UNSPEC;
 	if (host->ss_family == AF_INET)
-		four->sin_port = htons(options->port);
+		((struct sockaddr_in *) host)->sin_port = htons(options->port);
 	else if (host->ss_family == AF_INET6)
-		six->sin6_port = htons(options->port);
+		((struct sockaddr_in6 *) host)->sin6_port = htons(options->port);
 	else
 		return rdma->host->fail(rdma->channel, FA_TRANSPORT_UNFIT,
 								"there is no address to listen at; set fragaffinity.rdma_address");
 	return FA_TRANSPORT_OK;
-}
-
-static void
-listen_host_text(const struct sockaddr_storage *host, char *text, Size len)
-{
-	const void *address = host->ss_family == AF_INET6 ?
-		(const void *) &((const struct sockaddr_in6 *) host)->sin6_addr :
-		(const void *) &((const struct sockaddr_in *) host)->sin_addr;
-
-	if (inet_ntop(host->ss_family, address, text, len) == NULL)
-		strlcpy(text, "?", len);
 }
 
 static FaTransportStatus
@@ -269,7 +150,7 @@ listen_bind(FaRdma *rdma, struct sockaddr_storage *host)
 		error = ENODEV;
 	if (error != 0)
 	{
-		listen_host_text(host, text, sizeof(text));
+		fa_rdma_host_text(host, text, sizeof(text));
 		errno = error;
 		return rdma->host->fail(rdma->channel, FA_TRANSPORT_UNFIT,
 								"no RDMA device listens at address %s: %m", text);
@@ -306,7 +187,6 @@ fa_rdma_listen(FaChannel *channel, FaTransportAddress *address_p)
 {
 	FaRdma	   *rdma = fa_rdma_of(channel);
 	struct sockaddr_storage host;
-	Cursor		cursor = {address_p->data, address_p->data + sizeof(address_p->data)};
 	FaTransportStatus status = listen_host(rdma, &host);
 
 	if (status == FA_TRANSPORT_OK)
@@ -322,10 +202,9 @@ fa_rdma_listen(FaChannel *channel, FaTransportAddress *address_p)
 		((struct sockaddr_in6 *) &host)->sin6_port = rdma_get_src_port(rdma->listener);
 	else
 		((struct sockaddr_in *) &host)->sin_port = rdma_get_src_port(rdma->listener);
-	if (!address_move(rdma, &cursor, &host, true))
+	if (!fa_rdma_write_address(rdma, &host, address_p))
 		return rdma->host->fail(channel, FA_TRANSPORT_UNFIT,
 								"there are too many streams for an address");
-	address_p->len = cursor.next - address_p->data;
 	return FA_TRANSPORT_OK;
 }
 
@@ -360,16 +239,42 @@ listen_accept(FaRdma *rdma, struct rdma_cm_id *id, const Greeting *shown)
 
 /* ---- sender ---- */
 
+/* Looks for the way from own (NULL: any) to host. */
+static FaTransportStatus
+connect_resolve(FaRdmaStream *stream, struct sockaddr_storage *own,
+				struct sockaddr_storage *host)
+{
+	FaRdma	   *rdma = stream->rdma;
+	char		text[INET6_ADDRSTRLEN];
+	int			error;
+
+	if (rdma_create_id(rdma->events, &stream->id, stream, RDMA_PS_TCP) == 0 &&
+		rdma_resolve_addr(stream->id, (struct sockaddr *) own,
+						  (struct sockaddr *) host, RESOLVE_MS) == 0)
+	{
+		stream->state = FA_RDMA_RESOLVING;
+		return FA_TRANSPORT_OK;
+	}
+	if (own == NULL)
+		return fa_rdma_break(rdma, FA_TRANSPORT_UNFIT,
+							 "no RDMA device leads to the receiver's address: %m");
+	error = errno;
+	fa_rdma_host_text(own, text, sizeof(text));
+	errno = error;
+	return fa_rdma_break(rdma, FA_TRANSPORT_UNFIT,
+						 "no RDMA device leads from address %s to the receiver's: %m",
+						 text);
+}
+
 static FaTransportStatus
 connect_begin(FaRdma *rdma, const FaTransportAddress *address)
 {
-	FaTransportAddress copy = *address;
-	Cursor		cursor = {copy.data, copy.data + copy.len};
-	struct sockaddr_storage host = {0};
+	struct sockaddr_storage host;
+	struct sockaddr_storage own;
+	bool		from_own;
+	FaTransportStatus status = FA_TRANSPORT_OK;
 
-	if (address->len > (int) sizeof(copy.data) ||
-		!address_move(rdma, &cursor, &host, false) ||
-		cursor.next != cursor.end)
+	if (!fa_rdma_read_address(rdma, address, &host))
 		return fa_rdma_break(rdma, FA_TRANSPORT_UNFIT,
 							 "the receiver's address is of another version or invalid");
 	rdma->cookie = calloc(rdma->nstreams * rdma->slots, sizeof(uint64));
@@ -377,18 +282,29 @@ connect_begin(FaRdma *rdma, const FaTransportAddress *address)
 		return fa_rdma_break(rdma, FA_TRANSPORT_NO_MEMORY, "out of memory");
 	rdma->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												 FA_RDMA_CONNECT_MS);
-	for (int i = 0; i < rdma->nstreams; i++)
-	{
-		FaRdmaStream *s = &rdma->stream[i];
+	from_own = fa_rdma_own_host(rdma, &own) && own.ss_family == host.ss_family;
+	for (int i = 0; i < rdma->nstreams && status == FA_TRANSPORT_OK; i++)
+		status = connect_resolve(&rdma->stream[i], from_own ? &own : NULL, &host);
+	return status;
+}
 
-		if (rdma_create_id(rdma->events, &s->id, s, RDMA_PS_TCP) != 0 ||
-			rdma_resolve_addr(s->id, NULL, (struct sockaddr *) &host,
-							  FA_RDMA_CONNECT_MS) != 0)
-			return fa_rdma_break(rdma, FA_TRANSPORT_UNFIT,
-								 "no RDMA device leads to the receiver's address: %m");
-		s->state = FA_RDMA_RESOLVING;
-	}
-	return FA_TRANSPORT_OK;
+/*
+ * The peer's address has not answered.  Once more, as the kernel looks at it
+ * again when the time is over, or when an answer comes after it has begun to
+ * wait for one: over a short link that may be too late.
+ */
+static bool
+connect_resolve_again(FaRdmaStream *stream)
+{
+	struct sockaddr_storage host;
+
+	if (stream->state != FA_RDMA_RESOLVING ||
+		GetCurrentTimestamp() >= stream->rdma->deadline)
+		return false;
+	/* the call copies it to where it is now */
+	memcpy(&host, rdma_get_peer_addr(stream->id), sizeof(host));
+	return rdma_resolve_addr(stream->id, NULL, (struct sockaddr *) &host,
+							 RESOLVE_MS) == 0;
 }
 
 /* The device is known; all streams go over the same. */
@@ -456,6 +372,8 @@ fa_rdma_connect(FaChannel *channel, const FaTransportAddress *address)
 		channel->wake_at = rdma->deadline;
 		if (GetCurrentTimestamp() >= rdma->deadline)
 			return fa_rdma_break(rdma, FA_TRANSPORT_UNFIT,
+								 s->state == FA_RDMA_RESOLVING ?
+								 "nothing answered for the receiver's address within %d ms" :
 								 "no connection within %d ms", FA_RDMA_CONNECT_MS);
 		return FA_TRANSPORT_AGAIN;
 	}
@@ -525,14 +443,21 @@ connect_event(FaRdmaStream *stream, enum rdma_cm_event_type type, int status,
 		case RDMA_CM_EVENT_ROUTE_ERROR:
 		case RDMA_CM_EVENT_UNREACHABLE:
 		case RDMA_CM_EVENT_CONNECT_ERROR:
+			if (type == RDMA_CM_EVENT_ADDR_ERROR && status == -ETIMEDOUT &&
+				connect_resolve_again(stream))
+				break;
 			errno = status < 0 ? -status : status;
+			/* the kernel does not know any more where the peer's address is */
+			if (stream->state == FA_RDMA_UP)
+				(void) fa_rdma_break(rdma, FA_TRANSPORT_LOST,
+									 "the peer cannot be reached any more (%s)",
+									 rdma_event_str(type));
 			(void) fa_rdma_break(rdma, FA_TRANSPORT_UNFIT,
 								 "no RDMA connection to the peer (%s): %m",
 								 rdma_event_str(type));
 			break;
 		case RDMA_CM_EVENT_DEVICE_REMOVAL:
-			(void) fa_rdma_break(rdma, FA_TRANSPORT_IO,
-								 "the RDMA device has been removed");
+			(void) fa_rdma_break(rdma, FA_TRANSPORT_IO, DEVICE_REMOVED);
 			break;
 		default:
 			break;
@@ -575,5 +500,7 @@ fa_rdma_take_event(FaRdma *rdma)
 	}
 	else if (id != rdma->listener)
 		connect_event(id->context, type, status, &shown);
+	else if (type == RDMA_CM_EVENT_DEVICE_REMOVAL)
+		(void) fa_rdma_break(rdma, FA_TRANSPORT_IO, DEVICE_REMOVED);
 	return true;
 }

@@ -287,11 +287,24 @@ transfer_count_sent(FaRdma *rdma)
 	}
 }
 
+/* For tests: the queues fail, as a device lets them when it is at its end. */
+static void
+transfer_flush(FaRdma *rdma)
+{
+	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
+
+	rdma->channel->flush = false;
+	for (int i = 0; i < rdma->nstreams; i++)
+		(void) ibv_modify_qp(rdma->stream[i].id->qp, &attr, IBV_QP_STATE);
+}
+
 void
 fa_rdma_progress(FaRdma *rdma)
 {
 	bool		any = true;
 
+	if (rdma->channel->flush && rdma->channel->up)
+		transfer_flush(rdma);
 	while (any && rdma->broken == FA_TRANSPORT_OK)
 	{
 		any = false;
