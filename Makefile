@@ -130,6 +130,7 @@ OBJS = \
 	src/predict/sessions.o \
 	src/predict/slots.o \
 	src/predict/state.o \
+	src/predict/trust.o \
 	src/route/alone.o \
 	src/route/async.o \
 	src/route/copy.o \

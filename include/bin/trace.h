@@ -27,7 +27,9 @@ typedef struct Trace
 	FaCell	   *cell;			/* all, by step */
 	int64_t	   *first;			/* by step, and one more */
 	FaNextEvent *event;			/* in time order */
+	bool	   *opens;			/* by event: is it its session's first? */
 	int64_t		nevents;
+	bool		profiles;		/* events name them */
 } Trace;
 
 /* in trace.c */

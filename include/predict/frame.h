@@ -93,6 +93,8 @@ typedef struct FaModelOps
 	void		(*resize) (FaFrame *frame, void *model,
 						   int old_nnodes, int old_nfragments);
 	void		(*skip) (FaFrame *frame, void *model, int64_t steps);
+	/* before anything is learned of the step observed; may be NULL */
+	void		(*judge) (FaFrame *frame, void *model);
 	void		(*observe) (FaFrame *frame, void *model);
 	/* site signals of all nodes, frame->nsite apart */
 	void		(*site) (FaFrame *frame, void *model, int h, int64_t target,

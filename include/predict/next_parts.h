@@ -26,6 +26,7 @@
 #define FA_NEXT_LEVELS		36	/* of evidence */
 #define FA_NEXT_PAUSES		5	/* levels of a session's pause */
 #define FA_NEXT_RUNS		6	/* lengths of a run of foreseen events */
+#define FA_NEXT_STATES		3	/* that a session is in at once */
 #define FA_NEXT_TOP			12	/* likeliest fragments of a session kept */
 #define FA_NEXT_DENSE		8	/* features that the network reads */
 
@@ -156,7 +157,7 @@ typedef struct FaNextView
 	FaNextInput input;
 	FaLstmState state;			/* the network's, having read the input */
 	int			pause;
-	int			run;
+	int			state_of[FA_NEXT_STATES];	/* the session: see next_mix.c */
 	int			ncandidates;
 	bool		others;			/* there are fragments that are none */
 	int			slot[FA_NEXT_SIGNALS];	/* weight by level; -1: no signal */

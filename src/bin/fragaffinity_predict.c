@@ -9,11 +9,12 @@
  * fragments) and DIR/NAME.agg.csv or .agg.csv.gz (ts_bucket,node,fragment,
  * count in time order), goes through the steps one by one, and writes for each
  * target from test_t0 on what was forecast a horizon before (where there are
- * NAME.events.csv or .gz, sessions are followed for it):
+ * NAME.events.csv or .gz, sessions are followed for it, and profiles where a
+ * fifth column names role and application):
  * ts_bucket,horizon,node,fragment,p,rate.  A forecast has seen nothing later
  * than its origin.  Scores by model go to stderr with --scores.
  *
- * With --next it reads NAME.events.csv[.gz] (ts,session,node,fragment) and
+ * With --next it reads NAME.events.csv[.gz] (ts,session,node,fragment[,profile]) and
  * prints how well each event's fragment was foreseen: see next.c.
  */
 #include <errno.h>
@@ -250,7 +251,8 @@ main(int argc, char **argv)
 		return 0;
 	}
 	fa_bin_read_cells(&t, o.dir, o.name);
-	if ((o.models == 0 || (o.models & 1u << FA_MODEL_SESSION) != 0) &&
+	if ((o.models == 0 || (o.models & (1u << FA_MODEL_SESSION |
+									   1u << FA_MODEL_PROFILE)) != 0) &&
 		fa_bin_read_events(&t, o.dir, o.name, false))
 		sessions = fa_bin_sessions(&t, o.seed);
 

@@ -120,15 +120,16 @@ fa_bin_read_manifest(Trace *t, const char *dir, const char *name)
 }
 
 static void
-split_line(char *line, int64_t row, char **field)
+split_line(char *line, int64_t row, char **field, int n)
 {
 	line[strcspn(line, "\r\n")] = '\0';
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < n; i++)
 	{
 		field[i] = line;
 		line = strchr(line, ',');
-		if ((line == NULL) != (i == 3))
-			fa_bin_fail("row %" PRId64 ": four fields expected", row);
+		if ((line == NULL) != (i == n - 1))
+			fa_bin_fail("row %" PRId64 ": %s fields expected", row,
+						n == 4 ? "four" : "five");
 		if (line != NULL)
 			*line++ = '\0';
 	}
@@ -153,12 +154,13 @@ read_line(gzFile in, const char *path, int64_t row, char *line, int size)
 }
 
 /*
- * DIR/NAME.WHAT.csv.gz, or without .gz; its header is checked.  NULL when
- * there is none and none is required.
+ * DIR/NAME.WHAT.csv.gz, or without .gz; its header is checked, and that it has
+ * a fifth column is told.  NULL when there is none and none is required.
  */
 static gzFile
 open_csv(const char *dir, const char *name, const char *what,
-		 const char *header, bool required, char *path, size_t size)
+		 const char *header, bool required, char *path, size_t size,
+		 bool *more_p)
 {
 	char		line[4096];
 	gzFile		in;
@@ -178,6 +180,7 @@ open_csv(const char *dir, const char *name, const char *what,
 	if (gzgets(in, line, sizeof(line)) == NULL ||
 		strncmp(line, header, strlen(header)) != 0)
 		fa_bin_fail("%s: no header %s", path, header);
+	*more_p = line[strlen(header)] == ',';
 	return in;
 }
 
@@ -204,7 +207,7 @@ parse_line(const Trace *t, char *line, int64_t row, FaCell *cell)
 	json_t	   *fragment;
 	int64_t		ts;
 
-	split_line(line, row, field);
+	split_line(line, row, field, 4);
 	ts = strtoll(field[0], &end, 10);
 	if (end == field[0] || *end != '\0')
 		fa_bin_fail("row %" PRId64 ": \"%s\" is no time", row, field[0]);
@@ -234,9 +237,10 @@ fa_bin_read_cells(Trace *t, const char *dir, const char *name)
 	int64_t		room = 0;
 	int64_t		row = 1;
 	int64_t		at = 0;
+	bool		more;
 
 	in = open_csv(dir, name, "agg", "ts_bucket,node,fragment,count", true,
-				  path, sizeof(path));
+				  path, sizeof(path), &more);
 	t->first = fa_bin_alloc((t->nsteps + 1) * sizeof(int64_t));
 	while (read_line(in, path, row, line, sizeof(line)))
 	{
@@ -265,6 +269,33 @@ hash_text(const char *s)
 	return x;
 }
 
+static int
+compare_events(const void *a, const void *b)
+{
+	const FaNextEvent *x = *(FaNextEvent *const *) a;
+	const FaNextEvent *y = *(FaNextEvent *const *) b;
+
+	if (x->session != y->session)
+		return x->session > y->session ? 1 : -1;
+	return (x > y) - (x < y);
+}
+
+/* Finds out which events are the first of their session. */
+static void
+mark_openings(Trace *t)
+{
+	FaNextEvent **by_session = fa_bin_alloc(t->nevents * sizeof(*by_session));
+
+	t->opens = fa_bin_alloc(t->nevents * sizeof(bool));
+	for (int64_t i = 0; i < t->nevents; i++)
+		by_session[i] = &t->event[i];
+	qsort(by_session, t->nevents, sizeof(*by_session), compare_events);
+	for (int64_t i = 0; i < t->nevents; i++)
+		t->opens[by_session[i] - t->event] = i == 0 ||
+			by_session[i]->session != by_session[i - 1]->session;
+	free(by_session);
+}
+
 bool
 fa_bin_read_events(Trace *t, const char *dir, const char *name, bool required)
 {
@@ -275,7 +306,7 @@ fa_bin_read_events(Trace *t, const char *dir, const char *name, bool required)
 	int64_t		row = 1;
 
 	in = open_csv(dir, name, "events", "ts,session,node,fragment", required,
-				  path, sizeof(path));
+				  path, sizeof(path), &t->profiles);
 	if (in == NULL)
 		return false;
 	while (read_line(in, path, row, line, sizeof(line)))
@@ -283,10 +314,10 @@ fa_bin_read_events(Trace *t, const char *dir, const char *name, bool required)
 		FaNextEvent *e;
 		json_t	   *node;
 		json_t	   *fragment;
-		char	   *field[4];
+		char	   *field[5];
 		char	   *end;
 
-		split_line(line, ++row, field);
+		split_line(line, ++row, field, t->profiles ? 5 : 4);
 		t->event = room_for(t->event, t->nevents, &room, sizeof(FaNextEvent));
 		e = &t->event[t->nevents];
 		e->time = strtoll(field[0], &end, 10);
@@ -300,11 +331,12 @@ fa_bin_read_events(Trace *t, const char *dir, const char *name, bool required)
 			fa_bin_fail("row %" PRId64 ": node \"%s\" or fragment \"%s\" is not in manifest.json",
 				 row, field[2], field[3]);
 		e->session = hash_text(field[1]);
-		e->profile = 0;
+		e->profile = t->profiles && *field[4] ? hash_text(field[4]) : 0;
 		e->node = (int32_t) json_integer_value(node);
 		e->fragment = (int32_t) json_integer_value(fragment);
 		t->nevents++;
 	}
 	gzclose(in);
+	mark_openings(t);
 	return true;
 }

@@ -7,14 +7,19 @@
  * level with little evidence falls back on the next slower one, the slowest
  * on the long-run base.  Differences between the levels are what the mixture
  * sees: it learns from them how much of a change lasts, which is a trend.
+ *
+ * How much evidence a step's accesses are of the nodes' shares is learned for
+ * each level (trust.h): where most are those of one client, they are little.
  */
 #include <math.h>
+#include <string.h>
 
-#include "predict/frame.h"
+#include "predict/trust.h"
 
 #define NLEVELS			5
 #define CONCENTRATION	6.0		/* accesses of a slower level's weight */
 #define SITE_CONCENTRATION 10.0
+#define SATURATION		64.0	/* accesses of a step that count */
 #define SURGE_OVER		2		/* level that a node's surge is measured by */
 #define NRATES			(NLEVELS + 4)
 
@@ -27,6 +32,9 @@ typedef struct Recent
 	double		keep[NLEVELS];	/* what is kept of the past per step */
 	double	   *count;			/* nnodes x NLEVELS, accesses */
 	double	   *steps;			/* nnodes x NLEVELS, steps known */
+	double		accesses;		/* of all nodes, ever */
+	double		squares;		/* of those of each step, summed up */
+	FaTrust		trust[NLEVELS]; /* in the nodes' levels */
 } Recent;
 
 static void *
@@ -35,7 +43,10 @@ recent_create(FaFrame *frame)
 	Recent	   *r = fa_predict_alloc(frame, 1, sizeof(Recent));
 
 	for (int k = 0; k < NLEVELS; k++)
+	{
 		r->keep[k] = exp2(-1 / half_life[k]);
+		fa_trust_init(&r->trust[k]);
+	}
 	r->count = fa_predict_alloc(frame, (size_t) frame->nnodes * NLEVELS,
 								sizeof(double));
 	r->steps = fa_predict_alloc(frame, (size_t) frame->nnodes * NLEVELS,
@@ -98,6 +109,8 @@ recent_observe(FaFrame *frame, void *model)
 	Recent	   *r = model;
 
 	age(frame, r, r->keep);
+	r->accesses += frame->site_total;
+	r->squares += frame->site_total * frame->site_total;
 	for (int n = 0; n < frame->nnodes; n++)
 	{
 		for (int k = 0; k < NLEVELS && frame->known[n]; k++)
@@ -124,48 +137,67 @@ recent_observe(FaFrame *frame, void *model)
 	}
 }
 
+/*
+ * A level of the nodes' totals, over the rates prev that sum to total; returns
+ * what they sum to then.
+ */
+static double
+site_level(const FaFrame *frame, const Recent *r, int k, double rho,
+		   const double *prev, double total, double *v_p)
+{
+	double		clump = r->accesses > 0 ? r->squares / r->accesses : 1;
+	double		kappa = SITE_CONCENTRATION * fa_trust_effect(rho, clump) / total;
+	double		sum = 0;
+
+	for (int n = 0; n < frame->nnodes; n++)
+	{
+		size_t		i = (size_t) n * NLEVELS + k;
+
+		v_p[n] = (r->count[i] + kappa * prev[n]) / (r->steps[i] + kappa);
+		sum += v_p[n];
+	}
+	return sum;
+}
+
+/* The nodes' long-run rates, and their sum, by the slowest level's steps. */
+static double
+site_base(const FaFrame *frame, const Recent *r, double *v_p)
+{
+	double		total = 0;
+
+	for (int n = 0; n < frame->nnodes; n++)
+	{
+		double		steps = r->steps[(size_t) n * NLEVELS];
+
+		if (steps > 1e-9)
+			total += r->count[(size_t) n * NLEVELS] / steps;
+	}
+	for (int n = 0; n < frame->nnodes; n++)
+		v_p[n] = frame->prior[n] * total;
+	return total;
+}
+
 /* Chain of the nodes' totals, as for a fragment. */
 static void
 recent_site(FaFrame *frame, void *model, int h, int64_t target, double *signal)
 {
 	const Recent *r = model;
-	double	   *share = frame->dense;
-	double		total = 0;
+	double	   *prev = frame->dense;
+	double	   *v = frame->dense + frame->nnodes;
+	double		total = site_base(frame, r, prev);
 
 	(void) h;
 	(void) target;
-	for (int n = 0; n < frame->nnodes; n++)
-	{
-		double		steps = r->steps[(size_t) n * NLEVELS];
-
-		share[n] = frame->prior[n];
-		if (steps > 1e-9)
-			total += r->count[(size_t) n * NLEVELS] / steps;
-	}
 	for (int k = 0; k < NLEVELS; k++)
 	{
-		double		kappa = total > 0 ? SITE_CONCENTRATION / total : 0;
-		double		sum = 0;
-
+		if (total > 0)
+			total = site_level(frame, r, k, r->trust[k].rho, prev, total, v);
 		for (int n = 0; n < frame->nnodes; n++)
 		{
-			size_t		i = (size_t) n * NLEVELS + k;
-			double		v;
-
-			signal[(size_t) n * frame->nsite + k] = 0;
-			if (!(total > 0))
-				continue;
-			v = (r->count[i] + SITE_CONCENTRATION * share[n]) /
-				(r->steps[i] + kappa);
-			signal[(size_t) n * frame->nsite + k] = log(v / (share[n] * total));
-			frame->dense[frame->nnodes + n] = v;
-			sum += v;
+			signal[(size_t) n * frame->nsite + k] = total > 0 ?
+				log(v[n] / prev[n]) : 0;
+			prev[n] = v[n];
 		}
-		if (!(sum > 0))
-			continue;
-		for (int n = 0; n < frame->nnodes; n++)
-			share[n] = frame->dense[frame->nnodes + n] / sum;
-		total = sum;
 	}
 }
 
@@ -234,6 +266,39 @@ recent_fragment(FaFrame *frame, void *model, FaView *view, double *local,
 	}
 }
 
+/* Learns from the nodes' totals of the step how far to trust in the levels. */
+static void
+recent_judge(FaFrame *frame, void *model)
+{
+	Recent	   *r = model;
+	double	   *prev = frame->dense;
+	double	   *v = frame->dense + frame->nnodes;
+	double		total = site_base(frame, r, prev);
+	double		weight = 1 / (1 + frame->site_total / SATURATION);
+
+	for (int k = 0; k < NLEVELS && total > 0; k++)
+	{
+		double		loss[FA_TRUST_VALUES] = {0};
+
+		for (int j = 0; j < FA_TRUST_VALUES; j++)
+		{
+			double		known = 0;
+
+			site_level(frame, r, k, fa_trust_values[j], prev, total, v);
+			for (int n = 0; n < frame->nnodes; n++)
+				known += frame->known[n] ? v[n] : 0;
+			for (int n = 0; n < frame->nnodes; n++)
+			{
+				if (frame->site_y[n] > 0)
+					loss[j] -= weight * frame->site_y[n] * log(v[n] / known);
+			}
+		}
+		total = site_level(frame, r, k, r->trust[k].rho, prev, total, v);
+		memcpy(prev, v, sizeof(double) * frame->nnodes);
+		fa_trust_learn(&r->trust[k], loss);
+	}
+}
+
 /* Accesses behind a fragment's slowest level. */
 double
 fa_predict_recent_evidence(const FaFrame *frame, const void *model,
@@ -256,6 +321,10 @@ recent_archive(FaFrame *frame, void *model, FaArchive *ar)
 
 	fa_predict_ar_doubles(ar, r->count, (size_t) frame->nnodes * NLEVELS);
 	fa_predict_ar_doubles(ar, r->steps, (size_t) frame->nnodes * NLEVELS);
+	fa_predict_ar_double(ar, &r->accesses);
+	fa_predict_ar_double(ar, &r->squares);
+	for (int k = 0; k < NLEVELS; k++)
+		fa_trust_archive(&r->trust[k], ar);
 }
 
 const FaModelOps fa_predict_recent = {
@@ -270,6 +339,7 @@ const FaModelOps fa_predict_recent = {
 	.create = recent_create,
 	.resize = recent_resize,
 	.skip = recent_skip,
+	.judge = recent_judge,
 	.observe = recent_observe,
 	.site = recent_site,
 	.fragment = recent_fragment,

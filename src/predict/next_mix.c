@@ -6,8 +6,8 @@
  * signals: the logarithms of the ratio of its estimate to its parent's, and of
  * its recent counts to its estimate.  A signal has one weight for each level
  * of evidence behind it, so that what a context seen once is worth is learned
- * apart from what one seen often is, and one more for how long the session has
- * been going as foreseen.  After each event the weights follow the gradient of
+ * apart from what one seen often is, and one more each for how long the session
+ * has been going as foreseen, how old it is, and how long it has paused.  After each event the weights follow the gradient of
  * the log likelihood, in steps of a size that its own past gradients give
  * (RMSProp), smaller as more events have been seen.
  */
@@ -22,7 +22,7 @@
 #define RATE_START		0.02
 #define RATE_END		0.002
 #define RATE_EVENTS		3000.0
-#define RATE_RUN		0.2		/* of the weights by run, to the others' */
+#define RATE_STATE		0.2		/* of the weights by state, to the others' */
 #define KEEP_MOMENT		0.998
 #define FLOOR			1e-4	/* of the long-run share in every forecast */
 #define LEVELS			12		/* of evidence, by its amount */
@@ -30,11 +30,15 @@
 #define LSTM_START		0.1
 #define MOST_WEIGHT		10.0
 
-/* Where the weights lie: by level, of the network, by rank, by run. */
+/* Where the weights lie: by level, of the network, by rank, by state. */
 #define AT_LSTM			(2 * FA_NEXT_NKINDS * FA_NEXT_LEVELS)
 #define AT_RANK			(AT_LSTM + 1)
-#define AT_RUN			(AT_RANK + FA_NEXT_PAUSES * RANKS)
-#define NWEIGHTS		(AT_RUN + FA_NEXT_SIGNALS * FA_NEXT_RUNS)
+#define AT_STATE		(AT_RANK + FA_NEXT_PAUSES * RANKS)
+#define NWEIGHTS		(AT_STATE + FA_NEXT_SIGNALS * STATES)
+
+/* A session is in three states at once: a run's, an age's and a pause's. */
+#define STATES			(FA_NEXT_RUNS + AGES + FA_NEXT_PAUSES)
+#define AGES			8
 
 void
 fa_next_mix_init(FaNext *next)
@@ -57,6 +61,20 @@ add_candidate(FaNext *next, int fragment)
 		next->place[fragment] = next->view.ncandidates;
 		next->candidate[next->view.ncandidates++] = fragment;
 	}
+}
+
+/* The session's states; none yet: it begins. */
+static void
+set_states(const FaNext *next, const FaSession *s, int *state_p)
+{
+	static const int64_t most[AGES - 1] = {0, 1, 2, 4, 8, 16, 64};
+	int			age = 0;
+
+	while (age < AGES - 1 && (s ? s->events : 0) > most[age])
+		age++;
+	state_p[0] = s ? s->run : 0;
+	state_p[1] = FA_NEXT_RUNS + age;
+	state_p[2] = FA_NEXT_RUNS + AGES + (s ? fa_next_pause(next, s) : 0);
 }
 
 /* Room for as many candidates as there may be. */
@@ -123,7 +141,7 @@ fa_next_look(FaNext *next, const FaSession *s, uint64_t profile, int node)
 	for (int i = s ? s->nrecent - 1 : -1; i >= 0; i--)
 		next->rank[next->place[s->recent[i]]] = i;
 	view->pause = s ? fa_next_pause(next, s) : 0;
-	view->run = s ? s->run : 0;
+	set_states(next, s, view->state_of);
 	if (next->network != NULL)
 		fa_next_lstm_look(next, s);
 }
@@ -220,8 +238,11 @@ fa_next_mix(FaNext *next)
 		next->signal[(size_t) i * FA_NEXT_SIGNALS + FA_NEXT_SIGNALS - 1] =
 			fa_next_lstm_signal(next, next->candidate[i]);
 	for (int k = 0; k < FA_NEXT_SIGNALS; k++)
-		w[k] = view->slot[k] < 0 ? 0 : next->weight[view->slot[k]] +
-			next->weight[AT_RUN + k * FA_NEXT_RUNS + view->run];
+	{
+		w[k] = view->slot[k] < 0 ? 0 : next->weight[view->slot[k]];
+		for (int i = 0; i < FA_NEXT_STATES && view->slot[k] >= 0; i++)
+			w[k] += next->weight[AT_STATE + k * STATES + view->state_of[i]];
+	}
 	for (int i = 0; i < n + view->others; i++)
 	{
 		const double *x = next->signal + (size_t) i * FA_NEXT_SIGNALS;
@@ -281,8 +302,9 @@ fa_next_mix_learn(FaNext *next, int fragment)
 		if (view->slot[k] < 0)
 			continue;
 		adjust(next, view->slot[k], gradient[k], rate);
-		adjust(next, AT_RUN + k * FA_NEXT_RUNS + view->run, gradient[k],
-			   rate * RATE_RUN);
+		for (int i = 0; i < FA_NEXT_STATES; i++)
+			adjust(next, AT_STATE + k * STATES + view->state_of[i], gradient[k],
+				   rate * RATE_STATE);
 	}
 	for (int r = 0; r < RANKS; r++)
 		adjust(next, AT_RANK + view->pause * RANKS + r, ranks[r], rate);

@@ -15,7 +15,7 @@
 #include "predict/sessions_parts.h"
 
 #define MAGIC			0x46415345u
-#define VERSION			1u
+#define VERSION			2u
 #define LEAST_COUNT		1.5f	/* of a context that is kept */
 
 static void

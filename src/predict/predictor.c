@@ -259,6 +259,11 @@ fa_predictor_observe(FaPredictor *p, int64_t step, const FaCell *cells,
 	take_cells(frame, step, cells, ncells);
 	for (int h = 0; h < nh; h++)
 		fa_predict_pending_settle(frame, h);
+	for (int m = 0; m < FA_MODEL_MIXTURE && frame->started; m++)
+	{
+		if (fa_predict_models[m]->judge != NULL && fa_predict_model_runs(frame, m))
+			fa_predict_models[m]->judge(frame, frame->model[m]);
+	}
 	for (int m = 0; m < FA_MODEL_MIXTURE; m++)
 	{
 		if (fa_predict_model_runs(frame, m))

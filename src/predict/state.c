@@ -14,7 +14,7 @@
 #include "predict/pool.h"
 
 #define MAGIC			0x46415052u
-#define VERSION			3u
+#define VERSION			4u
 
 static void
 archive_config(FaPredictorConfig *c, FaArchive *ar)

@@ -64,6 +64,60 @@ like($next, qr/^all +240 +1\.0000 +1\.0000 +0\.0\d+$/m, 'a round is foreseen');
 is(output('--next', '--seed', '3'), $next, 'the same again');
 like(output('--next', '--models', 'lstm'), qr/^all +240 /m, 'one model alone');
 
+# Sessions that begin in the scored part: each node's begin with a fragment of
+# its own, which is known of them once their node is.
+unlink "$dir/x.events.csv";
+append_to_file("$dir/x.events.csv", join '', "ts,session,node,fragment\n",
+	map { my $n = $_ * 7 % 5 % 3; sprintf "%d,s%d,n%d,f%d\n", 60 * $_ + 1, $_, $n + 1, $n + 1 } 0 .. $steps - 1);
+$next = output('--next');
+like($next, qr/^all +60 /m, 'all events are scored');
+unlike($next, qr/^but the first/m, 'none of them but the first of their session');
+my ($blind) = $next =~ /^the first of each session +60 +(\S+)/m;
+my ($told) = $next =~ /^the same, their nodes known +60 +(\S+)/m;
+cmp_ok($told, '>', 0.9, 'what sessions of a node begin with is learned');
+cmp_ok($blind, '<', 0.9, 'and not known without it');
+
+# A role goes from node to node: a fifth column says where it is.
+sub write_role
+{
+	my ($named) = @_;
+	unlink "$dir/x.agg.csv", "$dir/x.events.csv";
+	my $agg = "ts_bucket,node,fragment,count\n";
+	my $events = 'ts,session,node,fragment' . ($named ? ',profile' : '') . "\n";
+	for my $s (0 .. $steps - 1)
+	{
+		my $spell = int($s / 7);
+		my $at = 1 + ($spell * $spell + 5 * $spell) % $nodes;
+		for my $f (1 .. $fragments)
+		{
+			my %count = (1 + ($s + $f) % $nodes => 1);
+			$count{$at} += 5;
+			$agg .= sprintf "%d,n%d,f%d,%d\n", 60 * $s, $_, $f, $count{$_} for sort keys %count;
+			$events .= sprintf "%d,s%d,n%d,f%d%s\n", 60 * $s + $f, $spell, $at, $f, $named ? ',report' : '' for 1 .. 5;
+		}
+	}
+	append_to_file("$dir/x.agg.csv", $agg);
+	append_to_file("$dir/x.events.csv", $events);
+	return;
+}
+
+# Log loss of static and profile model from test_t0 on.
+sub losses
+{
+	my ($out, $err);
+	IPC::Run::run([ $program, $dir, 'x', '--models', 'static,profile', '--scores' ], '>', \$out, '2>', \$err) or die "failed: $err";
+	$err =~ s/.*from test_t0 on//s;
+	return map { $err =~ /^ +1 $_ +(\S+)/m } 'static', 'profile';
+}
+
+write_role(1);
+my ($static, $profile) = losses();
+cmp_ok($profile, '<', $static - 0.1, 'where a role works is read from the fifth column');
+write_role(0);
+($static, $profile) = losses();
+cmp_ok(abs($profile - $static), '<', 0.01, 'and nothing is made up without it');
+write_trace($steps);
+
 for (
 	[ [ '--next', '--models', 'seasonal' ], qr/unknown model "seasonal"/ ],
 	[ [ '--models', 'markov' ], qr/unknown model "markov"/ ],

@@ -165,6 +165,42 @@ role_takes_its_habits_along(void **state)
 	fa_predictor_destroy(p);
 }
 
+/* All accesses of a step are one client's, at a node drawn anew. */
+static int
+one_client(int64_t step, FaCell *cells, void *arg)
+{
+	int			node = (int) (unit_uniform(arg) * 4);
+
+	(void) step;
+	for (int f = 0; f < 12; f++)
+		cells[f] = (FaCell) {node, f, 20};
+	return 12;
+}
+
+/* A client's many accesses are little evidence of what the nodes do. */
+static void
+clumps_are_trusted_less(void **state)
+{
+	double		cost = 0;
+
+	(void) state;
+	for (uint64_t seed = 1; seed <= 40; seed++)
+	{
+		FaPredictor *p = create_with(1u << FA_MODEL_STATIC | 1u << FA_MODEL_RECENT,
+									 4, 12);
+		uint64_t	rng = seed;
+
+		unit_feed(p, 0, 30, one_client, &rng);
+		unit_log_loss(p, 0, FA_MODEL_STATIC);
+		unit_log_loss(p, 0, FA_MODEL_MIXTURE);
+		unit_feed(p, 30, 130, one_client, &rng);
+		cost += (unit_log_loss(p, 0, FA_MODEL_MIXTURE) -
+				 unit_log_loss(p, 0, FA_MODEL_STATIC)) / 40;
+		fa_predictor_destroy(p);
+	}
+	assert_true(cost < 0.01);
+}
+
 /* What is told out of range or is no number changes nothing. */
 static void
 bad_words_are_ignored(void **state)
@@ -205,6 +241,7 @@ main(void)
 		cmocka_unit_test(pooled_follows_the_day),
 		cmocka_unit_test(holt_has_a_trend),
 		cmocka_unit_test(role_takes_its_habits_along),
+		cmocka_unit_test(clumps_are_trusted_less),
 		cmocka_unit_test(bad_words_are_ignored),
 	};
 
