@@ -144,6 +144,7 @@ OBJS = \
 	src/placement/decide.o \
 	src/placement/divide.o \
 	src/placement/divide_note.o \
+	src/placement/divide_rest.o \
 	src/placement/divide_size.o \
 	src/placement/divider.o \
 	src/placement/drain.o \
