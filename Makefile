@@ -159,6 +159,7 @@ OBJS = \
 	src/placement/hints.o \
 	src/placement/hot_keys.o \
 	src/placement/hot_range.o \
+	src/placement/keep_room.o \
 	src/placement/numbering.o \
 	src/placement/outcome.o \
 	src/placement/pin.o \

@@ -25,14 +25,27 @@ typedef struct FaPlaceNode
 	bool		draining;		/* takes nothing, gives everything */
 	double		capacity;		/* bytes; 0: no limit */
 	double		used;			/* bytes of the fragments it owns */
+	double		kept;			/* bytes of others that are to follow */
 	int			incoming;		/* moves in flight to it */
 	int			outgoing;		/* and from it */
 } FaPlaceNode;
+
+/*
+ * Fragments that come to a node one after the other: once the first has begun
+ * to, there is room kept for the others.
+ */
+typedef struct FaPlaceGroup
+{
+	int			node;			/* where to */
+	double		bytes;			/* kept there for it, part of the node's kept */
+	double		admitted;		/* of it, by fa_decide_admit() */
+} FaPlaceGroup;
 
 typedef struct FaPlaceCluster
 {
 	int			nnodes;
 	FaPlaceNode *node;
+	FaPlaceGroup *group;		/* from 1 on; NULL: all are alone */
 	/* ms that an access from i costs more when j owns: [i * nnodes + j] */
 	const double *extra_ms;
 	double		step_ms;		/* length of a step */
@@ -70,6 +83,7 @@ typedef struct FaPlaceItem
 	int			owner;
 	int			previous_owner; /* -1: none known */
 	double		bytes;
+	int			group;			/* it is of; 0: alone */
 	double		room;			/* that a destination must have, when others
 								 * come along; 0: its own bytes */
 	double		since_move_ms;	/* INFINITY: never moved */
@@ -79,6 +93,9 @@ typedef struct FaPlaceItem
 	double		cost_ms;		/* and what it costs clients */
 	int			nactive;
 	const int  *active;			/* node indexes */
+	int			reach;			/* steps that a plan counts; what is foreseen
+								 * after that only tells whether it would have
+								 * to come back; 0: to the last horizon */
 	int			nhorizons;		/* 0: no forecast */
 	const int  *horizons;		/* steps from now, ascending */
 	const double *rate;			/* accesses a step: [horizon * nactive + i] */
@@ -126,6 +143,7 @@ typedef struct FaDecision
 	double		access_ms;		/* what each costs more than locally */
 	double		benefit_ms;		/* saved, after the discount for doubt */
 	double		cost_ms;
+	double		back_ms;		/* of the way back, if it is foreseen */
 	double		hold_steps;		/* how long the move is meant to last */
 	double		wait_steps;		/* LATER: until the move is worth it */
 	double		limit;			/* the limit that held it back */
@@ -156,8 +174,9 @@ extern void fa_decide_planned(const FaPlaceCluster *cluster,
  * Admits as many of the wanted moves as the cluster's limits allow, drains
  * first, then the most profitable; the others become BUSY, BUDGET or
  * CAPACITY.  Drains are not held to the budget of the hour, but use it.
- * Counts the admitted ones into cluster and its nodes.  inflight: moves under
- * way that are not in the nodes' counts yet.  Returns how many were
+ * Counts the admitted ones into cluster and its nodes.  With the first of a
+ * group, room is kept for those that are to come along (room).  inflight: moves
+ * under way that are not in the nodes' counts yet.  Returns how many were
  * admitted.
  */
 extern int	fa_decide_admit(FaPlaceCluster *cluster, const FaPlaceItem *items,

@@ -31,6 +31,7 @@ typedef struct FaPlan
 	/* best sum from a cell's start on, and where to go there */
 	double		value[FA_PLACE_MAX_CELLS + 1][FA_PLAN_CANDIDATES];
 	int			go[FA_PLACE_MAX_CELLS + 1][FA_PLAN_CANDIDATES];
+	double		back[FA_PLAN_CANDIDATES];	/* of its way back after the end */
 	double		move_steps;
 	double		bind_steps;		/* no other move before that */
 	double		cost;
@@ -39,7 +40,7 @@ typedef struct FaPlan
 } FaPlan;
 
 /*
- * Lays the grid to the item's last horizon and sums up what is expected; the
+ * Lays the grid to the item's reach and sums up what is expected; the
  * item has horizons.  False when no node would at any time be a better owner:
  * then there is no plan to make.
  */
@@ -58,10 +59,31 @@ extern double fa_plan_value_of_staying(const FaPlan *plan, int k, int c);
 extern void fa_plan_describe(const FaPlan *plan, const FaPlaceCluster *cluster,
 							 int k, int d, FaDecision *out);
 
+/* Steps that a plan counts. */
+static inline int
+fa_place_reach(const FaPlaceItem *item)
+{
+	return item->nhorizons == 0 ? 0 :
+		item->reach > 0 ? item->reach : item->horizons[item->nhorizons - 1];
+}
+
 static inline double
 fa_place_room(const FaPlaceItem *item)
 {
 	return item->room > item->bytes ? item->room : item->bytes;
+}
+
+/* Bytes on a node that an item finds taken. */
+static inline double
+fa_place_taken(const FaPlaceCluster *cluster, const FaPlaceItem *item,
+			   int node)
+{
+	const FaPlaceNode *p = &cluster->node[node];
+	const FaPlaceGroup *group = item->group > 0 ?
+		&cluster->group[item->group] : NULL;
+
+	return p->used + p->kept -
+		(group && group->node == node ? group->bytes : 0);
 }
 
 static inline bool
@@ -72,7 +94,8 @@ fa_place_may_receive(const FaPlaceCluster *cluster, const FaPlaceItem *item,
 
 	return p->alive && !p->draining &&
 		(p->capacity <= 0 ||
-		 p->used + fa_place_room(item) <= p->capacity);
+		 fa_place_taken(cluster, item, node) + fa_place_room(item) <=
+		 p->capacity);
 }
 
 static inline double

@@ -4,14 +4,15 @@
  *
  * Plain C like decide.c.  Drains go first: somebody waits for them.  Then
  * the most profitable; a move that finds its destination full or busy leaves
- * its turn to the next one.
+ * its turn to the next one.  Nobody takes the room of those that come after the
+ * first of their group.
  */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "placement/decide.h"
+#include "placement/plan.h"
 
 static const char *const verdict_names[FA_NVERDICTS] = {
 	[FA_VERDICT_STAY] = "stay",
@@ -74,6 +75,33 @@ compare_wanted(const void *a, const void *b)
 	return x->index < y->index ? -1 : x->index > y->index;
 }
 
+/* What it needs with those that come along and are not admitted yet. */
+static double
+room_needed(const FaPlaceCluster *cluster, const FaPlaceItem *item)
+{
+	double		admitted = item->group > 0 ?
+		cluster->group[item->group].admitted : 0;
+
+	return fmax(item->bytes, item->room - admitted);
+}
+
+/* Keeps room at its destination for the others of an item's group. */
+static void
+keep_room(FaPlaceCluster *cluster, const FaPlaceItem *item, int node)
+{
+	FaPlaceGroup *group = &cluster->group[item->group];
+	double		bytes = room_needed(cluster, item);
+
+	if (group->bytes > 0)
+		cluster->node[group->node].kept -= group->bytes;
+	if (group->node == node)
+		bytes = fmax(bytes, group->bytes);
+	group->node = node;
+	group->bytes = fmax(bytes - item->bytes, 0);
+	group->admitted += item->bytes;
+	cluster->node[node].kept += group->bytes;
+}
+
 /* May the move begin?  If not, says why in the decision. */
 static bool
 admit_one(FaPlaceCluster *cluster, const FaPlaceItem *item,
@@ -83,7 +111,9 @@ admit_one(FaPlaceCluster *cluster, const FaPlaceItem *item,
 	FaPlaceNode *from = &cluster->node[item->owner];
 	bool		drain = decision->trigger == FA_TRIGGER_DRAIN;
 
-	if (to->capacity > 0 && to->used + item->bytes > to->capacity)
+	if (to->capacity > 0 &&
+		fa_place_taken(cluster, item, decision->destination) +
+		room_needed(cluster, item) > to->capacity)
 	{
 		decision->verdict = FA_VERDICT_CAPACITY;
 		decision->limit = to->capacity;
@@ -115,6 +145,8 @@ admit_one(FaPlaceCluster *cluster, const FaPlaceItem *item,
 	{
 		to->incoming++;
 		from->outgoing++;
+		if (item->group > 0)
+			keep_room(cluster, item, decision->destination);
 		to->used += item->bytes;
 		cluster->moves_hour++;
 		cluster->bytes_hour += item->bytes;
@@ -151,7 +183,8 @@ fa_decide_admit(FaPlaceCluster *cluster, const FaPlaceItem *items,
 			continue;
 		wanted[nwanted].index = i;
 		wanted[nwanted].drain = decisions[i].trigger == FA_TRIGGER_DRAIN;
-		wanted[nwanted].net = decisions[i].benefit_ms - decisions[i].cost_ms;
+		wanted[nwanted].net = decisions[i].benefit_ms - decisions[i].cost_ms -
+			decisions[i].back_ms;
 		nwanted++;
 	}
 	qsort(wanted, nwanted, sizeof(Wanted), compare_wanted);
@@ -276,6 +309,8 @@ fa_decide_reason(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
 	char		each[32];
 	char		benefit[32];
 	char		cost[32];
+	char		again[32];
+	char		back[64] = "";
 	char		limit[192];
 	size_t		used;
 
@@ -289,6 +324,9 @@ fa_decide_reason(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
 	readable_ms(d->access_ms, each, sizeof(each));
 	readable_ms(d->benefit_ms, benefit, sizeof(benefit));
 	readable_ms(d->cost_ms, cost, sizeof(cost));
+	if (d->back_ms > 0)
+		snprintf(back, sizeof(back), ", moving on later %s",
+				 readable_ms(d->back_ms, again, sizeof(again)));
 
 	if (d->destination < 0)
 		return snprintf(buf, size, d->trigger == FA_TRIGGER_DRAIN ?
@@ -313,7 +351,7 @@ fa_decide_reason(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
 						"; is being drained" :
 						d->verdict == FA_VERDICT_MOVE ? "" : limit);
 	return snprintf(buf, size, "node %s %.2f of %s %s accesses (%s %.0f), "
-					"remote costs %s each: %s %s, move costs %s%s",
+					"remote costs %s each: %s %s, move costs %s%s%s",
 					destination, d->affinity,
 					d->trigger == FA_TRIGGER_REACTIVE ? "last" : "next",
 					hold,
@@ -321,5 +359,5 @@ fa_decide_reason(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
 					d->accesses, each,
 					d->trigger == FA_TRIGGER_REACTIVE ?
 					"unforeseen, as long again saves" : "saves",
-					benefit, cost, limit);
+					benefit, cost, back, limit);
 }

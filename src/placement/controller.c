@@ -29,6 +29,7 @@
 #include "placement/hints.h"
 
 #define PROFILE_STEPS FA_PREDICT_MAX_PROFILE	/* points of a plan in time */
+#define AFTER_STEPS 3			/* of them, after a plan's end */
 #define RECOMMENDATIONS 1000	/* kept at most */
 
 typedef struct Work
@@ -36,6 +37,7 @@ typedef struct Work
 	FaPlaceInput *input;
 	FaForecaster *f;			/* NULL: drains only */
 	FaHints    *hints;			/* NULL: none */
+	int			reach;			/* of plans */
 	int			nahead;
 	int			ahead[PROFILE_STEPS];
 	double	   *profile;		/* [ahead][predictor's node] */
@@ -46,19 +48,29 @@ typedef struct Work
 	FaPlaceRow **row;
 } Work;
 
-/* Every step near by, fewer far away; the last horizon is the end. */
+/*
+ * Every step near by, fewer far away; the last horizon is the end of plans, and
+ * as far again they look whether they would have to come back.
+ */
 static void
 choose_steps(Work *work)
 {
 	int			end = work->f->horizons[work->f->nhorizons - 1];
 	int			at = 1;
 
-	while (at < end && work->nahead < PROFILE_STEPS - 1)
+	work->reach = end;
+	while (at < end && work->nahead < PROFILE_STEPS - 1 - AFTER_STEPS)
 	{
 		work->ahead[work->nahead++] = at;
 		at += end <= PROFILE_STEPS ? 1 : Max(1, at / 4);
 	}
 	work->ahead[work->nahead++] = end;
+	for (int k = 1; k <= AFTER_STEPS; k++)
+	{
+		at = end + (end * k + AFTER_STEPS - 1) / AFTER_STEPS;
+		if (at > work->ahead[work->nahead - 1])
+			work->ahead[work->nahead++] = at;
+	}
 }
 
 /* Which nodes count: expected to come, or seen lately. */
@@ -122,6 +134,7 @@ fill_demand(Work *work, const FaPlaceRow *row, bool foresee, FaPlaceItem *item)
 	item->active = active;
 	if (item->evidence > 0)
 	{
+		item->reach = work->reach;
 		item->nhorizons = work->nahead;
 		item->horizons = work->ahead;
 		item->rate = rate = palloc0(sizeof(double) * work->nahead *
@@ -221,7 +234,9 @@ consider(Work *work, FaPlaceRow *row)
 	item.moving = row->moving;
 	item.pinned = row->pinned;
 	item.bytes = row->bytes;
-	item.room = row->group ? fa_group_room(row) : 0;
+	item.group = fa_group_number(input, row);
+	/* a plan fits as a whole, and two groups may change places */
+	item.room = row->group && (leave || row->planned < 0) ? fa_group_room(row) : 0;
 	item.move_ms = fa_cost_move_ms(item.bytes, input->bytes_per_ms);
 	item.cost_ms = table->cost_fixed_ms + table->cost_factor * item.move_ms;
 	if (work->f)

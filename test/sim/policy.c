@@ -127,8 +127,10 @@ run_decide(Run *run, int step, int f, const Rules *rules, double cost,
 
 	if (forecast)
 	{
-		item.nhorizons = rules->reach;
-		item.evidence = forecast(arg, step - 1, f, rules->reach, run->rate);
+		item.reach = rules->reach;
+		item.nhorizons = rules->reach < SIM_MAX_AHEAD / 2 ?
+			2 * rules->reach : SIM_MAX_AHEAD;
+		item.evidence = forecast(arg, step - 1, f, item.nhorizons, run->rate);
 	}
 	for (k = 0; k < item.nrecent; k++)
 		for (n = 0; n < nn; n++)

@@ -142,6 +142,49 @@ test_cost_and_doubt_hold_back(void **state)
 	assert_int_equal(decide(&w).verdict, FA_VERDICT_MOVE);
 }
 
+/* What is better for as long as the plan looks, and worse after it. */
+static void
+test_pays_its_way_back(void **state)
+{
+	World		w;
+	FaDecision	d;
+
+	(void) state;
+	world_init(&w);
+	w.item.reach = H / 2;
+	expect(&w, 2, 0, H / 2, 18);
+	expect(&w, 0, H / 2, H, 18);
+	w.item.cost_ms = 18 * 4 * H / 2 - 1;
+	d = decide(&w);
+	assert_int_equal(d.verdict, FA_VERDICT_COST);
+	assert_float_equal(d.back_ms, d.cost_ms, 1e-6);
+	w.item.cost_ms = 18 * 4 * H / 4 - 1;
+	d = decide(&w);
+	assert_int_equal(d.verdict, FA_VERDICT_MOVE);
+	assert_float_equal(d.benefit_ms, 18 * 4 * H / 2, 1e-3);
+	assert_float_equal(d.back_ms, d.cost_ms, 1e-6);
+	/* hardly worse: not more than that */
+	w.item.cost_ms = 18 * 4 * H / 2 - 60;
+	expect(&w, 0, H / 2, H, 1);
+	d = decide(&w);
+	assert_int_equal(d.verdict, FA_VERDICT_MOVE);
+	assert_true(d.back_ms > 0 && d.back_ms <= 4 * H / 2);
+
+	/* nothing comes after it, or the same */
+	w.item.cost_ms = 18 * 4 * H / 2 - 1;
+	expect(&w, 0, H / 2, H, 0);
+	d = decide(&w);
+	assert_int_equal(d.verdict, FA_VERDICT_MOVE);
+	assert_float_equal(d.back_ms, 0, 1e-6);
+	expect(&w, 2, 0, H, 18);
+	d = decide(&w);
+	assert_int_equal(d.verdict, FA_VERDICT_MOVE);
+	assert_float_equal(d.back_ms, 0, 1e-6);
+	/* but that is no gain */
+	w.item.cost_ms = 18 * 4 * H / 2 + 1;
+	assert_int_equal(decide(&w).verdict, FA_VERDICT_COST);
+}
+
 static void
 test_limits(void **state)
 {
@@ -408,6 +451,68 @@ test_admit(void **state)
 	assert_int_equal(fa_decide_admit(&w.cluster, items, d, 0, 0), 0);
 }
 
+/* With the first of a group goes the room for the others. */
+static void
+test_admit_group(void **state)
+{
+	World		w;
+	FaPlaceGroup group[2] = {{0}};
+	FaPlaceItem items[3];
+	FaDecision	d[3];
+
+	(void) state;
+	world_init(&w);
+	w.cluster.max_moves = w.cluster.max_moves_node = 10;
+	w.cluster.group = group;
+	w.node[1].capacity = 2500;
+	for (int i = 0; i < 3; i++)
+	{
+		items[i] = w.item;
+		items[i].bytes = 1000;
+		items[i].group = i != 1;
+		items[i].room = i != 1 ? 2000 : 0;
+		memset(&d[i], 0, sizeof(d[i]));
+		d[i].verdict = FA_VERDICT_MOVE;
+		d[i].destination = 1;
+		d[i].benefit_ms = 1000 - i;
+	}
+	/* the second is alone, and would be next */
+	assert_int_equal(fa_decide_admit(&w.cluster, items, d, 3, 0), 2);
+	assert_int_equal(d[0].verdict, FA_VERDICT_MOVE);
+	assert_int_equal(d[1].verdict, FA_VERDICT_CAPACITY);
+	assert_int_equal(d[2].verdict, FA_VERDICT_MOVE);
+	assert_float_equal(w.node[1].used, 2000, 1e-9);
+	assert_float_equal(w.node[1].kept, 0, 1e-9);
+
+	/* no room for all of it: none of it */
+	w.node[1].used = 600;
+	group[1] = (FaPlaceGroup) {0};
+	for (int i = 0; i < 3; i++)
+		d[i].verdict = FA_VERDICT_MOVE;
+	assert_int_equal(fa_decide_admit(&w.cluster, items, d, 3, 0), 1);
+	assert_int_equal(d[1].verdict, FA_VERDICT_MOVE);
+
+	/* one has gone ahead: the other's room is nobody else's */
+	w.node[1].used = 1000;
+	w.node[1].kept = 1000;
+	group[1] = (FaPlaceGroup) {.node = 1,.bytes = 1000};
+	items[2].room = 1000;
+	d[1].verdict = d[2].verdict = FA_VERDICT_MOVE;
+	assert_int_equal(fa_decide_admit(&w.cluster, items + 1, d + 1, 2, 0), 1);
+	assert_int_equal(d[1].verdict, FA_VERDICT_CAPACITY);
+	assert_int_equal(d[2].verdict, FA_VERDICT_MOVE);
+	assert_float_equal(w.node[1].used, 2000, 1e-9);
+	assert_float_equal(w.node[1].kept, 0, 1e-9);
+	/* nor does a decision look there for a place */
+	w.node[1].used = 1000;
+	w.node[1].kept = 1000;
+	group[1] = (FaPlaceGroup) {.node = 1,.bytes = 1000};
+	fa_decide_drain(&w.cluster, &items[1], 1, &d[1]);
+	assert_int_equal(d[1].verdict, FA_VERDICT_CAPACITY);
+	fa_decide_drain(&w.cluster, &items[2], 1, &d[2]);
+	assert_int_equal(d[2].verdict, FA_VERDICT_MOVE);
+}
+
 static void
 test_budget(void **state)
 {
@@ -533,6 +638,7 @@ main(void)
 		cmocka_unit_test(test_moves_to_demand),
 		cmocka_unit_test(test_stays_with_owner),
 		cmocka_unit_test(test_cost_and_doubt_hold_back),
+		cmocka_unit_test(test_pays_its_way_back),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_nodes_that_cannot),
 		cmocka_unit_test(test_rise_is_met),
@@ -541,6 +647,7 @@ main(void)
 		cmocka_unit_test(test_reactive),
 		cmocka_unit_test(test_drain),
 		cmocka_unit_test(test_admit),
+		cmocka_unit_test(test_admit_group),
 		cmocka_unit_test(test_budget),
 		cmocka_unit_test(test_many_nodes),
 		cmocka_unit_test(test_reason),
