@@ -30,15 +30,29 @@ typedef struct FaPlaceNode
 	int			outgoing;		/* and from it */
 } FaPlaceNode;
 
+/* A fragment of a group. */
+typedef struct FaPlaceMember
+{
+	int64_t		id;
+	int			owner;			/* -1: gone */
+	int			heading;		/* where its move goes; -1: it does not move */
+	bool		arrived;		/* its last move was not longer ago than others
+								 * are waited for */
+	double		since_move_ms;	/* then */
+	double		bytes;
+	bool		may_follow;
+} FaPlaceMember;
+
 /*
  * Fragments that come to a node one after the other: once the first has begun
- * to, there is room kept for the others.
+ * to, there is room kept for the others (keep_room.c).
  */
 typedef struct FaPlaceGroup
 {
-	int			node;			/* where to */
+	int			n;				/* 0: any that have this group's number */
+	FaPlaceMember *member;
+	int			node;			/* where they go */
 	double		bytes;			/* kept there for it, part of the node's kept */
-	double		admitted;		/* of it, by fa_decide_admit() */
 } FaPlaceGroup;
 
 typedef struct FaPlaceCluster
@@ -84,8 +98,6 @@ typedef struct FaPlaceItem
 	int			previous_owner; /* -1: none known */
 	double		bytes;
 	int			group;			/* it is of; 0: alone */
-	double		room;			/* that a destination must have, when others
-								 * come along; 0: its own bytes */
 	double		since_move_ms;	/* INFINITY: never moved */
 	bool		moving;
 	bool		pinned;			/* stays, but for a drain */
@@ -175,7 +187,7 @@ extern void fa_decide_planned(const FaPlaceCluster *cluster,
  * first, then the most profitable; the others become BUSY, BUDGET or
  * CAPACITY.  Drains are not held to the budget of the hour, but use it.
  * Counts the admitted ones into cluster and its nodes.  With the first of a
- * group, room is kept for those that are to come along (room).  inflight: moves
+ * group, room is kept for those that are to come along.  inflight: moves
  * under way that are not in the nodes' counts yet.  Returns how many were
  * admitted.
  */

@@ -51,8 +51,6 @@ extern void fa_group_refresh(FaPlaceInput *input, const FaPlaceRow *seen);
 /* The group, in the cluster's numbers, that room is kept for; 0: none. */
 extern int	fa_group_number(const FaPlaceInput *input, const FaPlaceRow *row);
 
-/* Bytes of a member and of those that would leave its owner with it. */
-extern double fa_group_room(const FaPlaceRow *row);
 /*
  * Where members that must leave their node should go: where others are, or are
  * going, that need not leave; -1 when there are none.

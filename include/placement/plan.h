@@ -67,24 +67,14 @@ fa_place_reach(const FaPlaceItem *item)
 		item->reach > 0 ? item->reach : item->horizons[item->nhorizons - 1];
 }
 
-static inline double
-fa_place_room(const FaPlaceItem *item)
-{
-	return item->room > item->bytes ? item->room : item->bytes;
-}
+/* in keep_room.c */
 
-/* Bytes on a node that an item finds taken. */
-static inline double
-fa_place_taken(const FaPlaceCluster *cluster, const FaPlaceItem *item,
-			   int node)
-{
-	const FaPlaceNode *p = &cluster->node[node];
-	const FaPlaceGroup *group = item->group > 0 ?
-		&cluster->group[item->group] : NULL;
-
-	return p->used + p->kept -
-		(group && group->node == node ? group->bytes : 0);
-}
+/* Bytes that an item needs on a node, with those of its group that follow. */
+extern double fa_place_room(const FaPlaceCluster *cluster,
+							const FaPlaceItem *item, int node);
+/* Bytes there that it finds taken. */
+extern double fa_place_taken(const FaPlaceCluster *cluster,
+							 const FaPlaceItem *item, int node);
 
 static inline bool
 fa_place_may_receive(const FaPlaceCluster *cluster, const FaPlaceItem *item,
@@ -94,8 +84,8 @@ fa_place_may_receive(const FaPlaceCluster *cluster, const FaPlaceItem *item,
 
 	return p->alive && !p->draining &&
 		(p->capacity <= 0 ||
-		 fa_place_taken(cluster, item, node) + fa_place_room(item) <=
-		 p->capacity);
+		 fa_place_taken(cluster, item, node) +
+		 fa_place_room(cluster, item, node) <= p->capacity);
 }
 
 static inline double

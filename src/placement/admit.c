@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "placement/keep_room.h"
 #include "placement/plan.h"
 
 static const char *const verdict_names[FA_NVERDICTS] = {
@@ -75,33 +76,6 @@ compare_wanted(const void *a, const void *b)
 	return x->index < y->index ? -1 : x->index > y->index;
 }
 
-/* What it needs with those that come along and are not admitted yet. */
-static double
-room_needed(const FaPlaceCluster *cluster, const FaPlaceItem *item)
-{
-	double		admitted = item->group > 0 ?
-		cluster->group[item->group].admitted : 0;
-
-	return fmax(item->bytes, item->room - admitted);
-}
-
-/* Keeps room at its destination for the others of an item's group. */
-static void
-keep_room(FaPlaceCluster *cluster, const FaPlaceItem *item, int node)
-{
-	FaPlaceGroup *group = &cluster->group[item->group];
-	double		bytes = room_needed(cluster, item);
-
-	if (group->bytes > 0)
-		cluster->node[group->node].kept -= group->bytes;
-	if (group->node == node)
-		bytes = fmax(bytes, group->bytes);
-	group->node = node;
-	group->bytes = fmax(bytes - item->bytes, 0);
-	group->admitted += item->bytes;
-	cluster->node[node].kept += group->bytes;
-}
-
 /* May the move begin?  If not, says why in the decision. */
 static bool
 admit_one(FaPlaceCluster *cluster, const FaPlaceItem *item,
@@ -113,7 +87,7 @@ admit_one(FaPlaceCluster *cluster, const FaPlaceItem *item,
 
 	if (to->capacity > 0 &&
 		fa_place_taken(cluster, item, decision->destination) +
-		room_needed(cluster, item) > to->capacity)
+		fa_place_room(cluster, item, decision->destination) > to->capacity)
 	{
 		decision->verdict = FA_VERDICT_CAPACITY;
 		decision->limit = to->capacity;
@@ -145,8 +119,7 @@ admit_one(FaPlaceCluster *cluster, const FaPlaceItem *item,
 	{
 		to->incoming++;
 		from->outgoing++;
-		if (item->group > 0)
-			keep_room(cluster, item, decision->destination);
+		fa_keep_for_others(cluster, item, decision->destination);
 		to->used += item->bytes;
 		cluster->moves_hour++;
 		cluster->bytes_hour += item->bytes;
@@ -268,8 +241,9 @@ explain_limit(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
 			break;
 		case FA_VERDICT_CAPACITY:
 			snprintf(buf, size, "; no room for %s within its %s",
-					 readable_bytes(fmax(item->bytes, item->room), a,
-									sizeof(a)),
+					 readable_bytes(fa_place_room(cluster, item,
+												  d->destination),
+									a, sizeof(a)),
 					 readable_bytes(d->limit, b, sizeof(b)));
 			break;
 		case FA_VERDICT_BUSY:

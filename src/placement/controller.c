@@ -204,9 +204,9 @@ decide_leave(FaPlaceInput *input, FaPlaceRow *row, FaPlaceItem *item,
 	fa_decide_drain(&input->cluster, item, toward, decision);
 	if (decision->destination < 0 && toward >= 0)
 		fa_decide_drain(&input->cluster, item, -1, decision);
-	if (decision->destination < 0 && item->room > 0)
+	if (decision->destination < 0 && item->group > 0)
 	{
-		item->room = 0;
+		item->group = 0;
 		fa_decide_drain(&input->cluster, item, -1, decision);
 	}
 	if (row->group)
@@ -235,8 +235,6 @@ consider(Work *work, FaPlaceRow *row)
 	item.pinned = row->pinned;
 	item.bytes = row->bytes;
 	item.group = fa_group_number(input, row);
-	/* a plan fits as a whole, and two groups may change places */
-	item.room = row->group && (leave || row->planned < 0) ? fa_group_room(row) : 0;
 	item.move_ms = fa_cost_move_ms(item.bytes, input->bytes_per_ms);
 	item.cost_ms = table->cost_fixed_ms + table->cost_factor * item.move_ms;
 	if (work->f)

@@ -268,16 +268,16 @@ divider_run(const Order *order)
 static const char *
 divider_failed(void)
 {
-	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 	ErrorData  *error;
 
+	/* where it outlives the transaction */
+	MemoryContextSwitchTo(TopMemoryContext);
 	HOLD_INTERRUPTS();
 	error = CopyErrorData();
 	EmitErrorReport();
 	FlushErrorState();
 	AbortOutOfAnyTransaction();
 	RESUME_INTERRUPTS();
-	MemoryContextSwitchTo(old);
 	return error->sqlerrcode == ERRCODE_OBJECT_IN_USE ? NULL : error->message;
 }
 

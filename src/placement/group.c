@@ -119,28 +119,34 @@ link_rows(FaPlaceInput *input, const FaRows *rows, bool found)
 	return n;
 }
 
+/* The members as decisions see them, and room where they have begun to go. */
 static void
 group_keep_room(FaPlaceInput *input, const struct FaGroup *group)
 {
-	FaFollower	member[FA_GROUP_MAX];
+	FaPlaceGroup *to = &input->cluster.group[group->number];
 
+	to->n = group->n;
+	to->member = palloc0(sizeof(FaPlaceMember) * group->n);
 	for (int m = 0; m < group->n; m++)
 	{
 		const FaPlaceRow *row = group->member[m];
 		FaTablePolicy *table = fa_controller_policy(input, row->table_id);
+		FaPlaceMember *member = &to->member[m];
 
-		member[m].owner = row->owner;
-		member[m].heading = row->heading;
-		member[m].arrived = row->previous_owner >= 0 && row->since_move_ms <=
+		member->id = row->fragment;
+		member->owner = row->owner;
+		member->heading = row->heading;
+		member->arrived = row->previous_owner >= 0 && row->since_move_ms <=
 			Max(table->policy.min_residency_ms,
 				FA_FOLLOW_STEPS * input->cluster.step_ms);
-		member[m].since_move_ms = row->since_move_ms;
-		member[m].bytes = row->bytes;
-		member[m].may_follow = row->owner >= 0 && row->planned < 0 &&
+		member->since_move_ms = row->since_move_ms;
+		member->bytes = row->bytes;
+		/* what is planned has its room kept by the plan */
+		member->may_follow = row->owner >= 0 && row->planned < 0 &&
 			!row->pinned &&
 			(table->act || input->cluster.node[row->owner].draining);
 	}
-	fa_keep_for_group(&input->cluster, group->number, member, group->n);
+	fa_keep_for_group(&input->cluster, group->number);
 }
 
 /*
@@ -221,21 +227,6 @@ fa_group_gather(FaPlaceInput *input)
 			row->group->cost_ms += member_cost_ms(input, row);
 	}
 	fa_group_refresh(input, input->row);
-}
-
-double
-fa_group_room(const FaPlaceRow *row)
-{
-	double		room = 0;
-
-	for (int m = 0; m < row->group->n; m++)
-	{
-		const FaPlaceRow *that = row->group->member[m];
-
-		if (that == row || (that->owner == row->owner && !that->moving))
-			room += that->bytes;
-	}
-	return room;
 }
 
 int

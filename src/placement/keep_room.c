@@ -9,6 +9,7 @@
 #include <math.h>
 
 #include "placement/keep_room.h"
+#include "placement/plan.h"
 
 void
 fa_keep_nothing(FaPlaceCluster *cluster)
@@ -27,40 +28,100 @@ fa_keep_room(FaPlaceCluster *cluster, int number, int node, double bytes)
 	cluster->node[node].kept += bytes;
 }
 
+static bool
+is_to_come(const FaPlaceMember *member, int node)
+{
+	return member->owner >= 0 && member->owner != node &&
+		member->heading != node && member->may_follow;
+}
+
 /* Where a group has begun to go; -1: nowhere. */
 static int
-group_heading(const FaFollower *member, int n)
+group_heading(const FaPlaceGroup *group)
 {
 	double		latest = INFINITY;
 	int			at = -1;
 	int			m;
 
-	for (m = 0; m < n; m++)
+	for (m = 0; m < group->n; m++)
 	{
-		if (member[m].heading >= 0)
-			return member[m].heading;
-		if (member[m].arrived && member[m].since_move_ms < latest)
+		const FaPlaceMember *member = &group->member[m];
+
+		if (member->heading >= 0)
+			return member->heading;
+		if (member->arrived && member->since_move_ms < latest)
 		{
-			latest = member[m].since_move_ms;
-			at = member[m].owner;
+			latest = member->since_move_ms;
+			at = member->owner;
 		}
 	}
 	return at;
 }
 
 void
-fa_keep_for_group(FaPlaceCluster *cluster, int number,
-				  const FaFollower *member, int n)
+fa_keep_for_group(FaPlaceCluster *cluster, int number)
 {
-	int			at = group_heading(member, n);
+	const FaPlaceGroup *group = &cluster->group[number];
+	int			at = group_heading(group);
 	int			m;
 
 	if (at < 0 || !cluster->node[at].alive || cluster->node[at].draining)
 		return;
-	for (m = 0; m < n; m++)
+	for (m = 0; m < group->n; m++)
 	{
-		if (member[m].owner >= 0 && member[m].owner != at &&
-			member[m].heading != at && member[m].may_follow)
-			fa_keep_room(cluster, number, at, member[m].bytes);
+		if (is_to_come(&group->member[m], at))
+			fa_keep_room(cluster, number, at, group->member[m].bytes);
+	}
+}
+
+double
+fa_place_room(const FaPlaceCluster *cluster, const FaPlaceItem *item, int node)
+{
+	double		bytes = item->bytes;
+	int			m;
+
+	if (item->group == 0)
+		return bytes;
+	for (m = 0; m < cluster->group[item->group].n; m++)
+	{
+		const FaPlaceMember *other = &cluster->group[item->group].member[m];
+
+		if (other->id != item->id && is_to_come(other, node))
+			bytes += other->bytes;
+	}
+	return bytes;
+}
+
+double
+fa_place_taken(const FaPlaceCluster *cluster, const FaPlaceItem *item, int node)
+{
+	const FaPlaceNode *p = &cluster->node[node];
+	double		own = 0;
+
+	if (item->group > 0 && cluster->group[item->group].node == node)
+		own = cluster->group[item->group].bytes;
+	return p->used + p->kept - own;
+}
+
+void
+fa_keep_for_others(FaPlaceCluster *cluster, const FaPlaceItem *item, int node)
+{
+	FaPlaceGroup *group;
+	double		others;
+	int			m;
+
+	if (item->group == 0)
+		return;
+	group = &cluster->group[item->group];
+	others = group->n > 0 ? fa_place_room(cluster, item, node) :
+		group->bytes;
+	cluster->node[group->node].kept -= group->bytes;
+	group->node = node;
+	group->bytes = fmax(others - item->bytes, 0);
+	cluster->node[node].kept += group->bytes;
+	for (m = 0; m < group->n; m++)
+	{
+		if (group->member[m].id == item->id)
+			group->member[m].heading = node;
 	}
 }

@@ -125,8 +125,13 @@ arena_begin(Arena *a, const World *world, ArenaKind kind, const int *owner,
 	for (n = 0; n < world->nnodes; n++)
 		a->cluster.node[n].alive = true;
 	if (world->group > 1)
+	{
 		a->cluster.group = sim_alloc(nf / world->group + 2,
 									 sizeof(FaPlaceGroup));
+		a->members = sim_alloc(nf, sizeof(FaPlaceMember));
+		for (f = 0; f < nf; f += world->group)
+			a->cluster.group[1 + f / world->group].member = a->members + f;
+	}
 	if (kind == ARENA_PREDICTIVE)
 		a->predictor = fa_predictor_create(&config, world->nnodes, nf,
 										   &sim_heap);
@@ -150,6 +155,7 @@ arena_end(Arena *a)
 	free((void *) a->cluster.extra_ms);
 	free(a->cluster.node);
 	free(a->cluster.group);
+	free(a->members);
 	free(a->owner);
 	free(a->first);
 	free(a->previous);
@@ -326,7 +332,7 @@ fill_group(Arena *a, int lead, FaPlaceItem *item, Demand *sum)
 	return others;
 }
 
-/* A fragment's part of that, and the room for those that come along. */
+/* A fragment's part of that. */
 static void
 take_part(Arena *a, int f, const Demand *sum, FaPlaceItem *item, Demand *d)
 {
@@ -337,10 +343,7 @@ take_part(Arena *a, int f, const Demand *sum, FaPlaceItem *item, Demand *d)
 
 	item->group = 1 + lead / a->world->group;
 	for (i = lead; i < group_end(a, lead); i++)
-	{
 		all += move_cost(a, i);
-		item->room += a->owner[i] == item->owner ? world_bytes(a->world, i) : 0;
-	}
 	part = move_cost(a, f) / all;
 	*d = *sum;
 	for (i = 0; i < ARENA_AHEAD * WORLD_USERS; i++)
@@ -359,41 +362,42 @@ take_part(Arena *a, int f, const Demand *sum, FaPlaceItem *item, Demand *d)
 	item->rate = d->rate;
 }
 
-/* Room for those whose group has gone ahead; how many groups are in parts. */
-static void
-keep_room(Arena *a, int64_t step)
+/* Room for those whose group has gone ahead; true: it is in parts. */
+static bool
+keep_room(Arena *a, int lead, int64_t step)
 {
-	int			nf = a->world->nfragments;
+	int			number = 1 + lead / a->world->group;
+	FaPlaceGroup *group = &a->cluster.group[number];
+	bool		apart = false;
+	int			f;
+
+	group->bytes = 0;
+	group->n = 0;
+	for (f = lead; f < group_end(a, lead); f++)
+	{
+		group->member[group->n++] = (FaPlaceMember) {.id = f,
+			.owner = a->owner[f],.heading = -1,
+			.arrived = step - a->moved[f] <= (a->residency > FA_FOLLOW_STEPS ?
+											  a->residency : FA_FOLLOW_STEPS),
+			.since_move_ms = (step - a->moved[f]) * a->cluster.step_ms,
+		.bytes = world_bytes(a->world, f),.may_follow = true};
+		apart |= a->owner[f] != a->owner[lead];
+	}
+	fa_keep_for_group(&a->cluster, number);
+	return apart;
+}
+
+static void
+keep_rooms(Arena *a, int64_t step)
+{
 	int			lead;
 
 	a->tally.apart = 0;
 	if (a->cluster.group == NULL)
 		return;
-	memset(a->cluster.group, 0, sizeof(FaPlaceGroup) *
-		   (nf / a->world->group + 2));
 	fa_keep_nothing(&a->cluster);
-	for (lead = 0; lead < nf; lead += a->world->group)
-	{
-		FaFollower *member = sim_alloc(a->world->group, sizeof(FaFollower));
-		int			n = group_end(a, lead) - lead;
-		bool		apart = false;
-		int			m;
-
-		for (m = 0; m < n; m++)
-		{
-			int			f = lead + m;
-
-			member[m] = (FaFollower) {.owner = a->owner[f],.heading = -1,
-				.arrived = step - a->moved[f] <= (a->residency > FA_FOLLOW_STEPS ?
-												  a->residency : FA_FOLLOW_STEPS),
-				.since_move_ms = (step - a->moved[f]) * a->cluster.step_ms,
-			.bytes = world_bytes(a->world, f),.may_follow = true};
-			apart |= a->owner[f] != a->owner[lead];
-		}
-		fa_keep_for_group(&a->cluster, 1 + lead / a->world->group, member, n);
-		a->tally.apart += apart;
-		free(member);
-	}
+	for (lead = 0; lead < a->world->nfragments; lead += a->world->group)
+		a->tally.apart += keep_room(a, lead, step);
 	if (a->tally.apart > a->tally.most_apart)
 		a->tally.most_apart = a->tally.apart;
 }
@@ -497,7 +501,7 @@ decide_step(Arena *a, int64_t step)
 		c->node[i].alive = world_alive(a->world, i, step);
 		c->node[i].incoming = c->node[i].outgoing = 0;
 	}
-	keep_room(a, step);
+	keep_rooms(a, step);
 	decide_all(a, step, &wants);
 	admitted = fa_decide_admit(c, wants.item, wants.decision, wants.n, 0);
 	for (i = 0; i < c->nnodes; i++)

@@ -74,6 +74,7 @@ typedef struct Arena
 	FaWay	   *way;			/* [fragment][WORLD_USERS + 1], or NULL */
 	int		   *first;			/* owners at the start */
 	FaCell	   *cells;
+	FaPlaceMember *members;		/* of groups, by fragment */
 	ArenaTally	tally;
 } Arena;
 

@@ -43,6 +43,18 @@ ok($c->poll(1, 'SELECT count(*) > 1 FROM fragaffinity.fragment'), 'done in the e
   or diag($c->sql(1, 'TABLE fragaffinity.recommendations'));
 ok($c->poll(1, "SELECT count(*) FROM fragaffinity.division_failure WHERE fragment = $f AND failures > 2", '0'), 'and forgotten');
 $c->sql(1, q{SELECT fragaffinity.configure('mode', 'observe')});
+
+# The same for unions.
+$c->sql(1, q{SELECT fragaffinity.configure('divide_above', '8');
+	SELECT fragaffinity.configure('fragment_size', '4MB');
+	SELECT fragaffinity.configure('merge_after', '1s')});
+$c->hold(2, 'split_locked');
+$c->sql(1, q{SELECT fragaffinity.configure('mode', 'auto')});
+ok($c->poll(1, q{SELECT count(*) > 0 FROM fragaffinity.recommendations WHERE trigger = 'merge' AND verdict = 'failed before'
+	AND reason ~ 'failed 1 time in a row, lastly: .*; not again before '}), 'a union that failed rests, too')
+  or diag($c->sql(1, 'TABLE fragaffinity.recommendations'));
+$c->release(2);
+$c->sql(1, q{SELECT fragaffinity.configure('mode', 'observe')});
 is($c->sql(1, 'SELECT count(*), sum(id) FROM t'), "$rows|" . $rows * ($rows + 1) / 2, 'all rows are there');
 $c->sql(1, 'CREATE ROLE nobody_special');
 is(($c->fails(1, "SET ROLE nobody_special; SELECT fragaffinity.note_division(1, 'split', 'x')"))[0], '42501', 'not for everybody');

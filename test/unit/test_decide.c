@@ -5,6 +5,7 @@
 #include "unit.h"
 
 #include "placement/decide.h"
+#include "placement/keep_room.h"
 
 #define N 4						/* nodes */
 #define H 12					/* steps looked ahead */
@@ -368,6 +369,9 @@ test_reactive(void **state)
 static void
 test_drain(void **state)
 {
+	FaPlaceMember member[2] = {{.id = 7,.heading = -1},
+	{.id = 8,.heading = -1,.bytes = 1000,.may_follow = true}};
+	FaPlaceGroup group[2] = {{0}, {.n = 2,.member = member}};
 	World		w;
 	FaDecision	d;
 
@@ -393,13 +397,14 @@ test_drain(void **state)
 	assert_int_equal(d.destination, 3);
 	/* with room for all of that */
 	w.node[3].capacity = 7000;
-	w.item.room = 2000;
+	w.cluster.group = group;
+	w.item.group = 1;
 	fa_decide_drain(&w.cluster, &w.item, 3, &d);
 	assert_int_equal(d.destination, 3);
-	w.item.room = 2001;
+	member[1].bytes = 1001;
 	fa_decide_drain(&w.cluster, &w.item, 3, &d);
 	assert_int_equal(d.destination, -1);
-	w.item.room = 0;
+	w.item.group = 0;
 
 	/* nowhere */
 	w.node[1].alive = false;
@@ -456,7 +461,8 @@ static void
 test_admit_group(void **state)
 {
 	World		w;
-	FaPlaceGroup group[2] = {{0}};
+	FaPlaceMember member[2];
+	FaPlaceGroup group[2] = {{0}, {.n = 2,.member = member}};
 	FaPlaceItem items[3];
 	FaDecision	d[3];
 
@@ -468,14 +474,17 @@ test_admit_group(void **state)
 	for (int i = 0; i < 3; i++)
 	{
 		items[i] = w.item;
+		items[i].id = i;
 		items[i].bytes = 1000;
 		items[i].group = i != 1;
-		items[i].room = i != 1 ? 2000 : 0;
 		memset(&d[i], 0, sizeof(d[i]));
 		d[i].verdict = FA_VERDICT_MOVE;
 		d[i].destination = 1;
 		d[i].benefit_ms = 1000 - i;
 	}
+	for (int m = 0; m < 2; m++)
+		member[m] = (FaPlaceMember) {.id = 2 * m,.heading = -1,.bytes = 1000,
+	.may_follow = true};
 	/* the second is alone, and would be next */
 	assert_int_equal(fa_decide_admit(&w.cluster, items, d, 3, 0), 2);
 	assert_int_equal(d[0].verdict, FA_VERDICT_MOVE);
@@ -486,7 +495,7 @@ test_admit_group(void **state)
 
 	/* no room for all of it: none of it */
 	w.node[1].used = 600;
-	group[1] = (FaPlaceGroup) {0};
+	member[0].heading = member[1].heading = -1;
 	for (int i = 0; i < 3; i++)
 		d[i].verdict = FA_VERDICT_MOVE;
 	assert_int_equal(fa_decide_admit(&w.cluster, items, d, 3, 0), 1);
@@ -494,9 +503,9 @@ test_admit_group(void **state)
 
 	/* one has gone ahead: the other's room is nobody else's */
 	w.node[1].used = 1000;
-	w.node[1].kept = 1000;
-	group[1] = (FaPlaceGroup) {.node = 1,.bytes = 1000};
-	items[2].room = 1000;
+	member[0] = (FaPlaceMember) {.id = 0,.owner = 1,.heading = -1,.arrived = true};
+	fa_keep_for_group(&w.cluster, 1);
+	assert_float_equal(w.node[1].kept, 1000, 1e-9);
 	d[1].verdict = d[2].verdict = FA_VERDICT_MOVE;
 	assert_int_equal(fa_decide_admit(&w.cluster, items + 1, d + 1, 2, 0), 1);
 	assert_int_equal(d[1].verdict, FA_VERDICT_CAPACITY);
@@ -505,8 +514,8 @@ test_admit_group(void **state)
 	assert_float_equal(w.node[1].kept, 0, 1e-9);
 	/* nor does a decision look there for a place */
 	w.node[1].used = 1000;
-	w.node[1].kept = 1000;
-	group[1] = (FaPlaceGroup) {.node = 1,.bytes = 1000};
+	member[1].heading = -1;
+	fa_keep_for_group(&w.cluster, 1);
 	fa_decide_drain(&w.cluster, &items[1], 1, &d[1]);
 	assert_int_equal(d[1].verdict, FA_VERDICT_CAPACITY);
 	fa_decide_drain(&w.cluster, &items[2], 1, &d[2]);
