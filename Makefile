@@ -63,6 +63,7 @@ OBJS = \
 	src/catalog/map.o \
 	src/catalog/membership.o \
 	src/catalog/placement.o \
+	src/catalog/precopy.o \
 	src/catalog/refuse.o \
 	src/catalog/refuse_peers.o \
 	src/catalog/reshape.o \
