@@ -1833,6 +1833,11 @@ ON CONFLICT ON CONSTRAINT division_failure_pkey DO UPDATE
    SET failures = d.failures + 1, failed = excluded.failed, error = excluded.error
 $$;
 REVOKE ALL ON FUNCTION fragaffinity.note_division(bigint, text, text) FROM PUBLIC;
+-- And of asking whether one has failed so that it is not to be tried yet.
+CREATE FUNCTION fragaffinity.division_rests(fragment bigint, kind text)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'fa_sql_division_rests' LANGUAGE C STRICT VOLATILE;
+REVOKE ALL ON FUNCTION fragaffinity.division_rests(bigint, text) FROM PUBLIC;
 
 -- Recorded history replayed against other settings; nothing is moved.
 CREATE FUNCTION fragaffinity.simulate(

@@ -33,7 +33,7 @@ typedef struct FaDivideNote
 	double		benefit_ms;
 	double		cost_ms;
 	const char *verdict;
-	char	   *reason;
+	const char *reason;
 } FaDivideNote;
 
 /* in hot_keys.c */
@@ -86,5 +86,10 @@ extern void fa_divide_read_failures(void);
 extern void fa_divide_rest(FaDivideNote *note, int table_id);
 /* On any node: has the coordinator note an end; error NULL: it was done. */
 extern void fa_divide_tell(int64 fragment, bool merge, const char *error);
+/*
+ * Likewise: is it not to rest?  It may have been asked for before the
+ * coordinator heard of a failure.
+ */
+extern bool fa_divide_may_begin(int64 fragment, bool merge);
 
 #endif							/* FA_PLACEMENT_DIVIDE_H */

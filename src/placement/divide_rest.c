@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -19,6 +20,8 @@
 #include "node/node.h"
 #include "node/remote.h"
 #include "placement/divide.h"
+
+PG_FUNCTION_INFO_V1(fa_sql_division_rests);
 
 #define LONGEST_REST_MS (24 * 3600000.0)
 #define MAX_DOUBLINGS 20
@@ -85,22 +88,55 @@ fa_divide_rest(FaDivideNote *note, int table_id)
 		note->verdict = "failed before";
 }
 
+/* First column of the first row of a statement, run by the coordinator. */
+static char *
+ask_coordinator(const char *sql)
+{
+	int			coordinator = fa_node_coordinator();
+	FaConn	   *conn;
+	char	   *value;
+
+	if (coordinator == fa_node_self())
+		return fa_spi_value("%s", sql);
+	conn = fa_remote_connect(coordinator, FA_CONNECT_TIMEOUT_MS);
+	value = fa_remote_value(conn, TELL_TIMEOUT_MS, "%s", sql);
+	fa_remote_close(conn);
+	return value;
+}
+
 void
 fa_divide_tell(int64 fragment, bool merge, const char *error)
 {
-	int			coordinator = fa_node_coordinator();
-	char	   *sql = psprintf("SELECT fragaffinity.note_division(" INT64_FORMAT
-							   ", '%s', %s)", fragment,
-							   merge ? "merge" : "split",
-							   error ? quote_literal_cstr(error) : "NULL");
-	FaConn	   *conn;
+	(void) ask_coordinator(psprintf("SELECT fragaffinity.note_division(" INT64_FORMAT
+									", '%s', %s)", fragment,
+									merge ? "merge" : "split",
+									error ? quote_literal_cstr(error) : "NULL"));
+}
 
-	if (coordinator == fa_node_self())
-	{
-		(void) fa_spi_rows("%s", sql);
-		return;
-	}
-	conn = fa_remote_connect(coordinator, FA_CONNECT_TIMEOUT_MS);
-	(void) fa_remote_value(conn, TELL_TIMEOUT_MS, "%s", sql);
-	fa_remote_close(conn);
+bool
+fa_divide_may_begin(int64 fragment, bool merge)
+{
+	char	   *rests = ask_coordinator(psprintf("SELECT fragaffinity.division_rests("
+												 INT64_FORMAT ", '%s')", fragment,
+												 merge ? "merge" : "split"));
+
+	return rests && rests[0] == 'f';
+}
+
+/* division_rests(fragment, kind): on the coordinator */
+Datum
+fa_sql_division_rests(PG_FUNCTION_ARGS)
+{
+	FaDivideNote note = {.fragment = PG_GETARG_INT64(0)};
+	char	   *table;
+
+	note.merge = strcmp(text_to_cstring(PG_GETARG_TEXT_PP(1)), "merge") == 0;
+	note.reason = "";
+	table = fa_spi_value("SELECT table_id FROM fragaffinity.fragment"
+						 " WHERE fragment = " INT64_FORMAT, note.fragment);
+	if (table == NULL)
+		PG_RETURN_BOOL(false);
+	fa_divide_read_failures();
+	fa_divide_rest(&note, atoi(table));
+	PG_RETURN_BOOL(note.verdict != NULL);
 }

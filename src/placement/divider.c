@@ -34,6 +34,11 @@
 #define MIN_CONTRAST 3
 #define SAMPLE_PAGES 300.0		/* to find the key in the middle */
 #define ROW_OVERHEAD 8			/* line pointer and alignment */
+/*
+ * Two integers of an advisory lock: only one divider for a fragment, from its
+ * beginning until it has told its end.
+ */
+#define DIVIDER_CLAIM "pg_catalog.hashtext('fragaffinity divider'), %d"
 
 PG_FUNCTION_INFO_V1(fa_sql_request_division);
 PG_FUNCTION_INFO_V1(fa_sql_request_size_division);
@@ -227,6 +232,15 @@ divider_run(const Order *order)
 	int64		part;
 
 	divider_begin();
+	/* asked again while another is still at it, or waits */
+	if (fa_spi_value("SELECT pg_catalog.pg_try_advisory_lock(" DIVIDER_CLAIM ")",
+					 (int) order->fragment)[0] != 't' ||
+		!fa_divide_may_begin(order->other != 0 ? order->other : order->fragment,
+							 order->other != 0))
+	{
+		divider_end();
+		return false;
+	}
 	if (order->other != 0)
 	{
 		(void) fa_spi_rows("SELECT fragaffinity.merge_fragments(" INT64_FORMAT ", "

@@ -57,11 +57,25 @@ $c->sql(1, 'SELECT count(*) FROM fragaffinity.rebalance()');
 ok($c->poll(1, 'SELECT coalesce(bool_and(fragments_done = fragments_total), true) FROM fragaffinity.stat_progress_rebalance'), 'moved');
 is($c->sql(1, 'SELECT count(*) FROM fragaffinity.co_access WHERE owner <> other_owner'), '0', 'and are together');
 
-# Nothing waits for the search: here it is held up by a lock on what it has found,
-# while decisions are read and carried out.
+# Accesses that are not beside the other's count against it.
+$c->sql(1, q{DO $$ DECLARE k int; BEGIN FOR i IN 1 .. 6000 LOOP k := 1 + (random() * 2999)::int; PERFORM v FROM b WHERE id = k;
+	IF i % 50 = 0 THEN COMMIT; END IF; END LOOP; END $$});
+ok($c->poll(1, $pairs, ''), 'when one is mostly used alone it is over');
+
+# Nothing waits for the search: here it is held up by a lock on what it wants to
+# remove, while decisions are made and carried out.
 my $holder = $c->node(1)->background_psql('postgres', on_error_stop => 1);
-$holder->query_safe('BEGIN; SELECT 1 FROM fragaffinity.co_access_pair FOR UPDATE');
-$use->(2, 2000);
+my $locked = 0;
+for (1 .. 50)
+{
+	$c->sql(1, "INSERT INTO fragaffinity.co_access_pair (fragment, other, share, weight) VALUES ($a[0], $b[1], 1, 1000)
+		ON CONFLICT DO NOTHING");
+	$holder->query_safe('BEGIN');
+	$locked = $holder->query_safe("SELECT fragment FROM fragaffinity.co_access_pair WHERE other = $b[1] FOR UPDATE") eq $a[0];
+	last if $locked;
+	$holder->query_safe('ROLLBACK');
+}
+ok($locked, 'locked');
 ok($c->poll(1, q{SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND backend_type = 'fragaffinity pairing'}, '1'),
 	'a process of its own looks, and waits for a lock');
 my $from = $c->sql(1, q{SELECT owner FROM fragaffinity.fragments ORDER BY fragment LIMIT 1});
@@ -72,11 +86,6 @@ is($c->sql(1, q{SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'L
 $c->sql(1, "SELECT fragaffinity.resume_node('$from')");
 $holder->query_safe('COMMIT');
 $holder->quit;
-
-# Accesses that are not beside the other's count against it.
-$c->sql(1, q{DO $$ DECLARE k int; BEGIN FOR i IN 1 .. 6000 LOOP k := 1 + (random() * 2999)::int; PERFORM v FROM b WHERE id = k;
-	IF i % 50 = 0 THEN COMMIT; END IF; END LOOP; END $$});
-ok($c->poll(1, $pairs, ''), 'when one is mostly used alone it is over');
 
 $c->sql(1, q{SELECT fragaffinity.configure('co_access', 'off'); SELECT fragaffinity.configure('co_access', 'off', 'a')});
 is(($c->fails(1, $_->[0]))[0], $_->[1], $_->[0]) for
