@@ -105,9 +105,6 @@ typedef struct FaPlaceItem
 	double		cost_ms;		/* and what it costs clients */
 	int			nactive;
 	const int  *active;			/* node indexes */
-	int			reach;			/* steps that a plan counts; what is foreseen
-								 * after that only tells whether it would have
-								 * to come back; 0: to the last horizon */
 	int			nhorizons;		/* 0: no forecast */
 	const int  *horizons;		/* steps from now, ascending */
 	const double *rate;			/* accesses a step: [horizon * nactive + i] */
@@ -155,7 +152,6 @@ typedef struct FaDecision
 	double		access_ms;		/* what each costs more than locally */
 	double		benefit_ms;		/* saved, after the discount for doubt */
 	double		cost_ms;
-	double		back_ms;		/* of the way back, if it is foreseen */
 	double		hold_steps;		/* how long the move is meant to last */
 	double		wait_steps;		/* LATER: until the move is worth it */
 	double		limit;			/* the limit that held it back */

@@ -31,7 +31,6 @@ typedef struct FaPlan
 	/* best sum from a cell's start on, and where to go there */
 	double		value[FA_PLACE_MAX_CELLS + 1][FA_PLAN_CANDIDATES];
 	int			go[FA_PLACE_MAX_CELLS + 1][FA_PLAN_CANDIDATES];
-	double		back[FA_PLAN_CANDIDATES];	/* of its way back after the end */
 	double		move_steps;
 	double		bind_steps;		/* no other move before that */
 	double		cost;
@@ -40,7 +39,7 @@ typedef struct FaPlan
 } FaPlan;
 
 /*
- * Lays the grid to the item's reach and sums up what is expected; the
+ * Lays the grid to the item's last horizon and sums up what is expected; the
  * item has horizons.  False when no node would at any time be a better owner:
  * then there is no plan to make.
  */
@@ -58,14 +57,6 @@ extern double fa_plan_value_of_staying(const FaPlan *plan, int k, int c);
 /* Fills out for a move of the owner's fragment to candidate d at cell k. */
 extern void fa_plan_describe(const FaPlan *plan, const FaPlaceCluster *cluster,
 							 int k, int d, FaDecision *out);
-
-/* Steps that a plan counts. */
-static inline int
-fa_place_reach(const FaPlaceItem *item)
-{
-	return item->nhorizons == 0 ? 0 :
-		item->reach > 0 ? item->reach : item->horizons[item->nhorizons - 1];
-}
 
 /* in keep_room.c */
 

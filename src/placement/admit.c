@@ -156,8 +156,7 @@ fa_decide_admit(FaPlaceCluster *cluster, const FaPlaceItem *items,
 			continue;
 		wanted[nwanted].index = i;
 		wanted[nwanted].drain = decisions[i].trigger == FA_TRIGGER_DRAIN;
-		wanted[nwanted].net = decisions[i].benefit_ms - decisions[i].cost_ms -
-			decisions[i].back_ms;
+		wanted[nwanted].net = decisions[i].benefit_ms - decisions[i].cost_ms;
 		nwanted++;
 	}
 	qsort(wanted, nwanted, sizeof(Wanted), compare_wanted);
@@ -283,8 +282,6 @@ fa_decide_reason(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
 	char		each[32];
 	char		benefit[32];
 	char		cost[32];
-	char		again[32];
-	char		back[64] = "";
 	char		limit[192];
 	size_t		used;
 
@@ -298,9 +295,6 @@ fa_decide_reason(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
 	readable_ms(d->access_ms, each, sizeof(each));
 	readable_ms(d->benefit_ms, benefit, sizeof(benefit));
 	readable_ms(d->cost_ms, cost, sizeof(cost));
-	if (d->back_ms > 0)
-		snprintf(back, sizeof(back), ", moving on later %s",
-				 readable_ms(d->back_ms, again, sizeof(again)));
 
 	if (d->destination < 0)
 		return snprintf(buf, size, d->trigger == FA_TRIGGER_DRAIN ?
@@ -325,7 +319,7 @@ fa_decide_reason(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
 						"; is being drained" :
 						d->verdict == FA_VERDICT_MOVE ? "" : limit);
 	return snprintf(buf, size, "node %s %.2f of %s %s accesses (%s %.0f), "
-					"remote costs %s each: %s %s, move costs %s%s%s",
+					"remote costs %s each: %s %s, move costs %s%s",
 					destination, d->affinity,
 					d->trigger == FA_TRIGGER_REACTIVE ? "last" : "next",
 					hold,
@@ -333,5 +327,5 @@ fa_decide_reason(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
 					d->accesses, each,
 					d->trigger == FA_TRIGGER_REACTIVE ?
 					"unforeseen, as long again saves" : "saves",
-					benefit, cost, back, limit);
+					benefit, cost, limit);
 }

@@ -29,7 +29,6 @@
 #include "placement/hints.h"
 
 #define PROFILE_STEPS FA_PREDICT_MAX_PROFILE	/* points of a plan in time */
-#define AFTER_STEPS 3			/* of them, after a plan's end */
 #define RECOMMENDATIONS 1000	/* kept at most */
 
 typedef struct Work
@@ -37,7 +36,6 @@ typedef struct Work
 	FaPlaceInput *input;
 	FaForecaster *f;			/* NULL: drains only */
 	FaHints    *hints;			/* NULL: none */
-	int			reach;			/* of plans */
 	int			nahead;
 	int			ahead[PROFILE_STEPS];
 	double	   *profile;		/* [ahead][predictor's node] */
@@ -48,29 +46,19 @@ typedef struct Work
 	FaPlaceRow **row;
 } Work;
 
-/*
- * Every step near by, fewer far away; the last horizon is the end of plans, and
- * as far again they look whether they would have to come back.
- */
+/* Every step near by, fewer far away; the last horizon is the end. */
 static void
 choose_steps(Work *work)
 {
 	int			end = work->f->horizons[work->f->nhorizons - 1];
 	int			at = 1;
 
-	work->reach = end;
-	while (at < end && work->nahead < PROFILE_STEPS - 1 - AFTER_STEPS)
+	while (at < end && work->nahead < PROFILE_STEPS - 1)
 	{
 		work->ahead[work->nahead++] = at;
 		at += end <= PROFILE_STEPS ? 1 : Max(1, at / 4);
 	}
 	work->ahead[work->nahead++] = end;
-	for (int k = 1; k <= AFTER_STEPS; k++)
-	{
-		at = end + (end * k + AFTER_STEPS - 1) / AFTER_STEPS;
-		if (at > work->ahead[work->nahead - 1])
-			work->ahead[work->nahead++] = at;
-	}
 }
 
 /* Which nodes count: expected to come, or seen lately. */
@@ -134,7 +122,6 @@ fill_demand(Work *work, const FaPlaceRow *row, bool foresee, FaPlaceItem *item)
 	item->active = active;
 	if (item->evidence > 0)
 	{
-		item->reach = work->reach;
 		item->nhorizons = work->nahead;
 		item->horizons = work->ahead;
 		item->rate = rate = palloc0(sizeof(double) * work->nahead *

@@ -270,7 +270,8 @@ fa_decide_drain(const FaPlaceCluster *cluster, const FaPlaceItem *item,
 	out->trigger = FA_TRIGGER_DRAIN;
 	out->destination = -1;
 	out->cost_ms = item->cost_ms;
-	out->hold_steps = fa_place_reach(item);
+	out->hold_steps = item->nhorizons > 0 ?
+		item->horizons[item->nhorizons - 1] : 0;
 
 	for (i = 0; i < item->nactive; i++)
 		for (j = 0; j < item->nhorizons; j++)

@@ -11,11 +11,6 @@
  * to come back.  A move binds the fragment for the minimum residency, so a
  * short peak does not look like a gain.
  *
- * The grid has an end, and with a season that is as long as that each turn
- * would look as if it were for ever.  So a plan that ends elsewhere than it
- * began pays for its way back, as far as the forecast for the time after says
- * that there will be one.  It only pays: nothing is gained after the end.
- *
  * Doubt: everything a move may save is discounted by evidence / (evidence +
  * doubt), the cost is not.
  */
@@ -23,8 +18,6 @@
 #include <string.h>
 
 #include "placement/plan.h"
-
-#define AFTER_CELLS 4			/* of the time after the plan's end */
 
 static void
 make_grid(FaPlan *plan, int horizon)
@@ -161,40 +154,6 @@ integrate(FaPlan *plan, const FaPlaceCluster *cluster, const FaPlaceItem *item)
 	}
 }
 
-/*
- * What each candidate loses, against the owner, by being where it is when the
- * plan ends: at most the cost of a move.
- */
-static void
-foresee_back(FaPlan *plan, const FaPlaceCluster *cluster,
-			 const FaPlaceItem *item)
-{
-	double		from = plan->start[plan->ncells];
-	double		width = (item->horizons[item->nhorizons - 1] - from) / AFTER_CELLS;
-	double		sum[FA_PLAN_CANDIDATES] = {0};
-	int			k,
-				c,
-				i;
-
-	memset(plan->back, 0, sizeof(plan->back));
-	for (k = 0; k < AFTER_CELLS && width > 0; k++)
-	{
-		Between		middle = find_between(item, from + (k + 0.5) * width);
-
-		for (i = 0; i < item->nactive; i++)
-		{
-			double		a = plan->trust * width * rate_at(item, i, middle);
-
-			for (c = 1; c < plan->ncand; c++)
-				sum[c] += a *
-					(fa_place_extra(cluster, item->active[i], plan->cand[c]) -
-					 fa_place_extra(cluster, item->active[i], item->owner));
-		}
-		for (c = 1; c < plan->ncand; c++)
-			plan->back[c] = fmin(fmax(plan->back[c], sum[c]), plan->cost);
-	}
-}
-
 /* First cell that begins at t or after it. */
 static int
 cell_from(const FaPlan *plan, double t)
@@ -316,8 +275,7 @@ fa_plan_make(FaPlan *plan)
 				o,
 				d;
 
-	for (o = 0; o < plan->ncand; o++)
-		plan->value[plan->ncells][o] = -plan->back[o];
+	memset(plan->value[plan->ncells], 0, sizeof(plan->value[0]));
 	for (k = plan->ncells - 1; k >= 0; k--)
 	{
 		prepare_moves(plan, k);
@@ -368,7 +326,6 @@ fa_plan_describe(const FaPlan *plan, const FaPlaceCluster *cluster, int k,
 	out->benefit_ms = loss_between(plan, 0, there, until) -
 		loss_between(plan, d, there, until);
 	out->cost_ms = plan->cost;
-	out->back_ms = leave < plan->ncells ? plan->cost : plan->back[d];
 	out->hold_steps = until - t;
 	out->wait_steps = t;
 }
@@ -403,9 +360,8 @@ fa_plan_begin(FaPlan *plan, const FaPlaceCluster *cluster,
 	plan->bind_steps = policy->min_residency_ms / cluster->step_ms;
 	plan->cost = item->cost_ms;
 	plan->threshold = policy->threshold;
-	make_grid(plan, fa_place_reach(item));
+	make_grid(plan, item->horizons[item->nhorizons - 1]);
 	choose_candidates(plan, cluster, item);
 	integrate(plan, cluster, item);
-	foresee_back(plan, cluster, item);
 	return owner_is_beaten(plan);
 }

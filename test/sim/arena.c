@@ -35,16 +35,12 @@ choose_horizons(Arena *a)
 	int			at = 1;
 
 	a->nhorizons = 0;
-	while (at < a->horizon && a->nhorizons < ARENA_AHEAD - 1 - ARENA_AFTER)
+	while (at < a->horizon && a->nhorizons < ARENA_AHEAD - 1)
 	{
 		a->horizons[a->nhorizons++] = at;
 		at += at < 4 ? 1 : at / 2;
 	}
 	a->horizons[a->nhorizons++] = a->horizon;
-	/* and after it, as the controller */
-	for (at = 1; at <= ARENA_AFTER; at++)
-		a->horizons[a->nhorizons++] = a->horizon +
-			(a->horizon * at + ARENA_AFTER - 1) / ARENA_AFTER;
 }
 
 /* A fragment's users and, at the end, its first owner, among themselves. */
@@ -257,7 +253,6 @@ fill_demand(Arena *a, int f, FaPlaceItem *item, Demand *d)
 		item->nactive = fa_predictor_profile_seen(a->predictor, f, a->horizons,
 												  a->nhorizons, d->seen,
 												  d->rate, &item->evidence);
-		item->reach = a->horizon;
 		item->nhorizons = a->nhorizons;
 		item->horizons = a->horizons;
 		item->rate = d->rate;
@@ -356,7 +351,6 @@ take_part(Arena *a, int f, const Demand *sum, FaPlaceItem *item, Demand *d)
 	item->nrecent = ARENA_RECENT;
 	if (a->kind != ARENA_PREDICTIVE)
 		return;
-	item->reach = a->horizon;
 	item->nhorizons = a->nhorizons;
 	item->horizons = a->horizons;
 	item->rate = d->rate;

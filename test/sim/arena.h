@@ -17,8 +17,7 @@
 #include "world.h"
 
 #define ARENA_RECENT 4			/* steps of the past that a decision sees */
-#define ARENA_AHEAD 16			/* points of a plan in time */
-#define ARENA_AFTER 3			/* of them, after its end */
+#define ARENA_AHEAD 12			/* points of a plan in time */
 
 typedef enum ArenaKind
 {

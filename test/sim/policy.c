@@ -127,10 +127,8 @@ run_decide(Run *run, int step, int f, const Rules *rules, double cost,
 
 	if (forecast)
 	{
-		item.reach = rules->reach;
-		item.nhorizons = rules->reach < SIM_MAX_AHEAD / 2 ?
-			2 * rules->reach : SIM_MAX_AHEAD;
-		item.evidence = forecast(arg, step - 1, f, item.nhorizons, run->rate);
+		item.nhorizons = rules->reach;
+		item.evidence = forecast(arg, step - 1, f, rules->reach, run->rate);
 	}
 	for (k = 0; k < item.nrecent; k++)
 		for (n = 0; n < nn; n++)

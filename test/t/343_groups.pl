@@ -85,35 +85,4 @@ is($c->sql(1, q{SELECT fragaffinity.split_fragment(3, '20', '40')}), '{6}', 'the
 is($c->sql(1, $pairs), '1-3 2-4 5-6', 'then parts are pairs');
 $c->check_consistent('at the end');
 
-# A group for which there is room is not parted by what would come in between:
-# moves are made one by one, the smallest first.
-my $three = FragAffinity->new(nodes => 3);
-$three->sql(1, q{
-	SELECT fragaffinity.configure('history_interval', '500ms');
-	SELECT fragaffinity.configure('mode', 'observe');
-	SELECT fragaffinity.configure('max_concurrent_moves', '1');
-	CREATE TABLE small (id int PRIMARY KEY, v text);
-	CREATE TABLE large (id int PRIMARY KEY, v text);
-	CREATE TABLE alone (id int PRIMARY KEY, v text);
-	INSERT INTO small SELECT g, 'x' FROM generate_series(1, 10) g;
-	INSERT INTO large SELECT g, repeat('x', 500) FROM generate_series(1, 6000) g;
-	INSERT INTO alone SELECT g, repeat('x', 500) FROM generate_series(1, 3000) g;
-	SELECT fragaffinity.distribute_table('small', 'id', 1, 'n3');
-	SELECT fragaffinity.distribute_table('large', 'id', 1, colocate_with => 'small');
-	SELECT fragaffinity.distribute_table('alone', 'id', 1, 'n3');
-	SELECT fragaffinity.add_dependency('small', 'large', 0.5)});
-my %size;
-$three->poll(1, q{SELECT count(*) FROM fragaffinity.fragments WHERE bytes > 0}, '3');
-$size{$_} = $three->sql(1, "SELECT bytes FROM fragaffinity.fragments WHERE table_name = '$_'::regclass") for qw(small large alone);
-# the group has room on n2 only, what is alone on n1, too, though less
-my $spare = int($size{alone} / 2);
-my $n2 = $size{small} + $size{large} + $spare;
-my $n1 = $size{alone} + $spare;
-cmp_ok($n1, '<', $size{large}, "sizes: $size{small}, $size{large}, $size{alone}");
-$three->sql(1, "SELECT fragaffinity.set_node('n1', capacity => $n1), fragaffinity.set_node('n2', capacity => $n2)");
-$three->sql(1, q{SELECT fragaffinity.drain_node('n3', false)});
-ok($three->poll(1, $owners, 'small:n2 large:n2 alone:n1'), 'the group has come together, the other has made way')
-  or diag($three->sql(1, 'TABLE fragaffinity.recommendations'), $three->sql(1, 'TABLE fragaffinity.move'));
-$three->check_consistent('one owner each');
-
 done_testing();

@@ -143,49 +143,6 @@ test_cost_and_doubt_hold_back(void **state)
 	assert_int_equal(decide(&w).verdict, FA_VERDICT_MOVE);
 }
 
-/* What is better for as long as the plan looks, and worse after it. */
-static void
-test_pays_its_way_back(void **state)
-{
-	World		w;
-	FaDecision	d;
-
-	(void) state;
-	world_init(&w);
-	w.item.reach = H / 2;
-	expect(&w, 2, 0, H / 2, 18);
-	expect(&w, 0, H / 2, H, 18);
-	w.item.cost_ms = 18 * 4 * H / 2 - 1;
-	d = decide(&w);
-	assert_int_equal(d.verdict, FA_VERDICT_COST);
-	assert_float_equal(d.back_ms, d.cost_ms, 1e-6);
-	w.item.cost_ms = 18 * 4 * H / 4 - 1;
-	d = decide(&w);
-	assert_int_equal(d.verdict, FA_VERDICT_MOVE);
-	assert_float_equal(d.benefit_ms, 18 * 4 * H / 2, 1e-3);
-	assert_float_equal(d.back_ms, d.cost_ms, 1e-6);
-	/* hardly worse: not more than that */
-	w.item.cost_ms = 18 * 4 * H / 2 - 60;
-	expect(&w, 0, H / 2, H, 1);
-	d = decide(&w);
-	assert_int_equal(d.verdict, FA_VERDICT_MOVE);
-	assert_true(d.back_ms > 0 && d.back_ms <= 4 * H / 2);
-
-	/* nothing comes after it, or the same */
-	w.item.cost_ms = 18 * 4 * H / 2 - 1;
-	expect(&w, 0, H / 2, H, 0);
-	d = decide(&w);
-	assert_int_equal(d.verdict, FA_VERDICT_MOVE);
-	assert_float_equal(d.back_ms, 0, 1e-6);
-	expect(&w, 2, 0, H, 18);
-	d = decide(&w);
-	assert_int_equal(d.verdict, FA_VERDICT_MOVE);
-	assert_float_equal(d.back_ms, 0, 1e-6);
-	/* but that is no gain */
-	w.item.cost_ms = 18 * 4 * H / 2 + 1;
-	assert_int_equal(decide(&w).verdict, FA_VERDICT_COST);
-}
-
 static void
 test_limits(void **state)
 {
@@ -647,7 +604,6 @@ main(void)
 		cmocka_unit_test(test_moves_to_demand),
 		cmocka_unit_test(test_stays_with_owner),
 		cmocka_unit_test(test_cost_and_doubt_hold_back),
-		cmocka_unit_test(test_pays_its_way_back),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_nodes_that_cannot),
 		cmocka_unit_test(test_rise_is_met),
