@@ -66,6 +66,7 @@ OBJS = \
 	src/catalog/map.o \
 	src/catalog/membership.o \
 	src/catalog/placement.o \
+	src/catalog/precopy.o \
 	src/catalog/refuse.o \
 	src/catalog/refuse_peers.o \
 	src/catalog/reshape.o \
@@ -150,6 +151,7 @@ OBJS = \
 	src/placement/decide.o \
 	src/placement/divide.o \
 	src/placement/divide_note.o \
+	src/placement/divide_rest.o \
 	src/placement/divide_size.o \
 	src/placement/divider.o \
 	src/placement/drain.o \
@@ -164,6 +166,7 @@ OBJS = \
 	src/placement/hints.o \
 	src/placement/hot_keys.o \
 	src/placement/hot_range.o \
+	src/placement/keep_room.o \
 	src/placement/numbering.o \
 	src/placement/outcome.o \
 	src/placement/pin.o \

@@ -391,6 +391,16 @@ CREATE UNLOGGED TABLE fragaffinity.division (
 	PRIMARY KEY (fragment, kind)
 );
 
+-- Coordinator: what failed when it was tried last.
+CREATE TABLE fragaffinity.division_failure (
+	fragment	bigint NOT NULL,
+	kind		text NOT NULL CHECK (kind IN ('split', 'merge')),
+	failures	integer NOT NULL,	-- in a row
+	failed		timestamptz NOT NULL,
+	error		text NOT NULL,
+	PRIMARY KEY (fragment, kind)
+);
+
 -- ---------------------------------------------------------------------
 -- Nodes and settings
 -- ---------------------------------------------------------------------
@@ -1817,6 +1827,27 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_request_union' LANGUAGE C STRICT VOLATILE;
 REVOKE ALL ON FUNCTION fragaffinity.request_division(bigint, name, double precision) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.request_union(bigint, bigint) FROM PUBLIC;
+
+-- The owner's way of telling the coordinator how one ended; error null: well.
+CREATE FUNCTION fragaffinity.note_division(fragment bigint, kind text, error text)
+RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+DELETE FROM fragaffinity.division_failure d
+ WHERE (d.fragment, d.kind) = (note_division.fragment, note_division.kind)
+   AND note_division.error IS NULL;
+INSERT INTO fragaffinity.division_failure AS d (fragment, kind, failures, failed, error)
+SELECT note_division.fragment, note_division.kind, 1, clock_timestamp(), note_division.error
+ WHERE note_division.error IS NOT NULL
+ON CONFLICT ON CONSTRAINT division_failure_pkey DO UPDATE
+   SET failures = d.failures + 1, failed = excluded.failed, error = excluded.error
+$$;
+REVOKE ALL ON FUNCTION fragaffinity.note_division(bigint, text, text) FROM PUBLIC;
+-- And of asking whether one has failed so that it is not to be tried yet.
+CREATE FUNCTION fragaffinity.division_rests(fragment bigint, kind text)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'fa_sql_division_rests' LANGUAGE C STRICT VOLATILE;
+REVOKE ALL ON FUNCTION fragaffinity.division_rests(bigint, text) FROM PUBLIC;
 
 -- Recorded history replayed against other settings; nothing is moved.
 CREATE FUNCTION fragaffinity.simulate(

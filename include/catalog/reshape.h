@@ -17,6 +17,7 @@
 #define FA_CATALOG_RESHAPE_H
 
 #include "catalog/map.h"
+#include "catalog/precopy.h"
 #include "core/fa_compat.h"
 
 /* A fragment of a home, as it is to be. */
@@ -29,6 +30,7 @@ typedef struct FaPiece
 	int64		version;
 	int64		rows_of;		/* 0, or the fragment that has rows of this one;
 								 * all three have one owner */
+	FaPrecopy  *copy;			/* of these rows, on the owner, or NULL */
 } FaPiece;
 
 /* in reshape.c */

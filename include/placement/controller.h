@@ -59,6 +59,7 @@ typedef struct FaPlaceInput
 	int			nrecent;
 	int			nrows;
 	FaPlaceRow *row;			/* by fragment, ascending */
+	int			ngroups;		/* of the cluster's; the others are of plans */
 	List	   *policies;		/* of FaTablePolicy */
 } FaPlaceInput;
 

@@ -25,14 +25,41 @@ typedef struct FaPlaceNode
 	bool		draining;		/* takes nothing, gives everything */
 	double		capacity;		/* bytes; 0: no limit */
 	double		used;			/* bytes of the fragments it owns */
+	double		kept;			/* bytes of others that are to follow */
 	int			incoming;		/* moves in flight to it */
 	int			outgoing;		/* and from it */
 } FaPlaceNode;
+
+/* A fragment of a group. */
+typedef struct FaPlaceMember
+{
+	int64_t		id;
+	int			owner;			/* -1: gone */
+	int			heading;		/* where its move goes; -1: it does not move */
+	bool		arrived;		/* its last move was not longer ago than others
+								 * are waited for */
+	double		since_move_ms;	/* then */
+	double		bytes;
+	bool		may_follow;
+} FaPlaceMember;
+
+/*
+ * Fragments that come to a node one after the other: once the first has begun
+ * to, there is room kept for the others (keep_room.c).
+ */
+typedef struct FaPlaceGroup
+{
+	int			n;				/* 0: any that have this group's number */
+	FaPlaceMember *member;
+	int			node;			/* where they go */
+	double		bytes;			/* kept there for it, part of the node's kept */
+} FaPlaceGroup;
 
 typedef struct FaPlaceCluster
 {
 	int			nnodes;
 	FaPlaceNode *node;
+	FaPlaceGroup *group;		/* from 1 on; NULL: all are alone */
 	/* ms that an access from i costs more when j owns: [i * nnodes + j] */
 	const double *extra_ms;
 	double		step_ms;		/* length of a step */
@@ -70,8 +97,7 @@ typedef struct FaPlaceItem
 	int			owner;
 	int			previous_owner; /* -1: none known */
 	double		bytes;
-	double		room;			/* that a destination must have, when others
-								 * come along; 0: its own bytes */
+	int			group;			/* it is of; 0: alone */
 	double		since_move_ms;	/* INFINITY: never moved */
 	bool		moving;
 	bool		pinned;			/* stays, but for a drain */
@@ -156,8 +182,9 @@ extern void fa_decide_planned(const FaPlaceCluster *cluster,
  * Admits as many of the wanted moves as the cluster's limits allow, drains
  * first, then the most profitable; the others become BUSY, BUDGET or
  * CAPACITY.  Drains are not held to the budget of the hour, but use it.
- * Counts the admitted ones into cluster and its nodes.  inflight: moves under
- * way that are not in the nodes' counts yet.  Returns how many were
+ * Counts the admitted ones into cluster and its nodes.  With the first of a
+ * group, room is kept for those that are to come along.  inflight: moves
+ * under way that are not in the nodes' counts yet.  Returns how many were
  * admitted.
  */
 extern int	fa_decide_admit(FaPlaceCluster *cluster, const FaPlaceItem *items,

@@ -8,6 +8,11 @@
  * the whole group, of which each has the part that its move would cost of the
  * moves of all.  So the figures that the decision compares stand in the same
  * proportion for each, and it comes out alike.
+ *
+ * They move one after the other.  From the first on room is kept at their
+ * destination for those that have not begun to (FaPlaceGroup), and so it is for
+ * what a rebalance has planned; or others would take it meanwhile, and a group
+ * would end in two halves.
  */
 #ifndef FA_PLACEMENT_GROUP_H
 #define FA_PLACEMENT_GROUP_H
@@ -19,6 +24,7 @@
 
 struct FaGroup
 {
+	int			number;			/* in the cluster's group */
 	int			n;
 	FaPlaceRow *member[FA_GROUP_MAX];
 	double		cost_ms;		/* of moving them all */
@@ -31,13 +37,20 @@ extern void fa_co_access_look(const FaForecaster *f);
 /* in group.c */
 
 /*
- * In a transaction, once rows are complete: finds the groups, and makes each
- * member's recent past its part of the group's.
+ * In a transaction, once rows are complete: finds the groups, makes each
+ * member's recent past its part of the group's, and keeps room for those of
+ * which others have gone ahead.
  */
 extern void fa_group_gather(FaPlaceInput *input);
+/*
+ * The same for groups found before, when owners have changed; the members'
+ * accesses are in seen, which has the rows' order.  Palloc'd.
+ */
+extern void fa_group_refresh(FaPlaceInput *input, const FaPlaceRow *seen);
 
-/* Bytes of a member and of those that would leave its owner with it. */
-extern double fa_group_room(const FaPlaceRow *row);
+/* The group, in the cluster's numbers, that room is kept for; 0: none. */
+extern int	fa_group_number(const FaPlaceInput *input, const FaPlaceRow *row);
+
 /*
  * Where members that must leave their node should go: where others are, or are
  * going, that need not leave; -1 when there are none.

@@ -58,11 +58,14 @@ extern double fa_plan_value_of_staying(const FaPlan *plan, int k, int c);
 extern void fa_plan_describe(const FaPlan *plan, const FaPlaceCluster *cluster,
 							 int k, int d, FaDecision *out);
 
-static inline double
-fa_place_room(const FaPlaceItem *item)
-{
-	return item->room > item->bytes ? item->room : item->bytes;
-}
+/* in keep_room.c */
+
+/* Bytes that an item needs on a node, with those of its group that follow. */
+extern double fa_place_room(const FaPlaceCluster *cluster,
+							const FaPlaceItem *item, int node);
+/* Bytes there that it finds taken. */
+extern double fa_place_taken(const FaPlaceCluster *cluster,
+							 const FaPlaceItem *item, int node);
 
 static inline bool
 fa_place_may_receive(const FaPlaceCluster *cluster, const FaPlaceItem *item,
@@ -72,7 +75,8 @@ fa_place_may_receive(const FaPlaceCluster *cluster, const FaPlaceItem *item,
 
 	return p->alive && !p->draining &&
 		(p->capacity <= 0 ||
-		 p->used + fa_place_room(item) <= p->capacity);
+		 fa_place_taken(cluster, item, node) +
+		 fa_place_room(cluster, item, node) <= p->capacity);
 }
 
 static inline double

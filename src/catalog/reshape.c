@@ -351,6 +351,14 @@ reshape_move_rows(Reshape *r, Part *part)
 	Part	   *source = reshape_source(r, part);
 	char	   *columns = fa_text_column_names(part->f.leaf);
 
+	if (part->wanted->copy)
+	{
+		fa_precopy_finish(part->wanted->copy,
+						  fa_spi_value("SELECT pg_catalog.pg_get_partition_constraintdef(%u)",
+									   part->f.bucket));
+		fa_stop_point("split_rows");
+		return;
+	}
 	fa_spi_exec("WITH gone AS (DELETE FROM %s WHERE %s RETURNING %s) "
 				"INSERT INTO %s (%s) SELECT %s FROM gone",
 				fa_table_qualified_name(source->f.leaf),
@@ -407,7 +415,12 @@ reshape_leaves(Reshape *r)
 		/* of the others, this node may know better than who sent the list */
 		if (part->changed)
 			part->f.owner = part->wanted->owner;
-		if (part->now == NULL)
+		if (part->wanted->copy)
+		{
+			part->f.leaf = fa_precopy_heap(part->wanted->copy);
+			part->detached = true;
+		}
+		else if (part->now == NULL)
 			part->f.leaf = fa_table_create_leaf(&part->f);
 		if (part->wanted->rows_of != 0)
 			reshape_move_samples(r, part);
@@ -415,7 +428,7 @@ reshape_leaves(Reshape *r)
 			continue;
 		if (part->wanted->rows_of != 0)
 			reshape_move_rows(r, part);
-		if (part->now == NULL)
+		if (part->now == NULL && part->wanted->copy == NULL)
 			fa_table_create_indexes(part->f.leaf, &part->f);
 	}
 	foreach(lc, r->parts)

@@ -7,8 +7,9 @@
  *
  *	1. lock the cluster's metadata; claim the fragments, as a move does
  *	2. plan which fragments the bucket is to have
- *	3. lock the bucket on all nodes (reshape_lock.c)
- *	4. reshape it here, with the rows, and on all other nodes (reshape.c)
+ *	3. a split: copy what it cuts off, while clients go on (precopy.c)
+ *	4. lock the bucket on all nodes (reshape_lock.c)
+ *	5. reshape it here, with the rows, and on all other nodes (reshape.c)
  *
  * Called on another node, they pass the call on to the owner.
  */
@@ -348,7 +349,33 @@ plan_merge(Division *d, const FaFragment *one, const FaFragment *other)
 	return keep->fragment;
 }
 
-/* Steps 3 and 4. */
+/* Step 3.  Which rows these are only has to be nearly right. */
+static void
+division_copy(Division *d, const FaFragment *f)
+{
+	FaFragment	source = *f;	/* the map may be read anew meanwhile */
+	FaTable    *table = fa_map_table_by_id(d->table_id);
+	const char *key = quote_identifier(get_attname(table->rel, table->key, false));
+	ListCell   *lc;
+
+	foreach(lc, d->pieces)
+	{
+		FaPiece    *piece = lfirst(lc);
+
+		if (piece->rows_of != source.fragment)
+			continue;
+		piece->copy = fa_precopy_begin(&source, piece->fragment,
+									   psprintf("%s AND %s",
+												piece->key_from ?
+												psprintf("%s >= %s", key, key_sql(d, piece->key_from)) :
+												"true",
+												piece->key_to ?
+												psprintf("%s < %s", key, key_sql(d, piece->key_to)) :
+												"true"));
+	}
+}
+
+/* Steps 4 and 5. */
 static void
 division_apply(Division *d)
 {
@@ -452,6 +479,7 @@ fa_sql_split_fragment(PG_FUNCTION_ARGS)
 				 errhint("Try again.")));
 	division_begin(&d, f);
 	plan_split(&d, fragment, PG_GETARG_ARRAYTYPE_P(1));
+	division_copy(&d, f);
 	division_apply(&d);
 	result = new_fragments(&d);
 	fa_ddl_end(&state);

@@ -4,14 +4,16 @@
  *
  * Plain C like decide.c.  Drains go first: somebody waits for them.  Then
  * the most profitable; a move that finds its destination full or busy leaves
- * its turn to the next one.
+ * its turn to the next one.  Nobody takes the room of those that come after the
+ * first of their group.
  */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "placement/decide.h"
+#include "placement/keep_room.h"
+#include "placement/plan.h"
 
 static const char *const verdict_names[FA_NVERDICTS] = {
 	[FA_VERDICT_STAY] = "stay",
@@ -83,7 +85,9 @@ admit_one(FaPlaceCluster *cluster, const FaPlaceItem *item,
 	FaPlaceNode *from = &cluster->node[item->owner];
 	bool		drain = decision->trigger == FA_TRIGGER_DRAIN;
 
-	if (to->capacity > 0 && to->used + item->bytes > to->capacity)
+	if (to->capacity > 0 &&
+		fa_place_taken(cluster, item, decision->destination) +
+		fa_place_room(cluster, item, decision->destination) > to->capacity)
 	{
 		decision->verdict = FA_VERDICT_CAPACITY;
 		decision->limit = to->capacity;
@@ -115,6 +119,7 @@ admit_one(FaPlaceCluster *cluster, const FaPlaceItem *item,
 	{
 		to->incoming++;
 		from->outgoing++;
+		fa_keep_for_others(cluster, item, decision->destination);
 		to->used += item->bytes;
 		cluster->moves_hour++;
 		cluster->bytes_hour += item->bytes;
@@ -235,8 +240,9 @@ explain_limit(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
 			break;
 		case FA_VERDICT_CAPACITY:
 			snprintf(buf, size, "; no room for %s within its %s",
-					 readable_bytes(fmax(item->bytes, item->room), a,
-									sizeof(a)),
+					 readable_bytes(fa_place_room(cluster, item,
+												  d->destination),
+									a, sizeof(a)),
 					 readable_bytes(d->limit, b, sizeof(b)));
 			break;
 		case FA_VERDICT_BUSY:

@@ -191,9 +191,9 @@ decide_leave(FaPlaceInput *input, FaPlaceRow *row, FaPlaceItem *item,
 	fa_decide_drain(&input->cluster, item, toward, decision);
 	if (decision->destination < 0 && toward >= 0)
 		fa_decide_drain(&input->cluster, item, -1, decision);
-	if (decision->destination < 0 && item->room > 0)
+	if (decision->destination < 0 && item->group > 0)
 	{
-		item->room = 0;
+		item->group = 0;
 		fa_decide_drain(&input->cluster, item, -1, decision);
 	}
 	if (row->group)
@@ -221,7 +221,7 @@ consider(Work *work, FaPlaceRow *row)
 	item.moving = row->moving;
 	item.pinned = row->pinned;
 	item.bytes = row->bytes;
-	item.room = row->group ? fa_group_room(row) : 0;
+	item.group = fa_group_number(input, row);
 	item.move_ms = fa_cost_move_ms(item.bytes, input->bytes_per_ms);
 	item.cost_ms = table->cost_fixed_ms + table->cost_factor * item.move_ms;
 	if (work->f)

@@ -286,7 +286,8 @@ fa_decide_drain(const FaPlaceCluster *cluster, const FaPlaceItem *item,
 			!fa_place_may_receive(cluster, item, n))
 			continue;
 		/* without a stated limit the emptiest node has most room */
-		room = (node->capacity > 0 ? node->capacity : 1e18) - node->used;
+		room = (node->capacity > 0 ? node->capacity : 1e18) -
+			fa_place_taken(cluster, item, n);
 		for (i = 0; i < item->nactive; i++)
 			for (j = 0; item->active[i] == n && j < item->nhorizons; j++)
 				w += item->rate[j * item->nactive + i];

@@ -7,7 +7,8 @@
  * the fragment and what a remote access costs them; which keys it is about
  * only the owner can find out, who knows its rows and asks all nodes.  So the
  * coordinator asks the owner where the half of these accesses would pay for a
- * split and a move, and the same fragment not again for min_residency.
+ * split and a move, and the same fragment not again for min_residency; longer
+ * after it has failed (divide_rest.c).
  */
 #include "postgres.h"
 
@@ -45,8 +46,9 @@ typedef struct Asked
 
 static Asked *asked = NULL;
 
-bool
-fa_divide_was_asked(int64 fragment)
+/* Asked for, and not so long ago that it may be asked again. */
+static bool
+divide_was_asked(int64 fragment)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	bool		found = false;
@@ -114,8 +116,9 @@ divide_who_waits(const FaPlaceInput *input, const FaPlaceRow *row,
 	return best;
 }
 
-const char *
-fa_divide_held(FaPlaceInput *input, const FaPlaceRow *row)
+/* The verdict on what holds a fragment's division back; NULL: nothing. */
+static const char *
+divide_held(FaPlaceInput *input, const FaPlaceRow *row)
 {
 	FaTablePolicy *table = fa_controller_policy(input, row->table_id);
 
@@ -134,9 +137,21 @@ fa_divide_held(FaPlaceInput *input, const FaPlaceRow *row)
 		return fa_verdict_name(FA_VERDICT_RESIDENCY);
 	if (!input->cluster.node[row->owner].alive)
 		return fa_verdict_name(FA_VERDICT_DOWN);
-	if (fa_divide_was_asked(row->fragment))
-		return "asked";
 	return NULL;
+}
+
+void
+fa_divide_judge(FaPlaceInput *input, const FaPlaceRow *row,
+				const FaPlaceRow *other, FaDivideNote *note)
+{
+	note->verdict = divide_held(input, row);
+	if (note->verdict == NULL && other)
+		note->verdict = divide_held(input, other);
+	fa_divide_rest(note, row->table_id);
+	if (note->verdict == NULL &&
+		(divide_was_asked(row->fragment) ||
+		 (other && divide_was_asked(other->fragment))))
+		note->verdict = "asked";
 }
 
 /* Could it pay to split off what one node wants?  True when it is wanted. */
@@ -159,7 +174,10 @@ divide_consider(FaPlaceInput *input, FaForecaster *f, const FaPlaceRow *row)
 		fa_cost_move_ms(row->bytes * PART_OF_BYTES, input->bytes_per_ms);
 	if (note.benefit_ms < MARGIN * note.cost_ms)
 		return false;
-	note.verdict = fa_divide_held(input, row);
+	note.destination = input->name[node].id;
+	note.reason = psprintf("node %s waits for it %.1f ms a step: half of that over the longest horizon would pay for %.0f %% of its bytes",
+						   input->name[node].name, waiting, 100 * PART_OF_BYTES);
+	fa_divide_judge(input, row, NULL, &note);
 	if (note.verdict == NULL && table->act)
 		fa_divide_ask(row->fragment, input->name[row->owner].id,
 					  table->policy.min_residency_ms,
@@ -167,9 +185,6 @@ divide_consider(FaPlaceInput *input, FaForecaster *f, const FaPlaceRow *row)
 							   ", %s, %.6g)", row->fragment,
 							   quote_literal_cstr(input->name[node].name),
 							   note.benefit_ms));
-	note.destination = input->name[node].id;
-	note.reason = psprintf("node %s waits for it %.1f ms a step: half of that over the longest horizon would pay for %.0f %% of its bytes",
-						   input->name[node].name, waiting, 100 * PART_OF_BYTES);
 	fa_divide_note(&note);
 	return true;
 }
@@ -181,6 +196,7 @@ fa_divide_look(FaPlaceInput *input, FaForecaster *f)
 	TimestampTz now = GetCurrentTimestamp();
 
 	fa_divide_forget_notes();
+	fa_divide_read_failures();
 	for (int i = 0; i < input->nrows; i++)
 	{
 		FaPlaceRow *row = &input->row[i];

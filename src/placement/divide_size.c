@@ -23,6 +23,7 @@
 #define LARGEST_PART 0.5		/* of a fragment that is cut off for its size */
 #define UNITED 0.9				/* of the limit above which it is divided */
 #define UNITE_MS 60000			/* between two unions of a fragment, at most */
+#define REMEMBERED "30 days"	/* how long a failure is */
 
 void
 fa_divide_by_size(FaPlaceInput *input, const FaPlaceRow *row)
@@ -34,16 +35,16 @@ fa_divide_by_size(FaPlaceInput *input, const FaPlaceRow *row)
 	if (table->divide_bytes <= 0 || row->bytes <= table->divide_bytes)
 		return;
 	share = Min(table->unknown_bytes / row->bytes, LARGEST_PART);
-	note.verdict = fa_divide_held(input, row);
+	note.reason = psprintf("%.0f MB on disk, %.1f times fragment_size; the last %.0f %% of its rows would be a fragment",
+						   row->bytes / (1024 * 1024),
+						   row->bytes / table->unknown_bytes, 100 * share);
+	fa_divide_judge(input, row, NULL, &note);
 	if (note.verdict == NULL && table->act)
 		fa_divide_ask(row->fragment, input->name[row->owner].id,
 					  table->policy.min_residency_ms,
 					  psprintf("SELECT fragaffinity.request_size_division(" INT64_FORMAT
 							   ", %.6g, %.6g)", row->fragment, share,
 							   table->divide_bytes));
-	note.reason = psprintf("%.0f MB on disk, %.1f times fragment_size; the last %.0f %% of its rows would be a fragment",
-						   row->bytes / (1024 * 1024),
-						   row->bytes / table->unknown_bytes, 100 * share);
 	fa_divide_note(&note);
 }
 
@@ -55,16 +56,14 @@ unite_pair(FaPlaceInput *input, FaPlaceRow *part, FaPlaceRow *rest,
 	FaTablePolicy *table = fa_controller_policy(input, part->table_id);
 	FaDivideNote note = {.fragment = part->fragment,.merge = true};
 
-	note.verdict = fa_divide_held(input, part);
-	if (note.verdict == NULL)
-		note.verdict = fa_divide_held(input, rest);
+	note.reason = psprintf("no other node has used it for merge_after; goes to fragment " INT64_FORMAT,
+						   rest->fragment);
+	fa_divide_judge(input, part, rest, &note);
 	if (note.verdict == NULL && table->act)
 		fa_divide_ask(rest->fragment, input->name[rest->owner].id, rest_ms,
 					  psprintf("SELECT fragaffinity.request_union(" INT64_FORMAT
 							   ", " INT64_FORMAT ")", rest->fragment,
 							   part->fragment));
-	note.reason = psprintf("no other node has used it for merge_after; goes to fragment " INT64_FORMAT,
-						   rest->fragment);
 	fa_divide_note(&note);
 }
 
@@ -111,6 +110,10 @@ fa_divide_unite(FaPlaceInput *input)
 	FaRows	   *rows = fa_spi_rows("SELECT DISTINCT table_id FROM fragaffinity.fragment"
 								   " WHERE home <> bucket");
 
+	(void) fa_spi_exec("DELETE FROM fragaffinity.division_failure d"
+					   " WHERE d.failed < now() - interval '" REMEMBERED "'"
+					   "  OR NOT EXISTS (SELECT FROM fragaffinity.fragment f"
+					   "   WHERE f.fragment = d.fragment)");
 	for (int i = 0; i < rows->nrows; i++)
 	{
 		int			table_id = atoi(rows->value[i][0]);

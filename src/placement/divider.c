@@ -17,6 +17,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "catalog/table_text.h"
@@ -33,6 +34,11 @@
 #define MIN_CONTRAST 3
 #define SAMPLE_PAGES 300.0		/* to find the key in the middle */
 #define ROW_OVERHEAD 8			/* line pointer and alignment */
+/*
+ * Two integers of an advisory lock: only one divider for a fragment, from its
+ * beginning until it has told its end.
+ */
+#define DIVIDER_CLAIM "pg_catalog.hashtext('fragaffinity divider'), %d"
 
 PG_FUNCTION_INFO_V1(fa_sql_request_division);
 PG_FUNCTION_INFO_V1(fa_sql_request_size_division);
@@ -218,12 +224,83 @@ divider_split(const Order *order, char *reason, size_t size)
 	return strtoi64(fragment, NULL, 10);
 }
 
+/* False when it has found that there is nothing to do. */
+static bool
+divider_run(const Order *order)
+{
+	char		reason[512];
+	int64		part;
+
+	divider_begin();
+	/* asked again while another is still at it, or waits */
+	if (fa_spi_value("SELECT pg_catalog.pg_try_advisory_lock(" DIVIDER_CLAIM ")",
+					 (int) order->fragment)[0] != 't' ||
+		!fa_divide_may_begin(order->other != 0 ? order->other : order->fragment,
+							 order->other != 0))
+	{
+		divider_end();
+		return false;
+	}
+	if (order->other != 0)
+	{
+		(void) fa_spi_rows("SELECT fragaffinity.merge_fragments(" INT64_FORMAT ", "
+						   INT64_FORMAT ")", order->fragment, order->other);
+		divider_end();
+		ereport(LOG,
+				(errmsg("united fragments " INT64_FORMAT " and " INT64_FORMAT,
+						order->fragment, order->other)));
+		return true;
+	}
+	part = order->destination != 0 ?
+		divider_split(order, reason, sizeof(reason)) :
+		divider_cut(order, reason, sizeof(reason));
+	divider_end();
+	if (part == 0)
+	{
+		ereport(DEBUG1,
+				(errmsg_internal("no part of fragment " INT64_FORMAT
+								 " is worth a split", order->fragment)));
+		return false;
+	}
+	ereport(LOG,
+			(errmsg("split fragment " INT64_FORMAT " off: %s", part, reason)));
+	if (order->destination == 0)
+		return true;
+	divider_begin();
+	(void) fa_spi_rows("SELECT fragaffinity.request_move(" INT64_FORMAT ", %s,"
+					   " 'reactive', %s, %.6g)", part,
+					   quote_literal_cstr(fa_node_find(order->destination)->name),
+					   quote_literal_cstr(reason), order->benefit_ms);
+	divider_end();
+	return true;
+}
+
+/*
+ * Writes the error that is being handled to the log, and ends its transaction.
+ * NULL: it says nothing about the next try, as a fragment that moves.
+ */
+static const char *
+divider_failed(void)
+{
+	ErrorData  *error;
+
+	/* where it outlives the transaction */
+	MemoryContextSwitchTo(TopMemoryContext);
+	HOLD_INTERRUPTS();
+	error = CopyErrorData();
+	EmitErrorReport();
+	FlushErrorState();
+	AbortOutOfAnyTransaction();
+	RESUME_INTERRUPTS();
+	return error->sqlerrcode == ERRCODE_OBJECT_IN_USE ? NULL : error->message;
+}
+
 void
 fa_divider_main(Datum arg)
 {
 	Order		order;
-	char		reason[512];
-	int64		part;
+	volatile bool tell = false;
+	const char *volatile error = NULL;
 
 	memcpy(&order, MyBgworkerEntry->bgw_extra, sizeof(order));
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -231,37 +308,23 @@ fa_divider_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(order.dbid, InvalidOid, 0);
 	fa_background_session();
-	divider_begin();
-	if (order.other != 0)
+	PG_TRY();
 	{
-		(void) fa_spi_rows("SELECT fragaffinity.merge_fragments(" INT64_FORMAT ", "
-						   INT64_FORMAT ")", order.fragment, order.other);
+		tell = divider_run(&order);
+	}
+	PG_CATCH();
+	{
+		error = divider_failed();
+		tell = error != NULL;
+	}
+	PG_END_TRY();
+	if (tell)
+	{
+		divider_begin();
+		/* of a union, the part is what did not go back */
+		fa_divide_tell(order.other != 0 ? order.other : order.fragment,
+					   order.other != 0, error);
 		divider_end();
-		ereport(LOG,
-				(errmsg("united fragments " INT64_FORMAT " and " INT64_FORMAT,
-						order.fragment, order.other)));
-		proc_exit(0);
 	}
-	part = order.destination != 0 ?
-		divider_split(&order, reason, sizeof(reason)) :
-		divider_cut(&order, reason, sizeof(reason));
-	divider_end();
-	if (part == 0)
-	{
-		ereport(DEBUG1,
-				(errmsg_internal("no part of fragment " INT64_FORMAT
-								 " is worth a split", order.fragment)));
-		proc_exit(0);
-	}
-	ereport(LOG,
-			(errmsg("split fragment " INT64_FORMAT " off: %s", part, reason)));
-	if (order.destination == 0)
-		proc_exit(0);
-	divider_begin();
-	(void) fa_spi_rows("SELECT fragaffinity.request_move(" INT64_FORMAT ", %s,"
-					   " 'reactive', %s, %.6g)", part,
-					   quote_literal_cstr(fa_node_find(order.destination)->name),
-					   quote_literal_cstr(reason), order.benefit_ms);
-	divider_end();
 	proc_exit(0);
 }

@@ -9,6 +9,7 @@
 #include "core/spi.h"
 #include "placement/cost.h"
 #include "placement/group.h"
+#include "placement/keep_room.h"
 
 static double
 member_cost_ms(FaPlaceInput *input, const FaPlaceRow *row)
@@ -57,9 +58,13 @@ group_link(FaPlaceRow *one, FaPlaceRow *other)
 	pfree(from);
 }
 
-/* Sum of the members' recent accesses, to each its part. */
+/*
+ * Sum of the members' recent accesses, to each its part.  seen has the
+ * accesses of each: the rows themselves, or others in their order.
+ */
 static void
-group_share_recent(FaPlaceInput *input, struct FaGroup *group)
+group_share_recent(FaPlaceInput *input, struct FaGroup *group,
+				   const FaPlaceRow *seen)
 {
 	int			n = input->nrecent * input->cluster.nnodes;
 	double	   *sum = palloc0(sizeof(double) * Max(n, 1));
@@ -67,20 +72,22 @@ group_share_recent(FaPlaceInput *input, struct FaGroup *group)
 
 	for (int m = 0; m < group->n; m++)
 	{
-		double	   *recent = group->member[m]->recent;
+		const double *recent = seen[group->member[m] - input->row].recent;
 
 		for (int i = 0; recent && i < n; i++)
 			sum[i] += recent[i];
 		any = any || recent;
 	}
-	for (int m = 0; any && m < group->n; m++)
+	for (int m = 0; m < group->n; m++)
 	{
 		FaPlaceRow *row = group->member[m];
 		double		part = member_part(input, row);
 
-		if (row->recent == NULL)
+		if (seen != input->row)
+			row->recent = NULL;
+		if (any && row->recent == NULL)
 			row->recent = palloc(sizeof(double) * n);
-		for (int i = 0; i < n; i++)
+		for (int i = 0; any && i < n; i++)
 			row->recent[i] = part * sum[i];
 	}
 	pfree(sum);
@@ -112,6 +119,88 @@ link_rows(FaPlaceInput *input, const FaRows *rows, bool found)
 	return n;
 }
 
+/* The members as decisions see them, and room where they have begun to go. */
+static void
+group_keep_room(FaPlaceInput *input, const struct FaGroup *group)
+{
+	FaPlaceGroup *to = &input->cluster.group[group->number];
+
+	to->n = group->n;
+	to->member = palloc0(sizeof(FaPlaceMember) * group->n);
+	for (int m = 0; m < group->n; m++)
+	{
+		const FaPlaceRow *row = group->member[m];
+		FaTablePolicy *table = fa_controller_policy(input, row->table_id);
+		FaPlaceMember *member = &to->member[m];
+
+		member->id = row->fragment;
+		member->owner = row->owner;
+		member->heading = row->heading;
+		member->arrived = row->previous_owner >= 0 && row->since_move_ms <=
+			Max(table->policy.min_residency_ms,
+				FA_FOLLOW_STEPS * input->cluster.step_ms);
+		member->since_move_ms = row->since_move_ms;
+		member->bytes = row->bytes;
+		/* what is planned has its room kept by the plan */
+		member->may_follow = row->owner >= 0 && row->planned < 0 &&
+			!row->pinned &&
+			(table->act || input->cluster.node[row->owner].draining);
+	}
+	fa_keep_for_group(&input->cluster, group->number);
+}
+
+/*
+ * Numbers the groups, and after them one for each node, of what a rebalance
+ * has planned to bring there.
+ */
+static void
+group_number_all(FaPlaceInput *input)
+{
+	input->ngroups = 0;
+	fa_keep_nothing(&input->cluster);
+	for (int i = 0; i < input->nrows; i++)
+	{
+		struct FaGroup *group = input->row[i].group;
+
+		if (group && group->member[0] == &input->row[i])
+			group->number = ++input->ngroups;
+	}
+	input->cluster.group = palloc0(sizeof(FaPlaceGroup) *
+								   (1 + input->ngroups + input->cluster.nnodes));
+	for (int i = 0; i < input->nrows; i++)
+	{
+		FaPlaceRow *row = &input->row[i];
+
+		if (row->group && row->group->member[0] == row)
+			group_keep_room(input, row->group);
+		if (row->planned >= 0 && row->owner >= 0 && !row->pinned &&
+			row->owner != row->planned && row->heading != row->planned)
+			fa_keep_room(&input->cluster, fa_group_number(input, row),
+						 row->planned, row->bytes);
+	}
+}
+
+int
+fa_group_number(const FaPlaceInput *input, const FaPlaceRow *row)
+{
+	if (row->planned >= 0)
+		return input->ngroups + 1 + row->planned;
+	return row->group ? row->group->number : 0;
+}
+
+void
+fa_group_refresh(FaPlaceInput *input, const FaPlaceRow *seen)
+{
+	group_number_all(input);
+	for (int i = 0; i < input->nrows; i++)
+	{
+		FaPlaceRow *row = &input->row[i];
+
+		if (row->group && row->group->member[0] == row)
+			group_share_recent(input, row->group, seen);
+	}
+}
+
 void
 fa_group_gather(FaPlaceInput *input)
 {
@@ -128,9 +217,7 @@ fa_group_gather(FaPlaceInput *input)
 					   fa_spi_rows("SELECT fragment, other"
 								   " FROM fragaffinity.co_access_pair"
 								   " ORDER BY share DESC, 1, 2"), true);
-	if (links == 0)
-		return;
-	for (int i = 0; i < input->nrows; i++)
+	for (int i = 0; links > 0 && i < input->nrows; i++)
 	{
 		FaPlaceRow *row = &input->row[i];
 
@@ -139,28 +226,7 @@ fa_group_gather(FaPlaceInput *input)
 		if (row->group)
 			row->group->cost_ms += member_cost_ms(input, row);
 	}
-	for (int i = 0; i < input->nrows; i++)
-	{
-		FaPlaceRow *row = &input->row[i];
-
-		if (row->group && row->group->member[0] == row)
-			group_share_recent(input, row->group);
-	}
-}
-
-double
-fa_group_room(const FaPlaceRow *row)
-{
-	double		room = 0;
-
-	for (int m = 0; m < row->group->n; m++)
-	{
-		const FaPlaceRow *that = row->group->member[m];
-
-		if (that == row || (that->owner == row->owner && !that->moving))
-			room += that->bytes;
-	}
-	return room;
+	fa_group_refresh(input, input->row);
 }
 
 int

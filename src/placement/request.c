@@ -143,6 +143,8 @@ fa_request_count(FaPlaceInput *input)
 			cluster->node[from].outgoing++;
 		if (to >= 0)
 			cluster->node[to].incoming++;
+		if (to >= 0 && row && row->owner != to)
+			cluster->node[to].used += row->bytes;
 		if (row)
 			row->heading = to;
 		input->inflight++;

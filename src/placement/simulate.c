@@ -35,7 +35,7 @@
 
 /* Settings that a replay can have; the others are about the cluster. */
 static const char *const allowed[] = {
-	"doubt", "hysteresis", "max_concurrent_moves", "max_move_bytes_per_hour",
+	"co_access", "doubt", "hysteresis", "max_concurrent_moves", "max_move_bytes_per_hour",
 	"max_moves_per_hour", "max_moves_per_node", "migration_threshold",
 	"min_residency", "move_cost", "move_cost_factor", "move_window",
 	"prediction_horizons", "predictive", "reactive", "reactive_steps",

@@ -9,7 +9,8 @@
  * where fragments are.
  *
  * Nodes count as up, no other move as under way, and the round trip between
- * two other nodes as a usual one.
+ * two other nodes as a usual one.  Groups are those of now, as each variant's
+ * settings make them.
  */
 #include "postgres.h"
 
@@ -22,6 +23,7 @@
 #include "core/settings.h"
 #include "core/spi.h"
 #include "placement/cost.h"
+#include "placement/group.h"
 #include "placement/simulate.h"
 
 #define BATCH_STEPS 64
@@ -61,7 +63,7 @@ rewind_owners(FaPlaceInput *input, TimestampTz from)
 	{
 		FaPlaceRow *row = &input->row[i];
 
-		row->previous_owner = row->planned = -1;
+		row->previous_owner = row->planned = row->heading = -1;
 		row->since_move_ms = INFINITY;
 		row->moving = false;
 		if (row->owner >= 0)
@@ -145,6 +147,8 @@ fa_simulate_add(FaSimulation *sim, const char *name, FaSimKind kind)
 		p->policy.unpaid = 0;
 		v->window[t] = fa_setting_text("move_window", p->table_id);
 	}
+	if (kind == FA_SIM_DECIDE)
+		fa_group_gather(input);
 	if (kind == FA_SIM_OPTIMUM)
 		v->way = palloc0(sizeof(FaWay *) * (base->nrows + 1));
 	return v;
@@ -322,6 +326,7 @@ decide_step(FaSimulation *sim, FaSimVariant *v)
 	}
 	for (int i = 0; i < cluster->nnodes; i++)
 		cluster->node[i].incoming = cluster->node[i].outgoing = 0;
+	fa_group_refresh(input, sim->base->row);
 	/* what is admitted is booked as under way, which it is no more */
 	fa_controller_plan(input, sim->f, take_move, &mover);
 	for (int i = 0; i < cluster->nnodes; i++)

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "arena.h"
+#include "placement/keep_room.h"
 #include "trace.h"
 
 #define LONG_AGO (-1000000)
@@ -119,6 +120,14 @@ arena_begin(Arena *a, const World *world, ArenaKind kind, const int *owner,
 						  sizeof(float));
 	for (n = 0; n < world->nnodes; n++)
 		a->cluster.node[n].alive = true;
+	if (world->group > 1)
+	{
+		a->cluster.group = sim_alloc(nf / world->group + 2,
+									 sizeof(FaPlaceGroup));
+		a->members = sim_alloc(nf, sizeof(FaPlaceMember));
+		for (f = 0; f < nf; f += world->group)
+			a->cluster.group[1 + f / world->group].member = a->members + f;
+	}
 	if (kind == ARENA_PREDICTIVE)
 		a->predictor = fa_predictor_create(&config, world->nnodes, nf,
 										   &sim_heap);
@@ -141,6 +150,8 @@ arena_end(Arena *a)
 		fa_predictor_destroy(a->predictor);
 	free((void *) a->cluster.extra_ms);
 	free(a->cluster.node);
+	free(a->cluster.group);
+	free(a->members);
 	free(a->owner);
 	free(a->first);
 	free(a->previous);
@@ -255,7 +266,8 @@ fill_demand(Arena *a, int f, FaPlaceItem *item, Demand *d)
 	}
 	for (i = 0; i < item->nactive; i++)
 		others |= d->active[i] != item->owner;
-	if (!others)
+	/* in a group, the owner's accesses count against those to the others */
+	if (!others && a->cluster.group == NULL)
 		return false;
 	memset(d->recent, 0, sizeof(d->recent));
 	for (i = 0; i < item->nactive; i++)
@@ -269,7 +281,119 @@ fill_demand(Arena *a, int f, FaPlaceItem *item, Demand *d)
 	}
 	item->recent = d->recent;
 	item->nrecent = ARENA_RECENT;
-	return true;
+	return others;
+}
+
+/* Fragments of f's group, and where it ends. */
+static int
+group_end(const Arena *a, int lead)
+{
+	int			end = lead + a->world->group;
+
+	return end < a->world->nfragments ? end : a->world->nfragments;
+}
+
+/* What all of a group are used for, by user; false: by nobody else. */
+static bool
+fill_group(Arena *a, int lead, FaPlaceItem *item, Demand *sum)
+{
+	bool		others = false;
+	int			f,
+				i,
+				k,
+				at;
+
+	memset(sum, 0, sizeof(*sum));
+	item->evidence = 0;
+	for (f = lead; f < group_end(a, lead); f++)
+	{
+		FaPlaceItem one = {.owner = a->owner[f]};
+		Demand		d;
+
+		others |= fill_demand(a, f, &one, &d);
+		item->evidence += one.evidence;
+		for (i = 0; i < one.nactive; i++)
+		{
+			for (at = 0; world_user(a->world, lead, at) != d.active[i]; at++)
+				;
+			for (k = 0; k < one.nhorizons; k++)
+				sum->rate[k * WORLD_USERS + at] += d.rate[k * one.nactive + i];
+			for (k = 0; k < one.nrecent; k++)
+				sum->recent[k * WORLD_USERS + at] += d.recent[k * one.nactive + i];
+		}
+	}
+	for (k = 0; k < WORLD_USERS; k++)
+		sum->active[k] = world_user(a->world, lead, k);
+	return others;
+}
+
+/* A fragment's part of that. */
+static void
+take_part(Arena *a, int f, const Demand *sum, FaPlaceItem *item, Demand *d)
+{
+	int			lead = world_lead(a->world, f);
+	double		all = 0;
+	double		part;
+	int			i;
+
+	item->group = 1 + lead / a->world->group;
+	for (i = lead; i < group_end(a, lead); i++)
+		all += move_cost(a, i);
+	part = move_cost(a, f) / all;
+	*d = *sum;
+	for (i = 0; i < ARENA_AHEAD * WORLD_USERS; i++)
+		d->rate[i] *= part;
+	for (i = 0; i < ARENA_RECENT * WORLD_USERS; i++)
+		d->recent[i] *= part;
+	item->nactive = WORLD_USERS;
+	item->active = d->active;
+	item->recent = d->recent;
+	item->nrecent = ARENA_RECENT;
+	if (a->kind != ARENA_PREDICTIVE)
+		return;
+	item->nhorizons = a->nhorizons;
+	item->horizons = a->horizons;
+	item->rate = d->rate;
+}
+
+/* Room for those whose group has gone ahead; true: it is in parts. */
+static bool
+keep_room(Arena *a, int lead, int64_t step)
+{
+	int			number = 1 + lead / a->world->group;
+	FaPlaceGroup *group = &a->cluster.group[number];
+	bool		apart = false;
+	int			f;
+
+	group->bytes = 0;
+	group->n = 0;
+	for (f = lead; f < group_end(a, lead); f++)
+	{
+		group->member[group->n++] = (FaPlaceMember) {.id = f,
+			.owner = a->owner[f],.heading = -1,
+			.arrived = step - a->moved[f] <= (a->residency > FA_FOLLOW_STEPS ?
+											  a->residency : FA_FOLLOW_STEPS),
+			.since_move_ms = (step - a->moved[f]) * a->cluster.step_ms,
+		.bytes = world_bytes(a->world, f),.may_follow = true};
+		apart |= a->owner[f] != a->owner[lead];
+	}
+	fa_keep_for_group(&a->cluster, number);
+	return apart;
+}
+
+static void
+keep_rooms(Arena *a, int64_t step)
+{
+	int			lead;
+
+	a->tally.apart = 0;
+	if (a->cluster.group == NULL)
+		return;
+	fa_keep_nothing(&a->cluster);
+	for (lead = 0; lead < a->world->nfragments; lead += a->world->group)
+		a->tally.apart += keep_room(a, lead, step);
+	if (a->tally.apart > a->tally.most_apart)
+		a->tally.most_apart = a->tally.apart;
 }
 
 static void
@@ -291,6 +415,10 @@ keep(Wants *w, const FaPlaceItem *item, const FaDecision *decision)
 static void
 decide_all(Arena *a, int64_t step, Wants *wants)
 {
+	bool		grouped = a->cluster.group != NULL;
+	bool		used = false;
+	FaPlaceItem group = {0};
+	Demand		sum;
 	int			f;
 
 	for (f = 0; f < a->world->nfragments; f++)
@@ -303,8 +431,15 @@ decide_all(Arena *a, int64_t step, Wants *wants)
 		FaDecision	decision;
 		Demand		demand;
 
-		if (!fill_demand(a, f, &item, &demand))
+		if (grouped && f == world_lead(a->world, f))
+			used = fill_group(a, f, &group, &sum);
+		if (grouped ? !used : !fill_demand(a, f, &item, &demand))
 			continue;
+		if (grouped)
+		{
+			item.evidence = group.evidence;
+			take_part(a, f, &sum, &item, &demand);
+		}
 		fa_decide_item(&a->cluster, &a->policy, &item, &decision);
 		a->tally.decided++;
 		a->tally.no_room += decision.verdict == FA_VERDICT_CAPACITY;
@@ -332,7 +467,9 @@ carry_out(Arena *a, const FaPlaceItem *item, const FaDecision *decision,
 		double		net = a->saved_ms[f] - 2 * item->cost_ms;
 
 		a->tally.paid += net > 0;
-		a->tally.returns_ms += net;
+		a->tally.paid_of[kind] += net > 0;
+		a->tally.paid_ms += fmax(net, 0);
+		a->tally.thrash_ms += fmax(-net, 0);
 	}
 	a->saved_ms[f] = 0;
 	a->tally.bytes += item->bytes;
@@ -358,6 +495,7 @@ decide_step(Arena *a, int64_t step)
 		c->node[i].alive = world_alive(a->world, i, step);
 		c->node[i].incoming = c->node[i].outgoing = 0;
 	}
+	keep_rooms(a, step);
 	decide_all(a, step, &wants);
 	admitted = fa_decide_admit(c, wants.item, wants.decision, wants.n, 0);
 	for (i = 0; i < c->nnodes; i++)

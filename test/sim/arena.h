@@ -5,7 +5,9 @@
  * Each step: accesses are counted against the owners, the predictor learns
  * them, every fragment that other nodes than its owner have used is decided
  * about, the cluster's limits admit what they let, and what is admitted has
- * moved before the next step.
+ * moved before the next step.  Groups are decided about as the controller does
+ * (src/placement/group.c): each of its fragments by its part of the whole
+ * group's demand.
  */
 #ifndef FA_SIM_ARENA_H
 #define FA_SIM_ARENA_H
@@ -34,12 +36,17 @@ typedef struct ArenaTally
 	long		returns;		/* back within twice the residency */
 	long		moves_of[WORLD_NKINDS];
 	long		returns_of[WORLD_NKINDS];
-	long		paid;			/* of the returns: both moves, by what they saved */
-	double		returns_ms;		/* what they saved, less the cost of both moves */
+	long		paid_of[WORLD_NKINDS];	/* of the returns: saved more than both moves
+										 * cost; the others are thrash */
+	long		paid;			/* all of them */
+	double		paid_ms;		/* what these saved beyond that */
+	double		thrash_ms;		/* and what the others lost */
 	long		no_room;		/* decisions that ended so */
 	long		decided;		/* fragments looked at */
 	int			most_moves;		/* begun in a step */
 	double		overfull;		/* bytes above a capacity, at most */
+	long		apart;			/* groups that are not on one node, now */
+	long		most_apart;		/* and at most */
 	double		observe_s;		/* CPU time of the predictor */
 	double		decide_s;		/* and of forecasts, decisions, admission */
 	double		most_decide_s;	/* in a step */
@@ -66,6 +73,7 @@ typedef struct Arena
 	FaWay	   *way;			/* [fragment][WORLD_USERS + 1], or NULL */
 	int		   *first;			/* owners at the start */
 	FaCell	   *cells;
+	FaPlaceMember *members;		/* of groups, by fragment */
 	ArenaTally	tally;
 } Arena;
 

@@ -41,7 +41,8 @@ usage(void)
 	fprintf(stderr, "usage: scale [-n nodes] [-f fragments] [-t steps]"
 			" [-w steps of learning] [-s season] [-a accesses a fragment and step]"
 			" [-m moves in a step] [-p moves of a node in a step]"
-			" [-c capacity, in mean loads] [-l with lstm] [-x without the reactive policy]\n");
+			" [-c capacity, in mean loads] [-r seed] [-g fragments used together]"
+			" [-l with lstm] [-x without the reactive policy]\n");
 	exit(2);
 }
 
@@ -50,7 +51,7 @@ parse_options(int argc, char **argv, Options *o)
 {
 	int			c;
 
-	while ((c = getopt(argc, argv, "n:f:t:w:s:a:m:p:c:lx")) != -1)
+	while ((c = getopt(argc, argv, "n:f:t:w:s:a:m:p:c:r:g:lx")) != -1)
 		switch (c)
 		{
 			case 'n': o->world.nnodes = atoi(optarg); break;
@@ -62,6 +63,8 @@ parse_options(int argc, char **argv, Options *o)
 			case 'm': o->max_moves = atoi(optarg); break;
 			case 'p': o->max_moves_node = atoi(optarg); break;
 			case 'c': o->capacity = atof(optarg); break;
+			case 'r': o->world.seed = atoi(optarg); break;
+			case 'g': o->world.group = atoi(optarg); break;
 			case 'l': o->models = 0; break;
 			case 'x': o->skip_reactive = true; break;
 			default: usage();
@@ -82,8 +85,12 @@ place(const World *w, int *owner_p)
 	int			f;
 
 	for (f = 0; f < w->nfragments; f++)
-		owner_p[f] = world_random(w->seed, 99, f, 0) < 0.9 ?
-			world_user(w, f, 0) : world_random(w->seed, 98, f, 0) * w->nnodes;
+	{
+		int			lead = world_lead(w, f);
+
+		owner_p[f] = world_random(w->seed, 99, lead, 0) < 0.9 ?
+			world_user(w, f, 0) : world_random(w->seed, 98, lead, 0) * w->nnodes;
+	}
 }
 
 static void
@@ -129,13 +136,18 @@ live(const Options *o, ArenaKind kind, const int *owner, double *never_ms)
 		   1000.0 * t.moves / s / o->world.nfragments, t.most_moves,
 		   t.reactive, t.returns, t.no_room, t.overfull);
 	for (n = 0; n < WORLD_NKINDS && kind != ARENA_NEVER; n++)
-		printf("%s%s %ld, back %ld%s", n == 0 ? "           moves of " : "; ",
-			   kind_names[n], t.moves_of[n], t.returns_of[n],
+		printf("%s%s %ld, back paid %ld, thrash %ld%s",
+			   n == 0 ? "           moves of " : "; ", kind_names[n],
+			   t.moves_of[n], t.paid_of[n], t.returns_of[n] - t.paid_of[n],
 			   n == WORLD_NKINDS - 1 ? "\n" : "");
+	if (o->world.group > 1 && kind != ARENA_NEVER)
+		printf("%-10s groups of %d that are in parts: %ld, %ld at most\n", "",
+			   o->world.group, t.apart, t.most_apart);
 	if (t.returns > 0)
-		printf("%-10s of those that went back, %ld had paid for both moves;"
-			   " all together saved %.0f ms each beyond that\n", "", t.paid,
-			   t.returns_ms / t.returns);
+		printf("%-10s of those that went back, %ld had paid for both moves and"
+			   " saved %.1f s beyond that; %ld had not (thrash), and lost"
+			   " %.1f s\n", "", t.paid, t.paid_ms / 1000,
+			   t.returns - t.paid, t.thrash_ms / 1000);
 	if (kind != ARENA_NEVER)
 		printf("%-10s a step: learn %.2f s, forecast and decide %.2f s (most"
 			   " %.2f), %.1f us a fragment decided about (%ld a step); predictor"

@@ -30,10 +30,16 @@ world_random(uint64_t seed, uint64_t a, uint64_t b, uint64_t c)
 	return (double) (mix(mix(mix(mix(seed) + a) + b) + c) >> 11) / (1ULL << 53);
 }
 
+int
+world_lead(const World *w, int fragment)
+{
+	return w->group > 1 ? fragment - fragment % w->group : fragment;
+}
+
 WorldKind
 world_kind(const World *w, int fragment)
 {
-	double		u = world_random(w->seed, FOR_KIND, fragment, 0);
+	double		u = world_random(w->seed, FOR_KIND, world_lead(w, fragment), 0);
 	int			k = 0;
 
 	while (k < WORLD_NKINDS - 1 && u >= w->share[k])
@@ -50,7 +56,8 @@ world_user(const World *w, int fragment, int k)
 
 	for (i = 0; i <= k; i++)
 	{
-		user[i] = world_random(w->seed, FOR_USER, fragment, i) * w->nnodes;
+		user[i] = world_random(w->seed, FOR_USER, world_lead(w, fragment), i) *
+			w->nnodes;
 		for (j = 0; j < i; j++)
 			if (user[j] == user[i])
 			{
@@ -81,7 +88,8 @@ world_rate(const World *w, int fragment, int k, int64_t step)
 {
 	static const double steady[WORLD_USERS] = {0.85, 0.07, 0.05, 0.03};
 	double		all = w->per_step * weight_of(w, fragment);
-	int64_t		phase = world_random(w->seed, FOR_PHASE, fragment, 0) * w->season;
+	int			lead = world_lead(w, fragment);
+	int64_t		phase = world_random(w->seed, FOR_PHASE, lead, 0) * w->season;
 	int			turn;
 
 	switch (world_kind(w, fragment))
@@ -94,7 +102,7 @@ world_rate(const World *w, int fragment, int k, int64_t step)
 			return all * steady[(k + turn) % WORLD_USERS];
 		case WORLD_FLASH:
 			if (k == WORLD_USERS - 1 &&
-				world_random(w->seed, FOR_CROWD, fragment, step / 4) < 0.02)
+				world_random(w->seed, FOR_CROWD, lead, step / 4) < 0.02)
 				return all * 20;
 			return all * steady[k];
 		case WORLD_UNIFORM:

@@ -28,6 +28,8 @@ typedef struct World
 	int			nnodes;
 	int			nfragments;
 	int			nregions;
+	int			group;			/* fragments that are used together; 0: each
+								 * is alone */
 	int			season;			/* steps */
 	int			drift;			/* steps */
 	double		per_step;		/* mean accesses of a fragment in a step */
@@ -38,6 +40,8 @@ typedef struct World
 	uint64_t	seed;
 } World;
 
+/* The first of the fragment's group: kind, users and times are its. */
+extern int	world_lead(const World *w, int fragment);
 extern WorldKind world_kind(const World *w, int fragment);
 /* The k-th user; all differ. */
 extern int	world_user(const World *w, int fragment, int k);

@@ -28,9 +28,10 @@ $c->sql(1, q{
 # By variant and table ('' for all): accesses, remote_share, moves, bytes, expected_ms, cost_ms.
 sub simulate
 {
-	my ($settings) = @_;
+	my ($settings, $before) = @_;
 	my %row;
-	for (split /\n/, $c->sql(1, "SELECT s.* FROM span, fragaffinity.simulate(a, b, '$settings') s"))
+	$before //= '';
+	for (split /\n/, $c->sql(1, "BEGIN; $before; SELECT s.* FROM span, fragaffinity.simulate(a, b, '$settings') s; ROLLBACK"))
 	{
 		my ($variant, $table, @v) = split /\|/;
 		$row{$variant}{$table} = \@v;
@@ -80,6 +81,33 @@ is_deeply([ sort keys %$many ], [ sort qw(never optimum reactive recorded), '{"m
 is(join(' ', @{ $many->{'{"move_cost": "20h"}'}{''} }[ 0 .. 3 ]), '48000 0.625 0 0', 'one by its settings');
 cmp_ok($many->{'{"migration_threshold": 0.2}'}{''}[1], '<', 0.1, 'another by its own');
 cmp_ok($many->{'{"max_moves_per_hour": 1}'}{''}[1], '>', $many->{'{"migration_threshold": 0.2}'}{''}[1], 'and the third');
+
+# Fragments that belong together move together: of these two, each is wanted on
+# another node, and one much more.
+$c->sql(1, q{
+	CREATE TABLE u (id int PRIMARY KEY, v text);
+	CREATE TABLE w (id int PRIMARY KEY, v text);
+	SELECT fragaffinity.distribute_table('u', 'id', 1, placement => 'n1');
+	SELECT fragaffinity.distribute_table('w', 'id', 1, colocate_with => 'u');
+	INSERT INTO u SELECT g, 'x' FROM generate_series(1, 100) g;
+	INSERT INTO fragaffinity.history
+	SELECT s, '1 min', CASE f.table_name WHEN 'u'::regclass THEN 2 ELSE 1 END, f.fragment,
+		n, CASE f.table_name WHEN 'u'::regclass THEN n ELSE 0 END, n, 0, n, 0
+	FROM span, generate_series(a, b - interval '1 min', '1 min') s, fragaffinity.fragments f,
+		LATERAL (SELECT CASE f.table_name WHEN 'u'::regclass THEN 60 ELSE 20 END AS n) c
+	WHERE f.table_name IN ('u'::regclass, 'w'::regclass)});
+my $apart = simulate('{}');
+is(join(' ', $apart->{simulated}{u}[2], $apart->{simulated}{w}[2]), '1 0', 'alone, one moves');
+$c->sql(1, q{SELECT fragaffinity.add_dependency('u', 'w', 0.01)});
+my $together = simulate('{}');
+is(join(' ', $together->{$_}{u}[2], $together->{$_}{w}[2]), '1 1', "$_: together, both do") for qw(simulated reactive);
+is(join(' ', $together->{optimum}{u}[2], $together->{optimum}{w}[2]), '1 0', 'the optimum is of each alone');
+$c->sql(1, q{SELECT fragaffinity.drop_dependency('u', 'w')});
+my $found = simulate('[{"co_access": "observe"}, {"co_access": "auto"}]', q{INSERT INTO fragaffinity.co_access_pair (fragment, other, share, weight)
+	SELECT u.fragment, w.fragment, 1, 1000 FROM fragaffinity.fragments u, fragaffinity.fragments w
+	WHERE u.table_name = 'u'::regclass AND w.table_name = 'w'::regclass});
+is(join(' ', map { $found->{qq({"co_access": "$_"})}{w}[2] } qw(observe auto)), '0 1', 'found pairs, where they count');
+$c->sql(1, q{SELECT fragaffinity.undistribute_table('u'); SELECT fragaffinity.undistribute_table('w')});
 
 is($c->sql(1, 'SELECT count(*) FROM fragaffinity.settings WHERE changed AND name <> $$mode$$'), '0', 'settings are as before');
 is($c->sql(1, 'SELECT count(*) FROM fragaffinity.moves'), '0', 'no move was made');

@@ -62,6 +62,31 @@ $c->sql(1, q{DO $$ DECLARE k int; BEGIN FOR i IN 1 .. 6000 LOOP k := 1 + (random
 	IF i % 50 = 0 THEN COMMIT; END IF; END LOOP; END $$});
 ok($c->poll(1, $pairs, ''), 'when one is mostly used alone it is over');
 
+# Nothing waits for the search: here it is held up by a lock on what it wants to
+# remove, while decisions are made and carried out.
+my $holder = $c->node(1)->background_psql('postgres', on_error_stop => 1);
+my $locked = 0;
+for (1 .. 50)
+{
+	$c->sql(1, "INSERT INTO fragaffinity.co_access_pair (fragment, other, share, weight) VALUES ($a[0], $b[1], 1, 1000)
+		ON CONFLICT DO NOTHING");
+	$holder->query_safe('BEGIN');
+	$locked = $holder->query_safe("SELECT fragment FROM fragaffinity.co_access_pair WHERE other = $b[1] FOR UPDATE") eq $a[0];
+	last if $locked;
+	$holder->query_safe('ROLLBACK');
+}
+ok($locked, 'locked');
+ok($c->poll(1, q{SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND backend_type = 'fragaffinity pairing'}, '1'),
+	'a process of its own looks, and waits for a lock');
+my $from = $c->sql(1, q{SELECT owner FROM fragaffinity.fragments ORDER BY fragment LIMIT 1});
+my $left = $c->sql(1, "SELECT fragaffinity.drain_node('$from', false)");
+ok($c->poll(1, "SELECT count(*) FROM fragaffinity.fragments WHERE owner = '$from'", '0'), "$left fragments have left a node meanwhile");
+is($c->sql(1, q{SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND backend_type = 'fragaffinity pairing'}), '1',
+	'and it still waits, one process');
+$c->sql(1, "SELECT fragaffinity.resume_node('$from')");
+$holder->query_safe('COMMIT');
+$holder->quit;
+
 $c->sql(1, q{SELECT fragaffinity.configure('co_access', 'off'); SELECT fragaffinity.configure('co_access', 'off', 'a')});
 is(($c->fails(1, $_->[0]))[0], $_->[1], $_->[0]) for
 	[ q{SELECT fragaffinity.configure('co_access', 'on')}, '22023' ],

@@ -5,6 +5,7 @@
 #include "unit.h"
 
 #include "placement/decide.h"
+#include "placement/keep_room.h"
 
 #define N 4						/* nodes */
 #define H 12					/* steps looked ahead */
@@ -325,6 +326,9 @@ test_reactive(void **state)
 static void
 test_drain(void **state)
 {
+	FaPlaceMember member[2] = {{.id = 7,.heading = -1},
+	{.id = 8,.heading = -1,.bytes = 1000,.may_follow = true}};
+	FaPlaceGroup group[2] = {{0}, {.n = 2,.member = member}};
 	World		w;
 	FaDecision	d;
 
@@ -350,13 +354,14 @@ test_drain(void **state)
 	assert_int_equal(d.destination, 3);
 	/* with room for all of that */
 	w.node[3].capacity = 7000;
-	w.item.room = 2000;
+	w.cluster.group = group;
+	w.item.group = 1;
 	fa_decide_drain(&w.cluster, &w.item, 3, &d);
 	assert_int_equal(d.destination, 3);
-	w.item.room = 2001;
+	member[1].bytes = 1001;
 	fa_decide_drain(&w.cluster, &w.item, 3, &d);
 	assert_int_equal(d.destination, -1);
-	w.item.room = 0;
+	w.item.group = 0;
 
 	/* nowhere */
 	w.node[1].alive = false;
@@ -406,6 +411,72 @@ test_admit(void **state)
 	assert_int_equal(fa_decide_admit(&w.cluster, items, d, 4, 1), 1);
 	/* no decision, no move */
 	assert_int_equal(fa_decide_admit(&w.cluster, items, d, 0, 0), 0);
+}
+
+/* With the first of a group goes the room for the others. */
+static void
+test_admit_group(void **state)
+{
+	World		w;
+	FaPlaceMember member[2];
+	FaPlaceGroup group[2] = {{0}, {.n = 2,.member = member}};
+	FaPlaceItem items[3];
+	FaDecision	d[3];
+
+	(void) state;
+	world_init(&w);
+	w.cluster.max_moves = w.cluster.max_moves_node = 10;
+	w.cluster.group = group;
+	w.node[1].capacity = 2500;
+	for (int i = 0; i < 3; i++)
+	{
+		items[i] = w.item;
+		items[i].id = i;
+		items[i].bytes = 1000;
+		items[i].group = i != 1;
+		memset(&d[i], 0, sizeof(d[i]));
+		d[i].verdict = FA_VERDICT_MOVE;
+		d[i].destination = 1;
+		d[i].benefit_ms = 1000 - i;
+	}
+	for (int m = 0; m < 2; m++)
+		member[m] = (FaPlaceMember) {.id = 2 * m,.heading = -1,.bytes = 1000,
+	.may_follow = true};
+	/* the second is alone, and would be next */
+	assert_int_equal(fa_decide_admit(&w.cluster, items, d, 3, 0), 2);
+	assert_int_equal(d[0].verdict, FA_VERDICT_MOVE);
+	assert_int_equal(d[1].verdict, FA_VERDICT_CAPACITY);
+	assert_int_equal(d[2].verdict, FA_VERDICT_MOVE);
+	assert_float_equal(w.node[1].used, 2000, 1e-9);
+	assert_float_equal(w.node[1].kept, 0, 1e-9);
+
+	/* no room for all of it: none of it */
+	w.node[1].used = 600;
+	member[0].heading = member[1].heading = -1;
+	for (int i = 0; i < 3; i++)
+		d[i].verdict = FA_VERDICT_MOVE;
+	assert_int_equal(fa_decide_admit(&w.cluster, items, d, 3, 0), 1);
+	assert_int_equal(d[1].verdict, FA_VERDICT_MOVE);
+
+	/* one has gone ahead: the other's room is nobody else's */
+	w.node[1].used = 1000;
+	member[0] = (FaPlaceMember) {.id = 0,.owner = 1,.heading = -1,.arrived = true};
+	fa_keep_for_group(&w.cluster, 1);
+	assert_float_equal(w.node[1].kept, 1000, 1e-9);
+	d[1].verdict = d[2].verdict = FA_VERDICT_MOVE;
+	assert_int_equal(fa_decide_admit(&w.cluster, items + 1, d + 1, 2, 0), 1);
+	assert_int_equal(d[1].verdict, FA_VERDICT_CAPACITY);
+	assert_int_equal(d[2].verdict, FA_VERDICT_MOVE);
+	assert_float_equal(w.node[1].used, 2000, 1e-9);
+	assert_float_equal(w.node[1].kept, 0, 1e-9);
+	/* nor does a decision look there for a place */
+	w.node[1].used = 1000;
+	member[1].heading = -1;
+	fa_keep_for_group(&w.cluster, 1);
+	fa_decide_drain(&w.cluster, &items[1], 1, &d[1]);
+	assert_int_equal(d[1].verdict, FA_VERDICT_CAPACITY);
+	fa_decide_drain(&w.cluster, &items[2], 1, &d[2]);
+	assert_int_equal(d[2].verdict, FA_VERDICT_MOVE);
 }
 
 static void
@@ -541,6 +612,7 @@ main(void)
 		cmocka_unit_test(test_reactive),
 		cmocka_unit_test(test_drain),
 		cmocka_unit_test(test_admit),
+		cmocka_unit_test(test_admit_group),
 		cmocka_unit_test(test_budget),
 		cmocka_unit_test(test_many_nodes),
 		cmocka_unit_test(test_reason),

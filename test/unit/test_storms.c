@@ -177,6 +177,35 @@ test_no_storm(void **state)
 	arena_end(&a);
 }
 
+/* Groups come to their nodes whole, with little room to spare. */
+static void
+test_groups(void **state)
+{
+	World		w = make_world(WORLD_STEADY);
+	int			owner[FRAGMENTS];
+	double		all = 0;
+	Arena		a;
+	ArenaTally	t;
+
+	(void) state;
+	w.group = 3;
+	place(&w, 3, owner);
+	for (int f = 0; f < FRAGMENTS; f++)
+		all += world_bytes(&w, f);
+	arena_begin(&a, &w, ARENA_PREDICTIVE, owner, ALL, false);
+	a.cluster.max_moves = 6;
+	a.cluster.max_moves_node = 4;
+	for (int n = 0; n < NODES; n++)
+		a.cluster.node[n].capacity = n == 3 ? 0 : all / NODES * 0.8;
+	t = run(&a, 0, 160);
+	assert_true(t.moves > FRAGMENTS / 3);
+	assert_true(t.most_apart > 0);	/* on their way */
+	assert_int_equal(t.apart, 0);
+	assert_true(t.overfull == 0);
+	assert_int_equal(t.returns, 0);
+	arena_end(&a);
+}
+
 /* A node is away for a while: nothing leaves or reaches it, no storm after. */
 static void
 test_node_lost_and_back(void **state)
@@ -220,6 +249,7 @@ main(void)
 		cmocka_unit_test(test_seasons_pay),
 		cmocka_unit_test(test_capacity),
 		cmocka_unit_test(test_no_storm),
+		cmocka_unit_test(test_groups),
 		cmocka_unit_test(test_node_lost_and_back),
 	};
 
