@@ -13,6 +13,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "capture/capture.h"
 #include "core/background.h"
 #include "core/settings.h"
 #include "core/spi.h"
@@ -24,6 +25,7 @@
 #include "placement/placement.h"
 
 #define LOOK_MS 1000			/* between looks at drains and requests */
+#define BEHIND_MS 10			/* between two parts of what is to be learned */
 #define SAVE_MS (5 * 60 * 1000)
 #define TIDY_MS (10 * 60 * 1000)
 #define KEPT_WITHOUT_SETTING_MS (30 * 86400.0 * 1000)
@@ -87,6 +89,14 @@ save_exit(int code, Datum arg)
 	end();
 }
 
+int
+fa_placement_tick_ms(void)
+{
+	int			tick = Min(fa_capture_tick_ms(), fa_request_due_ms());
+
+	return fa_forecast_is_behind() ? Min(tick, BEHIND_MS) : tick;
+}
+
 void
 fa_placement_step(void)
 {
@@ -122,6 +132,8 @@ fa_placement_step(void)
 		fa_request_send();
 		fa_divide_send();
 	}
+	else if (fa_request_due_ms() == 0)
+		fa_request_send();
 	if (!fresh)
 		return;
 

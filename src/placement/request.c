@@ -29,6 +29,7 @@
 #define REFUSED_MS 10000		/* until a refused one may be repeated */
 #define BEGIN_MS 10000			/* until an accepted one must be visible */
 #define ENDED_MS 2000			/* until its end has been collected */
+#define LOOK_MOST_MS 1000
 
 typedef struct Request
 {
@@ -39,6 +40,7 @@ typedef struct Request
 	bool		sent;
 	bool		refused;
 	bool		ended;
+	TimestampTz due;			/* not sent before */
 	TimestampTz accepted;		/* 0: not yet */
 	int64		move;			/* then */
 	TimestampTz until;			/* then it is forgotten */
@@ -86,8 +88,8 @@ forget_old(void)
 
 void
 fa_request_queue(int64 fragment, int source, int destination,
-				 const char *destination_name, const FaDecision *decision,
-				 const char *reason)
+				 const char *destination_name, TimestampTz due,
+				 const FaDecision *decision, const char *reason)
 {
 	char	   *sql;
 	Request    *r;
@@ -105,8 +107,43 @@ fa_request_queue(int64 fragment, int source, int destination,
 	r->fragment = fragment;
 	r->source = source;
 	r->destination = destination;
+	r->due = due;
 	r->next = requests;
 	requests = r;
+}
+
+void
+fa_request_withdraw(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	Request   **link = &requests;
+
+	while (*link)
+	{
+		Request    *r = *link;
+
+		if (!r->sent && r->due > now)
+		{
+			*link = r->next;
+			pfree(r);
+		}
+		else
+			link = &r->next;
+	}
+}
+
+int
+fa_request_due_ms(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	long		least = LOOK_MOST_MS;
+
+	for (Request *r = requests; r; r = r->next)
+	{
+		if (!r->sent)
+			least = Min(least, TimestampDifferenceMilliseconds(now, r->due));
+	}
+	return (int) least;
 }
 
 bool
@@ -288,6 +325,7 @@ ask_here(Request *r)
 void
 fa_request_send(void)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	int			self;
 
 	if (requests == NULL)
@@ -299,7 +337,7 @@ fa_request_send(void)
 	CommitTransactionCommand();
 	for (Request *r = requests; r; r = r->next)
 	{
-		if (r->sent)
+		if (r->sent || r->due > now)
 			continue;
 		r->sent = true;
 		set_deadline(r, SILENT_MS);

@@ -74,7 +74,7 @@ static Task tasks[] = {
 	{"ask peers", fa_map_refresh, 1000},
 	{"look for deadlocks", fa_deadlock_step, 500, 0, fa_deadlock_tick_ms},
 	{"collect history", fa_capture_collect, 1000, 0, fa_capture_tick_ms},
-	{"place fragments", fa_placement_step, 1000, 0, fa_capture_tick_ms},
+	{"place fragments", fa_placement_step, 1000, 0, fa_placement_tick_ms},
 	{"resolve transactions", fa_xact_resolve, 2000},
 	{"clean up after moves", fa_move_cleanup, 2000},
 	{"keep up links", task_links, 10000},
