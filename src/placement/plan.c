@@ -28,14 +28,14 @@ make_grid(FaPlan *plan, int horizon, double now)
 
 	while (t < horizon)
 	{
-		double		width = floor(t) + 1 - t;
+		double		end = floor(t) + 1;
 
 		if (horizon > FA_PLACE_MAX_CELLS && t >= 8)
-			width = floor(t / 4);
-		if (k == FA_PLACE_MAX_CELLS - 1 || t + width > horizon)
-			width = horizon - t;
+			end = floor(t) + floor(t / 4);
+		if (k == FA_PLACE_MAX_CELLS - 1 || end > horizon)
+			end = horizon;
 		plan->start[k++] = t;
-		t += width;
+		t = end;
 	}
 	plan->ncells = k;
 	plan->start[k] = t;
@@ -132,7 +132,9 @@ integrate(FaPlan *plan, const FaPlaceCluster *cluster, const FaPlaceItem *item)
 	for (k = 0; k < plan->ncells; k++)
 	{
 		double		width = plan->start[k + 1] - plan->start[k];
-		Between		middle = find_between(item, plan->start[k] + width / 2);
+		/* of the rest of a step, too, that of the step */
+		Between		middle = find_between(item, k == 0 ? floor(plan->start[0]) + 0.5 :
+										  plan->start[k] + width / 2);
 
 		memcpy(plan->loss[k + 1], plan->loss[k], sizeof(plan->loss[k]));
 		memcpy(plan->access[k + 1], plan->access[k], sizeof(plan->access[k]));
