@@ -27,6 +27,7 @@
 
 #define SILENT_MS 60000			/* until a silent destination is forgotten */
 #define REFUSED_MS 10000		/* until a refused one may be repeated */
+#define BUSY_MS 1000			/* until a busy one is asked again */
 #define BEGIN_MS 10000			/* until an accepted one must be visible */
 #define ENDED_MS 2000			/* until its end has been collected */
 #define LOOK_MOST_MS 1000
@@ -187,13 +188,21 @@ fa_request_count(FaPlaceInput *input)
 }
 
 static void
-note_answer(Request *r, const char *move, const char *error)
+note_accepted(Request *r, const char *move)
 {
-	if (error == NULL)
+	r->move = strtoll(move, NULL, 10);
+	r->accepted = GetCurrentTimestamp();
+	set_deadline(r, SILENT_MS);
+}
+
+/* All movers being busy passes: it is asked again, if it is still wanted. */
+static void
+note_refused(Request *r, int code, const char *error)
+{
+	if (code == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED)
 	{
-		r->move = strtoll(move, NULL, 10);
-		r->accepted = GetCurrentTimestamp();
-		set_deadline(r, SILENT_MS);
+		r->sent = false;
+		r->due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_MS);
 		return;
 	}
 	r->refused = true;
@@ -201,6 +210,14 @@ note_answer(Request *r, const char *move, const char *error)
 	ereport(LOG,
 			(errmsg("node %d refused to fetch fragment %lld: %s",
 					r->destination, (long long) r->fragment, error)));
+}
+
+static int
+sqlstate_of(const PGresult *res)
+{
+	const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+
+	return state ? MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4]) : 0;
 }
 
 static void
@@ -213,11 +230,12 @@ destination_answered(int node, PGresult *res, void *arg)
 	if (r == NULL || r->destination != node)
 		return;
 	if (res == NULL)
-		note_answer(r, NULL, "no answer");
+		note_refused(r, 0, "no answer");
 	else if (PQresultStatus(res) != PGRES_TUPLES_OK)
-		note_answer(r, NULL, PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
+		note_refused(r, sqlstate_of(res),
+					 PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
 	else
-		note_answer(r, PQgetvalue(res, 0, 0), NULL);
+		note_accepted(r, PQgetvalue(res, 0, 0));
 }
 
 /*
@@ -304,7 +322,7 @@ ask_here(Request *r)
 		fa_background_begin();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		move = fa_spi_value("%s", r->sql);
-		note_answer(r, move, NULL);
+		note_accepted(r, move);
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 	}
@@ -317,7 +335,7 @@ ask_here(Request *r)
 		FlushErrorState();
 		AbortOutOfAnyTransaction();
 		MemoryContextSwitchTo(context);
-		note_answer(r, NULL, error->message);
+		note_refused(r, error->sqlerrcode, error->message);
 	}
 	PG_END_TRY();
 }
