@@ -26,7 +26,8 @@
 #define REFRESH_MS 3000
 #define MEASURED_FROM "1 hour"	/* history that latencies are taken from */
 #define LEAST_CALLS 30			/* behind a measured latency */
-#define ROUND_TRIPS 5			/* of a remote access, when not measured */
+/* of a remote access, when not measured: those that are alone take one */
+#define ROUND_TRIPS 1
 #define DEFAULT_ROUND_TRIP_MS 1.0
 #define DEFAULT_BYTES_PER_MS (20.0 * 1024 * 1024 / 1000)
 #define MOVE_OVERHEAD_MS 500.0	/* of a move of nothing */

@@ -47,6 +47,13 @@ $c->sql(1, qq{SELECT fragaffinity.configure('mode', 'advise');
 my $said = "SELECT count(*) FROM fragaffinity.recommendations WHERE reason ~ 'moves brought 0[.][23]. of what was expected'";
 ok($c->poll(1, $said, '4'), 'a table whose moves did not pay gets quieter')
 	or diag($c->sql(1, 'SELECT reason FROM fragaffinity.recommendations'));
+
+# Some bring nothing and others as much more: that is chance.
+$c->sql(1, q{UPDATE fragaffinity.move SET observed_benefit = 2300 WHERE reason = 'test' AND move % 2 = 0});
+ok($c->poll(1, 'SELECT count(*) = 4 AND NOT bool_or(reason ~ $$brought$$) FROM fragaffinity.recommendations'),
+	'moves that pay on the average are believed');
+$c->sql(1, q{UPDATE fragaffinity.move SET observed_benefit = 0 WHERE reason = 'test'});
+ok($c->poll(1, $said, '4'), 'and again they do not');
 $c->sql(1, q{SELECT fragaffinity.configure('benefit_learning', 'off')});
 ok($c->poll(1, 'SELECT count(*) FROM fragaffinity.recommendations WHERE reason ~ $$brought$$', '0'), 'when that is wanted');
 $c->sql(1, 'DELETE FROM fragaffinity.move WHERE reason = $$test$$');
