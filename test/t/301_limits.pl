@@ -6,7 +6,8 @@ use FragAffinity;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $c = FragAffinity->new(nodes => 2, proxy => 1);
+# One mover a node: more moves are wanted at a time than it takes.
+my $c = FragAffinity->new(nodes => 2, proxy => 1, config => 'fragaffinity.max_movers = 1');
 $c->link(0, 'delay', 4);
 $c->sql(1, q{
 	SELECT fragaffinity.configure('history_interval', '500ms');
@@ -74,6 +75,7 @@ is($c->sql(1, q{SELECT count(*) FROM fragaffinity.moves}), '1', 'also some decis
 $c->sql(1, q{SELECT fragaffinity.configure('max_moves_per_hour', NULL)});
 ok($c->poll(1, q{SELECT count(*) FROM fragaffinity.fragments WHERE owner = 'n2'}, '3'), 'without it, the others follow');
 is($c->owner($pinned), 'n1', 'but for the one that is pinned');
+unlike(slurp_file($c->node(1)->logfile), qr/refused to fetch/, 'a busy mover is asked again, not given up');
 
 # By hand it moves, with its pin.
 $c->move($pinned, 'n2');
