@@ -25,7 +25,7 @@
 #include "placement/placement.h"
 
 #define LOOK_MS 1000			/* between looks at drains and requests */
-#define BEHIND_MS 10			/* between two parts of what is to be learned */
+#define SOON_MS 10				/* when there is more to do at once */
 #define SAVE_MS (5 * 60 * 1000)
 #define TIDY_MS (10 * 60 * 1000)
 #define KEPT_WITHOUT_SETTING_MS (30 * 86400.0 * 1000)
@@ -89,12 +89,19 @@ save_exit(int code, Datum arg)
 	end();
 }
 
+/* Set by a step that came to its end, so that errors do not come in a row. */
+static int	wanted_ms = LOOK_MS;
+
 int
 fa_placement_tick_ms(void)
 {
-	int			tick = Min(fa_capture_tick_ms(), fa_request_due_ms());
+	return Min(fa_capture_tick_ms(), wanted_ms);
+}
 
-	return fa_forecast_is_behind() ? Min(tick, BEHIND_MS) : tick;
+static int
+next_step_ms(void)
+{
+	return fa_forecast_is_behind() ? SOON_MS : Max(fa_request_due_ms(), SOON_MS);
 }
 
 void
@@ -110,6 +117,7 @@ fa_placement_step(void)
 	if (!attached)
 		before_shmem_exit(save_exit, (Datum) 0);
 	attached = true;
+	wanted_ms = LOOK_MS;
 	fa_forecast_recover();
 	begin();
 	self = fa_node_self();
@@ -134,6 +142,7 @@ fa_placement_step(void)
 	}
 	else if (fa_request_due_ms() == 0)
 		fa_request_send();
+	wanted_ms = next_step_ms();
 	if (!fresh)
 		return;
 

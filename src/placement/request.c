@@ -7,8 +7,10 @@
  * back whenever it does.  Then the destination is asked each second whether
  * it is still at it: moves under way are in its catalog only.  Until the move
  * has ended, or for a while after a refusal, the fragment counts as moving,
- * so that nobody asks twice.  All this is forgotten at a restart; the
- * destination and the source refuse a second move of a fragment.
+ * so that nobody asks twice.  A move may be asked for ahead: its request waits
+ * here until it is due, or the next decision takes it back.  All this is
+ * forgotten at a restart; the destination and the source refuse a second move
+ * of a fragment.
  */
 #include "postgres.h"
 

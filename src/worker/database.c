@@ -166,8 +166,11 @@ worker_loop(MemoryContext context)
 				continue;
 			if (!worker_extension_exists())
 				return;
-			tasks[i].due = TimestampTzPlusMilliseconds(now, worker_interval(&tasks[i]));
 			worker_run_task(&tasks[i], context);
+			/* what it has found can be a reason to come back soon */
+			if (tasks[i].tick_ms)
+				now = GetCurrentTimestamp();
+			tasks[i].due = TimestampTzPlusMilliseconds(now, worker_interval(&tasks[i]));
 		}
 		worker_run_task(&sleep_task, context);
 		ResetLatch(MyLatch);

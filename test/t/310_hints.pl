@@ -76,7 +76,9 @@ is($c->sql(1, q{SELECT fragaffinity.drop_profile(NULL, 'reader')}), 't', 'and en
 
 # What is known beforehand is met in time: asked for in the step before.
 $s = $c->sql(1, q{SELECT fragaffinity.add_schedule('a', 'n2', every => '8 s', lasting => '4 s', weight => 1)});
-$c->sql(1, q{SELECT fragaffinity.configure('move_cost', '1ms');
+$c->sql(1, q{SELECT fragaffinity.configure('reactive', 'off');
+	SELECT fragaffinity.configure('benefit_learning', 'off');
+	SELECT fragaffinity.configure('move_cost', '1ms');
 	SELECT fragaffinity.configure('move_cost_factor', '0.0001');
 	SELECT fragaffinity.configure('min_residency', '1s');
 	SELECT fragaffinity.configure('mode', 'auto', 'a')});
