@@ -15,6 +15,12 @@
 #include "executor/execdesc.h"
 #include "nodes/nodes.h"
 
+/* A step is complete so long after its end, when all its counts are in. */
+#define FA_STEP_GRACE_MS 50
+
+/* So long after its end it is looked for on all nodes. */
+#define FA_STEP_SOON_MS 1000
+
 /* From _PG_init: shared memory. */
 extern void fa_capture_init(void);
 
@@ -65,7 +71,10 @@ extern void fa_capture_drain(void);
 /* Somebody waits for a drain: the worker should call it at once. */
 extern bool fa_capture_flush_wanted(void);
 
-/* Longest pause between two calls of fa_capture_drain(), in ms. */
+/*
+ * Longest pause between two calls of fa_capture_drain() and of what waits for
+ * the step that it completes, in ms.
+ */
 extern int	fa_capture_tick_ms(void);
 
 /* A row of fragaffinity.metric; at most one a second. */

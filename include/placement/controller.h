@@ -5,6 +5,7 @@
 #ifndef FA_PLACEMENT_CONTROLLER_H
 #define FA_PLACEMENT_CONTROLLER_H
 
+#include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 
 #include "placement/decide.h"
@@ -95,10 +96,14 @@ extern void fa_controller_plan(FaPlaceInput *input, FaForecaster *f,
 
 /* in request.c */
 
-/* Remembers a wanted move, to be asked for by fa_request_send(). */
+/* Remembers a wanted move, to be asked for by fa_request_send() from due on. */
 extern void fa_request_queue(int64 fragment, int source, int destination,
-							 const char *destination_name,
+							 const char *destination_name, TimestampTz due,
 							 const FaDecision *decision, const char *reason);
+/* Forgets those that are not due yet: they are decided about anew. */
+extern void fa_request_withdraw(void);
+/* ms until one is due, 1000 at most. */
+extern int	fa_request_due_ms(void);
 /* Outside a transaction: asks the destinations. */
 extern void fa_request_send(void);
 /* Asked for, and not over or refused a moment ago. */

@@ -22,7 +22,7 @@ extern double *fa_cost_extra_ms(const int *nodes, int nnodes);
 extern double *fa_cost_extra_between(const int *nodes, int nnodes,
 									 TimestampTz from, TimestampTz to);
 
-/* Speed of the last moves; and how long one will take. */
+/* Speed of the last moves, looked up; and how long one will take by that. */
 extern double fa_cost_bytes_per_ms(void);
 extern double fa_cost_move_ms(double bytes, double bytes_per_ms);
 

@@ -63,6 +63,9 @@ typedef struct FaPlaceCluster
 	/* ms that an access from i costs more when j owns: [i * nnodes + j] */
 	const double *extra_ms;
 	double		step_ms;		/* length of a step */
+	double		elapsed_steps;	/* of the forecast's first step, by now */
+	double		again_steps;	/* until the next decision: moves for then can
+								 * be asked for now; 0: they begin at once */
 	int			max_moves;		/* at once, in the cluster */
 	int			max_moves_node; /* at once, into or out of one node */
 	double		max_moves_hour; /* 0: no limit */
@@ -153,7 +156,7 @@ typedef struct FaDecision
 	double		benefit_ms;		/* saved, after the discount for doubt */
 	double		cost_ms;
 	double		hold_steps;		/* how long the move is meant to last */
-	double		wait_steps;		/* LATER: until the move is worth it */
+	double		wait_steps;		/* until the move should begin */
 	double		limit;			/* the limit that held it back */
 } FaDecision;
 

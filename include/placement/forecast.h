@@ -71,6 +71,9 @@ extern FaForecaster *fa_forecast_get(void);
  */
 extern bool fa_forecast_take_steps(void);
 
+/* There are more steps to take than one call may. */
+extern bool fa_forecast_is_behind(void);
+
 /*
  * For a replay beside the worker's: a forecaster without a predictor, with the
  * interval and horizons of the settings; its predictor, with nothing learned.

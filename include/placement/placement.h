@@ -12,5 +12,7 @@
  */
 extern void fa_placement_step(void);
 
+/* Longest pause until its next call, in ms. */
+extern int	fa_placement_tick_ms(void);
 
 #endif							/* FA_PLACEMENT_PLACEMENT_H */

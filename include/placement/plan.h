@@ -16,7 +16,7 @@
 typedef struct FaPlan
 {
 	int			ncells;
-	double		start[FA_PLACE_MAX_CELLS + 1];	/* steps from now */
+	double		start[FA_PLACE_MAX_CELLS + 1];	/* steps; now is the first */
 	int			ncand;			/* the owner is candidate 0 */
 	int			cand[FA_PLAN_CANDIDATES];	/* node index */
 	int			rank[FA_PLAN_CANDIDATES];	/* its place in the item's active, or -1 */
@@ -31,6 +31,7 @@ typedef struct FaPlan
 	/* best sum from a cell's start on, and where to go there */
 	double		value[FA_PLACE_MAX_CELLS + 1][FA_PLAN_CANDIDATES];
 	int			go[FA_PLACE_MAX_CELLS + 1][FA_PLAN_CANDIDATES];
+	bool		ahead;			/* moves can be asked for before their cell */
 	double		move_steps;
 	double		bind_steps;		/* no other move before that */
 	double		cost;

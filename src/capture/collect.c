@@ -31,6 +31,7 @@
 #define MAX_PEERS 1023
 #define MAX_COLUMNS 16
 #define SLOW_PERIOD_MS 10000
+#define HISTORY 0				/* among the kinds */
 
 typedef struct Kind
 {
@@ -227,6 +228,7 @@ typedef struct PeerProgress
 {
 	bool		asked[lengthof(kinds)]; /* no answer yet */
 	TimestampTz next[lengthof(kinds)];	/* not before */
+	TimestampTz came;			/* the newest step of history */
 } PeerProgress;
 
 static PeerProgress *progress[MAX_PEERS + 1];	/* by node id */
@@ -240,6 +242,23 @@ collect_period_ms(const Kind *kind)
 		return kind->period_ms;
 	step_ms = (int) Min(fa_setting_float("history_interval", 0), 1e6);
 	return Max(Min(step_ms / 2, SLOW_PERIOD_MS), 100);
+}
+
+/*
+ * When history is to be asked for again: as a step has ended, and until it has
+ * come, for a moment, at each look.
+ */
+static TimestampTz
+collect_history_next(const PeerProgress *p, TimestampTz now)
+{
+	int64		step_us = fa_setting_int("history_interval", 0) * INT64CONST(1000);
+	TimestampTz over = now - now % step_us + FA_STEP_GRACE_MS * INT64CONST(1000);
+
+	if (now < over)
+		return over;
+	if (p->came < over && now < over + FA_STEP_SOON_MS * INT64CONST(1000))
+		return now;
+	return Min(over + step_us, now + SLOW_PERIOD_MS * INT64CONST(1000));
 }
 
 /* Stores an answer.  After an error the same is asked for again. */
@@ -284,6 +303,8 @@ collect_answer(int node, PGresult *res, void *arg)
 	if (PQgetisnull(res, 0, 0))
 		return;
 	collect_store(node, kind, res);
+	if (k == HISTORY)
+		p->came = GetCurrentTimestamp();
 	/* there may be more; history comes in parts after a long pause */
 	if (kind->period_ms == 0)
 		p->next[k] = 0;
@@ -299,8 +320,9 @@ collect_ask(int node, int k)
 	MemoryContext old = CurrentMemoryContext;
 	char	   *sql = psprintf(kind->ask, node, newest);
 
-	p->next[k] = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-											 collect_period_ms(kind));
+	p->next[k] = k == HISTORY ? collect_history_next(p, GetCurrentTimestamp()) :
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+									collect_period_ms(kind));
 	p->asked[k] = true;
 	fa_pool_submit(node, sql, collect_answer, (void *) kind);
 	MemoryContextSwitchTo(old);

@@ -39,8 +39,11 @@
 /* Between two writes while a step lasts: what kill -9 may cost. */
 #define WRITE_PERIOD_US INT64CONST(5000000)
 
-/* A step is complete so long after its end, when all its counts are in. */
-#define GRACE_US INT64CONST(50000)
+#define GRACE_US (FA_STEP_GRACE_MS * INT64CONST(1000))
+
+/* Pauses, when a step has just ended, and at other times. */
+#define SOON_TICK_MS 100
+#define TICK_MS 1000
 
 /* A clock set back by less is waited for. */
 #define SMALL_JUMP_US INT64CONST(600000000)
@@ -99,14 +102,26 @@ drain_attach(FaCaptureDatabase *db)
 										  ALLOCSET_DEFAULT_SIZES);
 }
 
+/*
+ * Decisions wait for a step's counts to have come from all nodes, and what they
+ * are late is lost to clients: so the worker is there when a step ends, and looks
+ * more often until the other nodes have had time.
+ */
 int
 fa_capture_tick_ms(void)
 {
 	FaCaptureDatabase *db = fa_capture_database();
+	int64		interval_us = db ? pg_atomic_read_u64(&db->interval_us) : 0;
+	int64		since_us;
+	int64		over_us;
 
-	if (db == NULL)
-		return 1000;
-	return Max(Min(pg_atomic_read_u64(&db->interval_us) / 1000, 1000), 50);
+	if (interval_us <= 0)
+		return TICK_MS;
+	since_us = GetCurrentTimestamp() % interval_us;
+	over_us = since_us < GRACE_US ? GRACE_US - since_us :
+		interval_us + GRACE_US - since_us;
+	return Min(over_us / 1000 + 1, since_us < FA_STEP_SOON_MS * INT64CONST(1000) ?
+			   SOON_TICK_MS : TICK_MS);
 }
 
 /*

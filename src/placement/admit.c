@@ -217,9 +217,13 @@ explain_limit(const FaPlaceCluster *cluster, const FaPlacePolicy *policy,
 	{
 		case FA_VERDICT_MOVE:
 		case FA_VERDICT_COST:
-			snprintf(buf, size, "; threshold %.2f",
+			snprintf(buf, size, "; threshold %.2f%s%s",
 					 d->trigger == FA_TRIGGER_REACTIVE ?
-					 policy->reactive_threshold : policy->threshold);
+					 policy->reactive_threshold : policy->threshold,
+					 d->wait_steps > 0 ? ", begins in " : "",
+					 d->wait_steps > 0 ?
+					 readable_ms(d->wait_steps * cluster->step_ms, a,
+								 sizeof(a)) : "");
 			break;
 		case FA_VERDICT_LATER:
 			snprintf(buf, size, "; best begun in %s",

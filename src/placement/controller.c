@@ -33,6 +33,7 @@
 
 typedef struct Work
 {
+	TimestampTz now;
 	FaPlaceInput *input;
 	FaForecaster *f;			/* NULL: drains only */
 	FaHints    *hints;			/* NULL: none */
@@ -304,8 +305,10 @@ queue_requests(Work *work)
 		fa_request_queue(work->row[i]->fragment,
 						 input->name[work->item[i].owner].id,
 						 input->name[d->destination].id,
-						 input->name[d->destination].name, d,
-						 reason_for(work, i));
+						 input->name[d->destination].name,
+						 d->wait_steps > 0 ? work->now + (TimestampTz)
+						 (d->wait_steps * work->f->width_us) : work->now,
+						 d, reason_for(work, i));
 	}
 }
 
@@ -358,6 +361,20 @@ fa_controller_plan(FaPlaceInput *input, FaForecaster *f, FaPlannedMove move,
 	}
 }
 
+/*
+ * Part of the step that the forecast begins with is over, and what is decided
+ * about a step from now must begin then or later.
+ */
+static void
+tell_time(Work *work)
+{
+	FaPlaceCluster *cluster = &work->input->cluster;
+	TimestampTz began = fa_forecast_step_start(work->f, work->f->last_step + 1);
+
+	cluster->elapsed_steps = (double) (work->now - began) / work->f->width_us;
+	cluster->again_steps = 1;
+}
+
 void
 fa_controller_decide(FaForecaster *f)
 {
@@ -366,9 +383,14 @@ fa_controller_decide(FaForecaster *f)
 	fa_cost_refresh();
 	if (f == NULL && !some_node_drains() && !fa_rebalance_goes_on())
 		return;
+	work.now = GetCurrentTimestamp();
+	if (f)
+		fa_request_withdraw();
 	work.input = fa_controller_gather(f);
 	fa_group_gather(work.input);
 	work.f = f;
+	if (f)
+		tell_time(&work);
 	plan(&work);
 	if (f)
 		write_recommendations(&work);

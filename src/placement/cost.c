@@ -26,14 +26,17 @@
 #define REFRESH_MS 3000
 #define MEASURED_FROM "1 hour"	/* history that latencies are taken from */
 #define LEAST_CALLS 30			/* behind a measured latency */
-#define ROUND_TRIPS 5			/* of a remote access, when not measured */
+/* of a remote access, when not measured: those that are alone take one */
+#define ROUND_TRIPS 1
 #define DEFAULT_ROUND_TRIP_MS 1.0
 #define DEFAULT_BYTES_PER_MS (20.0 * 1024 * 1024 / 1000)
-#define MOVE_OVERHEAD_MS 500.0	/* of a move of nothing */
+#define MOVE_OVERHEAD_MS 500.0	/* of a move of nothing, when not measured */
+#define NEXT_TO_NOTHING 1000000 /* bytes */
 
 /* Round trips between nodes, [from][to] in ms; 0: not known. */
 static float (*round_trip)[FA_MAX_NODE_ID + 1] = NULL;
 static TimestampTz refreshed = 0;
+static double move_overhead_ms = MOVE_OVERHEAD_MS;
 
 static const char *const ask_sql =
 "SELECT n.node, h.round_trip_ms"
@@ -192,6 +195,20 @@ fa_cost_extra_between(const int *nodes, int nnodes, TimestampTz from,
 											timestamptz_to_str(to))));
 }
 
+/* How long small moves took of late, from being asked for. */
+static double
+measured_overhead(void)
+{
+	char	   *ms = fa_spi_value("SELECT percentile_cont(0.5) WITHIN GROUP"
+								  " (ORDER BY 1000 * extract(epoch FROM finished - requested))"
+								  " FROM (SELECT requested, finished FROM fragaffinity.move"
+								  "  WHERE state = 'done' AND bytes < %d"
+								  "  ORDER BY finished DESC LIMIT 20) m",
+								  NEXT_TO_NOTHING);
+
+	return ms ? Max(atof(ms), 0) : MOVE_OVERHEAD_MS;
+}
+
 double
 fa_cost_bytes_per_ms(void)
 {
@@ -201,11 +218,12 @@ fa_cost_bytes_per_ms(void)
 									"  ORDER BY finished DESC LIMIT 20) m");
 	double		bytes_per_ms = rate ? atof(rate) : 0;
 
+	move_overhead_ms = measured_overhead();
 	return bytes_per_ms > 0 ? bytes_per_ms : DEFAULT_BYTES_PER_MS;
 }
 
 double
 fa_cost_move_ms(double bytes, double bytes_per_ms)
 {
-	return MOVE_OVERHEAD_MS + bytes / bytes_per_ms;
+	return move_overhead_ms + bytes / bytes_per_ms;
 }

@@ -2,7 +2,8 @@
  * decide.c
  *	  The decision about one fragment.
  *
- * A fragment moves now if the cheapest sequence of owners (plan.c) begins so.
+ * A fragment moves now if the cheapest sequence of owners (plan.c) begins so, or
+ * with a move that would be late if it were decided about next time.
  *
  * The limits that a table's owner sets (threshold, hysteresis, residency)
  * come after that: they can only refuse.
@@ -101,6 +102,32 @@ name_nearest(const FaPlan *plan, const FaPlaceCluster *cluster,
 	}
 }
 
+/*
+ * The cheapest sequence begins by staying: when is its first move?  If it must
+ * begin before the next decision, it is asked for now.
+ */
+static bool
+name_later(const FaPlan *plan, const FaPlaceCluster *cluster,
+		   const FaPlacePolicy *policy, const FaPlaceItem *item,
+		   FaDecision *out)
+{
+	FaPlaceItem then = *item;
+	int			k = 1;
+
+	while (k < plan->ncells && plan->go[k][0] == 0)
+		k++;
+	if (k >= plan->ncells)
+		return false;
+	fa_plan_describe(plan, cluster, k, plan->go[k][0], out);
+	out->verdict = FA_VERDICT_LATER;
+	if (out->wait_steps < cluster->again_steps)
+	{
+		then.since_move_ms += out->wait_steps * cluster->step_ms;
+		out->verdict = check_limits(policy, &then, policy->threshold, out);
+	}
+	return true;
+}
+
 static void
 decide_by_forecast(FaPlan *plan, const FaPlaceCluster *cluster,
 				   const FaPlacePolicy *policy, const FaPlaceItem *item,
@@ -109,7 +136,6 @@ decide_by_forecast(FaPlan *plan, const FaPlaceCluster *cluster,
 	bool		tried[FA_PLAN_CANDIDATES] = {false};
 	double		stay;
 	int			n,
-				k,
 				d;
 
 	if (!fa_plan_begin(plan, cluster, policy, item))
@@ -147,17 +173,8 @@ decide_by_forecast(FaPlan *plan, const FaPlaceCluster *cluster,
 		if (one.verdict == FA_VERDICT_MOVE)
 			return;
 	}
-	if (n > 1)
+	if (n > 1 || name_later(plan, cluster, policy, item, out))
 		return;
-
-	for (k = 1; k < plan->ncells; k++)
-	{
-		if (plan->go[k][0] == 0)
-			continue;
-		fa_plan_describe(plan, cluster, k, plan->go[k][0], out);
-		out->verdict = FA_VERDICT_LATER;
-		return;
-	}
 	name_nearest(plan, cluster, policy, out);
 	if (out->verdict == FA_VERDICT_STAY)
 		name_unable(cluster, policy, item, out);

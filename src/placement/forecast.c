@@ -32,11 +32,18 @@
 #define SEASON_MOST_STEPS 10080 /* a week of minutes */
 
 static FaForecaster *forecaster = NULL;
+static bool behind = false;
 
 FaForecaster *
 fa_forecast_get(void)
 {
 	return forecaster;
+}
+
+bool
+fa_forecast_is_behind(void)
+{
+	return behind;
 }
 
 static void *
@@ -273,6 +280,7 @@ fa_forecast_take_steps(void)
 	int64		due = newest_due_step(f);
 	int64		next;
 
+	behind = false;
 	if (f->started)
 		next = f->last_step + 1;
 	else if (!fa_forecast_first_step(f, &next))
@@ -296,7 +304,10 @@ fa_forecast_take_steps(void)
 		if (next <= due &&
 			TimestampDifferenceExceeds(began, GetCurrentTimestamp(),
 									   CATCH_UP_MS))
+		{
+			behind = true;
 			return false;
+		}
 	}
 	return true;
 }

@@ -37,7 +37,8 @@ fa_controller_minute(TimestampTz t)
  * those whose horizon has passed.  Older ones weigh less, and as much as
  * MOVES_BELIEVED average moves are taken to have paid: so few moves say
  * little, and a table that has been quiet for some weeks is tried again.
- * A move that brought more than was expected does not pay for others.
+ * What single moves bring is a matter of chance; forecasts that are right on the
+ * average bring as much too much as too little, so all is summed up.
  */
 static double
 gather_unpaid(int table_id)
@@ -48,8 +49,8 @@ gather_unpaid(int table_id)
 	double		average;
 
 	rows = fa_spi_rows("SELECT sum(w * m.expected_benefit),"
-					   " sum(w * greatest(least(m.observed_benefit,"
-					   "  m.expected_benefit), 0)), avg(m.expected_benefit)"
+					   " greatest(sum(w * m.observed_benefit), 0),"
+					   " avg(m.expected_benefit)"
 					   " FROM fragaffinity.move m"
 					   " JOIN fragaffinity.fragment f ON f.fragment = m.fragment,"
 					   " exp(- extract(epoch FROM now() - m.finished) / (7 * 86400)) w"
@@ -63,7 +64,7 @@ gather_unpaid(int table_id)
 	expected = atof(rows->value[0][0]);
 	observed = atof(rows->value[0][1]);
 	average = atof(rows->value[0][2]);
-	return (expected - observed) / (expected + MOVES_BELIEVED * average);
+	return Max(expected - observed, 0) / (expected + MOVES_BELIEVED * average);
 }
 
 FaTablePolicy *

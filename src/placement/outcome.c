@@ -9,7 +9,8 @@
  * and the lead is negative.  Null when it never came.
  *
  * observed_benefit: the accesses that came until the horizon (or the next
- * move), priced as the decision priced what it expected.
+ * move), priced as the decision priced what it expected.  Of a step that the
+ * fragment moved in, the part that it was there for counts.
  *
  * Both are written here and on the destination, whose row is the original.
  */
@@ -82,7 +83,7 @@ find_lead(const Judged *m)
 }
 
 static double
-find_benefit(const Judged *m)
+find_benefit(const Judged *m, double width_s)
 {
 	List	   *nodes = fa_node_list();
 	int			nnodes = list_length(nodes);
@@ -104,10 +105,15 @@ find_benefit(const Judged *m)
 	if (source < 0 || destination < 0)
 		return 0;
 	extra = fa_cost_extra_ms(ids, nnodes);
-	rows = fa_spi_rows("SELECT node, sum(calls) FROM fragaffinity.history"
-					   " WHERE fragment = %s AND step >= timestamptz '%s'"
-					   " AND step < timestamptz '%s' GROUP BY node",
-					   m->fragment, m->finished, m->until);
+	rows = fa_spi_rows("SELECT node, sum(calls * extract(epoch FROM"
+					   "  LEAST(step + width, m.until) - GREATEST(step, m.finished))"
+					   "  / extract(epoch FROM width))"
+					   " FROM fragaffinity.history,"
+					   "  (SELECT timestamptz '%s' AS finished, timestamptz '%s' AS until) m"
+					   " WHERE fragment = %s AND step < m.until"
+					   "  AND step > m.finished - interval '%.6f s'"
+					   "  AND step + width > m.finished GROUP BY node",
+					   m->finished, m->until, m->fragment, width_s);
 	for (int r = 0; r < rows->nrows; r++)
 	{
 		for (int i = 0; i < nnodes; i++)
@@ -122,14 +128,14 @@ find_benefit(const Judged *m)
 }
 
 static void
-judge(const Judged *m)
+judge(const Judged *m, double width_s)
 {
 	char	   *sql;
 
 	sql = psprintf("UPDATE fragaffinity.move SET lead_ms = %s,"
 				   " observed_benefit = %.6g, changed = pg_catalog.clock_timestamp()"
 				   " WHERE move OPERATOR(pg_catalog.=) %s",
-				   find_lead(m), find_benefit(m), m->move);
+				   find_lead(m), find_benefit(m, width_s), m->move);
 	(void) fa_spi_exec("%s", sql);
 	if (!m->mine)
 		fa_pool_submit(m->destination, sql, NULL, NULL);
@@ -168,6 +174,6 @@ fa_outcome_judge(FaForecaster *f)
 		m.finished = v[5];
 		m.until = v[6];
 		m.mine = m.destination == self;
-		judge(&m);
+		judge(&m, f->width_us / 1e6);
 	}
 }

@@ -13,6 +13,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "capture/capture.h"
 #include "core/background.h"
 #include "core/settings.h"
 #include "core/spi.h"
@@ -24,6 +25,7 @@
 #include "placement/placement.h"
 
 #define LOOK_MS 1000			/* between looks at drains and requests */
+#define SOON_MS 10				/* when there is more to do at once */
 #define SAVE_MS (5 * 60 * 1000)
 #define TIDY_MS (10 * 60 * 1000)
 #define KEPT_WITHOUT_SETTING_MS (30 * 86400.0 * 1000)
@@ -87,6 +89,21 @@ save_exit(int code, Datum arg)
 	end();
 }
 
+/* Set by a step that came to its end, so that errors do not come in a row. */
+static int	wanted_ms = LOOK_MS;
+
+int
+fa_placement_tick_ms(void)
+{
+	return Min(fa_capture_tick_ms(), wanted_ms);
+}
+
+static int
+next_step_ms(void)
+{
+	return fa_forecast_is_behind() ? SOON_MS : Max(fa_request_due_ms(), SOON_MS);
+}
+
 void
 fa_placement_step(void)
 {
@@ -100,6 +117,7 @@ fa_placement_step(void)
 	if (!attached)
 		before_shmem_exit(save_exit, (Datum) 0);
 	attached = true;
+	wanted_ms = LOOK_MS;
 	fa_forecast_recover();
 	begin();
 	self = fa_node_self();
@@ -122,6 +140,9 @@ fa_placement_step(void)
 		fa_request_send();
 		fa_divide_send();
 	}
+	else if (fa_request_due_ms() == 0)
+		fa_request_send();
+	wanted_ms = next_step_ms();
 	if (!fresh)
 		return;
 

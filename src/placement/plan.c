@@ -19,22 +19,23 @@
 
 #include "placement/plan.h"
 
+/* Now is inside of a step; the cells after the first begin where steps do. */
 static void
-make_grid(FaPlan *plan, int horizon)
+make_grid(FaPlan *plan, int horizon, double now)
 {
-	double		t = 0;
+	double		t = fmin(fmax(now, 0), horizon - 1);
 	int			k = 0;
 
 	while (t < horizon)
 	{
-		double		width = 1;
+		double		end = floor(t) + 1;
 
 		if (horizon > FA_PLACE_MAX_CELLS && t >= 8)
-			width = floor(t / 4);
-		if (k == FA_PLACE_MAX_CELLS - 1 || t + width > horizon)
-			width = horizon - t;
+			end = floor(t) + floor(t / 4);
+		if (k == FA_PLACE_MAX_CELLS - 1 || end > horizon)
+			end = horizon;
 		plan->start[k++] = t;
-		t += width;
+		t = end;
 	}
 	plan->ncells = k;
 	plan->start[k] = t;
@@ -131,7 +132,9 @@ integrate(FaPlan *plan, const FaPlaceCluster *cluster, const FaPlaceItem *item)
 	for (k = 0; k < plan->ncells; k++)
 	{
 		double		width = plan->start[k + 1] - plan->start[k];
-		Between		middle = find_between(item, plan->start[k] + width / 2);
+		/* of the rest of a step, too, that of the step */
+		Between		middle = find_between(item, k == 0 ? floor(plan->start[0]) + 0.5 :
+										  plan->start[k] + width / 2);
 
 		memcpy(plan->loss[k + 1], plan->loss[k], sizeof(plan->loss[k]));
 		memcpy(plan->access[k + 1], plan->access[k], sizeof(plan->access[k]));
@@ -199,6 +202,24 @@ total_at(const FaPlan *plan, double t)
 	return plan->total[k - 1] + w * (plan->total[k] - plan->total[k - 1]);
 }
 
+/*
+ * When a move for cell k begins.  One that is asked for ahead can be there as
+ * the cell begins, if the time is enough.
+ */
+static double
+begin_at(const FaPlan *plan, int k)
+{
+	return plan->ahead ? fmax(plan->start[k] - plan->move_steps, plan->start[0]) :
+		plan->start[k];
+}
+
+static double
+arrival_at(const FaPlan *plan, int k)
+{
+	return fmin(begin_at(plan, k) + plan->move_steps,
+				plan->start[plan->ncells]);
+}
+
 /* Cell from which a move begun at cell k lets the fragment move again. */
 static int
 cell_free(const FaPlan *plan, int k)
@@ -216,8 +237,7 @@ cell_free(const FaPlan *plan, int k)
 static double
 share_of(const FaPlan *plan, int k, int d)
 {
-	double		from = fmin(plan->start[k] + plan->move_steps,
-							plan->start[plan->ncells]);
+	double		from = arrival_at(plan, k);
 	int			e = cell_from(plan, fmax(plan->start[k] + plan->bind_steps,
 										 from + 1));
 	double		total = plan->total[e] - total_at(plan, from);
@@ -233,8 +253,7 @@ share_of(const FaPlan *plan, int k, int d)
 static void
 prepare_moves(FaPlan *plan, int k)
 {
-	double		there = fmin(plan->start[k] + plan->move_steps,
-							 plan->start[plan->ncells]);
+	double		there = arrival_at(plan, k);
 	int			c;
 
 	plan->free[k] = cell_free(plan, k);
@@ -307,9 +326,8 @@ void
 fa_plan_describe(const FaPlan *plan, const FaPlaceCluster *cluster, int k,
 				 int d, FaDecision *out)
 {
-	double		end = plan->start[plan->ncells];
 	double		t = plan->start[k];
-	double		there = fmin(t + plan->move_steps, end);
+	double		there = arrival_at(plan, k);
 	int			leave = cell_free(plan, k);
 	double		until;
 
@@ -327,7 +345,7 @@ fa_plan_describe(const FaPlan *plan, const FaPlaceCluster *cluster, int k,
 		loss_between(plan, d, there, until);
 	out->cost_ms = plan->cost;
 	out->hold_steps = until - t;
-	out->wait_steps = t;
+	out->wait_steps = begin_at(plan, k) - plan->start[0];
 }
 
 /* Is there a time when another node would be a better owner? */
@@ -360,7 +378,8 @@ fa_plan_begin(FaPlan *plan, const FaPlaceCluster *cluster,
 	plan->bind_steps = policy->min_residency_ms / cluster->step_ms;
 	plan->cost = item->cost_ms;
 	plan->threshold = policy->threshold;
-	make_grid(plan, item->horizons[item->nhorizons - 1]);
+	plan->ahead = cluster->again_steps > 0;
+	make_grid(plan, item->horizons[item->nhorizons - 1], cluster->elapsed_steps);
 	choose_candidates(plan, cluster, item);
 	integrate(plan, cluster, item);
 	return owner_is_beaten(plan);

@@ -7,8 +7,10 @@
  * back whenever it does.  Then the destination is asked each second whether
  * it is still at it: moves under way are in its catalog only.  Until the move
  * has ended, or for a while after a refusal, the fragment counts as moving,
- * so that nobody asks twice.  All this is forgotten at a restart; the
- * destination and the source refuse a second move of a fragment.
+ * so that nobody asks twice.  A move may be asked for ahead: its request waits
+ * here until it is due, or the next decision takes it back.  All this is
+ * forgotten at a restart; the destination and the source refuse a second move
+ * of a fragment.
  */
 #include "postgres.h"
 
@@ -27,8 +29,10 @@
 
 #define SILENT_MS 60000			/* until a silent destination is forgotten */
 #define REFUSED_MS 10000		/* until a refused one may be repeated */
+#define BUSY_MS 1000			/* until a busy one is asked again */
 #define BEGIN_MS 10000			/* until an accepted one must be visible */
 #define ENDED_MS 2000			/* until its end has been collected */
+#define LOOK_MOST_MS 1000
 
 typedef struct Request
 {
@@ -39,6 +43,7 @@ typedef struct Request
 	bool		sent;
 	bool		refused;
 	bool		ended;
+	TimestampTz due;			/* not sent before */
 	TimestampTz accepted;		/* 0: not yet */
 	int64		move;			/* then */
 	TimestampTz until;			/* then it is forgotten */
@@ -86,8 +91,8 @@ forget_old(void)
 
 void
 fa_request_queue(int64 fragment, int source, int destination,
-				 const char *destination_name, const FaDecision *decision,
-				 const char *reason)
+				 const char *destination_name, TimestampTz due,
+				 const FaDecision *decision, const char *reason)
 {
 	char	   *sql;
 	Request    *r;
@@ -105,8 +110,43 @@ fa_request_queue(int64 fragment, int source, int destination,
 	r->fragment = fragment;
 	r->source = source;
 	r->destination = destination;
+	r->due = due;
 	r->next = requests;
 	requests = r;
+}
+
+void
+fa_request_withdraw(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	Request   **link = &requests;
+
+	while (*link)
+	{
+		Request    *r = *link;
+
+		if (!r->sent && r->due > now)
+		{
+			*link = r->next;
+			pfree(r);
+		}
+		else
+			link = &r->next;
+	}
+}
+
+int
+fa_request_due_ms(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	long		least = LOOK_MOST_MS;
+
+	for (Request *r = requests; r; r = r->next)
+	{
+		if (!r->sent)
+			least = Min(least, TimestampDifferenceMilliseconds(now, r->due));
+	}
+	return (int) least;
 }
 
 bool
@@ -152,13 +192,21 @@ fa_request_count(FaPlaceInput *input)
 }
 
 static void
-note_answer(Request *r, const char *move, const char *error)
+note_accepted(Request *r, const char *move)
 {
-	if (error == NULL)
+	r->move = strtoll(move, NULL, 10);
+	r->accepted = GetCurrentTimestamp();
+	set_deadline(r, SILENT_MS);
+}
+
+/* All movers being busy passes: it is asked again, if it is still wanted. */
+static void
+note_refused(Request *r, int code, const char *error)
+{
+	if (code == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED)
 	{
-		r->move = strtoll(move, NULL, 10);
-		r->accepted = GetCurrentTimestamp();
-		set_deadline(r, SILENT_MS);
+		r->sent = false;
+		r->due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_MS);
 		return;
 	}
 	r->refused = true;
@@ -166,6 +214,14 @@ note_answer(Request *r, const char *move, const char *error)
 	ereport(LOG,
 			(errmsg("node %d refused to fetch fragment %lld: %s",
 					r->destination, (long long) r->fragment, error)));
+}
+
+static int
+sqlstate_of(const PGresult *res)
+{
+	const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+
+	return state ? MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4]) : 0;
 }
 
 static void
@@ -178,11 +234,12 @@ destination_answered(int node, PGresult *res, void *arg)
 	if (r == NULL || r->destination != node)
 		return;
 	if (res == NULL)
-		note_answer(r, NULL, "no answer");
+		note_refused(r, 0, "no answer");
 	else if (PQresultStatus(res) != PGRES_TUPLES_OK)
-		note_answer(r, NULL, PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
+		note_refused(r, sqlstate_of(res),
+					 PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
 	else
-		note_answer(r, PQgetvalue(res, 0, 0), NULL);
+		note_accepted(r, PQgetvalue(res, 0, 0));
 }
 
 /*
@@ -269,7 +326,7 @@ ask_here(Request *r)
 		fa_background_begin();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		move = fa_spi_value("%s", r->sql);
-		note_answer(r, move, NULL);
+		note_accepted(r, move);
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 	}
@@ -282,7 +339,7 @@ ask_here(Request *r)
 		FlushErrorState();
 		AbortOutOfAnyTransaction();
 		MemoryContextSwitchTo(context);
-		note_answer(r, NULL, error->message);
+		note_refused(r, error->sqlerrcode, error->message);
 	}
 	PG_END_TRY();
 }
@@ -290,6 +347,7 @@ ask_here(Request *r)
 void
 fa_request_send(void)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	int			self;
 
 	if (requests == NULL)
@@ -301,7 +359,7 @@ fa_request_send(void)
 	CommitTransactionCommand();
 	for (Request *r = requests; r; r = r->next)
 	{
-		if (r->sent)
+		if (r->sent || r->due > now)
 			continue;
 		r->sent = true;
 		set_deadline(r, SILENT_MS);

@@ -74,7 +74,7 @@ static Task tasks[] = {
 	{"ask peers", fa_map_refresh, 1000},
 	{"look for deadlocks", fa_deadlock_step, 500, 0, fa_deadlock_tick_ms},
 	{"collect history", fa_capture_collect, 1000, 0, fa_capture_tick_ms},
-	{"place fragments", fa_placement_step, 1000, 0, fa_capture_tick_ms},
+	{"place fragments", fa_placement_step, 1000, 0, fa_placement_tick_ms},
 	{"resolve transactions", fa_xact_resolve, 2000},
 	{"clean up after moves", fa_move_cleanup, 2000},
 	{"keep up links", task_links, 10000},
@@ -166,8 +166,11 @@ worker_loop(MemoryContext context)
 				continue;
 			if (!worker_extension_exists())
 				return;
-			tasks[i].due = TimestampTzPlusMilliseconds(now, worker_interval(&tasks[i]));
 			worker_run_task(&tasks[i], context);
+			/* what it has found can be a reason to come back soon */
+			if (tasks[i].tick_ms)
+				now = GetCurrentTimestamp();
+			tasks[i].due = TimestampTzPlusMilliseconds(now, worker_interval(&tasks[i]));
 		}
 		worker_run_task(&sleep_task, context);
 		ResetLatch(MyLatch);

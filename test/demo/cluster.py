@@ -52,7 +52,8 @@ class Cluster:
         for (a, b), ms in DISTANCES.items():
             command += ["--distance", "%d-%d=%g" % (a, b, ms)]
         for line in ("max_connections = 200", "max_wal_size = '4GB'",
-                     "log_min_messages = warning"):
+                     "log_min_messages = warning",
+                     "fragaffinity.max_movers = %s" % SETTINGS["max_moves_per_node"]):
             command += ["--config", line]
         out = subprocess.run(command, stdout=subprocess.PIPE, text=True,
                              stderr=subprocess.PIPE)

@@ -26,6 +26,7 @@ typedef struct Run
 	int		   *owner;
 	int		   *previous;
 	int		   *moved;			/* step of the last move */
+	int		   *next;			/* owner from the next step on; -1: the same */
 } Run;
 
 double
@@ -75,10 +76,13 @@ run_begin(Run *run, const Trace *trace, int from, const Rules *rules)
 	run->owner = sim_alloc(trace->nfragments, sizeof(int));
 	run->previous = sim_alloc(trace->nfragments, sizeof(int));
 	run->moved = sim_alloc(trace->nfragments, sizeof(int));
+	run->next = sim_alloc(trace->nfragments, sizeof(int));
 	run->cluster.nnodes = nn;
 	run->cluster.node = sim_alloc(nn, sizeof(FaPlaceNode));
 	run->cluster.extra_ms = extra;
 	run->cluster.step_ms = 1;
+	run->cluster.elapsed_steps = rules->late;
+	run->cluster.again_steps = rules->ahead;
 	for (k = 0; k < SIM_MAX_AHEAD; k++)
 		run->horizons[k] = k + 1;
 	for (n = 0; n < nn; n++)
@@ -91,7 +95,7 @@ run_begin(Run *run, const Trace *trace, int from, const Rules *rules)
 	sim_first_owners(trace, from, run->owner);
 	for (f = 0; f < trace->nfragments; f++)
 	{
-		run->previous[f] = -1;
+		run->previous[f] = run->next[f] = -1;
 		run->moved[f] = LONG_AGO;
 	}
 }
@@ -107,9 +111,19 @@ run_end(Run *run)
 	free(run->owner);
 	free(run->previous);
 	free(run->moved);
+	free(run->next);
 }
 
-/* Decides about one fragment before a step. */
+static void
+run_move(Run *run, int step, int f, int destination)
+{
+	run->previous[f] = run->owner[f];
+	run->owner[f] = destination;
+	run->moved[f] = step;
+	run->next[f] = -1;
+}
+
+/* Decides about one fragment in a step, by what was before it. */
 static void
 run_decide(Run *run, int step, int f, const Rules *rules, double cost,
 		   SimForecast forecast, void *arg, Outcome *out)
@@ -142,9 +156,25 @@ run_decide(Run *run, int step, int f, const Rules *rules, double cost,
 	out->reactive += decision.trigger == FA_TRIGGER_REACTIVE;
 	out->returns += decision.destination == run->previous[f] &&
 		step - run->moved[f] <= 3;
-	run->previous[f] = run->owner[f];
-	run->owner[f] = decision.destination;
-	run->moved[f] = step;
+	if (decision.wait_steps > 0)
+		run->next[f] = decision.destination;
+	else
+		run_move(run, step, f, decision.destination);
+}
+
+/* Which part of the step's accesses of a fragment is local. */
+static double
+run_local(Run *run, int step, int f, const Rules *rules, double cost,
+		  SimForecast forecast, void *arg, Outcome *out)
+{
+	const float *count = sim_cell(run->trace, step, f);
+	int			before;
+
+	if (run->next[f] >= 0)
+		run_move(run, step, f, run->next[f]);
+	before = run->owner[f];
+	run_decide(run, step, f, rules, cost, forecast, arg, out);
+	return rules->late * count[before] + (1 - rules->late) * count[run->owner[f]];
 }
 
 Outcome
@@ -165,10 +195,9 @@ sim_run(const Trace *trace, Span span, const Rules *rules, double cost,
 		{
 			const float *count = sim_cell(trace, s, f);
 
-			run_decide(&run, s, f, rules, cost, forecast, arg, &out);
+			out.local += run_local(&run, s, f, rules, cost, forecast, arg, &out);
 			for (n = 0; n < trace->nnodes; n++)
 				out.total += count[n];
-			out.local += count[run.owner[f]];
 		}
 	}
 	run_end(&run);

@@ -3,8 +3,9 @@
  *	  Ways to place the fragments of a trace, one copy each.
  *
  * A run goes over steps [from, to) of a trace: before each of them the policy
- * decides by what was seen before, and a move takes effect at once.  Every
- * remote access costs 1 and a move costs as much as so many of them.
+ * decides by what was seen before, and a move takes effect at once, or late by
+ * a part of the step.  Every remote access costs 1 and a move costs as much as so
+ * many of them.
  */
 #ifndef FA_SIM_POLICY_H
 #define FA_SIM_POLICY_H
@@ -20,6 +21,9 @@ typedef struct Rules
 	FaPlacePolicy policy;		/* min_residency_ms is of the next field */
 	double		residency;		/* steps */
 	int			reach;			/* steps that a plan looks ahead */
+	double		late;			/* part of a step that is over when a move is
+								 * there */
+	bool		ahead;			/* moves can be asked for a step before */
 } Rules;
 
 typedef struct Span

@@ -4,7 +4,7 @@
  *
  * Reads "ts,node,fragment,count" lines from standard input, feeds them step
  * by step to the real predictor and asks the real decision code before each
- * step, as the worker does.  For each cost of a move, in remote accesses, the
+ * step, as the worker does.  For each cost of a move (-k), in remote accesses, the
  * local share net of moves, over the steps from -f on:
  *
  *	never		every fragment where it was used most before -f
@@ -31,9 +31,7 @@
 
 #include "foretell.h"
 
-#define NCOSTS 4
-
-static const double costs[NCOSTS] = {0.1, 0.2, 0.5, 1.0};
+#define MAX_COSTS 8
 
 typedef struct Options
 {
@@ -47,6 +45,8 @@ typedef struct Options
 	Rules		rules;
 	double		alpha;
 	double		plan;			/* cost of a move in the plan; 0: none */
+	int			ncosts;
+	double		cost[MAX_COSTS];
 } Options;
 
 typedef enum Source
@@ -91,11 +91,11 @@ worth(const Policy *p, Span span)
 	double		sum = 0;
 	int			i;
 
-	for (i = 0; i < NCOSTS; i++)
+	for (i = 0; i < p->options->ncosts; i++)
 	{
-		Outcome		o = run(p, span, costs[i]);
+		Outcome		o = run(p, span, p->options->cost[i]);
 
-		sum += sim_net(&o) / NCOSTS;
+		sum += sim_net(&o) / p->options->ncosts;
 	}
 	return sum;
 }
@@ -220,13 +220,31 @@ parse_horizons(const char *text, int *horizons)
 	return n;
 }
 
+static int
+parse_costs(const char *text, double *cost)
+{
+	int			n = 0;
+	char	   *end;
+
+	while (*text && n < MAX_COSTS)
+	{
+		cost[n++] = strtod(text, &end);
+		if (end == text)
+			exit(2);
+		text = *end == ',' ? end + 1 : end;
+	}
+	return n;
+}
+
 static void
 usage(void)
 {
 	fprintf(stderr, "usage: replay -f first step [-c first step to choose on]"
 			" [-s step seconds] [-n steps] [-h horizons] [-w season]"
 			" [-p reach] [-t threshold] [-y hysteresis] [-r residency]"
-			" [-d doubt] [-a weight of a mean] [-o cost: print the optimum] < csv\n");
+			" [-d doubt] [-a weight of a mean] [-l part of a step that moves are late]"
+			" [-b: moves are asked for before their step] [-k cost,...]"
+			" [-o cost: print the optimum] < csv\n");
 	exit(2);
 }
 
@@ -235,9 +253,9 @@ parse_options(int argc, char **argv, Options *o)
 {
 	int			c;
 
-	while ((c = getopt(argc, argv, "s:f:c:n:h:p:t:y:r:d:a:w:o:")) != -1)
+	while ((c = getopt(argc, argv, "s:f:c:n:h:p:t:y:r:d:a:w:o:k:l:b")) != -1)
 	{
-		double		v = c == 'h' || c == '?' ? 0 : atof(optarg);
+		double		v = optarg ? atof(optarg) : 0;
 
 		switch (c)
 		{
@@ -253,12 +271,16 @@ parse_options(int argc, char **argv, Options *o)
 			case 'a': o->alpha = v; break;
 			case 'w': o->season = v; break;
 			case 'o': o->plan = v; break;
+			case 'l': o->rules.late = v; break;
+			case 'b': o->rules.ahead = true; break;
+			case 'k': o->ncosts = parse_costs(optarg, o->cost); break;
 			case 'h': o->nhorizons = parse_horizons(optarg, o->horizons); break;
 			default: usage();
 		}
 	}
 	if (o->from < 1 || o->choose == 0 || o->choose >= o->from || o->step < 1 ||
-		o->season < 1 || o->rules.reach < 1 || o->rules.reach > SIM_MAX_AHEAD)
+		o->season < 1 || o->rules.reach < 1 || o->rules.reach > SIM_MAX_AHEAD ||
+		!(o->rules.late >= 0 && o->rules.late < 1))
 		usage();
 }
 
@@ -293,6 +315,7 @@ main(int argc, char **argv)
 {
 	Options		options = {.step = 3600,.choose = -1,.nhorizons = 4,
 		.horizons = {1, 4, 12, 24},.alpha = 0.1,.season = 168,
+		.ncosts = 4,.cost = {0.1, 0.2, 0.5, 1.0},
 		.rules = {.reach = 24,.policy = {.threshold = 0.3,.hysteresis = 0.05,
 	.doubt = 5,.reactive_threshold = 0.7,.reactive_steps = 3}}};
 	Trace		trace;
@@ -333,18 +356,19 @@ main(int argc, char **argv)
 		fflush(stdout);
 	}
 	o = sim_run_never(&trace, span);
-	for (i = 0; i < NCOSTS; i++)
+	for (i = 0; i < options.ncosts; i++)
 	{
+		double		cost = options.cost[i];
 		Outcome		r;
 
-		print_outcome(costs[i], "never", &o);
+		print_outcome(cost, "never", &o);
 		for (s = 0; s < NSOURCES; s++)
 		{
-			r = run(&policy[s], span, costs[i]);
-			print_outcome(costs[i], source_names[s], &r);
+			r = run(&policy[s], span, cost);
+			print_outcome(cost, source_names[s], &r);
 		}
-		r = sim_run_optimum(&trace, span, costs[i], NULL);
-		print_outcome(costs[i], "optimum", &r);
+		r = sim_run_optimum(&trace, span, cost, NULL);
+		print_outcome(cost, "optimum", &r);
 		fflush(stdout);
 	}
 	return 0;

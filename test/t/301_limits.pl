@@ -6,7 +6,8 @@ use FragAffinity;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $c = FragAffinity->new(nodes => 2, proxy => 1);
+# One mover a node: more moves are wanted at a time than it takes.
+my $c = FragAffinity->new(nodes => 2, proxy => 1, config => 'fragaffinity.max_movers = 1');
 $c->link(0, 'delay', 4);
 $c->sql(1, q{
 	SELECT fragaffinity.configure('history_interval', '500ms');
@@ -47,6 +48,13 @@ $c->sql(1, qq{SELECT fragaffinity.configure('mode', 'advise');
 my $said = "SELECT count(*) FROM fragaffinity.recommendations WHERE reason ~ 'moves brought 0[.][23]. of what was expected'";
 ok($c->poll(1, $said, '4'), 'a table whose moves did not pay gets quieter')
 	or diag($c->sql(1, 'SELECT reason FROM fragaffinity.recommendations'));
+
+# Some bring nothing and others as much more: that is chance.
+$c->sql(1, q{UPDATE fragaffinity.move SET observed_benefit = 2300 WHERE reason = 'test' AND move % 2 = 0});
+ok($c->poll(1, 'SELECT count(*) = 4 AND NOT bool_or(reason ~ $$brought$$) FROM fragaffinity.recommendations'),
+	'moves that pay on the average are believed');
+$c->sql(1, q{UPDATE fragaffinity.move SET observed_benefit = 0 WHERE reason = 'test'});
+ok($c->poll(1, $said, '4'), 'and again they do not');
 $c->sql(1, q{SELECT fragaffinity.configure('benefit_learning', 'off')});
 ok($c->poll(1, 'SELECT count(*) FROM fragaffinity.recommendations WHERE reason ~ $$brought$$', '0'), 'when that is wanted');
 $c->sql(1, 'DELETE FROM fragaffinity.move WHERE reason = $$test$$');
@@ -67,6 +75,7 @@ is($c->sql(1, q{SELECT count(*) FROM fragaffinity.moves}), '1', 'also some decis
 $c->sql(1, q{SELECT fragaffinity.configure('max_moves_per_hour', NULL)});
 ok($c->poll(1, q{SELECT count(*) FROM fragaffinity.fragments WHERE owner = 'n2'}, '3'), 'without it, the others follow');
 is($c->owner($pinned), 'n1', 'but for the one that is pinned');
+unlike(slurp_file($c->node(1)->logfile), qr/refused to fetch/, 'a busy mover is asked again, not given up');
 
 # By hand it moves, with its pin.
 $c->move($pinned, 'n2');
