@@ -74,19 +74,6 @@ $c->sql(1, q{SELECT fragaffinity.set_profile(NULL, 'reader', 'n2', 0.9)});
 ok($c->poll(1, 'SELECT (' . $share->($fa, 'n2') . ') > 0.6'), 'a profile draws what its application uses');
 is($c->sql(1, q{SELECT fragaffinity.drop_profile(NULL, 'reader')}), 't', 'and ends');
 
-# What is known beforehand is met in time: asked for in the step before.
-$s = $c->sql(1, q{SELECT fragaffinity.add_schedule('a', 'n2', every => '8 s', lasting => '4 s', weight => 1)});
-$c->sql(1, q{SELECT fragaffinity.configure('reactive', 'off');
-	SELECT fragaffinity.configure('benefit_learning', 'off');
-	SELECT fragaffinity.configure('move_cost', '1ms');
-	SELECT fragaffinity.configure('move_cost_factor', '0.0001');
-	SELECT fragaffinity.configure('min_residency', '1s');
-	SELECT fragaffinity.configure('mode', 'auto', 'a')});
-ok($c->poll(1, q{SELECT count(*) > 0 FROM fragaffinity.moves WHERE state = 'done' AND reason ~ ', begins in '}),
-	'a move is asked for ahead') or diag($c->sql(1, 'SELECT reason FROM fragaffinity.moves'));
-$c->sql(1, q{SELECT fragaffinity.configure('mode', NULL, 'a')});
-$c->sql(1, "SELECT fragaffinity.drop_schedule($s)");
-
 # Refused, each with a hint, and nothing is kept.
 my $before = $c->sql(1, 'SELECT count(*) FROM fragaffinity.hint');
 for (
