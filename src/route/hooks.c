@@ -6,8 +6,9 @@
  * statement of the server a call and its questions.  Those are asked once, in
  * ExecutorStart: a statement whose plan names no distributed table, nor any
  * part of one, is none of ours, and has paid with a look-up for each of its
- * relations.  Nor is what a parallel worker runs, whose leader has been asked.  Ours are kept in a list until they end, so that the other hooks
- * have one pointer to look at.
+ * relations.  Nor is what a parallel worker runs, whose leader has been asked.
+ * Ours are kept in a list until they end, so that the other hooks have one pointer
+ * to look at.
  *
  * Two things concern all statements: how many its transaction has begun, and
  * that a wait for a lock may be part of a deadlock over several nodes.  And one
