@@ -104,6 +104,7 @@ typedef struct FaPlaceItem
 	double		since_move_ms;	/* INFINITY: never moved */
 	bool		moving;
 	bool		pinned;			/* stays, but for a drain */
+	bool		advised;		/* a move would only be recommended */
 	double		move_ms;		/* expected duration of a move */
 	double		cost_ms;		/* and what it costs clients */
 	int			nactive;

@@ -3,7 +3,8 @@
  *	  Which of the wanted moves may begin, and a readable line for each.
  *
  * Plain C like decide.c.  Drains go first: somebody waits for them.  Then
- * the most profitable; a move that finds its destination full or busy leaves
+ * moves that will be made before those that are only recommended, of each the
+ * most profitable; a move that finds its destination full or busy leaves
  * its turn to the next one.  Nobody takes the room of those that come after the
  * first of their group.
  */
@@ -60,6 +61,7 @@ typedef struct Wanted
 {
 	int			index;
 	bool		drain;
+	bool		advised;
 	double		net;
 } Wanted;
 
@@ -71,6 +73,8 @@ compare_wanted(const void *a, const void *b)
 
 	if (x->drain != y->drain)
 		return x->drain ? -1 : 1;
+	if (x->advised != y->advised)
+		return x->advised ? 1 : -1;
 	if (x->net != y->net)
 		return x->net > y->net ? -1 : 1;
 	return x->index < y->index ? -1 : x->index > y->index;
@@ -156,6 +160,7 @@ fa_decide_admit(FaPlaceCluster *cluster, const FaPlaceItem *items,
 			continue;
 		wanted[nwanted].index = i;
 		wanted[nwanted].drain = decisions[i].trigger == FA_TRIGGER_DRAIN;
+		wanted[nwanted].advised = items[i].advised;
 		wanted[nwanted].net = decisions[i].benefit_ms - decisions[i].cost_ms;
 		nwanted++;
 	}

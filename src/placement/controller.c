@@ -221,6 +221,7 @@ consider(Work *work, FaPlaceRow *row)
 	item.since_move_ms = row->since_move_ms;
 	item.moving = row->moving;
 	item.pinned = row->pinned;
+	item.advised = !table->act && !leave && row->planned < 0;
 	item.bytes = row->bytes;
 	item.group = fa_group_number(input, row);
 	item.move_ms = fa_cost_move_ms(item.bytes, input->bytes_per_ms);

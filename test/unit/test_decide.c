@@ -409,6 +409,17 @@ test_admit(void **state)
 	for (int i = 0; i < 4; i++)
 		d[i].verdict = FA_VERDICT_MOVE;
 	assert_int_equal(fa_decide_admit(&w.cluster, items, d, 4, 1), 1);
+	/* what is only recommended takes no turn from what is done */
+	world_init(&w);
+	for (int i = 0; i < 4; i++)
+	{
+		d[i].verdict = FA_VERDICT_MOVE;
+		d[i].trigger = FA_TRIGGER_PREDICTIVE;
+		items[i].advised = i != 1;
+	}
+	assert_int_equal(fa_decide_admit(&w.cluster, items, d, 4, 1), 1);
+	assert_int_equal(d[1].verdict, FA_VERDICT_MOVE);
+	assert_int_equal(d[3].verdict, FA_VERDICT_BUSY);
 	/* no decision, no move */
 	assert_int_equal(fa_decide_admit(&w.cluster, items, d, 0, 0), 0);
 }
