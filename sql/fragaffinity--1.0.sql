@@ -653,7 +653,7 @@ RETURNS void LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'fa_sql_analyze_leaves';
 REVOKE ALL ON FUNCTION fragaffinity.analyze_leaves FROM PUBLIC;
 
-CREATE FUNCTION fragaffinity.vouch(token text)
+CREATE FUNCTION fragaffinity.vouch(token text, secret text)
 RETURNS void LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'fa_sql_vouch';
 REVOKE ALL ON FUNCTION fragaffinity.vouch FROM PUBLIC;

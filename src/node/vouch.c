@@ -3,10 +3,12 @@
  *	  Sessions of a role at a peer that this node vouches for; see vouch.h.
  *
  * The origin gives its session there a token that nobody can guess
- * (fragaffinity.session_token), and then names the token over a connection of
- * its own as superuser: the session that has it is vouched for.  The role may see
- * the token in pg_stat_activity, but a token belongs to the session that had it
- * first, and no other can take it.
+ * (fragaffinity.session_token), then names the token, and a secret, over a
+ * connection of its own as superuser, and gives the session the secret in the same
+ * way: that one is vouched for.  The role may see both in pg_stat_activity as they
+ * are set.  Then the token belongs to the session that has it.  Should the role
+ * end that session and take its token, it does not get the secret, as that is
+ * sent to the session which it has ended; and of no other session is it true.
  */
 #include "postgres.h"
 
@@ -35,6 +37,7 @@
 
 #define TOKEN_BYTES 16
 #define TOKEN_CHARS (2 * TOKEN_BYTES)
+#define SET_TOKEN "SET fragaffinity.session_token = '%s'"
 
 /* ---- at the peer */
 
@@ -44,6 +47,7 @@ typedef struct Vouch
 	int			pid;
 	bool		given;
 	char		token[TOKEN_CHARS + 1];
+	char		secret[TOKEN_CHARS + 1];	/* by which it is given; empty: none */
 } Vouch;
 
 typedef struct VouchShared
@@ -122,8 +126,11 @@ vouch_check_token(char **newval, void **extra, GucSource source)
 
 		free = other == mine || strcmp(other->token, *newval) != 0;
 	}
-	if (free && !(vouch_is_mine(mine) && strcmp(mine->token, *newval) == 0))
+	if (vouch_is_mine(mine) && strcmp(mine->secret, *newval) == 0)
+		mine->given = true;
+	else if (free && !(vouch_is_mine(mine) && strcmp(mine->token, *newval) == 0))
 	{
+		mine->secret[0] = '\0';
 		mine->started = MyStartTimestamp;
 		mine->pid = MyProcPid;
 		mine->given = false;
@@ -151,11 +158,15 @@ fa_vouch_is_given(void)
 
 PG_FUNCTION_INFO_V1(fa_sql_vouch);
 
-/* vouch(token): what a node says of its session that has the token */
+/*
+ * vouch(token, secret): the session that has the token is a node's, if it says the
+ * secret
+ */
 Datum
 fa_sql_vouch(PG_FUNCTION_ARGS)
 {
 	char	   *token = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *secret = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	bool		found = false;
 
 	if (!superuser())
@@ -163,14 +174,15 @@ fa_sql_vouch(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be superuser to vouch for a session")));
 	fa_shmem_require();
-	if (token_is_good(token))
+	if (token_is_good(token) && token_is_good(secret))
 	{
 		LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
 		for (int i = 0; i < MaxBackends && !found; i++)
 		{
 			found = strcmp(shared->vouch[i].token, token) == 0;
 			if (found)
-				shared->vouch[i].given = true;
+				strlcpy(shared->vouch[i].secret, secret,
+						sizeof(shared->vouch[i].secret));
 		}
 		LWLockRelease(&shared->lock);
 	}
@@ -281,7 +293,7 @@ token_new(void)
 
 /* As superuser, whoever the client is: it is our word. */
 static void
-vouch_say(int node, const char *token)
+vouch_say(int node, const char *token, const char *secret)
 {
 	Oid			user;
 	int			sec_context;
@@ -291,8 +303,8 @@ vouch_say(int node, const char *token)
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
 						   sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	conn = fa_remote_connect(node, FA_CONNECT_TIMEOUT_MS);
-	fa_remote_exec(conn, FA_CONNECT_TIMEOUT_MS, "SELECT fragaffinity.vouch('%s')",
-				   token);
+	fa_remote_exec(conn, FA_CONNECT_TIMEOUT_MS, "SELECT fragaffinity.vouch('%s', '%s')",
+				   token, secret);
 	fa_remote_close(conn);
 	SetUserIdAndSecContext(user, sec_context);
 }
@@ -301,9 +313,11 @@ void
 fa_vouch_for_conn(FaConn *conn)
 {
 	char	   *token = token_new();
+	char	   *secret = token_new();
 
-	fa_remote_exec(conn, 0, "SET fragaffinity.session_token = '%s'", token);
-	vouch_say(conn->node, token);
+	fa_remote_exec(conn, 0, SET_TOKEN, token);
+	vouch_say(conn->node, token, secret);
+	fa_remote_exec(conn, 0, SET_TOKEN, secret);
 }
 
 static FdwVouch *
@@ -346,6 +360,7 @@ fa_vouch_for_fdw(Oid foreign_table, Oid user)
 	PGconn	   *pg;
 	FdwVouch   *vouch;
 	char	   *token;
+	char	   *secret;
 
 	if (!fa_vouch_is_needed(foreign_table, user))
 		return;
@@ -357,9 +372,11 @@ fa_vouch_for_fdw(Oid foreign_table, Oid user)
 	if (vouch && vouch->pg == pg && (pg == NULL || vouch->pid == PQbackendPID(pg)))
 		return;
 	token = token_new();
-	(void) fa_fdw_exec(node, user,
-					   psprintf("SET fragaffinity.session_token = '%s'", token));
-	vouch_say(node, token);
+	secret = token_new();
+	/* a connection that is lost between is not replaced in a transaction */
+	(void) fa_fdw_exec(node, user, psprintf(SET_TOKEN, token));
+	vouch_say(node, token, secret);
+	(void) fa_fdw_exec(node, user, psprintf(SET_TOKEN, secret));
 	fdw_vouch_note(vouch, node, user, pg);
 }
 

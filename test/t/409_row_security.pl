@@ -235,19 +235,28 @@ for my $i (@nodes)
 		is($out, '', "node $i: a session that calls itself a peer's gets nothing");
 		like($err, qr/42501/, 'and is told');
 	}
-	($code) = $c->fails($i, q{SET ROLE app; SELECT fragaffinity.vouch('abcdefabcdefabcdefabcdefabcdefab')});
+	($code) = $c->fails($i, q{SET ROLE app; SELECT fragaffinity.vouch('abcdefabcdefabcdefabcdefabcdefab', 'abcdefabcdefabcdefabcdefabcdefab')});
 	is($code, '42501', 'nor can it vouch for itself');
 }
 
-# A token that a session has is nobody else's.
+# A token that a session has is nobody else's, and lets nobody in without the secret,
+# which goes to the session that had the token first: this one has stolen it.
 my $token = '0123456789abcdef' x 2;
-my $first = $c->node(1)->background_psql('postgres');
-$first->query_safe("SET ROLE app; SET fragaffinity.session_token = '$token'");
+my $secret = 'fedcba9876543210' x 2;
+my $thief = $c->node(1)->background_psql('postgres', on_error_stop => 0,
+	extra_params => [ '-d', $c->conninfo(1) . " user=app options='-c fragaffinity.origin=2'" ]);
+$thief->query_safe("SET fragaffinity.session_token = '$token'");
 ($code) = $c->fails(1, "SET fragaffinity.session_token = '$token'");
 is($code, '22023', 'a token is taken by one session');
-$first->quit;
-($code) = $c->fails(1, "SELECT fragaffinity.vouch('" . 'f' x 32 . "')");
-is($code, '42704', 'and must be there');
+$c->sql(1, "SELECT fragaffinity.vouch('$token', '$secret')");
+is($thief->query("SELECT count(*) FROM $bucket"), '', 'who has the token alone gets nothing');
+like($thief->{stderr}, qr/permission denied for table $bucket/, 'and is told');
+$thief->{stderr} = '';
+$thief->query_safe("SET fragaffinity.session_token = '$secret'");
+isnt($thief->query_safe("SELECT count(*) FROM $bucket"), '', 'it is the secret that lets a session in');
+$thief->quit;
+($code) = $c->fails(1, "SELECT fragaffinity.vouch('" . 'f' x 32 . "', '$secret')");
+is($code, '42704', 'and a token must be there');
 
 # After a lost session, a move, a split, on a node that joins.
 my $fragment = $c->sql(1, "SELECT fragment FROM fragaffinity.fragments WHERE bucket = 'd_b" . $c->sql(1, q{SELECT fragaffinity.bucket_of('d', 2)}) . "'::regclass");
