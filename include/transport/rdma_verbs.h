@@ -42,6 +42,8 @@
 #define FA_RDMA_CREDITS		(FA_RDMA_CREDIT_PART + 4)
 #define FA_RDMA_CONNECT_MS	5000
 
+#define FA_RDMA_REMOVED		"the RDMA device has been removed"
+
 typedef enum FaRdmaState
 {
 	FA_RDMA_IDLE,

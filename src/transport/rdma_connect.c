@@ -33,8 +33,6 @@
 #define RETRIES			6		/* SoftRoCE takes 7 for no end */
 #define RESOLVE_MS		200		/* until an address is looked at again */
 
-#define DEVICE_REMOVED	"the RDMA device has been removed"
-
 /* What is shown when connecting, and when accepting. */
 typedef struct Greeting
 {
@@ -457,7 +455,7 @@ connect_event(FaRdmaStream *stream, enum rdma_cm_event_type type, int status,
 								 rdma_event_str(type));
 			break;
 		case RDMA_CM_EVENT_DEVICE_REMOVAL:
-			(void) fa_rdma_break(rdma, FA_TRANSPORT_IO, DEVICE_REMOVED);
+			(void) fa_rdma_break(rdma, FA_TRANSPORT_IO, FA_RDMA_REMOVED);
 			break;
 		default:
 			break;
@@ -501,6 +499,6 @@ fa_rdma_take_event(FaRdma *rdma)
 	else if (id != rdma->listener)
 		connect_event(id->context, type, status, &shown);
 	else if (type == RDMA_CM_EVENT_DEVICE_REMOVAL)
-		(void) fa_rdma_break(rdma, FA_TRANSPORT_IO, DEVICE_REMOVED);
+		(void) fa_rdma_break(rdma, FA_TRANSPORT_IO, FA_RDMA_REMOVED);
 	return true;
 }

@@ -142,7 +142,8 @@ fa_rdma_take_device(FaRdma *rdma, struct rdma_cm_id *id)
 		return rdma->host->fail(rdma->channel, FA_TRANSPORT_UNFIT,
 								"the device's queues hold %d completions, %d are needed",
 								attr.max_cqe, entries);
-	if ((rdma->pd = ibv_alloc_pd(rdma->device)) == NULL ||
+	if (!fa_rdma_set_nonblocking(rdma->device->async_fd) ||
+		(rdma->pd = ibv_alloc_pd(rdma->device)) == NULL ||
 		(rdma->news = ibv_create_comp_channel(rdma->device)) == NULL ||
 		!fa_rdma_set_nonblocking(rdma->news->fd) ||
 		(rdma->cq = ibv_create_cq(rdma->device, entries, rdma, rdma->news, 0)) == NULL)

@@ -53,8 +53,11 @@ module_fds(FaChannel *channel, FaTransportFd *fd)
 
 	if (rdma && rdma->events)
 		fd[n++] = (FaTransportFd) {rdma->events->fd, WL_SOCKET_READABLE};
-	if (rdma && rdma->news)
+	if (rdma && rdma->cq)
+	{
 		fd[n++] = (FaTransportFd) {rdma->news->fd, WL_SOCKET_READABLE};
+		fd[n++] = (FaTransportFd) {rdma->device->async_fd, WL_SOCKET_READABLE};
+	}
 	return n;
 }
 

@@ -264,10 +264,34 @@ transfer_arm(FaRdma *rdma)
 		rdma->unacked++;
 		rdma->armed = false;
 	}
-	if (!rdma->armed && ibv_req_notify_cq(rdma->cq, 0) != 0)
+	/* the kernel says so for ever, and each wait would end at once */
+	if (errno != EAGAIN && errno != EINTR)
+		(void) fa_rdma_break(rdma, FA_TRANSPORT_IO, FA_RDMA_REMOVED);
+	else if (!rdma->armed && ibv_req_notify_cq(rdma->cq, 0) != 0)
 		(void) fa_rdma_break(rdma, FA_TRANSPORT_IO,
 							 "the device does not tell of completions");
 	rdma->armed = true;
+}
+
+/* What the device says of itself, after which completions may never come. */
+static void
+transfer_take_device_events(FaRdma *rdma)
+{
+	struct ibv_async_event event;
+
+	while (ibv_get_async_event(rdma->device, &event) == 0)
+	{
+		enum ibv_event_type type = event.event_type;
+
+		/* a queue with an event that is not acknowledged cannot be destroyed */
+		ibv_ack_async_event(&event);
+		if (type == IBV_EVENT_DEVICE_FATAL || type == IBV_EVENT_CQ_ERR)
+			(void) fa_rdma_break(rdma, FA_TRANSPORT_IO,
+								 "the device has failed: %s",
+								 ibv_event_type_str(type));
+	}
+	if (errno != EAGAIN && errno != EINTR)
+		(void) fa_rdma_break(rdma, FA_TRANSPORT_IO, FA_RDMA_REMOVED);
 }
 
 /* Messages whose memory the device has left, in their order. */
@@ -312,6 +336,7 @@ fa_rdma_progress(FaRdma *rdma)
 		{
 			transfer_arm(rdma);
 			any = transfer_take_completions(rdma);
+			transfer_take_device_events(rdma);
 		}
 		while (rdma->broken == FA_TRANSPORT_OK && fa_rdma_take_event(rdma))
 			any = true;
