@@ -4,46 +4,15 @@
  */
 #include "unit.h"
 
-#include "placement/decide.h"
+#include "decide_world.h"
 
-#define N 2						/* nodes */
-#define H 12					/* steps looked ahead */
-
-/* Two nodes, a remote access 4 ms dearer, steps of a second. */
-typedef struct World
-{
-	FaPlaceCluster cluster;
-	FaPlaceNode node[N];
-	double		extra[N * N];
-	FaPlacePolicy policy;
-	FaPlaceItem item;
-	int			active[N];
-	int			horizons[H];
-	double		rate[H * N];
-} World;
-
+/* 0.4 of the step is over, and a move takes 0.2. */
 static void
-world_init(World *w)
+world_in_step(World *w)
 {
-	memset(w, 0, sizeof(*w));
-	w->cluster = (FaPlaceCluster) {.nnodes = N,.node = w->node,
-		.extra_ms = w->extra,.step_ms = 1000,.elapsed_steps = 0.4,
-	.max_moves = 2,.max_moves_node = 2};
-	for (int i = 0; i < N; i++)
-	{
-		w->node[i].alive = true;
-		w->active[i] = i;
-		for (int j = 0; j < N; j++)
-			w->extra[i * N + j] = i == j ? 0 : 4;
-	}
-	for (int h = 0; h < H; h++)
-		w->horizons[h] = h + 1;
-	w->policy.threshold = 0.4;
-	w->policy.hysteresis = 0.05;
-	w->item = (FaPlaceItem) {.id = 7,.previous_owner = -1,.bytes = 1000,
-		.since_move_ms = INFINITY,.move_ms = 200,.cost_ms = 100,.nactive = N,
-		.active = w->active,.nhorizons = H,.horizons = w->horizons,
-	.rate = w->rate,.evidence = 1000};
+	world_init(w);
+	w->cluster.elapsed_steps = 0.4;
+	w->item.move_ms = 200;
 }
 
 /* The owner expects 50 accesses a step before a step, the other one after it. */
@@ -57,15 +26,6 @@ expect_change(World *w, int step)
 	}
 }
 
-static FaDecision
-decide(World *w)
-{
-	FaDecision	d;
-
-	fa_decide_item(&w->cluster, &w->policy, &w->item, &d);
-	return d;
-}
-
 /* A move that would be late at the next decision is asked for ahead. */
 static void
 test_asked_for_ahead(void **state)
@@ -75,7 +35,7 @@ test_asked_for_ahead(void **state)
 	char		buf[400];
 
 	(void) state;
-	world_init(&w);
+	world_in_step(&w);
 	expect_change(&w, 1);
 	d = decide(&w);
 	assert_int_equal(d.verdict, FA_VERDICT_LATER);
@@ -106,7 +66,7 @@ test_residency_by_then(void **state)
 	World		w;
 
 	(void) state;
-	world_init(&w);
+	world_in_step(&w);
 	w.cluster.again_steps = 1;
 	expect_change(&w, 1);
 	w.policy.min_residency_ms = 1000;
@@ -124,7 +84,7 @@ test_rest_of_a_step(void **state)
 	FaDecision	d;
 
 	(void) state;
-	world_init(&w);
+	world_in_step(&w);
 	w.rate[1] = 50;
 	w.item.cost_ms = 150;
 	assert_int_equal(decide(&w).verdict, FA_VERDICT_COST);
@@ -148,7 +108,7 @@ test_very_late(void **state)
 	World		w;
 
 	(void) state;
-	world_init(&w);
+	world_in_step(&w);
 	w.cluster.again_steps = 1;
 	expect_change(&w, 0);
 	for (w.cluster.elapsed_steps = 0.9; w.cluster.elapsed_steps < 2 * H;
