@@ -28,6 +28,7 @@ OBJS = \
 	src/node/cluster_xact.o \
 	src/node/copy_lines.o \
 	src/node/copy_place.o \
+	src/node/copy_statement.o \
 	src/node/deadlock.o \
 	src/node/deadlock_cancel.o \
 	src/node/fdw.o \

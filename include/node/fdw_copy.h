@@ -5,6 +5,7 @@
 #ifndef FA_NODE_FDW_COPY_H
 #define FA_NODE_FDW_COPY_H
 
+#include "commands/copy.h"
 #include "nodes/execnodes.h"
 
 /*
@@ -30,5 +31,16 @@ extern bool fa_fdw_copy_end_insert(EState *estate, ResultRelInfo *rri);
 
 /* Is the leaf one of this COPY? */
 extern bool fa_fdw_copy_has(ResultRelInfo *rri);
+
+/* in copy_statement.c: what rows of a COPY go to a peer by */
+
+/*
+ * Names of a leaf's columns that are written: those that the COPY names (NULL:
+ * all), and others whose default there would be another value.
+ */
+extern List *fa_copy_columns(Oid table, Relation leaf, CopyFromState state);
+
+/* The COPY of the table itself: its owner finds the leaves. */
+extern char *fa_copy_sql(Oid table, List *columns);
 
 #endif							/* FA_NODE_FDW_COPY_H */

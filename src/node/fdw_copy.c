@@ -27,11 +27,8 @@
 #include "executor/executor.h"
 #include "foreign/fdwapi.h"
 #include "miscadmin.h"
-#include "optimizer/optimizer.h"
-#include "rewrite/rewriteHandler.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
-#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
@@ -234,50 +231,6 @@ copy_insert_all(void)
 	target->nbytes = 0;
 }
 
-/*
- * Columns of a leaf that are written: those that COPY names, and others whose
- * default there would be another value.
- */
-static List *
-copy_columns(Relation leaf)
-{
-	TupleDesc	desc = RelationGetDescr(leaf);
-	List	   *columns = NIL;
-
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (att->attisdropped || att->attgenerated != '\0')
-			continue;
-		if (target->state &&
-			!list_member_int(target->state->attnumlist,
-							 get_attnum(target->table, NameStr(att->attname))) &&
-			(!att->atthasdef || !contain_mutable_functions(build_column_default(leaf, i + 1))))
-			continue;
-		columns = lappend(columns, pstrdup(NameStr(att->attname)));
-	}
-	return columns;
-}
-
-/* The COPY of a stream, of the table itself: its owner finds the leaves. */
-static char *
-copy_sql(List *columns)
-{
-	StringInfoData sql;
-	ListCell   *lc;
-
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "COPY %s",
-					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(target->table)),
-												target->name));
-	foreach(lc, columns)
-		appendStringInfo(&sql, "%s%s", foreach_current_index(lc) ? ", " : " (",
-						 quote_identifier(lfirst(lc)));
-	appendStringInfoString(&sql, ") FROM STDIN");
-	return sql.data;
-}
-
 static CopyStream *
 copy_stream(int node, Relation leaf)
 {
@@ -293,8 +246,8 @@ copy_stream(int node, Relation leaf)
 	stream = palloc0(sizeof(CopyStream));
 	stream->node = node;
 	stream->leaf = RelationGetRelid(leaf);
-	stream->columns = copy_columns(leaf);
-	stream->sql = copy_sql(stream->columns);
+	stream->columns = fa_copy_columns(target->table, leaf, target->state);
+	stream->sql = fa_copy_sql(target->table, stream->columns);
 	fa_lines_init(&stream->lines);
 	if (target->keeping)
 		stream->rows = fa_row_stream_hold();
