@@ -300,7 +300,7 @@ PG_CPPFLAGS = -I$(CURDIR)/include -I$(shell $(PG_CONFIG) --includedir)
 PG_CFLAGS = -MMD -MP $(FA_CFLAGS)
 SHLIB_LINK = -lpq -lm
 EXTRA_CLEAN = $(OBJS:.o=.d) $(RDMA_OBJS) $(RDMA_OBJS:.o=.d) $(RDMA_MODULE) \
-	test/proxy test/load tmp_install
+	$(TEST_PROGRAMS) tmp_install
 
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
@@ -342,12 +342,11 @@ uninstall-rdma:
 deps:
 	test/deps
 
-test/proxy test/load: %: %.c
-	$(CC) -O2 -g -Wall -Wmissing-prototypes -pthread $(FA_CFLAGS) -I$(shell $(PG_CONFIG) --includedir) -o $@ $< -lpq -lm
-
-test/load: test/load_io.h
-
-TEST_PROGRAMS = $(basename $(wildcard test/*.c))
+TEST_PROGRAMS = test/proxy test/load
+test/proxy: test/proxy.c
+test/load: $(wildcard test/clients/*.c test/clients/*.h)
+$(TEST_PROGRAMS):
+	$(CC) -O2 -g -Wall -Wmissing-prototypes $(FA_CFLAGS) -I$(shell $(PG_CONFIG) --includedir) -o $@ $(filter %.c,$^) -lpq -lm
 test-programs: $(TEST_PROGRAMS)
 
 # Rebuilds only what changed; several runs in one tree take turns.
