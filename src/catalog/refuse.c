@@ -169,7 +169,8 @@ static const Refusal refusals[] = {
 		" LEFT JOIN pg_catalog.pg_attrdef dp"
 		"   ON dp.adrelid = p.attrelid AND dp.adnum = p.attnum"
 		" WHERE r.relispartition AND (a.attnotnull <> p.attnotnull"
-		"   OR a.attidentity <> ''"
+		/* from 17 on it is their table's */
+		"   OR a.attidentity <> '' AND pg_catalog.current_setting('server_version_num')::int < 170000"
 		"   OR da.adbin IS NOT NULL AND pg_catalog.pg_get_expr(da.adbin, da.adrelid)"
 		"     IS DISTINCT FROM pg_catalog.pg_get_expr(dp.adbin, dp.adrelid))",
 		ERRCODE_FEATURE_NOT_SUPPORTED,

@@ -12,6 +12,7 @@
 #include "catalog/table_text.h"
 #include "core/spi.h"
 
+/* NOT NULL has a name from 18 on. */
 char *
 fa_text_columns(Oid rel, bool with_defaults)
 {
@@ -29,6 +30,10 @@ fa_text_columns(Oid rel, bool with_defaults)
 						"      || CASE a.attgenerated WHEN 's' THEN 'STORED' ELSE 'VIRTUAL' END"
 						"    WHEN %s THEN ' DEFAULT ' || pg_catalog.pg_get_expr(d.adbin, d.adrelid)"
 						"    END,"
+						"  (SELECT ' CONSTRAINT ' || pg_catalog.quote_ident(k.conname)"
+						"     FROM pg_catalog.pg_constraint k"
+						"    WHERE k.conrelid = a.attrelid AND k.contype = 'n'"
+						"      AND k.conkey[1] = a.attnum),"
 						"  CASE WHEN a.attnotnull THEN ' NOT NULL' END), ', '"
 						"  ORDER BY a.attnum) "
 						"FROM pg_catalog.pg_attribute a "
@@ -155,7 +160,8 @@ fa_text_comments(Oid from, const char *to)
 								  "FROM pg_catalog.pg_constraint c "
 								  "JOIN pg_catalog.pg_description d ON d.objoid = c.oid"
 								  "  AND d.classoid = 'pg_catalog.pg_constraint'::pg_catalog.regclass "
-								  "WHERE c.conrelid = %u AND c.contype = 'c'",
+								  "WHERE c.conrelid = %u AND (c.contype = 'c'"
+								  "  OR c.contype = 'n' AND c.coninhcount = 0)",
 								  q, q, from, q, from));
 }
 
