@@ -46,10 +46,10 @@ check_constraint(Constraint *constraint, Oid root)
 	switch (constraint->contype)
 	{
 		case CONSTR_NULL:
-		case CONSTR_NOTNULL:
 		case CONSTR_DEFAULT:
 		case CONSTR_GENERATED:
 			return;
+		case CONSTR_NOTNULL:
 		case CONSTR_CHECK:
 			if (constraint->skip_validation)
 				fa_ddl_refuse("a constraint that is NOT VALID", root,
@@ -88,6 +88,30 @@ check_add_column(ColumnDef *column, Oid root)
 		check_constraint(lfirst_node(Constraint, lc), root);
 }
 
+static void
+check_column_change(const char *column, AlterTableType change, Oid root)
+{
+	if (change != AT_ColumnDefault && is_key(column, root))
+		fa_ddl_refuse("this change of the key's column", root, NULL);
+	if (change != AT_AlterColumnType && is_kept_by_name(column, root))
+		fa_ddl_refuse("this change of a column with a unique index or a sequence",
+					  root, NULL);
+}
+
+/* From 18 on NOT NULL is a constraint with a name, and can be dropped by it. */
+static void
+check_drop_constraint(const char *name, Oid root)
+{
+	List	   *columns = fa_ddl_catalog_values(psprintf("SELECT a.attname FROM pg_catalog.pg_constraint c "
+														 "JOIN pg_catalog.pg_attribute a"
+														 "  ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1] "
+														 "WHERE c.conrelid = %u AND c.contype = 'n' AND c.conname = %s",
+														 root, quote_literal_cstr(name)));
+
+	if (columns != NIL)
+		check_column_change(linitial(columns), AT_DropNotNull, root);
+}
+
 FaDdlAction
 fa_ddl_check_alter(AlterTableCmd *cmd, Oid root)
 {
@@ -110,19 +134,16 @@ fa_ddl_check_alter(AlterTableCmd *cmd, Oid root)
 		case AT_AddConstraint:
 			check_constraint(castNode(Constraint, cmd->def), root);
 			return FA_DDL_RESHAPE;
-		case AT_SetNotNull:
 		case AT_DropConstraint:
+			check_drop_constraint(cmd->name, root);
+			return FA_DDL_RESHAPE;
+		case AT_SetNotNull:
 			return FA_DDL_RESHAPE;
 		case AT_ColumnDefault:
 		case AT_AlterColumnType:
 		case AT_DropColumn:
 		case AT_DropNotNull:
-			if (is_key(cmd->name, root) && cmd->subtype != AT_ColumnDefault)
-				fa_ddl_refuse("this change of the key's column", root, NULL);
-			if (is_kept_by_name(cmd->name, root) &&
-				cmd->subtype != AT_AlterColumnType)
-				fa_ddl_refuse("this change of a column with a unique index or a sequence",
-							  root, NULL);
+			check_column_change(cmd->name, cmd->subtype, root);
 			if (cmd->behavior == DROP_CASCADE)
 				fa_ddl_refuse("CASCADE", root, "Drop what depends on it first.");
 			return FA_DDL_RESHAPE;
