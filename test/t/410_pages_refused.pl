@@ -195,8 +195,11 @@ $c->sql(1, 'DROP FUNCTION fragaffinity.send_pages(integer, integer, bigint);
 # bit of a row which says that it has an OID, as rows had long ago.
 my $odd = distribute('odd', 'v text');
 my $file = $c->node(1)->data_dir . '/' . $c->sql(1, "SELECT pg_relation_filepath('odd_b0_h')");
+my $checked = $c->sql(1, 'SHOW data_checksums') eq 'on';
 $c->sql(1, 'CHECKPOINT');
 $c->stop(1);
+# which would find it first; the default from 18 on
+system_or_bail('pg_checksums', '--disable', '-D', $c->node(1)->data_dir) if $checked;
 open my $fh, '+<:raw', $file or die "$file: $!";
 seek $fh, 24, 0;
 read $fh, my $lp, 4;
