@@ -211,8 +211,20 @@ extern void fa_predict_ar_i64(FaArchive *ar, int64_t *v);
 extern void fa_predict_ar_double(FaArchive *ar, double *v);
 extern void fa_predict_ar_doubles(FaArchive *ar, double *v, size_t n);
 extern void fa_predict_ar_floats(FaArchive *ar, float *v, size_t n);
-extern uint64_t fa_predict_checksum(const uint8_t *p, size_t n);
 extern bool fa_predict_ar_room(FaArchive *ar, uint64_t n, size_t size);
+
+/*
+ * A whole string: magic, version, length, content, checksum (FNV-1a, 64 bits).
+ * The first returns its length, and writes it if there is room for it; content
+ * is walked twice then.  The second leaves ar before the content, and its size
+ * at the end of that; false when it is another string, or damaged.
+ */
+typedef void (*FaArchiveContent) (void *of, FaArchive *ar);
+extern size_t fa_predict_ar_save(uint32_t magic, uint32_t version,
+								 FaArchiveContent content, void *of, void *buf,
+								 size_t size);
+extern bool fa_predict_ar_open(FaArchive *ar, uint32_t magic, uint32_t version,
+							   const void *buf, size_t size);
 
 /* in pending.c */
 extern FaPending *fa_predict_pending_create(FaFrame *frame, int h);

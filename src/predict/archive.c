@@ -138,12 +138,66 @@ fa_predict_ar_floats(FaArchive *ar, float *v, size_t n)
 }
 
 /* FNV-1a, 64 bits. */
-uint64_t
-fa_predict_checksum(const uint8_t *p, size_t n)
+static uint64_t
+checksum(const uint8_t *p, size_t n)
 {
 	uint64_t	x = UINT64_C(0xcbf29ce484222325);
 
 	for (size_t i = 0; i < n; i++)
 		x = (x ^ p[i]) * UINT64_C(0x100000001b3);
 	return x;
+}
+
+static void
+ar_head(FaArchive *ar, uint32_t *magic, uint32_t *version, int64_t *length)
+{
+	fa_predict_ar_u32(ar, magic);
+	fa_predict_ar_u32(ar, version);
+	fa_predict_ar_i64(ar, length);
+}
+
+size_t
+fa_predict_ar_save(uint32_t magic, uint32_t version, FaArchiveContent content,
+				   void *of, void *buf, size_t size)
+{
+	FaArchive	ar = {0};
+	int64_t		length = 0;
+	uint64_t	sum;
+
+	ar_head(&ar, &magic, &version, &length);
+	content(of, &ar);
+	length = (int64_t) ar.at + 8;
+	if (buf == NULL || (size_t) length > size)
+		return (size_t) length;
+	ar = (FaArchive) {.out = buf};
+	ar_head(&ar, &magic, &version, &length);
+	content(of, &ar);
+	sum = checksum(buf, ar.at);
+	ar_u64(&ar, &sum);
+	return ar.at;
+}
+
+bool
+fa_predict_ar_open(FaArchive *ar, uint32_t magic, uint32_t version,
+				   const void *buf, size_t size)
+{
+	uint32_t	its_magic = 0;
+	uint32_t	its_version = 0;
+	int64_t		length = 0;
+	uint64_t	sum = 0;
+	size_t		at;
+
+	*ar = (FaArchive) {.reading = true,.in = buf,.size = size};
+	if (buf == NULL || size < 64)
+		return false;
+	ar_head(ar, &its_magic, &its_version, &length);
+	if (its_magic != magic || its_version != version || length < 0 ||
+		(uint64_t) length != size)
+		return false;
+	at = ar->at;
+	ar->at = size - 8;
+	ar_u64(ar, &sum);
+	ar->at = at;
+	ar->size = size - 8;
+	return sum == checksum(buf, size - 8);
 }

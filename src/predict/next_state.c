@@ -149,17 +149,6 @@ archive_sessions(FaSessions *s, FaArchive *ar)
 
 /* What must be equal for a state to fit. */
 static void
-archive_head(FaArchive *ar, uint32_t *magic, uint32_t *version,
-			 int64_t *length, int32_t *size)
-{
-	fa_predict_ar_u32(ar, magic);
-	fa_predict_ar_u32(ar, version);
-	fa_predict_ar_i64(ar, length);
-	for (int i = 0; i < 4; i++)
-		fa_predict_ar_i32(ar, &size[i]);
-}
-
-static void
 sizes_of(const FaSessions *s, int32_t *size)
 {
 	size[0] = s->nnodes;
@@ -168,36 +157,24 @@ sizes_of(const FaSessions *s, int32_t *size)
 	size[3] = s->next->network ? fa_next_lstm_classes(s->next) : 0;
 }
 
+static void
+archive_whole(void *of, FaArchive *ar)
+{
+	FaSessions *s = of;
+	int32_t		size[4];
+
+	sizes_of(s, size);
+	for (int i = 0; i < 4; i++)
+		fa_predict_ar_i32(ar, &size[i]);
+	archive_sessions(s, ar);
+}
+
 size_t
 fa_sessions_save(const FaSessions *sessions, void *buf, size_t size)
 {
 	/* writing changes nothing; reading shares the code */
-	FaSessions *s = (FaSessions *) sessions;
-	FaArchive	ar = {0};
-	uint64_t	sum;
-
-	for (int pass = 0; pass < 2; pass++)
-	{
-		uint32_t	magic = MAGIC;
-		uint32_t	version = VERSION;
-		int64_t		length = (int64_t) ar.at;
-		int32_t		sizes[4];
-
-		if (pass == 1)
-		{
-			length += 8;
-			if (buf == NULL || (size_t) length > size)
-				return (size_t) length;
-			ar.out = buf;
-			ar.at = 0;
-		}
-		sizes_of(s, sizes);
-		archive_head(&ar, &magic, &version, &length, sizes);
-		archive_sessions(s, &ar);
-	}
-	sum = fa_predict_checksum(buf, ar.at);
-	fa_predict_ar_i64(&ar, (int64_t *) &sum);
-	return ar.at;
+	return fa_predict_ar_save(MAGIC, VERSION, archive_whole,
+							  (FaSessions *) sessions, buf, size);
 }
 
 FaSessions *
@@ -205,28 +182,16 @@ fa_sessions_restore(const void *buf, size_t size,
 					const FaSessionsConfig *config,
 					const FaAllocator *allocator)
 {
-	FaArchive	ar = {.reading = true,.in = buf,.size = size};
+	FaArchive	ar;
 	FaSessionsConfig sized = *config;
 	FaSessions *s;
-	uint32_t	magic = 0;
-	uint32_t	version = 0;
-	int64_t		length = 0;
-	int64_t		sum = 0;
 	int32_t		sizes[4] = {0};
 	int32_t		own[4];
 
-	if (buf == NULL || size < 64)
+	if (!fa_predict_ar_open(&ar, MAGIC, VERSION, buf, size))
 		return NULL;
-	archive_head(&ar, &magic, &version, &length, sizes);
-	if (magic != MAGIC || version != VERSION || length < 0 ||
-		(uint64_t) length != size)
-		return NULL;
-	ar.at = size - 8;
-	fa_predict_ar_i64(&ar, &sum);
-	if ((uint64_t) sum != fa_predict_checksum(buf, size - 8))
-		return NULL;
-	ar.at = 32;
-	ar.size = size - 8;
+	for (int i = 0; i < 4; i++)
+		fa_predict_ar_i32(&ar, &sizes[i]);
 	if (sizes[1] < 1 || !fa_predict_ar_room(&ar, sizes[1], 24))
 		return NULL;
 	/* classes of the network were laid out for the fragments of its start */

@@ -127,70 +127,38 @@ archive_frame(FaFrame *frame, FaArchive *ar)
 	}
 }
 
+static void
+archive_predictor(void *of, FaArchive *ar)
+{
+	FaFrame    *frame = of;
+	int32_t		nnodes = frame->nnodes;
+	int32_t		nfragments = frame->nfragments;
+
+	archive_config(&frame->config, ar);
+	fa_predict_ar_i32(ar, &nnodes);
+	fa_predict_ar_i32(ar, &nfragments);
+	archive_frame(frame, ar);
+}
+
 size_t
 fa_predictor_save(const FaPredictor *p, void *buf, size_t size)
 {
 	/* writing changes nothing in the frame; reading shares the code */
-	FaFrame    *frame = (FaFrame *) &p->frame;
-	FaArchive	ar = {0};
-	uint64_t	sum;
-
-	for (int pass = 0; pass < 2; pass++)
-	{
-		uint32_t	magic = MAGIC;
-		uint32_t	version = VERSION;
-		int64_t		length = (int64_t) ar.at;
-		int32_t		nnodes = frame->nnodes;
-		int32_t		nfragments = frame->nfragments;
-
-		if (pass == 1)
-		{
-			length += 8;
-			if (buf == NULL || (size_t) length > size)
-				return (size_t) length;
-			ar.out = buf;
-			ar.at = 0;
-		}
-		fa_predict_ar_u32(&ar, &magic);
-		fa_predict_ar_u32(&ar, &version);
-		fa_predict_ar_i64(&ar, &length);
-		archive_config(&frame->config, &ar);
-		fa_predict_ar_i32(&ar, &nnodes);
-		fa_predict_ar_i32(&ar, &nfragments);
-		archive_frame(frame, &ar);
-	}
-	sum = fa_predict_checksum(buf, ar.at);
-	fa_predict_ar_i64(&ar, (int64_t *) &sum);
-	return ar.at;
+	return fa_predict_ar_save(MAGIC, VERSION, archive_predictor,
+							  (FaFrame *) &p->frame, buf, size);
 }
 
 FaPredictor *
 fa_predictor_restore(const void *buf, size_t size, const FaAllocator *allocator)
 {
-	FaArchive	ar = {.reading = true,.in = buf,.size = size};
+	FaArchive	ar;
 	FaPredictorConfig config;
 	FaPredictor *p;
-	uint32_t	magic = 0;
-	uint32_t	version = 0;
-	int64_t		length = 0;
 	int32_t		nnodes = 0;
 	int32_t		nfragments = 0;
-	int64_t		sum = 0;
 
-	if (buf == NULL || size < 64)
+	if (!fa_predict_ar_open(&ar, MAGIC, VERSION, buf, size))
 		return NULL;
-	fa_predict_ar_u32(&ar, &magic);
-	fa_predict_ar_u32(&ar, &version);
-	fa_predict_ar_i64(&ar, &length);
-	if (magic != MAGIC || version != VERSION || length < 0 ||
-		(uint64_t) length != size)
-		return NULL;
-	ar.at = size - 8;
-	fa_predict_ar_i64(&ar, &sum);
-	if ((uint64_t) sum != fa_predict_checksum(buf, size - 8))
-		return NULL;
-	ar.at = 16;
-	ar.size = size - 8;
 	memset(&config, 0, sizeof(config));
 	archive_config(&config, &ar);
 	fa_predict_ar_i32(&ar, &nnodes);
