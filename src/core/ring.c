@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include "storage/shmem.h"
+
 #include "core/ring.h"
 
 typedef struct RingEntry

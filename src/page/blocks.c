@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "port/pg_bitutils.h"
+#include "storage/shmem.h"
 #include "utils/memutils.h"
 
 #include "page/blocks.h"
