@@ -64,6 +64,7 @@ OBJS = \
 	src/catalog/leave.o \
 	src/catalog/links.o \
 	src/catalog/map.o \
+	src/catalog/map_bucket.o \
 	src/catalog/membership.o \
 	src/catalog/placement.o \
 	src/catalog/precopy.o \
