@@ -244,6 +244,7 @@ OBJS = \
 	src/route/isolation.o \
 	src/route/leaf.o \
 	src/route/leaf_columns.o \
+	src/route/peer_error.o \
 	src/route/peer_scan.o \
 	src/route/pin.o \
 	src/route/pin_possible.o \
@@ -258,6 +259,7 @@ OBJS = \
 	src/route/split.o \
 	src/route/split_scan.o \
 	src/route/whole.o \
+	src/route/whole_param.o \
 	src/worker/database.o \
 	src/worker/launcher.o \
 	src/fragaffinity.o

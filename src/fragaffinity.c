@@ -20,6 +20,7 @@
 #include "node/vouch.h"
 #include "node/xact_stats.h"
 #include "route/ddl_guard.h"
+#include "route/peer_error.h"
 #include "route/route.h"
 #include "route/row_security.h"
 #include "transport/transport_stats.h"
@@ -60,6 +61,7 @@ _PG_init(void)
 	fa_session_init();
 	fa_vouch_init();
 	fa_row_security_init();
+	fa_peer_error_init();
 	fa_router_init();
 	fa_guard_stop_database = fa_worker_stop_database;
 	fa_worker_register_launcher();
