@@ -31,6 +31,7 @@ OBJS = \
 	src/node/deadlock.o \
 	src/node/deadlock_cancel.o \
 	src/node/fdw.o \
+	src/node/fdw_as_of.o \
 	src/node/fdw_callback.o \
 	src/node/fdw_copy.o \
 	src/node/fdw_leave.o \
@@ -244,13 +245,13 @@ OBJS = \
 	src/route/isolation.o \
 	src/route/leaf.o \
 	src/route/leaf_columns.o \
+	src/route/own_changes.o \
 	src/route/peer_error.o \
 	src/route/peer_scan.o \
 	src/route/pin.o \
 	src/route/pin_possible.o \
 	src/route/pin_resolve.o \
 	src/route/pin_written.o \
-	src/route/read_first.o \
 	src/route/refusal.o \
 	src/route/remote_scan.o \
 	src/route/router.o \

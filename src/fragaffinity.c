@@ -14,6 +14,7 @@
 #include "migrate/move.h"
 #include "node/cluster_xact.h"
 #include "node/deadlock.h"
+#include "node/fdw_as_of.h"
 #include "node/node.h"
 #include "node/peer_use.h"
 #include "node/session.h"
@@ -60,6 +61,7 @@ _PG_init(void)
 	fa_guard_init();
 	fa_session_init();
 	fa_vouch_init();
+	fa_as_of_init();
 	fa_row_security_init();
 	fa_peer_error_init();
 	fa_router_init();
