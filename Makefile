@@ -32,6 +32,7 @@ OBJS = \
 	src/node/deadlock.o \
 	src/node/deadlock_cancel.o \
 	src/node/fdw.o \
+	src/node/fdw_as_of.o \
 	src/node/fdw_callback.o \
 	src/node/fdw_copy.o \
 	src/node/fdw_leave.o \
@@ -65,6 +66,7 @@ OBJS = \
 	src/catalog/leave.o \
 	src/catalog/links.o \
 	src/catalog/map.o \
+	src/catalog/map_bucket.o \
 	src/catalog/membership.o \
 	src/catalog/placement.o \
 	src/catalog/precopy.o \
@@ -244,12 +246,13 @@ OBJS = \
 	src/route/isolation.o \
 	src/route/leaf.o \
 	src/route/leaf_columns.o \
+	src/route/own_changes.o \
+	src/route/peer_error.o \
 	src/route/peer_scan.o \
 	src/route/pin.o \
 	src/route/pin_possible.o \
 	src/route/pin_resolve.o \
 	src/route/pin_written.o \
-	src/route/read_first.o \
 	src/route/refusal.o \
 	src/route/remote_scan.o \
 	src/route/router.o \
@@ -258,6 +261,7 @@ OBJS = \
 	src/route/split.o \
 	src/route/split_scan.o \
 	src/route/whole.o \
+	src/route/whole_param.o \
 	src/worker/database.o \
 	src/worker/launcher.o \
 	src/fragaffinity.o

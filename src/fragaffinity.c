@@ -14,12 +14,14 @@
 #include "migrate/move.h"
 #include "node/cluster_xact.h"
 #include "node/deadlock.h"
+#include "node/fdw_as_of.h"
 #include "node/node.h"
 #include "node/peer_use.h"
 #include "node/session.h"
 #include "node/vouch.h"
 #include "node/xact_stats.h"
 #include "route/ddl_guard.h"
+#include "route/peer_error.h"
 #include "route/route.h"
 #include "route/row_security.h"
 #include "transport/transport_stats.h"
@@ -59,7 +61,9 @@ _PG_init(void)
 	fa_guard_init();
 	fa_session_init();
 	fa_vouch_init();
+	fa_as_of_init();
 	fa_row_security_init();
+	fa_peer_error_init();
 	fa_router_init();
 	fa_guard_stop_database = fa_worker_stop_database;
 	fa_worker_register_launcher();

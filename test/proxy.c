@@ -10,6 +10,8 @@
  * over the Unix socket, one a connection, answered by "ok" or "error ...":
  *
  *	delay LINK MS	delay from now on
+ *	rate LINK KBS	no connection gets more than so many kB a second in either
+ *					direction; 0: no limit, as at first
  *	stall LINK		nothing passes any more, nobody is told (a lost network)
  *	cut LINK		resets the connections and refuses new ones (a lost host)
  *	heal LINK		as before; what was stalled arrives
@@ -59,6 +61,7 @@ typedef struct Pipe
 	Chunk	   *head;
 	Chunk	   *tail;
 	size_t		queued;
+	long long	last_due;		/* of all that has come */
 	bool		eof;			/* from has ended */
 	bool		closed;			/* and to has been told */
 } Pipe;
@@ -76,6 +79,7 @@ typedef struct Link
 	int			listener;
 	struct sockaddr_in target;
 	long long	delay;			/* ns, each direction */
+	double		byte_ns;		/* that a byte takes; 0: no limit */
 	bool		stalled;
 	bool		cut;
 } Link;
@@ -239,7 +243,7 @@ conn_delay(const Conn *c)
 
 /* Returns false when the connection is broken. */
 static bool
-read_pipe(Pipe *p, long long due)
+read_pipe(Pipe *p, long long due, double byte_ns)
 {
 	Chunk	   *k = malloc(sizeof(Chunk) + CHUNK);
 	ssize_t		n = read(p->from, k->data, CHUNK);
@@ -258,7 +262,9 @@ read_pipe(Pipe *p, long long due)
 	k->next = NULL;
 	k->len = n;
 	k->sent = 0;
-	k->due = due;
+	if (byte_ns > 0 && due < p->last_due)
+		due = p->last_due;
+	k->due = p->last_due = due + (long long) (n * byte_ns);
 	if (p->tail)
 		p->tail->next = k;
 	else
@@ -316,6 +322,8 @@ obey(char *line)
 			continue;
 		if (strcmp(verb, "delay") == 0 && ms >= 0)
 			l->delay = (long long) (ms * 1e6 / 2);
+		else if (strcmp(verb, "rate") == 0 && ms >= 0)
+			l->byte_ns = ms > 0 ? 1e6 / ms : 0;
 		else if (strcmp(verb, "stall") == 0)
 			l->stalled = true;
 		else if (strcmp(verb, "cut") == 0)
@@ -465,7 +473,8 @@ turn(int control)
 		for (int d = 0; d < 2 && ok; d++)
 			if (f[d].revents & (POLLIN | POLLHUP | POLLERR))
 			{
-				ok = read_pipe(&conns[i].pipe[d], now + conn_delay(&conns[i]));
+				ok = read_pipe(&conns[i].pipe[d], now + conn_delay(&conns[i]),
+							   l->byte_ns);
 				if (d == 0 && !conns[i].started)
 					find_origin(&conns[i]);
 			}

@@ -53,6 +53,15 @@ extern bool fa_map_is_bucket(Oid relid);
 /* Is the relation a root, bucket or leaf of a distributed table? */
 extern bool fa_map_is_managed(Oid relid);
 
+/*
+ * in map_bucket.c: how a partition (or table), which is locked, is divided into
+ * buckets, without a look at all of them.  The modulus of its buckets' bounds; 0
+ * when it has no buckets of ours.  The bucket of a key with this hash; InvalidOid
+ * when it is not to be found so.  Cheap when asked again.
+ */
+extern int	fa_map_modulus(Oid partition);
+extern Oid	fa_map_bucket(Oid partition, uint64 hash);
+
 /* By number, from the catalog; palloc'd; NULL when unknown. */
 extern FaFragment *fa_map_fragment(int64 fragment);
 extern FaTable *fa_map_table_by_id(int table_id);

@@ -21,9 +21,9 @@ extern void fa_link_release(int node);
 extern int	fa_link_sync_mappings(void);
 
 /*
- * Tells the planner how far the peers are, by the round trips that were
- * measured: fdw_startup_cost of a server, when it is off by a factor of two.
- * Returns how many were changed.  Called by the worker.
+ * Tells the planner how far the peers are, and how fast rows come, as was
+ * measured: fdw_startup_cost and fdw_tuple_cost of a server, when one of them is
+ * off by a factor of two.  Returns how many were changed.  Called by the worker.
  */
 extern int	fa_link_sync_costs(void);
 

@@ -63,6 +63,8 @@ extern char *fa_fdw_session_table(int node);
  * be used, by the user, for a foreign table.
  */
 extern void fa_fdw_pass_settings(Oid foreign_table, Oid user);
+/* Likewise, as of which mark (fdw_as_of.h) the session reads from now on. */
+extern void fa_fdw_tell_as_of(int node, Oid user, int mark);
 
 /* in fdw_callback.c */
 

@@ -56,6 +56,7 @@ typedef struct FaNodeHealth
 	bool		known;			/* asked at least once */
 	bool		alive;
 	double		round_trip_ms;	/* smoothed */
+	double		row_us;			/* a row of some 100 bytes, among many; 0: unknown */
 	TimestampTz last_seen;
 } FaNodeHealth;
 
@@ -69,5 +70,8 @@ extern bool fa_node_health(int id, FaNodeHealth *health_p);
  * distance), or none (< 0).
  */
 extern void fa_node_health_set(int id, double round_trip_ms);
+
+/* That it got many rows of some 100 bytes, each in so much time. */
+extern void fa_node_health_set_row(int id, double row_us);
 
 #endif							/* FA_NODE_NODE_H */

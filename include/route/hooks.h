@@ -36,9 +36,8 @@ extern bool fa_deferred_push_snapshot(QueryDesc *desc);
 /* in leaf.c: after ExecutorStart */
 extern void fa_leaf_started(QueryDesc *desc);
 
-/* in read_first.c: after ExecutorStart, and at ExecutorEnd */
-extern void fa_read_first_started(QueryDesc *desc);
-extern void fa_read_first_end(QueryDesc *desc);
+/* in own_changes.c: after ExecutorStart */
+extern void fa_own_changes_started(QueryDesc *desc);
 
 /*
  * in snapshot_guard.c, before ExecutorStart: raises when the snapshot is older

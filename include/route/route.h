@@ -121,8 +121,10 @@ typedef enum FaRemotePrivate
 	FA_REMOTE_FEW_ROWS,			/* Boolean: its result fits in memory */
 	FA_REMOTE_LABEL,			/* String: fragments, for EXPLAIN */
 	FA_REMOTE_VERSION,			/* String: of the first one in the map */
-	FA_REMOTE_CHECKS			/* List of String: what is raised when one of the
+	FA_REMOTE_CHECKS,			/* List of String: what is raised when one of the
 								 * last custom_exprs, as many, is not true */
+	FA_REMOTE_FALLIBLE			/* List of int: custom_exprs whose error is the next
+								 * one's value, instead of being raised */
 } FaRemotePrivate;
 
 extern const CustomScanMethods fa_remote_scan_methods;

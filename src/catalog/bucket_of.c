@@ -14,6 +14,8 @@
 #include "utils/partcache.h"
 #include "utils/rel.h"
 
+#include "catalog/map.h"
+
 PG_FUNCTION_INFO_V1(fa_sql_bucket_of);
 
 typedef struct BucketCache
@@ -33,6 +35,7 @@ bucket_cache_fill(FunctionCallInfo fcinfo, Oid relid)
 	PartitionKey key = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ?
 		RelationGetPartitionKey(rel) : NULL;
 	PartitionDesc desc;
+	int			modulus;
 
 	if (key == NULL || key->strategy != PARTITION_STRATEGY_HASH ||
 		key->partnatts != 1)
@@ -48,16 +51,21 @@ bucket_cache_fill(FunctionCallInfo fcinfo, Oid relid)
 						RelationGetRelationName(rel),
 						format_type_be(key->parttypid[0]),
 						format_type_be(type))));
-	desc = RelationGetPartitionDesc(rel, true);
-	if (desc->nparts == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("\"%s\" has no buckets", RelationGetRelationName(rel))));
+	modulus = fa_map_modulus(relid);
+	if (modulus == 0)
+	{
+		desc = RelationGetPartitionDesc(rel, true);
+		if (desc->nparts == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("\"%s\" has no buckets", RelationGetRelationName(rel))));
+		modulus = get_hash_partition_greatest_modulus(desc->boundinfo);
+	}
 	if (cache == NULL)
 		cache = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt,
 									   sizeof(BucketCache));
 	cache->rel = relid;
-	cache->modulus = get_hash_partition_greatest_modulus(desc->boundinfo);
+	cache->modulus = modulus;
 	cache->collation = key->partcollation[0];
 	fmgr_info_copy(&cache->hash, &key->partsupfunc[0],
 				   fcinfo->flinfo->fn_mcxt);

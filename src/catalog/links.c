@@ -35,18 +35,22 @@
 /*
  * Options that only matter to postgres_fdw: rows are fetched and inserted in
  * batches, scans of several nodes overlap, both ends of a transaction commit in
- * parallel, and a scan costs what its round trips take (fa_link_sync_costs).
+ * parallel, and a scan costs what its round trips and rows take
+ * (fa_link_sync_costs).
  */
 #define NEAR_COST 500
+#define NEAR_ROW_COST 0.2		/* what later servers have for a row from anywhere */
 #define FDW_OPTIONS \
 	"fetch_size '1000', batch_size '100', async_capable 'true', " \
-	"parallel_commit 'true', fdw_startup_cost '" CppAsString2(NEAR_COST) "'"
+	"parallel_commit 'true', fdw_startup_cost '" CppAsString2(NEAR_COST) "', " \
+	"fdw_tuple_cost '" CppAsString2(NEAR_ROW_COST) "'"
 
 /*
  * A scan takes two round trips, and a unit of the planner's costs is about ten
  * microseconds on today's machines.
  */
 #define COST_PER_MS 200
+#define ROW_COST_PER_US 0.1
 
 /* Backends connect anew when the cost changes, so it must not go up and down. */
 #define COST_INTERVAL_MS (5 * 60 * 1000)
@@ -157,8 +161,9 @@ fa_link_sync_mappings(void)
 	return rows->nrows;
 }
 
+/* A cost that a server has; 0 when it has none, as an administrator chose. */
 static double
-link_startup_cost(const char *server)
+link_cost(const char *server, const char *option)
 {
 	ListCell   *lc;
 
@@ -166,10 +171,25 @@ link_startup_cost(const char *server)
 	{
 		DefElem    *def = lfirst(lc);
 
-		if (strcmp(def->defname, "fdw_startup_cost") == 0)
+		if (strcmp(def->defname, option) == 0)
 			return strtod(defGetString(def), NULL);
 	}
 	return 0;
+}
+
+/* Is a cost off by a factor of two?  Then the option that sets it is added. */
+static bool
+link_cost_is_off(StringInfo options, const char *server, const char *option,
+				 double wanted, bool may_lower)
+{
+	double		current = link_cost(server, option);
+
+	if (current <= 0 ||
+		(wanted < 2 * current && (current < 2 * wanted || !may_lower)))
+		return false;
+	appendStringInfo(options, "%sSET %s '%.1f'", options->len ? ", " : "", option,
+					 wanted);
+	return true;
 }
 
 int
@@ -187,20 +207,24 @@ fa_link_sync_costs(void)
 		FaNode	   *node = lfirst(lc);
 		char	   *server = fa_node_server_name(node->id);
 		FaNodeHealth health;
-		double		wanted;
-		double		current;
+		StringInfoData options;
+		bool		off = false;
 
 		if (node->id == fa_node_self() || !fa_node_health(node->id, &health) ||
-			!health.alive || health.round_trip_ms <= 0)
+			!health.alive)
 			continue;
-		wanted = Max(NEAR_COST, rint(COST_PER_MS * health.round_trip_ms));
-		current = link_startup_cost(server);
-		/* none at all: an administrator's choice */
-		if (current <= 0 ||
-			(wanted < 2 * current && (current < 2 * wanted || !may_lower)))
+		initStringInfo(&options);
+		if (health.round_trip_ms > 0)
+			off |= link_cost_is_off(&options, server, "fdw_startup_cost",
+									Max(NEAR_COST, rint(COST_PER_MS * health.round_trip_ms)),
+									may_lower);
+		if (health.row_us > 0)
+			off |= link_cost_is_off(&options, server, "fdw_tuple_cost",
+									Max(NEAR_ROW_COST, ROW_COST_PER_US * health.row_us),
+									may_lower);
+		if (!off)
 			continue;
-		(void) fa_spi_exec("ALTER SERVER %s OPTIONS (SET fdw_startup_cost '%.0f')",
-						   server, wanted);
+		(void) fa_spi_exec("ALTER SERVER %s OPTIONS (%s)", server, options.data);
 		changed = now;
 		n++;
 	}

@@ -280,6 +280,14 @@ static uint64 peer_generation[MAX_PEERS];
 static uint64 peer_wanted[MAX_PEERS];
 static bool peer_timed[MAX_PEERS];	/* the answer's time is the distance */
 static TimestampTz peer_asked[MAX_PEERS];	/* 0: no question under way */
+static TimestampTz peer_rows_asked[MAX_PEERS];	/* when last asked for them */
+
+/*
+ * Rows that tell how fast rows come: enough that a round trip does not matter,
+ * and now and then.
+ */
+#define ROWS 2000
+#define ROWS_INTERVAL_MS (10 * 60 * 1000)
 
 /* Is it news here?  In a transaction. */
 static bool
@@ -337,6 +345,31 @@ refresh_owned(int node, PGresult *res, void *arg)
 }
 
 static void
+refresh_rows(int node, PGresult *res, void *arg)
+{
+	double		ms = (GetCurrentTimestamp() - peer_rows_asked[node]) / 1000.0;
+	FaNodeHealth health;
+
+	if (res && PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) == ROWS &&
+		fa_node_health(node, &health))
+		fa_node_health_set_row(node, 1000 * (ms - health.round_trip_ms) / ROWS);
+}
+
+/* The connection is idle now: how fast do rows come over it? */
+static void
+refresh_ask_rows(int node)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!TimestampDifferenceExceeds(peer_rows_asked[node], now, ROWS_INTERVAL_MS))
+		return;
+	peer_rows_asked[node] = now;
+	fa_pool_submit(node, "SELECT i, pg_catalog.repeat('x', 100) "
+				   "FROM pg_catalog.generate_series(1, " CppAsString2(ROWS) ") i",
+				   refresh_rows, NULL);
+}
+
+static void
 refresh_pong(int node, PGresult *res, void *arg)
 {
 	uint64		generation;
@@ -352,7 +385,11 @@ refresh_pong(int node, PGresult *res, void *arg)
 					   (GetCurrentTimestamp() - asked) / 1000.0 : 0);
 	generation = strtou64(PQgetvalue(res, 0, 0), NULL, 10);
 	if (generation == peer_generation[node])
+	{
+		if (peer_timed[node] && fa_pool_pending(node) == 0)
+			refresh_ask_rows(node);
 		return;
+	}
 	peer_wanted[node] = generation;
 	fa_pool_submit(node, "SELECT fragment, version FROM fragaffinity.fragment "
 				   "WHERE owner = (SELECT node FROM fragaffinity.local_node)",

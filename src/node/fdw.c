@@ -13,11 +13,13 @@
 
 #include "access/table.h"
 #include "executor/executor.h"
+#include "executor/nodeSubplan.h"
 #include "fmgr.h"
 #include "foreign/fdwapi.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "nodes/value.h"
 #include "utils/rel.h"
 
@@ -25,6 +27,7 @@
 #include "core/settings.h"
 #include "node/cluster_xact.h"
 #include "node/fdw.h"
+#include "node/fdw_as_of.h"
 #include "node/fdw_copy.h"
 #include "node/fdw_leave.h"
 #include "node/node.h"
@@ -93,23 +96,100 @@ fdw_prepare_session(Oid foreign_table, Oid user)
 	fa_vouch_for_fdw(foreign_table, user);
 }
 
-static void
-fdw_begin_scan(ForeignScanState *node, int eflags)
+/* A foreign table that a scan reads, and as whom. */
+static Oid
+fdw_scan_table(ForeignScanState *node, Oid *user_p)
 {
 	ForeignScan *scan = (ForeignScan *) node->ss.ps.plan;
 	Index		rti = scan->scan.scanrelid;
 	RangeTblEntry *rte;
+
+	if (rti == 0)
+		rti = bms_next_member(fa_foreign_scan_relids(scan), -1);
+	rte = exec_rt_fetch(rti, node->ss.ps.state);
+	*user_p = fdw_user(fa_foreign_scan_check_as(scan, rte));
+	return rte->relid;
+}
+
+static void
+fdw_begin_scan(ForeignScanState *node, int eflags)
+{
+	Oid			relid;
 	Oid			user;
 
 	base->BeginForeignScan(node, eflags);
 	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
 		return;
-	if (rti == 0)
-		rti = bms_next_member(fa_foreign_scan_relids(scan), -1);
-	rte = exec_rt_fetch(rti, node->ss.ps.state);
-	user = fdw_user(fa_foreign_scan_check_as(scan, rte));
-	fdw_prepare_session(rte->relid, user);
-	fa_xact_note_use(rte->relid, user, fdw_sql_use(scan));
+	relid = fdw_scan_table(node, &user);
+	fdw_prepare_session(relid, user);
+	fa_xact_note_use(relid, user, fdw_sql_use((ForeignScan *) node->ss.ps.plan));
+}
+
+/*
+ * Evaluates the subqueries that a scan's parameters wait for: postgres_fdw would
+ * do so when it has made the session ready for the scan, and under its own
+ * search_path, and they may use the session.
+ */
+static bool
+fdw_settle_params(Node *node, void *context)
+{
+	ExprContext *econtext = context;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Param) && ((Param *) node)->paramkind == PARAM_EXEC)
+	{
+		ParamExecData *param = &econtext->ecxt_param_exec_vals[((Param *) node)->paramid];
+
+		if (param->execPlan)
+			ExecSetParamPlan(param->execPlan, econtext);
+		return false;
+	}
+	return expression_tree_walker(node, fdw_settle_params, context);
+}
+
+/* The scan's cursor may be opened now. */
+static void
+fdw_before_scan(ForeignScanState *node)
+{
+	Oid			relid;
+	Oid			user;
+
+	(void) fdw_settle_params((Node *) ((ForeignScan *) node->ss.ps.plan)->fdw_exprs,
+							 node->ss.ps.ps_ExprContext);
+	if (!fa_as_of_is_used())
+		return;
+	relid = fdw_scan_table(node, &user);
+	fa_as_of_before_scan(node, relid, user);
+}
+
+static TupleTableSlot *
+fdw_iterate_scan(ForeignScanState *node)
+{
+	fdw_before_scan(node);
+	return base->IterateForeignScan(node);
+}
+
+static void
+fdw_rescan(ForeignScanState *node)
+{
+	base->ReScanForeignScan(node);
+	if (fa_as_of_is_used())
+		fa_as_of_rescan(node);
+}
+
+static void
+fdw_async_request(AsyncRequest *areq)
+{
+	fdw_before_scan((ForeignScanState *) areq->requestee);
+	base->ForeignAsyncRequest(areq);
+}
+
+static void
+fdw_async_configure_wait(AsyncRequest *areq)
+{
+	fdw_before_scan((ForeignScanState *) areq->requestee);
+	base->ForeignAsyncConfigureWait(areq);
 }
 
 static void
@@ -120,6 +200,14 @@ fdw_note(ResultRelInfo *rri, EState *estate, FaUse use)
 }
 
 /* The session is open; what it is used for is known when it has been. */
+/* Rows are about to be changed. */
+static void
+fdw_before_change(ResultRelInfo *rri, EState *estate)
+{
+	fa_as_of_before_change(RelationGetRelid(rri->ri_RelationDesc),
+						   fdw_user(fa_result_rel_check_as(rri, estate)));
+}
+
 static void
 fdw_opened(ResultRelInfo *rri, EState *estate)
 {
@@ -140,7 +228,7 @@ static bool
 fdw_plan_direct_modify(PlannerInfo *root, ModifyTable *plan, Index rti,
 					   int subplan)
 {
-	return !fa_fdw_rows_may_leave(plan) &&
+	return !fa_fdw_rows_may_leave(plan) && !fa_as_of_changes_twice(root) &&
 		base->PlanDirectModify(root, plan, rti, subplan);
 }
 
@@ -173,10 +261,18 @@ fdw_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri)
 static TupleTableSlot *
 fdw_iterate_direct_modify(ForeignScanState *node)
 {
-	TupleTableSlot *slot = base->IterateDirectModify(node);
+	FaUse		use = fdw_sql_use((ForeignScan *) node->ss.ps.plan);
+	TupleTableSlot *slot;
 
-	fdw_note(node->resultRelInfo, node->ss.ps.state,
-			 fdw_sql_use((ForeignScan *) node->ss.ps.plan));
+	if (use == FA_USE_WRITE)
+		fdw_before_change(node->resultRelInfo, node->ss.ps.state);
+	else if (fa_as_of_is_used())
+		fa_as_of_before_scan(node,
+							 RelationGetRelid(node->resultRelInfo->ri_RelationDesc),
+							 fdw_user(fa_result_rel_check_as(node->resultRelInfo,
+															 node->ss.ps.state)));
+	slot = base->IterateDirectModify(node);
+	fdw_note(node->resultRelInfo, node->ss.ps.state, use);
 	return slot;
 }
 
@@ -205,6 +301,7 @@ fdw_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
 		fa_fdw_leave_insert(rri, slot);
 		return slot;
 	}
+	fdw_before_change(rri, estate);
 	slot = base->ExecForeignInsert(estate, rri, slot, plan_slot);
 	fdw_note(rri, estate, FA_USE_WRITE);
 	return slot;
@@ -235,6 +332,7 @@ fdw_batch_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot **slots,
 			fa_fdw_leave_insert(rri, slots[i]);
 		return slots;
 	}
+	fdw_before_change(rri, estate);
 	slots = base->ExecForeignBatchInsert(estate, rri, slots, plan_slots,
 										 nslots);
 	fdw_note(rri, estate, FA_USE_WRITE);
@@ -255,6 +353,7 @@ fdw_update(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
 	bool		taken;
 
 	fdw_check_row(estate, rri, slot);
+	fdw_before_change(rri, estate);
 	if (fa_fdw_leave_update(estate, rri, slot, plan_slot, &taken))
 		return taken ? slot : NULL;
 	slot = base->ExecForeignUpdate(estate, rri, slot, plan_slot);
@@ -266,6 +365,7 @@ static TupleTableSlot *
 fdw_delete(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
 		   TupleTableSlot *plan_slot)
 {
+	fdw_before_change(rri, estate);
 	slot = base->ExecForeignDelete(estate, rri, slot, plan_slot);
 	fdw_note(rri, estate, FA_USE_WRITE);
 	return slot;
@@ -312,6 +412,7 @@ fa_fdw_conn(Oid foreign_table)
 		return NULL;
 	fa_xact_note_use(foreign_table, user, FA_USE_READ);
 	fdw_prepare_session(foreign_table, user);
+	fa_as_of_before_change(foreign_table, user);
 	conn = palloc0(sizeof(FaConn));
 	conn->pg = pg;
 	conn->node = fa_fdw_node(foreign_table);
@@ -352,6 +453,10 @@ fa_sql_fdw_handler(PG_FUNCTION_ARGS)
 
 	*routine = *fdw_base();
 	routine->BeginForeignScan = fdw_begin_scan;
+	routine->IterateForeignScan = fdw_iterate_scan;
+	routine->ReScanForeignScan = fdw_rescan;
+	routine->ForeignAsyncRequest = fdw_async_request;
+	routine->ForeignAsyncConfigureWait = fdw_async_configure_wait;
 	routine->BeginDirectModify = fdw_begin_direct_modify;
 	routine->PlanDirectModify = fdw_plan_direct_modify;
 	routine->BeginForeignModify = fdw_begin_modify;

@@ -1,11 +1,12 @@
 /*
  * fdw_settings.c
- *	  lock_timeout for postgres_fdw's sessions.
+ *	  What postgres_fdw's sessions are told of the client's.
  *
  * What ends a statement is decided where its client is.  A client that wants to
  * wait for locks only so long wants so on all nodes, and cannot see the wait
- * itself: so the sessions that work for its transaction are told, each once,
- * and when it changes.  Most clients never set it, and pay nothing.
+ * itself: so the sessions that work for its transaction are told its lock_timeout,
+ * each once, and when it changes.  Most clients never set it, and pay nothing.
+ * And what they read as of (fdw_as_of.h), when that is not now.
  */
 #include "postgres.h"
 
@@ -21,7 +22,9 @@ typedef struct ToldSession
 {
 	int			node;
 	Oid			user;
-	int			lock_timeout;	/* ms; -1: not known, as a savepoint was undone */
+	/* -1: not known, as a savepoint was undone */
+	int			lock_timeout;	/* ms */
+	int			as_of;			/* fdw_as_of.h */
 } ToldSession;
 
 static List *told = NIL;		/* in TopTransactionContext */
@@ -41,7 +44,10 @@ told_doubt(SubXactEvent event, SubTransactionId my, SubTransactionId parent,
 	ListCell   *lc;
 
 	foreach(lc, event == SUBXACT_EVENT_ABORT_SUB ? told : NIL)
+	{
 		((ToldSession *) lfirst(lc))->lock_timeout = -1;
+		((ToldSession *) lfirst(lc))->as_of = -1;
+	}
 }
 
 static ToldSession *
@@ -89,4 +95,18 @@ fa_fdw_pass_settings(Oid foreign_table, Oid user)
 		return;
 	fa_fdw_exec(node, user, psprintf("SET LOCAL lock_timeout = %d", LockTimeout));
 	session->lock_timeout = LockTimeout;
+}
+
+void
+fa_fdw_tell_as_of(int node, Oid user, int mark)
+{
+	ToldSession *session;
+
+	if (mark == 0 && told == NIL)
+		return;
+	session = told_session(node, user);
+	if (session->as_of == mark)
+		return;
+	fa_fdw_exec(node, user, psprintf("SET LOCAL fragaffinity.as_of = %d", mark));
+	session->as_of = mark;
 }

@@ -26,12 +26,14 @@
  */
 #define SMOOTHING_DOWN 0.5
 #define SMOOTHING_UP 0.05
+#define SMOOTHING_ROW_UP 0.2	/* measured much less often */
 
 typedef struct HealthCell
 {
 	bool		known;
 	bool		alive;
 	double		round_trip_ms;
+	double		row_us;
 	TimestampTz last_seen;
 } HealthCell;
 
@@ -105,8 +107,28 @@ fa_node_health(int id, FaNodeHealth *health_p)
 	health_p->known = cell->known;
 	health_p->alive = cell->alive;
 	health_p->round_trip_ms = cell->round_trip_ms;
+	health_p->row_us = cell->row_us;
 	health_p->last_seen = cell->last_seen;
 	return true;
+}
+
+/* The first measurement counts as it is. */
+static void
+health_smooth(double *value, double measured, double up)
+{
+	double		change = measured - *value;
+
+	*value = *value > 0 ? *value + change * (change < 0 ? SMOOTHING_DOWN : up) :
+		measured;
+}
+
+void
+fa_node_health_set_row(int id, double row_us)
+{
+	HealthCell *cell = health_cell(id, true);
+
+	if (cell && row_us > 0)
+		health_smooth(&cell->row_us, row_us, SMOOTHING_ROW_UP);
 }
 
 void
@@ -117,15 +139,7 @@ fa_node_health_set(int id, double round_trip_ms)
 	if (cell == NULL)
 		return;
 	if (round_trip_ms > 0)
-	{
-		double		change = round_trip_ms - cell->round_trip_ms;
-
-		if (cell->round_trip_ms > 0)
-			cell->round_trip_ms += change * (change < 0 ? SMOOTHING_DOWN :
-											 SMOOTHING_UP);
-		else
-			cell->round_trip_ms = round_trip_ms;
-	}
+		health_smooth(&cell->round_trip_ms, round_trip_ms, SMOOTHING_UP);
 	if (round_trip_ms >= 0)
 		cell->last_seen = GetCurrentTimestamp();
 	cell->alive = round_trip_ms >= 0;

@@ -34,6 +34,7 @@
 #include "core/settings.h"
 #include "node/cluster_xact.h"
 #include "node/deadlock.h"
+#include "node/fdw_as_of.h"
 #include "node/fdw_copy.h"
 #include "node/fdw_leave.h"
 #include "route/ddl_guard.h"
@@ -158,9 +159,9 @@ hooks_start_ours(QueryDesc *desc, int eflags)
 		execution = fa_capture_begin(desc, started_ns);
 	fa_take_row_started(desc);
 	fa_leaf_started(desc);
-	if (desc->plannedstmt->commandType != CMD_SELECT ||
-		desc->plannedstmt->hasModifyingCTE)
-		fa_read_first_started(desc);
+	fa_as_of_started(desc);
+	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
+		fa_own_changes_started(desc);
 	statement_add(desc, execution);
 }
 
@@ -177,6 +178,7 @@ hooks_executor_start(QueryDesc *desc, int eflags)
 		fa_deferred_start(desc);
 	hooks_know_transaction();
 	queries++;
+	fa_as_of_apply(desc);
 	raised = fa_isolation_raise();
 	if (!raised)
 	{
@@ -306,7 +308,6 @@ hooks_executor_end(QueryDesc *desc)
 	{
 		if (s->execution)
 			fa_capture_end(s->execution, desc);
-		fa_read_first_end(desc);
 		statement_forget(s);
 	}
 	next_executor_end(desc);

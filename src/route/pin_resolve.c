@@ -249,23 +249,36 @@ resolve_values_after(Resolve *r, AttrNumber attno, Values **values_p)
 	return true;
 }
 
-static int
-resolve_partition(PartitionKey key, PartitionDesc desc, Datum *value,
-				  bool *isnull)
+/* The partition of a row; InvalidOid when there is none. */
+static Oid
+resolve_partition(Relation rel, PartitionKey key, Datum *value, bool *isnull)
 {
-	PartitionBoundInfo bound = desc->boundinfo;
+	PartitionDesc desc;
+	PartitionBoundInfo bound;
+	uint64		hash = 0;
 	bool		equal = false;
 	int			index = -1;
 	int			offset;
 
+	if (key->strategy == PARTITION_STRATEGY_HASH)
+	{
+		Oid			bucket;
+
+		hash = compute_partition_hash_value(key->partnatts, key->partsupfunc,
+											key->partcollation, value, isnull);
+		bucket = fa_map_bucket(RelationGetRelid(rel), hash);
+		if (OidIsValid(bucket))
+			return bucket;
+	}
+	desc = RelationGetPartitionDesc(rel, true);
+	bound = desc->boundinfo;
+	if (desc->nparts == 0)
+		return InvalidOid;
 	switch (key->strategy)
 	{
 		case PARTITION_STRATEGY_HASH:
-			return bound->indexes[compute_partition_hash_value(key->partnatts,
-															   key->partsupfunc,
-															   key->partcollation,
-															   value, isnull) %
-								  bound->nindexes];
+			index = bound->indexes[hash % bound->nindexes];
+			break;
 		case PARTITION_STRATEGY_LIST:
 			offset = partition_list_bsearch(key->partsupfunc, key->partcollation,
 											bound, value[0], &equal);
@@ -279,7 +292,9 @@ resolve_partition(PartitionKey key, PartitionDesc desc, Datum *value,
 			index = bound->indexes[offset + 1];
 			break;
 	}
-	return index >= 0 ? index : bound->default_index;
+	if (index < 0)
+		index = bound->default_index;
+	return index >= 0 ? desc->oids[index] : InvalidOid;
 }
 
 /* The pin's column that is column attno of another relation of its tree. */
@@ -300,25 +315,28 @@ resolve_step(Resolve *r, Oid relid, bool after)
 {
 	Relation	rel = relation_open(relid, NoLock);
 	PartitionKey key = RelationGetPartitionKey(rel);
-	PartitionDesc desc = RelationGetPartitionDesc(rel, true);
 	Values	   *values[PARTITION_MAX_KEYS];
-	int			found = -1;
+	Oid			found = InvalidOid;
 	int			n = 1;
-	Oid			child;
 
 	r->moves = false;
-	/* a bucket that is not split needs no key */
-	if (desc->nparts == 1 && fa_map_is_bucket(relid))
+	if (fa_map_is_bucket(relid))
 	{
-		child = desc->oids[0];
-		relation_close(rel, NoLock);
-		return child;
+		PartitionDesc desc = RelationGetPartitionDesc(rel, true);
+
+		/* one that is not split needs no key */
+		if (desc->nparts == 1)
+		{
+			found = desc->oids[0];
+			relation_close(rel, NoLock);
+			return found;
+		}
 	}
 	for (int i = 0; i < key->partnatts; i++)
 	{
 		AttrNumber	attno = resolve_column(r->pin, relid, key->partattrs[i]);
 
-		if (desc->nparts == 0 || key->partattrs[i] == 0 ||
+		if (key->partattrs[i] == 0 ||
 			!(after ? resolve_values_after(r, attno, &values[i]) :
 			  resolve_values(r, attno, &values[i])))
 			n = 0;
@@ -334,7 +352,7 @@ resolve_step(Resolve *r, Oid relid, bool after)
 	{
 		Datum		value[PARTITION_MAX_KEYS];
 		bool		isnull[PARTITION_MAX_KEYS];
-		int			index;
+		Oid			child;
 
 		for (int i = 0; i < key->partnatts; i++)
 		{
@@ -343,17 +361,16 @@ resolve_step(Resolve *r, Oid relid, bool after)
 			if (isnull[i] && key->strategy != PARTITION_STRATEGY_HASH)
 				n = 0;
 		}
-		index = n == 0 ? -1 : resolve_partition(key, desc, value, isnull);
-		if (index < 0 || (row > 0 && index != found))
+		child = n == 0 ? InvalidOid : resolve_partition(rel, key, value, isnull);
+		if (!OidIsValid(child) || (row > 0 && child != found))
 		{
-			found = -1;
+			found = InvalidOid;
 			break;
 		}
-		found = index;
+		found = child;
 	}
-	child = found >= 0 ? desc->oids[found] : InvalidOid;
 	relation_close(rel, NoLock);
-	return child;
+	return found;
 }
 
 /* Now and then capture is told which key the statement is about. */

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "commands/explain.h"
 #include "common/hashfn.h"
 #include "executor/executor.h"
@@ -20,6 +21,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 
 #include "core/fa_compat.h"
 #include "core/plain_output.h"
@@ -111,29 +113,80 @@ remote_begin(CustomScanState *node, EState *estate, int eflags)
 									   &state->forget_result);
 }
 
+/*
+ * Evaluates a parameter that may not be asked for: NULL, or the text of the error
+ * in which it ends (peer_error.h), and then it is null.
+ */
+static char *
+remote_try(ExprState *param, ExprContext *econtext, Datum *value_p,
+		   bool *isnull_p)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+	MemoryContext caller = CurrentMemoryContext;
+	char	   *volatile text = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		*value_p = ExecEvalExprSwitchContext(param, econtext, isnull_p);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		if (geterrcode() == ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(caller);
+		edata = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		text = psprintf("%s%s", unpack_sql_state(edata->sqlerrcode),
+						edata->message);
+		*value_p = (Datum) 0;
+		*isnull_p = true;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	return text;
+}
+
 /* Values as text that means the same in any session. */
 static char **
 remote_parameters(RemoteScanState *state)
 {
+	List	   *fallible = remote_private(state, FA_REMOTE_FALLIBLE);
 	ExprContext *econtext = state->css.ss.ps.ps_ExprContext;
 	char	  **values = palloc0(sizeof(char *) * Max(state->nparams, 1));
 	int			n = list_length(state->params);
 	Datum	   *value = palloc(sizeof(Datum) * Max(n, 1));
 	bool	   *isnull = palloc(sizeof(bool) * Max(n, 1));
-	ListCell   *lc;
-	int			i = 0;
+	int			i;
 	int			level;
 
 	/* with the session's own settings; only the output is without them */
-	foreach(lc, state->params)
+	for (i = 0; i < n; i++)
 	{
-		value[i] = ExecEvalExprSwitchContext(lfirst(lc), econtext, &isnull[i]);
+		ExprState  *param = list_nth(state->params, i);
+
+		if (list_member_int(fallible, i))
+		{
+			char	   *error = remote_try(param, econtext, &value[i], &isnull[i]);
+
+			/* the next one is for it */
+			i++;
+			isnull[i] = error == NULL;
+			value[i] = error ? CStringGetTextDatum(error) : (Datum) 0;
+			continue;
+		}
+		value[i] = ExecEvalExprSwitchContext(param, econtext, &isnull[i]);
 		if (i >= state->nparams && (isnull[i] || !DatumGetBool(value[i])))
 			ereport(ERROR,
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					 errmsg_internal("%s", strVal(list_nth(state->checks,
 														   i - state->nparams)))));
-		i++;
 	}
 	level = fa_plain_output();
 	for (i = 0; i < state->nparams; i++)

@@ -6,6 +6,7 @@
 
 #include "access/nbtree.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -15,6 +16,7 @@
 #include "rewrite/rowsecurity.h"
 #include "utils/acl.h"
 #include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/typcache.h"
@@ -22,6 +24,7 @@
 #include "catalog/map.h"
 #include "core/settings.h"
 #include "node/vouch.h"
+#include "route/peer_error.h"
 #include "route/pin_level.h"
 #include "route/row_security.h"
 
@@ -218,10 +221,139 @@ security_check_is_made(Query *query, WithCheckOption *check)
 	return made;
 }
 
+/* What is raised when a check is not met, in the server's words. */
+static char *
+security_message(WithCheckOption *check)
+{
+	if (check->kind == WCO_RLS_CONFLICT_CHECK)
+		return check->polname ?
+			psprintf(_("new row violates row-level security policy \"%s\" (USING expression) for table \"%s\""),
+					 check->polname, check->relname) :
+			psprintf(_("new row violates row-level security policy (USING expression) for table \"%s\""),
+					 check->relname);
+	return check->polname ?
+		psprintf(_("new row violates row-level security policy \"%s\" for table \"%s\""),
+				 check->polname, check->relname) :
+		psprintf(_("new row violates row-level security policy for table \"%s\""),
+				 check->relname);
+}
+
+/* A case of an expression: its result when the condition is not true. */
+static CaseWhen *
+security_unless(Node *condition, Node *result)
+{
+	CaseWhen   *when = makeNode(CaseWhen);
+	BooleanTest *test = makeNode(BooleanTest);
+
+	test->arg = (Expr *) condition;
+	test->booltesttype = IS_NOT_TRUE;
+	test->location = -1;
+	when->expr = (Expr *) test;
+	when->result = (Expr *) result;
+	when->location = -1;
+	return when;
+}
+
+/* The row as DO UPDATE makes it in the place of columns. */
+static Node *
+security_updated_mutator(Node *node, void *context)
+{
+	NewRowContext *cx = context;
+	Var		   *var = (Var *) node;
+	TargetEntry *entry;
+
+	if (node == NULL)
+		return NULL;
+	if (!IsA(node, Var))
+		return expression_tree_mutator(node, security_updated_mutator, cx);
+	if (var->varattno <= 0 ||
+		get_attgenerated(rt_fetch(var->varno, cx->query->rtable)->relid,
+						 var->varattno) != '\0')
+		cx->failed = true;
+	entry = get_tle_by_resno(cx->query->onConflict->onConflictSet, var->varattno);
+	return entry ? copyObject((Node *) entry->expr) : node;
+}
+
+/* Adds cases by which checks of rows that are elsewhere raise errors there. */
+static List *
+security_raise_there(List *cases, List *checks, NewRowContext *updated)
+{
+	ListCell   *lc;
+
+	foreach(lc, checks)
+	{
+		WithCheckOption *check = lfirst(lc);
+		Node	   *qual = updated ?
+			security_updated_mutator(check->qual, updated) : check->qual;
+		char	   *text = psprintf("%s%s", unpack_sql_state(ERRCODE_INSUFFICIENT_PRIVILEGE),
+									security_message(check));
+		Const	   *error = makeConst(TEXTOID, -1, DEFAULT_COLLATION_OID, -1,
+									  CStringGetTextDatum(text), false, false);
+
+		cases = lappend(cases, security_unless(qual, fa_peer_error((Node *) error)));
+	}
+	return cases;
+}
+
+/*
+ * Has a row in conflict, and what becomes of it, checked where it is: the one
+ * before the WHERE of DO UPDATE, which could tell of a row that is hidden, the
+ * other after it.
+ */
+static bool
+security_check_conflict(Query *query, List *conflicting, List *updated)
+{
+	OnConflictExpr *conflict = copyObject(query->onConflict);
+	NewRowContext cx = {query};
+	CaseExpr   *cases = makeNode(CaseExpr);
+
+	cases->casetype = BOOLOID;
+	cases->location = -1;
+	cases->defresult = (Expr *) makeBoolConst(true, false);
+	cases->args = security_raise_there(NIL, conflicting, NULL);
+	if (conflict->onConflictWhere)
+		cases->args = lappend(cases->args,
+							  security_unless(conflict->onConflictWhere,
+											  makeBoolConst(false, false)));
+	cases->args = security_raise_there(cases->args, updated, &cx);
+	conflict->onConflictWhere = (Node *) cases;
+	query->onConflict = conflict;
+	return !cx.failed;
+}
+
+/* Adds the check of the rows that an INSERT gives. */
+static bool
+security_check_rows(Query *query, WithCheckOption *check, RangeTblEntry *values,
+					List **checks_p)
+{
+	ListCell   *row;
+
+	if (values == NULL)
+		return security_add_check(query, check, NIL, checks_p);
+	foreach(row, values->values_lists)
+	{
+		if (!security_add_check(query, check, lfirst(row), checks_p))
+			return false;
+	}
+	return true;
+}
+
+/* As of the policy of a bucket, at a node that passes a statement on. */
+static bool
+security_is_true(Node *qual)
+{
+	Const	   *value = (Const *) qual;
+
+	return IsA(value, Const) && !value->constisnull &&
+		DatumGetBool(value->constvalue);
+}
+
 static bool
 security_take_insert(Query *query, List **checks_p)
 {
 	RangeTblEntry *values = NULL;
+	List	   *conflict = NIL;
+	List	   *updated = NIL;
 	ListCell   *lc;
 
 	foreach(lc, query->rtable)
@@ -236,20 +368,25 @@ security_take_insert(Query *query, List **checks_p)
 	foreach(lc, query->withCheckOptions)
 	{
 		WithCheckOption *check = lfirst(lc);
-		ListCell   *row;
 
-		if (check->kind == WCO_VIEW_CHECK ||
-			(check->kind != WCO_RLS_INSERT_CHECK &&
-			 !security_check_is_made(query, check)) ||
-			(values == NULL && !security_add_check(query, check, NIL, checks_p)))
-			return false;
-		foreach(row, values ? values->values_lists : NIL)
+		if (check->kind == WCO_RLS_INSERT_CHECK)
 		{
-			if (!security_add_check(query, check, lfirst(row), checks_p))
+			if (!security_check_rows(query, check, values, checks_p))
 				return false;
 		}
+		else if (check->kind != WCO_RLS_CONFLICT_CHECK &&
+				 check->kind != WCO_RLS_UPDATE_CHECK)
+			return false;
+		else if (security_is_true(check->qual) ||
+				 security_check_is_made(query, check))
+			continue;
+		else if (check->kind == WCO_RLS_CONFLICT_CHECK)
+			conflict = lappend(conflict, check);
+		else
+			updated = lappend(updated, check);
 	}
-	return true;
+	return (conflict == NIL && updated == NIL) ||
+		security_check_conflict(query, conflict, updated);
 }
 
 bool
@@ -293,18 +430,7 @@ fa_row_security_messages(List *checks)
 	ListCell   *lc;
 
 	foreach(lc, checks)
-	{
-		WithCheckOption *check = lfirst(lc);
-		char	   *text;
-
-		if (check->polname)
-			text = psprintf(_("new row violates row-level security policy \"%s\" for table \"%s\""),
-							check->polname, check->relname);
-		else
-			text = psprintf(_("new row violates row-level security policy for table \"%s\""),
-							check->relname);
-		messages = lappend(messages, makeString(text));
-	}
+		messages = lappend(messages, makeString(security_message(lfirst(lc))));
 	return messages;
 }
 

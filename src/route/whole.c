@@ -27,121 +27,16 @@
 #include "catalog/map.h"
 #include "core/fa_compat.h"
 #include "core/settings.h"
+#include "route/peer_error.h"
 #include "route/route.h"
 #include "route/row_security.h"
-
-#define MAX_PARAMETERS 30000	/* the protocol can 65535 */
-
-typedef struct WholeContext
-{
-	List	   *pins;
-	List	   *params;			/* expressions to evaluate here */
-	List	   *checks;			/* of row security, to be made here */
-	bool		once;			/* what is evaluated here is so once there, too */
-	bool		conditional;	/* perhaps not evaluated at all */
-	bool		by_table;		/* the text names the table, not a bucket */
-	bool		failed;
-} WholeContext;
+#include "route/whole.h"
 
 static Node *whole_mutator(Node *node, void *context);
 
-/* Things that need the rows or the place where they stand. */
-static bool
-whole_needs_rows(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, Var) || IsA(node, Aggref) || IsA(node, GroupingFunc) ||
-		IsA(node, WindowFunc) || IsA(node, SubLink) || IsA(node, Query) ||
-		IsA(node, CaseTestExpr) || IsA(node, CoerceToDomainValue) ||
-		IsA(node, SetToDefault) || IsA(node, CurrentOfExpr) ||
-		(IsA(node, Param) && ((Param *) node)->paramkind != PARAM_EXTERN))
-		return true;
-	return expression_tree_walker(node, whole_needs_rows, context);
-}
-
-/* Has the expression a value whatever happens?  current_timestamp, now() */
-static bool
-whole_cannot_fail(Node *node)
-{
-	FuncExpr   *func = (FuncExpr *) node;
-
-	return IsA(node, SQLValueFunction) ||
-		(IsA(func, FuncExpr) && func->args == NIL &&
-		 func->funcid < FirstUnpinnedObjectId);
-}
-
-/* Can a value of the type be sent as text? */
-static bool
-whole_can_send(Oid type)
-{
-	if (type >= FirstNormalObjectId)
-		return get_typtype(type) != TYPTYPE_COMPOSITE;
-	switch (type)
-	{
-		case RECORDOID:
-		case RECORDARRAYOID:
-		case UNKNOWNOID:
-		case REGPROCOID:
-		case REGPROCEDUREOID:
-		case REGOPEROID:
-		case REGOPERATOROID:
-		case REGCLASSOID:
-		case REGTYPEOID:
-		case REGROLEOID:
-		case REGNAMESPACEOID:
-		case REGCONFIGOID:
-		case REGDICTIONARYOID:
-		case REGCOLLATIONOID:
-			return false;
-		default:
-			return get_typtype(type) != TYPTYPE_PSEUDO;
-	}
-}
-
-/*
- * A parameter with the value of an expression.  Equal ones are the same, so
- * that an expression in GROUP BY is still found in the target list.
- */
-static Node *
-whole_parameter(Node *expr, WholeContext *cx)
-{
-	Oid			type = exprType(expr);
-	Param	   *param;
-	RelabelType *cast;
-	ListCell   *lc;
-	int			number = 0;
-
-	if (!whole_can_send(type) || list_length(cx->params) >= MAX_PARAMETERS)
-	{
-		cx->failed = true;
-		return expr;
-	}
-	/* a long list of values has few that are equal */
-	foreach(lc, list_length(cx->params) < 100 ? cx->params : NIL)
-	{
-		if (equal(lfirst(lc), expr) && !contain_volatile_functions(expr))
-			number = foreach_current_index(lc) + 1;
-	}
-	if (number == 0)
-	{
-		cx->params = lappend(cx->params, expr);
-		number = list_length(cx->params);
-	}
-	param = makeNode(Param);
-	param->paramkind = PARAM_EXTERN;
-	param->paramid = number;
-	param->paramtype = type;
-	param->paramtypmod = -1;
-	param->paramcollid = exprCollation(expr);
-	cast = makeRelabelType((Expr *) param, type, -1, exprCollation(expr),
-						   COERCE_EXPLICIT_CAST);
-	return (Node *) cast;
-}
-
 /* A cast to a length keeps its length as a constant. */
 static Node *
-whole_cast(FuncExpr *func, WholeContext *cx)
+whole_cast(FuncExpr *func, FaWhole *cx)
 {
 	FuncExpr   *copy = copyObject(func);
 
@@ -149,14 +44,30 @@ whole_cast(FuncExpr *func, WholeContext *cx)
 	return (Node *) copy;
 }
 
-/* ON CONFLICT's target must stay as the index has it. */
+/* It is known by its constant there, too, should it be sent on. */
 static Node *
-whole_on_conflict(OnConflictExpr *conflict, WholeContext *cx)
+whole_peer_error(FuncExpr *func, FaWhole *cx)
+{
+	FuncExpr   *copy = copyObject(func);
+
+	lsecond(copy->args) = whole_mutator(lsecond(func->args), cx);
+	return (Node *) copy;
+}
+
+/*
+ * ON CONFLICT's target must stay as the index has it, and there may be no
+ * conflict.
+ */
+static Node *
+whole_on_conflict(OnConflictExpr *conflict, FaWhole *cx)
 {
 	OnConflictExpr *copy = copyObject(conflict);
+	bool		conditional = cx->conditional;
 
+	cx->conditional = true;
 	copy->onConflictSet = (List *) whole_mutator((Node *) conflict->onConflictSet, cx);
 	copy->onConflictWhere = whole_mutator(conflict->onConflictWhere, cx);
+	cx->conditional = conditional;
 	return (Node *) copy;
 }
 
@@ -334,12 +245,13 @@ whole_take_values(Query *query, List **targets_p, RangeTblEntry **values_p)
 
 /* One level of the statement, with buckets in the place of tables. */
 static Query *
-whole_query(Query *query, WholeContext *cx)
+whole_query(Query *query, FaWhole *cx)
 {
-	WholeContext around = *cx;
+	FaWhole		around = *cx;
 	Query	   *rest = makeNode(Query);
 	Query	   *copy;
 	List	   *targets;
+	List	   *returning;
 	List	   *security;
 	List	   *checks;
 	RangeTblEntry *values;
@@ -354,13 +266,22 @@ whole_query(Query *query, WholeContext *cx)
 	}
 	cx->checks = list_concat(cx->checks, checks);
 	whole_take_values(rest, &targets, &values);
+	returning = rest->returningList;
+	rest->returningList = NIL;
 	cx->conditional = false;
+	cx->where = false;
 	cx->once = false;
 	copy = query_tree_mutator(rest, whole_mutator, cx, QTW_IGNORE_JOINALIASES);
+	/* there may be no row */
+	cx->conditional = true;
+	copy->returningList = (List *) whole_mutator((Node *) returning, cx);
+	cx->conditional = false;
 	/* not conditional: of every row, as PostgreSQL has them before all others */
+	cx->where = true;
 	foreach(lc, security)
 		copy->jointree->quals = make_and_qual(whole_mutator(lfirst(lc), cx),
 											  copy->jointree->quals);
+	cx->where = false;
 	cx->once = true;
 	if (targets)
 		copy->targetList = (List *) whole_mutator((Node *) targets, cx);
@@ -373,6 +294,7 @@ whole_query(Query *query, WholeContext *cx)
 	}
 	cx->once = around.once;
 	cx->conditional = around.conditional;
+	cx->where = around.where;
 	foreach(lc, cx->pins)
 	{
 		FaPin	   *pin = lfirst(lc);
@@ -386,8 +308,9 @@ whole_query(Query *query, WholeContext *cx)
 static Node *
 whole_mutator(Node *node, void *context)
 {
-	WholeContext *cx = context;
+	FaWhole    *cx = context;
 	bool		conditional = cx->conditional;
+	bool		where = cx->where;
 	Node	   *result;
 
 	if (node == NULL || cx->failed)
@@ -401,10 +324,10 @@ whole_mutator(Node *node, void *context)
 			if (((Const *) node)->constisnull ||
 				((Const *) node)->consttype == BOOLOID)
 				return node;
-			return whole_parameter(node, cx);
+			return fa_whole_parameter(node, cx);
 		case T_Param:
 			if (((Param *) node)->paramkind == PARAM_EXTERN)
-				return whole_parameter(node, cx);
+				return fa_whole_parameter(node, cx);
 			break;
 		case T_OnConflictExpr:
 			return whole_on_conflict((OnConflictExpr *) node, cx);
@@ -425,30 +348,30 @@ whole_mutator(Node *node, void *context)
 			break;
 	}
 
+	if (fa_peer_error_is(node))
+		return whole_peer_error((FuncExpr *) node, cx);
 	/* what is not the same there: its value from here, if it has one */
 	if (IsA(node, SQLValueFunction) || IsA(node, NextValueExpr) ||
 		check_functions_in_node(node, fa_function_is_foreign, NULL) ||
 		(cx->once && !IsA(node, List) && !IsA(node, TargetEntry) &&
 		 contain_volatile_functions(node)))
-	{
-		if (whole_needs_rows(node, NULL) ||
-			(!cx->once && ((cx->conditional && !whole_cannot_fail(node)) ||
-						   contain_volatile_functions(node))))
-		{
-			cx->failed = true;
-			return node;
-		}
-		return whole_parameter(node, cx);
-	}
+		return fa_whole_value(node, cx);
 	if (IsA(node, FuncExpr) &&
 		((FuncExpr *) node)->funcformat != COERCE_EXPLICIT_CALL &&
 		list_length(((FuncExpr *) node)->args) > 1)
 		return whole_cast((FuncExpr *) node, cx);
-	if (IsA(node, CaseExpr) || IsA(node, CoalesceExpr) || is_andclause(node) ||
-		is_orclause(node))
+	/* of AND and OR in WHERE, the planner asks for all values, to estimate rows */
+	if (IsA(node, FromExpr) || IsA(node, JoinExpr))
+		cx->where = true;
+	else if (IsA(node, CaseExpr) || IsA(node, CoalesceExpr) ||
+			 (!cx->where && (is_andclause(node) || is_orclause(node))))
+	{
 		cx->conditional = true;
+		cx->where = false;
+	}
 	result = expression_tree_mutator(node, whole_mutator, cx);
 	cx->conditional = conditional;
+	cx->where = where;
 	return result;
 }
 
@@ -502,7 +425,7 @@ whole_can_receive(Query *query)
 	{
 		TargetEntry *entry = lfirst(lc);
 
-		if (!entry->resjunk && !whole_can_send(exprType((Node *) entry->expr)))
+		if (!entry->resjunk && !fa_whole_can_send(exprType((Node *) entry->expr)))
 			return false;
 	}
 	return true;
@@ -553,7 +476,7 @@ whole_is_by_table(List *pins)
 PlannedStmt *
 fa_whole_plan(Query *parse, List *pins, int cursor_options)
 {
-	WholeContext cx = {0};
+	FaWhole		cx = {0};
 	FaFragment *fragment;
 	PlannedStmt *plan;
 	Query	   *query = parse;
@@ -583,6 +506,7 @@ fa_whole_plan(Query *parse, List *pins, int cursor_options)
 	private = lappend(private, makeString(psprintf(INT64_FORMAT,
 												   fragment->version)));
 	private = lappend(private, fa_row_security_messages(cx.checks));
+	private = lappend(private, cx.fallible);
 	foreach(lc, cx.checks)
 		cx.params = lappend(cx.params, ((WithCheckOption *) lfirst(lc))->qual);
 	foreach(lc, cx.params)

@@ -113,6 +113,16 @@ INSERT INTO d (k, id, v) VALUES ({k}, {i}, 'a'), ({k}, {i}, 'b') ON CONFLICT (k,
 INSERT INTO d (k, id, v) VALUES ({k}, {i}, 'a'), ({x}, {new}, 'b'), ({k}, {new}, 'c'), (0, {new}, 'xd'), (1, {new}, 'xe') ON CONFLICT (k, id) DO UPDATE SET v = excluded.v || d.v RETURNING k, id, v
 INSERT INTO d (k, id, v) VALUES (0, {i}, 'a'), (1, {new}, 'b'), (2, {new}, 'c'), (3, 23, 'xd'), (1, {new}, 'xe') ON CONFLICT (k, id) DO UPDATE SET v = excluded.v
 INSERT INTO d (k, id, n) VALUES (0, {new}, 1), (1, {new}, 1), (2, {new}, -1) ON CONFLICT (k, id) DO UPDATE SET n = excluded.n
+INSERT INTO d (k, id, v) VALUES ({k}, {i}, 'up') ON CONFLICT (k, id) DO UPDATE SET at = date_trunc('century', now()), v = coalesce(d.v, current_setting('timezone')) || current_user RETURNING v, at > '2024-06-01', current_setting('datestyle')
+INSERT INTO d (k, id, v) VALUES ({k}, {i}, 'up') ON CONFLICT (k, id) DO UPDATE SET v = CASE WHEN d.n > 2 THEN current_setting('timezone') ELSE to_char(date '2024-03-04', 'Day') END WHERE d.n < 4 OR d.v = current_setting('timezone') RETURNING v
+INSERT INTO d (k, id, v) VALUES ({k}, {i}, 'up') ON CONFLICT (k, id) DO UPDATE SET v = CASE WHEN d.n > 2 THEN current_setting('no.such') ELSE 'x' END RETURNING v
+INSERT INTO d (k, id, v) VALUES ({k}, {new}, 'up') ON CONFLICT (k, id) DO UPDATE SET v = current_setting('no.such') WHERE current_setting('no.such') = d.v RETURNING v
+INSERT INTO d (k, id, v) VALUES ({k}, {i}, 'up'), ({x}, {new}, 'b'), (2, {new}, 'c') ON CONFLICT (k, id) DO UPDATE SET v = excluded.v || coalesce(current_setting('no.such', true), '-', current_setting('no.such')), at = date_trunc('century', now()) RETURNING k, v
+INSERT INTO d (k, id) VALUES ({k}, {i}) ON CONFLICT DO NOTHING RETURNING current_setting('no.such')
+SELECT id FROM d WHERE k = {x} AND v = current_setting('no.such')
+SELECT id FROM d WHERE k = {k} AND id = {i} AND v = current_setting('no.such')
+SELECT id, coalesce(v, current_setting('no.such')) FROM d WHERE k = {k} AND v <> current_setting('timezone')
+UPDATE d SET v = coalesce(v, current_setting('no.such')) || current_setting('timezone') WHERE k = {k} AND id = {i} RETURNING v
 INSERT INTO d (k, id) SELECT {k}, {new}
 INSERT INTO d (k, id) SELECT k, id + 1000 FROM d WHERE k = {k} AND id < 30
 INSERT INTO d (k, id) VALUES ({k}, {new}), ({x}, {new}) RETURNING k, id

@@ -182,6 +182,20 @@ $c->link(0, 'delay', 20);
 ok($c->poll(1, q{SELECT bool_or(o.option_value::float > 1500) FROM pg_foreign_server s, pg_options_to_table(s.srvoptions) o
 	WHERE s.srvname = 'fragaffinity_2' AND o.option_name = 'fdw_startup_cost'}), 'a scan costs what its round trips take');
 $c->link(0, 'delay', 0);
+# And how fast rows come, which a server measures when it has started.
+sub row_cost
+{
+	my ($condition) = @_;
+	return $c->poll(1, "SELECT bool_or(o.option_value::float $condition) FROM pg_foreign_server s, pg_options_to_table(s.srvoptions) o
+		WHERE s.srvname = 'fragaffinity_2' AND o.option_name = 'fdw_tuple_cost'");
+}
+ok(row_cost('< 2'), 'a row over a fast link costs little');
+$client->quit;
+$c->link(0, 'rate', 500);
+$c->node(1)->restart;
+ok(row_cost('> 10'), 'over a slow one, what it takes');
+$c->link(0, 'rate', 0);
+$client = $c->node(1)->background_psql('postgres', on_error_stop => 0);
 
 # A cancel over a link that is stalled ends in bounded time.
 $c->link(2, 'stall');

@@ -1,5 +1,6 @@
 # A session keeps the plans that it used last, not one more; and all of them are
-# right when it has used many others in between.
+# right when it has used many others in between.  What its first statements on a
+# table cost does not depend on how many fragments there are.
 use strict;
 use warnings;
 use FragAffinity;
@@ -17,6 +18,15 @@ $c->sql(1, "
 	CREATE TABLE seen (i int, v int, w int, x int);
 	CREATE TABLE plans (n int)");
 is($c->sql(1, 'SELECT count(*) FROM keys'), $n, 'a key for each fragment');
+
+# A new session learns of the buckets that it uses, not of all.
+my $knows_all = q{SELECT count(*) FROM pg_backend_memory_contexts WHERE name = 'partition descriptor' AND ident = 't'};
+is($c->sql(1, "$_; $knows_all"), '0', "$_: without a look at other buckets")
+  for 'SELECT FROM t WHERE k = 5', 'UPDATE t SET v = v WHERE k = 6', 'DELETE FROM t WHERE k = -1', 'INSERT INTO t VALUES (-2, 0, 0)',
+  'INSERT INTO t VALUES (5, 0, 0) ON CONFLICT (k) DO UPDATE SET v = t.v', 'PREPARE s AS SELECT FROM t WHERE k = $1; EXECUTE s (7); EXECUTE s (8)',
+  'SELECT FROM t x JOIN t y USING (k) WHERE k = 9', q{SELECT FROM t WHERE k = 5 AND fragaffinity.bucket_of('t', k) < 0};
+is($c->sql(1, "SELECT FROM t WHERE v = -5; $knows_all"), '1', 'a statement on all of them needs all');
+$c->sql(1, 'DELETE FROM t WHERE k < 0');
 
 # Three statements on each fragment, so 1,200 plans; first what has no plan yet,
 # as a statement's first execution is not kept.

@@ -183,12 +183,16 @@ unlike(plan_of($asks, q{UPDATE d SET secret = 1 WHERE id = 14}), qr/routed whole
 unlike(plan_of($asks, q{SELECT note FROM d WHERE note LIKE 'row%'}), qr/routed whole/, 'not with one that could leak');
 like(plan_of($asks, q{INSERT INTO d VALUES (2, 5000, 1, 'x')}), qr/routed whole/, 'INSERT');
 
-# Where the policy is about the key alone, an upsert is sent, too: the row in conflict
-# is the tenant's if the new one is.
-$c->sql(1, "DROP POLICY level ON $_") for 'd', 'p';
+# Upserts: rows in conflict that the tenant must not see or change, rows that they
+# must not become, conditions that leave them alone.
 my $upsert = q{ON CONFLICT (tenant, id) DO UPDATE SET note = 'y', secret = d.secret + 1};
 my @upserts = (
-	"INSERT INTO d VALUES (2, 14, 0, 'x') $upsert",
+	(map { ("INSERT INTO d VALUES ($_, 12 + $_, 0, 'x') $upsert", "INSERT INTO d VALUES ($_, 12 + $_, 0, 'x') $upsert RETURNING *",
+		"INSERT INTO d VALUES ($_, 24 + $_, 0, 'x') ON CONFLICT (tenant, id) DO UPDATE SET note = 'z'",
+		"INSERT INTO d VALUES ($_, 24 + $_, 0, 'x') ON CONFLICT (tenant, id) DO UPDATE SET secret = excluded.secret",
+		"INSERT INTO d VALUES ($_, 24 + $_, 3, 'x') ON CONFLICT (tenant, id) DO UPDATE SET secret = 1 / excluded.secret WHERE d.secret > 3",
+		"INSERT INTO d VALUES ($_, 24 + $_, 3, 'x') ON CONFLICT (tenant, id) DO UPDATE SET secret = 9 WHERE d.secret <= excluded.secret",
+		"INSERT INTO d VALUES ($_, 36 + $_, 9, 'x') ON CONFLICT (tenant, id) DO UPDATE SET secret = 0") } 2 .. 5),
 	"INSERT INTO d VALUES (2, 4000, 0, 'x') $upsert",
 	"INSERT INTO d VALUES (2, 26, 0, 'x'), (2, 4001, 0, 'x') $upsert RETURNING *",
 	"INSERT INTO d VALUES (2, 4002, 0, 'x'), (3, 27, 0, 'x') $upsert",
@@ -201,20 +205,44 @@ my @upserts = (
 	"INSERT INTO d (tenant, id) VALUES (current_setting('app.tenant')::int, 4005) RETURNING *",
 	"INSERT INTO d (tenant, id) VALUES (NULL, 4006)",
 	"SELECT count(*), sum(secret) FROM d");
-for my $tenant (2, 3)
+sub upserts
 {
-	for my $form (sort keys %forms)
+	my ($name, @tenants) = @_;
+	for my $tenant (@tenants)
 	{
-		$oracle->{head} = "DELETE FROM d;\nINSERT INTO d $rows;\nSET ROLE app; SET app.tenant = '$tenant';\n";
-		$oracle->same($_, "upserts, $form, tenant $tenant", $forms{$form}, @upserts) for @nodes;
+		for my $form (sort keys %forms)
+		{
+			$oracle->{head} = "DELETE FROM d;\nINSERT INTO d $rows;\nSET ROLE app; SET app.tenant = '$tenant';\n";
+			$oracle->same($_, "upserts, $name, $form, tenant $tenant", $forms{$form}, @upserts) for @nodes;
+		}
+	}
+	return;
+}
+upserts('all policies', 2 .. 5);
+like(plan_of($asks, $upserts[0]), qr/routed whole.*CASE/s, 'an upsert is sent whole, with its checks');
+
+# The error is the server's own, whose words tell which policy it was.
+{
+	my $insert = sub { $c->fails($_[0], "SET ROLE app; SET app.tenant = '4'; INSERT INTO $_[1] VALUES (4, 16, 0, 'x') ON CONFLICT (tenant, id) DO UPDATE SET note = 'y'") };
+	my @plain = $insert->(1, 'p');
+	for my $i (@nodes)
+	{
+		my @got = $insert->($i, 'd');
+		is($got[0], $plain[0], "node $i: SQLSTATE of a row in conflict that is hidden");
+		like($got[1], qr/new row violates row-level security policy.* \(USING expression\) for table "d"/, 'and its message');
 	}
 }
-like(plan_of($asks, $upserts[0]), qr/routed whole/, 'an upsert is sent whole');
+
+# Where the policy is about the key alone, the row in conflict is the tenant's if
+# the new one is.
+$c->sql(1, "DROP POLICY level ON $_") for 'd', 'p';
+upserts('tenants', 2, 3);
+unlike(plan_of($asks, $upserts[0]), qr/CASE/, 'then there is nothing to check');
 $c->sql(1, 'ALTER POLICY members ON d TO app; ' . on('d', $policies[3]));
 
 # What cannot be had.
 ($code) = $c->fails($asks, q{SET ROLE app; SET app.tenant = '2'; INSERT INTO d VALUES (2, 14, 0, 'x') ON CONFLICT (tenant, id) DO UPDATE SET note = 'x'});
-is($code, '42P10', 'an upsert on a remote fragment is refused');
+is($code, '42P10', 'an upsert on a remote fragment is refused when a policy looks at other tables');
 
 # No way around it.
 my $bucket = 'd_b' . $c->sql(1, q{SELECT fragaffinity.bucket_of('d', 7)});

@@ -1,0 +1,39 @@
+/*
+ * whole.h
+ *	  What a statement's text has in the place of values; for whole*.c.
+ */
+#ifndef FA_ROUTE_WHOLE_H
+#define FA_ROUTE_WHOLE_H
+
+#include "nodes/pg_list.h"
+#include "nodes/primnodes.h"
+
+typedef struct FaWhole
+{
+	List	   *pins;
+	List	   *params;			/* expressions to evaluate here */
+	List	   *fallible;		/* places in it, from 0, of those whose errors must
+								 * not be raised here: the next one is for it */
+	List	   *checks;			/* of row security, to be made here */
+	bool		once;			/* what is evaluated here is so once there, too */
+	bool		conditional;	/* perhaps not evaluated at all */
+	bool		where;			/* in WHERE or ON, under nothing but AND and OR */
+	bool		by_table;		/* the text names the table, not a bucket */
+	bool		failed;
+} FaWhole;
+
+/* in whole_param.c */
+
+/* Can a value of the type be sent as text? */
+extern bool fa_whole_can_send(Oid type);
+
+/* A parameter with the value of an expression; may set failed. */
+extern Node *fa_whole_parameter(Node *expr, FaWhole *cx);
+
+/*
+ * In the place of an expression that is evaluated here, its value.  Sets failed
+ * when it has none: it needs the rows, or is to be evaluated for each of them.
+ */
+extern Node *fa_whole_value(Node *expr, FaWhole *cx);
+
+#endif							/* FA_ROUTE_WHOLE_H */

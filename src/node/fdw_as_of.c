@@ -1,0 +1,266 @@
+/*
+ * fdw_as_of.c
+ *	  Scans at peers that begin after a change; see fdw_as_of.h.
+ *
+ * Marks are numbers that this backend gives once.  A savepoint that is undone
+ * takes the variable back, but not what a mark means: command numbers only go
+ * up.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "lib/ilist.h"
+#include "parser/parsetree.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "core/fa_compat.h"
+#include "core/settings.h"
+#include "node/fdw.h"
+#include "node/fdw_as_of.h"
+
+/* ---- at the origin */
+
+/* What an open statement must read as of, in a session of the transaction. */
+typedef struct ReaderMark
+{
+	int			node;
+	Oid			user;
+	int			mark;
+} ReaderMark;
+
+/* A statement whose scans may begin late; in the memory of its execution. */
+typedef struct Reader
+{
+	dlist_node	link;
+	EState	   *estate;
+	List	   *marks;			/* of ReaderMark */
+	List	   *begun;			/* of ForeignScanState: have their cursors */
+	MemoryContextCallback forget;
+} Reader;
+
+static dlist_head readers = DLIST_STATIC_INIT(readers);
+static int	last_mark = 0;
+static LocalTransactionId marked_in = InvalidLocalTransactionId;
+
+static void
+reader_forget(void *arg)
+{
+	dlist_delete(&((Reader *) arg)->link);
+}
+
+void
+fa_as_of_add(EState *estate)
+{
+	Reader	   *reader = MemoryContextAllocZero(estate->es_query_cxt,
+												sizeof(Reader));
+
+	reader->estate = estate;
+	reader->forget.func = reader_forget;
+	reader->forget.arg = reader;
+	dlist_push_head(&readers, &reader->link);
+	MemoryContextRegisterResetCallback(estate->es_query_cxt, &reader->forget);
+}
+
+static Reader *
+reader_find(EState *estate)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &readers)
+	{
+		Reader	   *reader = dlist_container(Reader, link, iter.cur);
+
+		if (reader->estate == estate)
+			return reader;
+	}
+	return NULL;
+}
+
+static int
+reader_mark(Reader *reader, int node, Oid user)
+{
+	ListCell   *lc;
+
+	foreach(lc, reader->marks)
+	{
+		ReaderMark *m = lfirst(lc);
+
+		if (m->node == node && m->user == user)
+			return m->mark;
+	}
+	return 0;
+}
+
+bool
+fa_as_of_is_used(void)
+{
+	return marked_in != InvalidLocalTransactionId && marked_in == fa_my_lxid();
+}
+
+void
+fa_as_of_before_scan(ForeignScanState *node, Oid foreign_table, Oid user)
+{
+	EState	   *estate = node->ss.ps.state;
+	Reader	   *reader = reader_find(estate);
+	int			id;
+
+	if (reader && list_member_ptr(reader->begun, node))
+		return;
+	id = fa_fdw_node(foreign_table);
+	if (id == 0)
+		return;
+	fa_fdw_tell_as_of(id, user, reader ? reader_mark(reader, id, user) : 0);
+	/* one that is asynchronous begins when its session has time for it */
+	if (reader && !node->ss.ps.async_capable)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(estate->es_query_cxt);
+
+		reader->begun = lappend(reader->begun, node);
+		MemoryContextSwitchTo(caller);
+	}
+}
+
+void
+fa_as_of_rescan(ForeignScanState *node)
+{
+	Reader	   *reader = reader_find(node->ss.ps.state);
+
+	if (reader)
+		reader->begun = list_delete_ptr(reader->begun, node);
+}
+
+void
+fa_as_of_before_change(Oid foreign_table, Oid user)
+{
+	dlist_iter	iter;
+	int			node = 0;
+	int			mark = 0;
+
+	dlist_foreach(iter, &readers)
+	{
+		Reader	   *reader = dlist_container(Reader, link, iter.cur);
+		MemoryContext caller;
+		ReaderMark *m;
+
+		if (node == 0)
+			node = fa_fdw_node(foreign_table);
+		if (node == 0)
+			return;
+		if (reader_mark(reader, node, user) != 0)
+			continue;
+		if (mark == 0)
+		{
+			mark = ++last_mark;
+			marked_in = fa_my_lxid();
+			fa_fdw_tell_as_of(node, user, mark);
+		}
+		caller = MemoryContextSwitchTo(reader->estate->es_query_cxt);
+		m = palloc(sizeof(ReaderMark));
+		m->node = node;
+		m->user = user;
+		m->mark = mark;
+		reader->marks = lappend(reader->marks, m);
+		MemoryContextSwitchTo(caller);
+	}
+}
+
+bool
+fa_as_of_changes_twice(PlannerInfo *root)
+{
+	Query	   *query = root->parse;
+	Oid			relid = rt_fetch(query->resultRelation, query->rtable)->relid;
+	PlannerInfo *top = root;
+	int			n = 0;
+	ListCell   *lc;
+
+	while (top->parent_root)
+		top = top->parent_root;
+	if (!top->parse->hasModifyingCTE)
+		return false;
+	query = top->parse;
+	if (query->resultRelation != 0)
+		n += rt_fetch(query->resultRelation, query->rtable)->relid == relid;
+	foreach(lc, top->parse->cteList)
+	{
+		query = castNode(Query, ((CommonTableExpr *) lfirst(lc))->ctequery);
+		if (query->resultRelation != 0)
+			n += rt_fetch(query->resultRelation, query->rtable)->relid == relid;
+	}
+	return n > 1;
+}
+
+/* ---- at the peer */
+
+#define MAX_NOTES 64			/* marks of statements that are open at once */
+
+typedef struct Note
+{
+	int			mark;
+	CommandId	command;		/* the first that it does not see */
+} Note;
+
+static int	as_of = 0;
+static Note notes[MAX_NOTES];
+
+static Note *
+note_of(int mark)
+{
+	return &notes[mark % MAX_NOTES];
+}
+
+/* The first time that a mark is named, it is set. */
+static void
+as_of_assign(int mark, void *extra)
+{
+	if (mark == 0 || note_of(mark)->mark == mark || !IsTransactionState())
+		return;
+	note_of(mark)->mark = mark;
+	note_of(mark)->command = GetCurrentCommandId(false);
+}
+
+void
+fa_as_of_init(void)
+{
+	DefineCustomIntVariable("fragaffinity.as_of",
+							"Mark as of which this session reads; set by other nodes.",
+							NULL, &as_of, 0, 0, INT_MAX,
+							PGC_USERSET,
+							GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE |
+							GUC_DISALLOW_IN_FILE,
+							NULL, as_of_assign, NULL);
+}
+
+void
+fa_as_of_apply(QueryDesc *desc)
+{
+	Snapshot	snapshot = desc->snapshot;
+	CommandId	command;
+
+	if (as_of == 0 || fa_origin == 0 || desc->operation != CMD_SELECT ||
+		snapshot == NULL ||
+		snapshot->snapshot_type != SNAPSHOT_MVCC ||
+		note_of(as_of)->mark != as_of)
+		return;
+	command = note_of(as_of)->command;
+	if (snapshot->curcid <= command)
+		return;
+	/* a copy: it is not only this statement's */
+	PushCopiedSnapshot(snapshot);
+	GetActiveSnapshot()->curcid = command;
+	UnregisterSnapshot(desc->snapshot);
+	desc->snapshot = RegisterSnapshot(GetActiveSnapshot());
+	PopActiveSnapshot();
+}
+
+void
+fa_as_of_started(QueryDesc *desc)
+{
+	/* rows that were changed since are passed over, not found to be gone */
+	if (as_of != 0 && fa_origin != 0 && desc->operation == CMD_SELECT &&
+		desc->plannedstmt->rowMarks != NIL &&
+		desc->estate->es_output_cid > desc->snapshot->curcid)
+		desc->estate->es_output_cid = desc->snapshot->curcid;
+}
