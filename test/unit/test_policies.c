@@ -17,6 +17,7 @@ make_trace(Trace *trace)
 {
 	*trace = (Trace) {.nsteps = STEPS,.nnodes = 2,.nfragments = FRAGMENTS};
 	trace->count = sim_alloc(STEPS * FRAGMENTS * 2, sizeof(float));
+	sim_equal_distances(trace);
 	for (int s = 0; s < STEPS; s++)
 		for (int f = 0; f < FRAGMENTS; f++)
 		{
