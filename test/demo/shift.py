@@ -22,16 +22,16 @@ REGIONS = [n[2][0] for n in NODES]
 # Hour at which a region's shift begins on a weekday, UTC, give or take START.
 SHIFTS = [(15, 0), (7, 1), (23, 2)]
 START = 3               # hours
-SEVERAL = 8             # one queue of so many has no pattern; another changes it
 WANDER = 8              # hours that one without pattern stays, on average
 WEEK = 168
 
 
 class ShiftTrace(Trace):
     def __init__(self, start="2014-07-07T00", weeks=12, queues=48, trips=6,
-                 jitter=10, elsewhere=0.02, seed=1):
+                 jitter=5, elsewhere=0.02, restless=24, seed=1):
         """trips: of a queue and hour, on average; jitter: minutes, standard
-        deviation; elsewhere: share of accesses."""
+        deviation; elsewhere: share of accesses; restless: one queue of so many
+        has no pattern, another one changes it."""
         self.start = 0
         self.start = self.hour_of(start) * HOUR
         self.zones = REGIONS
@@ -41,8 +41,8 @@ class ShiftTrace(Trace):
         for q in range(queues):
             # of its own, so that a change of one thing changes nothing else
             rng = random.Random(seed * 1000 + q)
-            turns = self._wander(rng) if q % SEVERAL == 3 else \
-                self._follow_sun(rng, q % SEVERAL == 7)
+            turns = self._wander(rng) if q % restless == 3 else \
+                self._follow_sun(rng, q % restless == 7)
             self._count(q, turns, trips * rng.uniform(0.5, 1.5), elsewhere,
                         random.Random(-seed * 1000 - q))
 
