@@ -24,6 +24,7 @@ OBJS = \
 	src/core/slots.o \
 	src/core/spi.o \
 	src/core/stop_point.o \
+	src/core/target.o \
 	src/node/cluster_part.o \
 	src/node/cluster_xact.o \
 	src/node/copy_lines.o \

@@ -43,6 +43,17 @@ extern void fa_ddl_end(FaDdlState *state);
 extern void fa_ddl_set(const char *name, const char *value);
 extern void fa_ddl_run(List *statements);
 
+/*
+ * What a table's owner has written (checks, generated columns, domains,
+ * functions of indexes) runs as the owner, not as ourselves.  In between,
+ * nothing else may.
+ */
+extern Oid	fa_ddl_owner(Oid rel);
+extern void fa_ddl_become(Oid owner, FaDdlState *state);
+extern void fa_ddl_become_ourselves(const FaDdlState *state);
+/* A statement that writes rows of rel; its names are looked up as ourselves. */
+extern void fa_ddl_write(Oid rel, const char *sql);
+
 /* in table_tree.c */
 
 /* Of FaTreeRel; root first, parents before children; stops above buckets. */

@@ -172,6 +172,19 @@ fa_exec_init_range_table(EState *estate, List *rtes)
 #endif
 }
 
+/* 16 can leave out all indexes but those that sum up. */
+static inline List *
+fa_exec_insert_index_tuples(ResultRelInfo *target, TupleTableSlot *slot,
+							EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL,
+								 false);
+#else
+	return ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL);
+#endif
+}
+
 /* 16 wants the result relations of a foreign join's recheck. */
 #if PG_VERSION_NUM >= 160000
 #define fa_eval_plan_qual_init(epq, estate) \

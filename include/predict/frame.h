@@ -235,8 +235,8 @@ extern void fa_predict_pending_archive(FaFrame *frame, int h, FaArchive *ar);
 
 /* in season.c */
 extern int	fa_predict_find_seasons(FaFrame *frame, float *series,
-									int nseries, int n, int max_season,
-									int *seasons, int max);
+									int nseries, int nsums, int n,
+									int max_season, int *seasons, int max);
 
 /* in model_*.c */
 extern const FaModelOps fa_predict_static;

@@ -10,6 +10,7 @@
 #define FA_SERIES_NODES		16	/* nodes beyond share a series */
 #define FA_SERIES_MIXES		8	/* random mixes of the cells */
 #define FA_SERIES			(1 + FA_SERIES_NODES + FA_SERIES_MIXES)
+#define FA_SERIES_BUSY		32	/* fragments looked at one by one */
 #define FA_SERIES_UNKNOWN	(-1e30f)
 
 typedef struct FaHistoryCell

@@ -39,13 +39,6 @@
 
 #define FETCH_ROWS 500
 
-static Oid
-relation_owner(Oid rel)
-{
-	return atooid(fa_spi_value("SELECT relowner FROM pg_catalog.pg_class "
-							   "WHERE oid = %u", rel));
-}
-
 static void
 wait_socket(FaConn *conn, int events)
 {
@@ -171,32 +164,12 @@ send_rows(const char *sql, FaRowStream **streams)
 	MemoryContextDelete(row_context);
 }
 
-/* Names are looked up as ourselves, rows written as the table's owner. */
-static void
-execute_as(const char *sql, Oid role)
-{
-	Oid			user;
-	int			sec_context;
-	SPIPlanPtr	plan;
-
-	SPI_connect();
-	plan = SPI_prepare(sql, 0, NULL);
-	if (plan == NULL)
-		elog(ERROR, "could not prepare \"%s\"", sql);
-	GetUserIdAndSecContext(&user, &sec_context);
-	SetUserIdAndSecContext(role, sec_context | SECURITY_RESTRICTED_OPERATION);
-	if (SPI_execute_plan(plan, NULL, NULL, false, 0) < 0)
-		elog(ERROR, "could not execute \"%s\"", sql);
-	SetUserIdAndSecContext(user, sec_context);
-	SPI_finish();
-}
-
 void
 fa_rows_spread(Oid old, Oid partition, const char *key, const int *owners,
 			   int nowners)
 {
 	int			self = fa_node_self();
-	Oid			role = relation_owner(partition);
+	Oid			role = fa_ddl_owner(partition);
 	char	   *columns = fa_text_column_names(partition);
 	FaRowStream **streams = palloc0(sizeof(FaRowStream *) * 1024);
 	StringInfoData owner;
@@ -217,11 +190,12 @@ fa_rows_spread(Oid old, Oid partition, const char *key, const int *owners,
 					 partition, quote_identifier(key));
 
 	if (local)
-		execute_as(psprintf("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE "
-							"SELECT %s FROM ONLY %s WHERE %s = %d",
-							fa_table_qualified_name(partition), columns, columns,
-							fa_table_qualified_name(old), owner.data, self),
-				   role);
+		fa_ddl_write(partition,
+					 psprintf("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE "
+							  "SELECT %s FROM ONLY %s WHERE %s = %d",
+							  fa_table_qualified_name(partition), columns,
+							  columns, fa_table_qualified_name(old), owner.data,
+							  self));
 	if (!remote)
 		return;
 	for (int i = 0; i < nowners; i++)
@@ -330,9 +304,9 @@ fa_rows_gather(Oid target, Oid bucket, int owner, const char *bucket_name)
 	if (owner != fa_node_self())
 		gather_remote(target, owner, bucket_name);
 	else
-		execute_as(psprintf("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE "
-							"SELECT %s FROM %s",
-							fa_table_qualified_name(target), columns, columns,
-							fa_table_qualified_name(bucket)),
-				   relation_owner(target));
+		fa_ddl_write(target,
+					 psprintf("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE "
+							  "SELECT %s FROM %s",
+							  fa_table_qualified_name(target), columns, columns,
+							  fa_table_qualified_name(bucket)));
 }

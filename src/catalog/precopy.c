@@ -1,30 +1,36 @@
 /*
  * precopy.c
- *	  Copies the rows that a split cuts off while clients use them.
+ *	  Copies the rows that change their fragment while clients use them.
  *
- *	1. before any lock, under one snapshot: the rows of the range go to a new
- *	   heap, whose indexes are then made; of each it is kept where it was (tid)
- *	   and where its copy is
- *	2. with the bucket locked, under a new snapshot: the rows of the range that
- *	   are not where one was copied from are copied, too; copies of which the
- *	   row is no longer where it was are deleted
- *	3. the rows go from the old heap
+ *	1. before any lock, under one snapshot: the rows go to the other heap; of
+ *	   each it is kept where it was (tid) and where its copy is.  Of a split the
+ *	   heap is new, and gets its indexes then; of a merge it is the one that
+ *	   stays, with its indexes, and clients go on in it: to them, rows of a
+ *	   transaction that has not committed are not there
+ *	2. with the bucket locked, under a new snapshot: the rows that are not where
+ *	   one was copied from are copied, too; copies of which the row is no longer
+ *	   where it was are deleted
+ *	3. of a split, the rows go from the old heap; of a merge it goes itself
  *
  * A row version never changes in place, and while the snapshot of step 1 is held
  * nobody can clear away what it sees and put another row there.  So what is
  * found at a tid that was copied from is what was copied.  Which rows are
  * copied beforehand does not matter: step 2 makes it right.
  *
- * All of it is one transaction, the split's: nothing is left when it fails.
+ * No key of the source is in the other heap, or can come there meanwhile, and
+ * every unique index has the distribution key: no insert of step 1 waits for
+ * another transaction, nor finds its key there.
+ *
+ * All of it is one transaction: when it fails nothing is left but, of a merge,
+ * rows for VACUUM.
  */
 #include "postgres.h"
 
 #include "access/heapam.h"
-#include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "executor/executor.h"
 #include "executor/spi.h"
-#include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -37,8 +43,10 @@
 #include "catalog/precopy.h"
 #include "catalog/table_ddl.h"
 #include "catalog/table_text.h"
+#include "core/fa_compat.h"
 #include "core/shmem.h"
 #include "core/spi.h"
+#include "core/target.h"
 
 #define FETCH_ROWS 1000
 
@@ -100,7 +108,9 @@ row_tid(HeapTuple row, TupleDesc desc)
 typedef struct Copy
 {
 	FaPrecopy  *precopy;
-	Relation	heap;
+	ResultRelInfo *target;
+	EState	   *estate;
+	Oid			owner;
 	TupleTableSlot *slot;
 	BulkInsertState bulk;
 	Datum	   *value;			/* of the row from the source */
@@ -108,7 +118,27 @@ typedef struct Copy
 	MemoryContext row_context;
 } Copy;
 
-/* The row has the tid, and then the heap's columns in their order. */
+/* As an INSERT does it, but into whatever partition the heap is. */
+static void
+insert_row(Copy *copy)
+{
+	FaDdlState	state;
+
+	fa_ddl_become(copy->owner, &state);
+	fa_target_compute(copy->target, copy->estate, copy->slot);
+	table_tuple_insert(copy->target->ri_RelationDesc, copy->slot,
+					   GetCurrentCommandId(true), 0, copy->bulk);
+	if (copy->target->ri_NumIndices > 0)
+		(void) fa_exec_insert_index_tuples(copy->target, copy->slot,
+										   copy->estate);
+	fa_ddl_become_ourselves(&state);
+	ResetPerTupleExprContext(copy->estate);
+}
+
+/*
+ * The row has the tid, and then the heap's columns in their order, but for
+ * those that are generated.
+ */
 static void
 copy_row(void *arg, HeapTuple row, TupleDesc desc)
 {
@@ -122,14 +152,15 @@ copy_row(void *arg, HeapTuple row, TupleDesc desc)
 	ExecClearTuple(slot);
 	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
 	{
-		bool		dropped = TupleDescAttr(slot->tts_tupleDescriptor, i)->attisdropped;
+		Form_pg_attribute att = TupleDescAttr(slot->tts_tupleDescriptor, i);
+		bool		none = att->attisdropped || att->attgenerated != '\0';
 
-		slot->tts_values[i] = dropped ? (Datum) 0 : copy->value[next];
-		slot->tts_isnull[i] = dropped || copy->isnull[next];
-		next += !dropped;
+		slot->tts_values[i] = none ? (Datum) 0 : copy->value[next];
+		slot->tts_isnull[i] = none || copy->isnull[next];
+		next += !none;
 	}
 	ExecStoreVirtualTuple(slot);
-	table_tuple_insert(copy->heap, slot, GetCurrentCommandId(true), 0, copy->bulk);
+	insert_row(copy);
 	copied = hash_search(copy->precopy->copied,
 						 DatumGetPointer(copy->value[0]), HASH_ENTER, NULL);
 	copied->to = slot->tts_tid;
@@ -142,11 +173,14 @@ static void
 copy_rows(FaPrecopy *precopy, const char *qual)
 {
 	Copy		copy = {.precopy = precopy};
+	TupleDesc	desc;
 	int			natts;
 
-	copy.heap = table_open(precopy->heap, RowExclusiveLock);
-	natts = RelationGetDescr(copy.heap)->natts;
-	copy.slot = MakeSingleTupleTableSlot(RelationGetDescr(copy.heap), &TTSOpsVirtual);
+	copy.owner = fa_ddl_owner(precopy->heap);
+	copy.target = fa_target_open(precopy->heap, &copy.estate);
+	desc = RelationGetDescr(copy.target->ri_RelationDesc);
+	natts = desc->natts;
+	copy.slot = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
 	copy.bulk = GetBulkInsertState();
 	copy.value = palloc(sizeof(Datum) * (natts + 1));
 	copy.isnull = palloc(sizeof(bool) * (natts + 1));
@@ -161,17 +195,8 @@ copy_rows(FaPrecopy *precopy, const char *qual)
 	FreeBulkInsertState(copy.bulk);
 	ExecDropSingleTupleTableSlot(copy.slot);
 	MemoryContextDelete(copy.row_context);
-	table_close(copy.heap, NoLock);
+	fa_target_close(copy.target, copy.estate);
 	CommandCounterIncrement();
-}
-
-/* What is computed would have to be again: such a table is not copied so. */
-static bool
-has_generated(Oid rel)
-{
-	return fa_spi_value("SELECT 1 FROM pg_catalog.pg_attribute"
-						" WHERE attrelid = %u AND attgenerated <> ''"
-						"  AND NOT attisdropped", rel) != NULL;
 }
 
 /* Up to 16 it could let what a snapshot sees be cleared away after a time. */
@@ -183,33 +208,59 @@ snapshots_hold(void)
 	return threshold == NULL || strcmp(threshold, "-1") == 0;
 }
 
-FaPrecopy *
-fa_precopy_begin(const FaFragment *source, int64 fragment, const char *qual)
+/* Step 2 has to see more than the transaction's snapshot. */
+static bool
+can_be_copied(void)
+{
+	return !IsolationUsesXactSnapshot() && snapshots_hold();
+}
+
+static FaPrecopy *
+start_copy(Oid source, Oid heap, const char *qual)
 {
 	HASHCTL		info = {.keysize = sizeof(ItemPointerData),
 	.entrysize = sizeof(Copied),.hcxt = CurrentMemoryContext};
-	FaFragment	f = *source;
-	FaPrecopy  *precopy;
+	FaPrecopy  *precopy = palloc0(sizeof(FaPrecopy));
 
-	/* step 2 has to see more than the transaction's snapshot */
-	if (IsolationUsesXactSnapshot() || !snapshots_hold() ||
-		has_generated(source->leaf))
-		return NULL;
-	precopy = palloc0(sizeof(FaPrecopy));
-	f.bucket = f.home;
-	precopy->source = source->leaf;
-	precopy->heap =
-		fa_table_create_heap(&f, fa_table_heap_name(fa_table_piece_name(get_rel_name(f.home),
-																		fragment)),
-							 false);
-	/* its bounds are others, and not known to hold yet */
-	fa_table_forget_bound(precopy->heap);
-	precopy->columns = fa_text_column_names(precopy->heap);
+	precopy->source = source;
+	precopy->heap = heap;
+	precopy->columns = fa_text_column_names(heap);
 	precopy->copied = hash_create("fragaffinity copied rows", 1024, &info,
 								  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	precopy->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	copy_rows(precopy, qual);
-	fa_table_create_indexes(precopy->heap, &f);
+	return precopy;
+}
+
+FaPrecopy *
+fa_precopy_split(const FaFragment *source, int64 fragment, const char *qual)
+{
+	FaFragment	f = *source;
+	FaPrecopy  *precopy;
+	Oid			heap;
+
+	if (!can_be_copied())
+		return NULL;
+	f.bucket = f.home;
+	heap = fa_table_create_heap(&f, fa_table_heap_name(fa_table_piece_name(get_rel_name(f.home),
+																		   fragment)),
+								false);
+	/* its bounds are others, and not known to hold yet */
+	fa_table_forget_bound(heap);
+	precopy = start_copy(source->leaf, heap, qual);
+	fa_table_create_indexes(heap, &f);
+	fa_stop_point("split_copied");
+	return precopy;
+}
+
+FaPrecopy *
+fa_precopy_merge(const FaFragment *source, const FaFragment *stays)
+{
+	FaPrecopy  *precopy;
+
+	if (!can_be_copied())
+		return NULL;
+	precopy = start_copy(source->leaf, stays->leaf, "true");
 	fa_stop_point("split_copied");
 	return precopy;
 }
@@ -261,7 +312,8 @@ fa_precopy_finish(FaPrecopy *precopy, const char *qual)
 	initStringInfo(&difference.more);
 	initStringInfo(&difference.less);
 	PushActiveSnapshot(GetLatestSnapshot());
-	for_each_row(psprintf("SELECT ctid FROM %s WHERE %s", source_q, qual),
+	for_each_row(psprintf("SELECT ctid FROM %s WHERE %s", source_q,
+						  qual ? qual : "true"),
 				 look_for_row, &difference);
 	PopActiveSnapshot();
 	hash_seq_init(&scan, precopy->copied);
@@ -275,10 +327,12 @@ fa_precopy_finish(FaPrecopy *precopy, const char *qual)
 		fa_spi_exec("DELETE FROM %s WHERE ctid = ANY ('{%s}'::pg_catalog.tid[])",
 					heap_q, difference.less.data);
 	if (difference.more.len > 0)
-		fa_spi_exec("INSERT INTO %s (%s) SELECT %s FROM %s"
-					" WHERE ctid = ANY ('{%s}'::pg_catalog.tid[])", heap_q,
-					precopy->columns, precopy->columns, source_q,
-					difference.more.data);
+		fa_ddl_write(precopy->heap,
+					 psprintf("INSERT INTO %s (%s) SELECT %s FROM %s"
+							  " WHERE ctid = ANY ('{%s}'::pg_catalog.tid[])",
+							  heap_q, precopy->columns, precopy->columns,
+							  source_q, difference.more.data));
 	UnregisterSnapshot(precopy->snapshot);
-	fa_spi_exec("DELETE FROM %s WHERE %s", source_q, qual);
+	if (qual)
+		fa_spi_exec("DELETE FROM %s WHERE %s", source_q, qual);
 }

@@ -350,22 +350,23 @@ reshape_move_rows(Reshape *r, Part *part)
 {
 	Part	   *source = reshape_source(r, part);
 	char	   *columns = fa_text_column_names(part->f.leaf);
+	/* of a fragment that goes, all; its heap goes, too */
+	char	   *which = source->wanted == NULL ? NULL :
+		fa_spi_value("SELECT pg_catalog.pg_get_partition_constraintdef(%u)",
+					 part->f.bucket);
 
 	if (part->wanted->copy)
 	{
-		fa_precopy_finish(part->wanted->copy,
-						  fa_spi_value("SELECT pg_catalog.pg_get_partition_constraintdef(%u)",
-									   part->f.bucket));
+		fa_precopy_finish(part->wanted->copy, which);
 		fa_stop_point("split_rows");
 		return;
 	}
-	fa_spi_exec("WITH gone AS (DELETE FROM %s WHERE %s RETURNING %s) "
-				"INSERT INTO %s (%s) SELECT %s FROM gone",
-				fa_table_qualified_name(source->f.leaf),
-				source->wanted == NULL ? "true" :
-				fa_spi_value("SELECT pg_catalog.pg_get_partition_constraintdef(%u)",
-							 part->f.bucket),
-				columns, fa_table_qualified_name(part->f.leaf), columns, columns);
+	fa_ddl_write(part->f.leaf,
+				 psprintf("WITH gone AS (DELETE FROM %s WHERE %s RETURNING %s) "
+						  "INSERT INTO %s (%s) SELECT %s FROM gone",
+						  fa_table_qualified_name(source->f.leaf),
+						  which ? which : "true", columns,
+						  fa_table_qualified_name(part->f.leaf), columns, columns));
 	fa_stop_point("split_rows");
 }
 

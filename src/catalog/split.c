@@ -7,7 +7,7 @@
  *
  *	1. lock the cluster's metadata; claim the fragments, as a move does
  *	2. plan which fragments the bucket is to have
- *	3. a split: copy what it cuts off, while clients go on (precopy.c)
+ *	3. copy what changes its fragment, while clients go on (precopy.c)
  *	4. lock the bucket on all nodes (reshape_lock.c)
  *	5. reshape it here, with the rows, and on all other nodes (reshape.c)
  *
@@ -349,7 +349,7 @@ plan_merge(Division *d, const FaFragment *one, const FaFragment *other)
 	return keep->fragment;
 }
 
-/* Step 3.  Which rows these are only has to be nearly right. */
+/* Step 3 of a split.  Which rows these are only has to be nearly right. */
 static void
 division_copy(Division *d, const FaFragment *f)
 {
@@ -364,7 +364,7 @@ division_copy(Division *d, const FaFragment *f)
 
 		if (piece->rows_of != source.fragment)
 			continue;
-		piece->copy = fa_precopy_begin(&source, piece->fragment,
+		piece->copy = fa_precopy_split(&source, piece->fragment,
 									   psprintf("%s AND %s",
 												piece->key_from ?
 												psprintf("%s >= %s", key, key_sql(d, piece->key_from)) :
@@ -373,6 +373,17 @@ division_copy(Division *d, const FaFragment *f)
 												psprintf("%s < %s", key, key_sql(d, piece->key_to)) :
 												"true"));
 	}
+}
+
+/* Step 3 of a merge. */
+static void
+division_copy_all(Division *d, const FaFragment *one, const FaFragment *other,
+				  int64 stays)
+{
+	FaFragment	keep = stays == one->fragment ? *one : *other;
+	FaFragment	gone = stays == one->fragment ? *other : *one;
+
+	division_piece(d, stays)->copy = fa_precopy_merge(&gone, &keep);
 }
 
 /* Steps 4 and 5. */
@@ -556,6 +567,7 @@ fa_sql_merge_fragments(PG_FUNCTION_ARGS)
 				 errhint("Try again.")));
 	division_begin(&d, f[0]);
 	result = plan_merge(&d, f[0], f[1]);
+	division_copy_all(&d, f[0], f[1], result);
 	division_apply(&d);
 	fa_ddl_end(&state);
 	PG_RETURN_INT64(result);

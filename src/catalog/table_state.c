@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_authid.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 
@@ -56,4 +57,43 @@ fa_ddl_run(List *statements)
 
 	foreach(lc, statements)
 		fa_spi_exec("%s", (char *) lfirst(lc));
+}
+
+Oid
+fa_ddl_owner(Oid rel)
+{
+	return atooid(fa_spi_value("SELECT relowner FROM pg_catalog.pg_class "
+							   "WHERE oid = %u", rel));
+}
+
+void
+fa_ddl_become(Oid owner, FaDdlState *state)
+{
+	GetUserIdAndSecContext(&state->user, &state->sec_context);
+	SetUserIdAndSecContext(owner, state->sec_context |
+						   SECURITY_RESTRICTED_OPERATION);
+}
+
+void
+fa_ddl_become_ourselves(const FaDdlState *state)
+{
+	SetUserIdAndSecContext(state->user, state->sec_context);
+}
+
+void
+fa_ddl_write(Oid rel, const char *sql)
+{
+	Oid			owner = fa_ddl_owner(rel);
+	FaDdlState	state;
+	SPIPlanPtr	plan;
+
+	SPI_connect();
+	plan = SPI_prepare(sql, 0, NULL);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\"", sql);
+	fa_ddl_become(owner, &state);
+	if (SPI_execute_plan(plan, NULL, NULL, false, 0) < 0)
+		elog(ERROR, "could not execute \"%s\"", sql);
+	fa_ddl_become_ourselves(&state);
+	SPI_finish();
 }

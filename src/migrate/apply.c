@@ -38,6 +38,7 @@
 
 #include "core/background.h"
 #include "core/fa_compat.h"
+#include "core/target.h"
 #include "migrate/stream.h"
 
 struct FaApply
@@ -113,20 +114,9 @@ apply_map_columns(FaApply *apply)
 static void
 apply_open(FaApply *apply)
 {
-	RangeTblEntry *rte = makeNode(RangeTblEntry);
-
 	PushActiveSnapshot(GetTransactionSnapshot());
-	apply->rel = table_open(apply->heap, RowExclusiveLock);
-	apply->estate = CreateExecutorState();
-	rte->rtekind = RTE_RELATION;
-	rte->relid = apply->heap;
-	rte->relkind = apply->rel->rd_rel->relkind;
-	rte->rellockmode = RowExclusiveLock;
-	fa_exec_init_range_table(apply->estate, list_make1(rte));
-	apply->target = makeNode(ResultRelInfo);
-	InitResultRelInfo(apply->target, apply->rel, 1, NULL, 0);
-	apply->estate->es_output_cid = GetCurrentCommandId(true);
-	ExecOpenIndices(apply->target, false);
+	apply->target = fa_target_open(apply->heap, &apply->estate);
+	apply->rel = apply->target->ri_RelationDesc;
 	apply->found = table_slot_create(apply->rel, NULL);
 	apply->key = MakeSingleTupleTableSlot(RelationGetDescr(apply->rel),
 										  &TTSOpsVirtual);
@@ -141,10 +131,7 @@ apply_close(FaApply *apply)
 	ExecDropSingleTupleTableSlot(apply->found);
 	ExecDropSingleTupleTableSlot(apply->key);
 	ExecDropSingleTupleTableSlot(apply->row);
-	ExecCloseIndices(apply->target);
-	ExecResetTupleTable(apply->estate->es_tupleTable, false);
-	FreeExecutorState(apply->estate);
-	table_close(apply->rel, NoLock);
+	fa_target_close(apply->target, apply->estate);
 	apply->rel = NULL;
 	PopActiveSnapshot();
 }
@@ -229,12 +216,8 @@ apply_find(FaApply *apply)
 static void
 apply_complete_key(FaApply *apply)
 {
-	TupleDesc	desc = RelationGetDescr(apply->rel);
-
-	if (desc->constr && desc->constr->has_generated_stored &&
-		apply->rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL)
-		ExecComputeStoredGenerated(apply->target, apply->estate, apply->key,
-								   CMD_INSERT);
+	if (apply->rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL)
+		fa_target_compute(apply->target, apply->estate, apply->key);
 }
 
 /* Old row or key, if the message has one; false when the new row follows. */

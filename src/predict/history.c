@@ -5,7 +5,9 @@
  *
  * The series are the total, the nodes' totals and some random mixes of all
  * cells (each with a random sign), which show a season in which load only
- * changes places.
+ * changes places.  Where many fragments have their season at different times, all
+ * of these are flat: so the busiest fragments are looked at one by one, too,
+ * each by the node that uses it most.
  */
 #include <math.h>
 #include <string.h>
@@ -249,15 +251,107 @@ fa_predict_history_replay(FaFrame *frame, FaHistory *hist,
 	fa_predict_free(frame, known);
 }
 
+/* The busiest fragments, and their series. */
+typedef struct Busy
+{
+	int			n;
+	int			fragment[FA_SERIES_BUSY];
+	double	   *sum[FA_SERIES_BUSY];	/* by cell */
+	int			cell[FA_SERIES_BUSY];	/* that has most */
+	int64_t		first;			/* step that the series begin with */
+	int			nsteps;
+	float	   *series;			/* n x nsteps */
+} Busy;
+
+static void
+choose_busy(const FaFrame *frame, Busy *busy)
+{
+	for (int k = 0; k < frame->nactive; k++)
+	{
+		int			f = frame->active[k];
+		double		accesses = frame->fragment[f].accesses;
+		int			i = busy->n;
+
+		if (i < FA_SERIES_BUSY)
+			busy->n++;
+		else if (frame->fragment[busy->fragment[--i]].accesses >= accesses)
+			continue;
+		for (; i > 0 && frame->fragment[busy->fragment[i - 1]].accesses < accesses; i--)
+			busy->fragment[i] = busy->fragment[i - 1];
+		busy->fragment[i] = f;
+	}
+}
+
+static void
+sum_busy(FaFrame *frame, void *arg, int64_t step, const bool *known)
+{
+	Busy	   *busy = arg;
+
+	(void) step;
+	(void) known;
+	for (int i = 0; i < busy->n; i++)
+	{
+		const FaFragment *fr = &frame->fragment[busy->fragment[i]];
+
+		for (int c = 0; c < fr->ncells; c++)
+		{
+			busy->sum[i][c] += fr->y[c];
+			if (busy->sum[i][c] > busy->sum[i][busy->cell[i]])
+				busy->cell[i] = c;
+		}
+	}
+}
+
+static void
+fill_busy(FaFrame *frame, void *arg, int64_t step, const bool *known)
+{
+	Busy	   *busy = arg;
+
+	if (step < busy->first || step >= busy->first + busy->nsteps)
+		return;
+	for (int i = 0; i < busy->n; i++)
+	{
+		const FaFragment *fr = &frame->fragment[busy->fragment[i]];
+
+		if (fr->ncells > 0 && known[fr->node[busy->cell[i]]])
+			busy->series[(size_t) i * busy->nsteps + (step - busy->first)] =
+				(float) log1p(fr->y[busy->cell[i]]);
+	}
+}
+
+/* Room for FA_SERIES_BUSY series of n steps, the last one before end. */
+static int
+busy_series(FaFrame *frame, FaHistory *hist, float *series, int n, int64_t end)
+{
+	Busy		busy = {.first = end - n,.nsteps = n,.series = series};
+
+	choose_busy(frame, &busy);
+	for (int i = 0; i < busy.n; i++)
+		busy.sum[i] = fa_predict_alloc(frame,
+									   frame->fragment[busy.fragment[i]].ncells,
+									   sizeof(double));
+	for (size_t k = 0; k < (size_t) n * busy.n; k++)
+		series[k] = FA_SERIES_UNKNOWN;
+	fa_predict_history_replay(frame, hist, sum_busy, &busy);
+	fa_predict_history_replay(frame, hist, fill_busy, &busy);
+	for (int i = 0; i < busy.n; i++)
+		fa_predict_free(frame, busy.sum[i]);
+	return busy.n;
+}
+
 int
 fa_predict_history_seasons(FaFrame *frame, FaHistory *hist, int *seasons,
 						   int max)
 {
 	int			n = (int) hist->nseries;
-	float	   *copy = fa_predict_alloc(frame, (size_t) n * FA_SERIES,
+	float	   *copy = fa_predict_alloc(frame, (size_t) n *
+										(FA_SERIES + FA_SERIES_BUSY),
 										sizeof(float));
+	int			nbusy;
 	int			found;
 
+	nbusy = busy_series(frame, hist, copy + (size_t) n * FA_SERIES, n,
+						hist->series_end);
 	for (int t = 0; t < n; t++)
 	{
 		int64_t		at = (hist->series_end - n + t) % hist->series_capacity;
@@ -267,7 +361,7 @@ fa_predict_history_seasons(FaFrame *frame, FaHistory *hist, int *seasons,
 		for (int s = 0; s < FA_SERIES; s++)
 			copy[(size_t) s * n + t] = hist->series[at * FA_SERIES + s];
 	}
-	found = fa_predict_find_seasons(frame, copy, FA_SERIES, n,
+	found = fa_predict_find_seasons(frame, copy, FA_SERIES + nbusy, FA_SERIES, n,
 									frame->config.max_season, seasons, max);
 	fa_predict_free(frame, copy);
 	return found;

@@ -23,6 +23,7 @@
 #define WORTH_VOTE		0.3
 #define MIN_GAIN		0.02	/* share of a series' variance foretold */
 #define MAX_SERIES		64
+#define MIN_SINGLE		3		/* of many single series, some swing by chance */
 
 static const double two_pi = 6.283185307179586476925;
 
@@ -267,6 +268,7 @@ typedef struct Search
 {
 	float	   *series;			/* nseries x n */
 	int			nseries;
+	int			nsums;			/* the others are of single fragments */
 	int			n;
 	int			maxlag;
 	int			max_season;
@@ -312,6 +314,9 @@ find_candidates(Search *s)
 	}
 	for (int o = 0; o < s->nseries; o++)
 	{
+		int			single = 0;
+		bool		sums = false;
+
 		s->vote[o] = 0;
 		for (int q = 0; q < s->nseries && s->lag[o] > 0; q++)
 		{
@@ -320,9 +325,14 @@ find_candidates(Search *s)
 			if (s->lag[q] != s->lag[o])
 				continue;
 			gain = gain_of(s, q, s->lag[o]);
-			if (gain > MIN_GAIN)
-				s->vote[o] += gain;
+			if (gain <= MIN_GAIN)
+				continue;
+			s->vote[o] += gain;
+			sums |= q < s->nsums;
+			single += q >= s->nsums;
 		}
+		if (!sums && single < MIN_SINGLE)
+			s->vote[o] = 0;
 	}
 }
 
@@ -391,16 +401,18 @@ compare_ints(const void *a, const void *b)
 
 /*
  * Seasons of nseries series of n values each (below UNKNOWN_BELOW: unknown),
- * shortest first.  The series are used up.
+ * shortest first; the first nsums are sums over many fragments.  The series are
+ * used up.
  */
 int
-fa_predict_find_seasons(FaFrame *frame, float *series, int nseries, int n,
-						int max_season, int *seasons, int max)
+fa_predict_find_seasons(FaFrame *frame, float *series, int nseries, int nsums,
+						int n, int max_season, int *seasons, int max)
 {
 	Search		s = {.series = series,.n = n,.max_season = max_season,
 		.found = seasons,.size = 2};
 
 	s.nseries = nseries > MAX_SERIES ? MAX_SERIES : nseries;
+	s.nsums = nsums;
 	s.maxlag = (int) (n / MIN_CYCLES);
 	if (s.maxlag > max_season + max_season / 10 + 1)
 		s.maxlag = max_season + max_season / 10 + 1;

@@ -11,7 +11,7 @@ import time
 import psycopg2
 import psycopg2.extensions
 
-from workload import DISTANCES, NODES, RIDES
+from workload import DISTANCES, RIDES
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LAB = os.path.join(HERE, "..", "lab")
@@ -47,7 +47,7 @@ class Cluster:
     def start(self):
         base = os.environ.get("TMPDIR", "/tmp")
         self.dir = tempfile.mkdtemp(prefix="fragaffinity-demo.", dir=base)
-        command = [LAB, "start", str(len(NODES)), "--dir", self.dir,
+        command = [LAB, "start", str(len(self.workload.nodes)), "--dir", self.dir,
                    "--latency", "1"]
         for (a, b), ms in DISTANCES.items():
             command += ["--distance", "%d-%d=%g" % (a, b, ms)]
@@ -61,7 +61,7 @@ class Cluster:
             raise RuntimeError("the nodes did not start:\n" + out.stderr)
         self.env = dict(line.split("=", 1)
                         for line in out.stdout.splitlines() if "=" in line)
-        self.conn = [self.connect(i) for i in range(len(NODES))]
+        self.conn = [self.connect(i) for i in range(len(self.workload.nodes))]
 
     def conninfo(self, node, user="postgres"):
         return "host=%s/%d/socket port=%s user=%s dbname=postgres" % (
@@ -82,10 +82,10 @@ class Cluster:
         return self.sql(node, text, args)[0][0]
 
     def join(self):
-        for node in range(len(NODES)):
+        for node in range(len(self.workload.nodes)):
             self.sql(node, "CREATE ROLE %s LOGIN" % CLIENT_ROLE)
             self.sql(node, "CREATE EXTENSION fragaffinity CASCADE")
-        for node, (name, region, _) in enumerate(NODES):
+        for node, (name, region, _) in enumerate(self.workload.nodes):
             port = self.env["LAB_PEER_PORT_%d" % (node + 1)]
             self.sql(0, "SELECT fragaffinity.add_node(%s, '127.0.0.1', %s, "
                      "'postgres', region => %s)", (name, port, region))
@@ -102,7 +102,7 @@ class Cluster:
         self.sql(0, "GRANT SELECT, INSERT, UPDATE ON ride TO " + CLIENT_ROLE)
         self.sql(0, "SELECT fragaffinity.distribute_table('ride', 'station', "
                  "fragments => 1, placement => 'balanced')")
-        for node, (name, _, _) in enumerate(NODES):
+        for node, (name, _, _) in enumerate(self.workload.nodes):
             for leaf, in self.sql(node, "SELECT leaf::text FROM "
                                   "fragaffinity.fragments WHERE owner = %s",
                                   (name,)):
@@ -136,7 +136,7 @@ class Cluster:
         fragment = {s: f for f, s in self.station.items()}
         node_id = dict(self.sql(0, "SELECT name, node FROM fragaffinity.node"))
         text = io.StringIO("".join(
-            "%d\t%d\t%d\t%d\n" % (h, node_id[NODES[n][0]], fragment[s], c)
+            "%d\t%d\t%d\t%d\n" % (h, node_id[self.workload.nodes[n][0]], fragment[s], c)
             for h, n, s, c in self.workload.history()))
         with self.conn[0].cursor() as cursor:
             cursor.execute("CREATE TEMPORARY TABLE past (hours int, "

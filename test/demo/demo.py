@@ -18,10 +18,12 @@ import psycopg2
 
 from cluster import CLIENT_ROLE, Cluster
 from monitor import Monitor, summary
+from trace import Trace
 from view import View
-from workload import NODES, Workload
+from workload import Workload
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+TRACE = os.path.join(HERE, "bayarea14.bin")
 START = "2014-09-14T20"     # a Sunday, ten weeks into the trace
 PATIENCE = 60               # seconds that the clients may be behind
 CLIENTS = 16                # of each node
@@ -65,7 +67,7 @@ class Run:
     def _prepare(self):
         c, w = self.cluster, self.workload
         self.view.say("%s: starting %d nodes and distributing %d stations"
-                      % (self.title, len(NODES), len(w.keys)))
+                      % (self.title, len(w.nodes), len(w.keys)))
         c.start()
         c.join()
         c.make_table()
@@ -86,7 +88,7 @@ class Run:
         self.client = subprocess.Popen(
             [self.options.replay, self.schedule, self.acks, str(CLIENTS),
              repr(start)] + [c.conninfo(i, CLIENT_ROLE)
-                             for i in range(len(NODES))],
+                             for i in range(len(w.nodes))],
             stdout=subprocess.PIPE, stderr=log)
         try:
             c.load_history(start)
@@ -138,7 +140,7 @@ class Run:
         c, r = self.cluster, self.result
         with open(self.acks) as f:
             expected = self.workload.expected(f.read().split())
-        r["rows"] = [c.digest(i) for i in range(len(NODES))]
+        r["rows"] = [c.digest(i) for i in range(len(self.workload.nodes))]
         r["rows_right"] = []
         if expected is None:
             r["problem"] = "an operation's outcome is not known"
@@ -158,7 +160,7 @@ class Run:
         extra = sorted(set(seen) - set(wanted))
         self.view.say("%s sees %d rows, expected %d; %d missing, %d not "
                       "expected, for example %s / %s" % (
-                          NODES[node][0], len(seen), len(wanted),
+                          self.workload.nodes[node][0], len(seen), len(wanted),
                           len(missing), len(extra), missing[:3], extra[:3]))
 
     def _summarise(self):
@@ -184,13 +186,13 @@ def print_table(runs, workload, view):
         lines.append(row(name, [value(r) for r in runs]))
 
     add("local share of accesses", lambda r: "%.1f %%" % (100 * r["share_all"]))
-    for i, (name, _, _) in enumerate(NODES):
+    for i, (name, _, _) in enumerate(workload.nodes):
         add("  " + name, lambda r: "%.1f %%" % (100 * r["share"][i]))
     for key, title in (("all", "statement"), ("response", "trip")):
         for at, p in ((1, "p50"), (2, "p95")):
             add("%s latency %s" % (title, p),
                 lambda r: "%.1f ms" % r["final"][key][at])
-    for i, (name, _, _) in enumerate(NODES):
+    for i, (name, _, _) in enumerate(workload.nodes):
         add("  p50 / p95 at " + name, lambda r: "%.1f / %.1f ms" % tuple(
             r["final"]["nodes"][i][1:3]))
     add("statements on rows", lambda r: "{:,}".format(r["final"]["statements"]))
@@ -204,7 +206,7 @@ def print_table(runs, workload, view):
     add("  of long-run shares (static)", lambda r: r["log_loss_static"])
     add("retries after SQLSTATE 40001", lambda r: r["final"]["retries"])
     add("other errors", lambda r: r["final"]["errors"])
-    for i, (name, _, _) in enumerate(NODES):
+    for i, (name, _, _) in enumerate(workload.nodes):
         add("rows seen from " + name, lambda r: "%s %s" % (
             "{:,}".format(r["rows"][i][0]),
             "right" if r["rows_right"][i:i + 1] == [True] else "WRONG"))
@@ -216,7 +218,7 @@ def print_table(runs, workload, view):
 
 
 def right(result):
-    return (result["rows_right"] == [True] * len(NODES)
+    return (result["rows_right"] == [True] * len(result["rows"])
             and result["final"]["errors"] == 0
             and result["final"]["trips"] == result["final"]["of"])
 
@@ -254,8 +256,7 @@ def main():
     signal.signal(signal.SIGTERM, on_signal)
     options = parse_options()
     view = View()
-    workload = Workload(os.path.join(HERE, "bayarea14.bin"), START,
-                        options.hours, options.speed)
+    workload = Workload(Trace(TRACE), START, options.hours, options.speed)
     runs = []
     try:
         with tempfile.TemporaryDirectory(prefix="fragaffinity-demo.") as d:

@@ -2,8 +2,6 @@
 import collections
 import time
 
-from workload import NODES
-
 WINDOW = 4              # hours that the view's shares cover
 
 
@@ -18,7 +16,7 @@ class Monitor:
         for number, name in cluster.sql(
                 0, "SELECT node, name FROM fragaffinity.node"):
             self.index[number] = self.index[name] = [
-                n[0] for n in NODES].index(name)
+                n[0] for n in workload.nodes].index(name)
 
     def poll(self):
         w, c = self.workload, self.cluster
@@ -34,13 +32,14 @@ class Monitor:
 
     def _accesses(self, state):
         """Heat and shares of the latest steps that have been collected."""
+        w = self.workload
         rows = self.cluster.sql(
             0, "SELECT node, fragment, sum(calls)::float, "
             "sum(remote_calls)::float FROM fragaffinity.history "
             "WHERE step >= to_timestamp(%s) AND step > "
             "(SELECT max(step) FROM fragaffinity.history) - "
             "make_interval(secs => %s) GROUP BY 1, 2",
-            (self.start, WINDOW * self.workload.speed))
+            (self.start, WINDOW * w.speed))
         heat = collections.defaultdict(collections.Counter)
         calls, remote = collections.Counter(), collections.Counter()
         for number, fragment, n, r in rows:
@@ -49,14 +48,14 @@ class Monitor:
             calls[node] += n
             remote[node] += r
         state["actual"] = {
-            s: {n: cell[n] / sum(cell.values()) for n in range(len(NODES))}
+            s: {n: cell[n] / sum(cell.values()) for n in range(len(w.nodes))}
             for s, cell in heat.items() if sum(cell.values())}
         state["share"] = [1 - remote[n] / calls[n] if calls[n] else None
-                          for n in range(len(NODES))]
+                          for n in range(len(w.nodes))]
         total = sum(calls.values())
         state["share_all"] = 1 - sum(remote.values()) / total if total else None
-        state["rate"] = [calls[n] / (WINDOW * self.workload.speed)
-                         for n in range(len(NODES))]
+        state["rate"] = [calls[n] / (WINDOW * w.speed)
+                         for n in range(len(w.nodes))]
 
     def _forecast(self, state):
         state["predicted"] = collections.defaultdict(dict)
@@ -140,7 +139,8 @@ def summary(cluster, start, statements):
             " WHERE step >= to_timestamp(%s) GROUP BY 1", (start,)):
         calls[name], remote[name] = int(n), int(away)
     r["captured"] = sum(calls.values())
-    r["share"] = [1 - remote[n[0]] / max(1, calls[n[0]]) for n in NODES]
+    r["share"] = [1 - remote[n[0]] / max(1, calls[n[0]])
+                  for n in cluster.workload.nodes]
     r["share_all"] = 1 - sum(remote.values()) / max(1, r["captured"])
     for key in ("done", "failed"):
         r[key] = cluster.value(

@@ -50,24 +50,27 @@ compare_floats(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Prints number, p50, p95, p99 and maximum of the samples from an index on. */
+/* Prints number, p50, p95, p99, maximum and mean of the samples from an index on. */
 static inline void
 print_samples(const Samples *s, size_t from)
 {
 	size_t		n = s->n - from;
 	float	   *sorted;
+	double		sum = 0;
 
 	if (n == 0)
 	{
-		printf("[0,0,0,0,0]");
+		printf("[0,0,0,0,0,0]");
 		return;
 	}
 	sorted = grow(NULL, n * sizeof(float));
 	memcpy(sorted, s->value + from, n * sizeof(float));
 	qsort(sorted, n, sizeof(float), compare_floats);
-	printf("[%zu,%.3f,%.3f,%.3f,%.3f]", n, sorted[(n - 1) / 2],
+	for (size_t i = 0; i < n; i++)
+		sum += sorted[i];
+	printf("[%zu,%.3f,%.3f,%.3f,%.3f,%.3f]", n, sorted[(n - 1) / 2],
 		   sorted[(size_t) ((n - 1) * 0.95)],
-		   sorted[(size_t) ((n - 1) * 0.99)], sorted[n - 1]);
+		   sorted[(size_t) ((n - 1) * 0.99)], sorted[n - 1], sum / n);
 	free(sorted);
 }
 

@@ -2,8 +2,6 @@
 import collections
 import random
 
-from trace import Trace
-
 # The zones of the trace on three nodes, by where they are: the middle and
 # the waterfront of San Francisco, its south and west, and the valley, which
 # is 60 km away.  sf0 is the financial district, sf1 Civic Center, sf2 the
@@ -28,16 +26,18 @@ Trip = collections.namedtuple(
 
 
 class Workload:
-    def __init__(self, path, start, hours, speed, seed=1, times=1):
+    def __init__(self, trace, start, hours, speed, seed=1, times=1,
+                 nodes=NODES):
         """hours of the trace from start on, each taking speed seconds; every
         trip is made so many times."""
         self.times = times
-        self.trace = Trace(path)
+        self.trace = trace
+        self.nodes = nodes
         self.first = self.trace.hour_of(start)
         self.hours = min(hours, len(self.trace.hours) - self.first)
         self.speed = speed
         self.node_of_zone = [
-            next(i for i, n in enumerate(NODES) if z in n[2])
+            next(i for i, n in enumerate(nodes) if z in n[2])
             for z in self.trace.zones]
         # Key of a station: its number; what is pooled in the trace: 900 + n.
         self.labels = self.trace.stations
@@ -112,7 +112,7 @@ class Workload:
             past[station, node] += calls
         for t in self.trips:
             now[t.station, t.node] += sum(STATEMENTS[op] for op in t.ops)
-        nodes = range(len(NODES))
+        nodes = range(len(self.nodes))
         total = sum(now.values())
         known = sum(now[s, max(nodes, key=lambda n: past[s, n])]
                     for s in self.keys)

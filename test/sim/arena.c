@@ -237,6 +237,23 @@ typedef struct Demand
 	double		recent[ARENA_RECENT * WORLD_USERS];
 } Demand;
 
+/* What no forecast can know better: counts are a matter of chance. */
+static void
+tell_truth(const Arena *a, int f, FaPlaceItem *item, Demand *d)
+{
+	int			h,
+				k;
+
+	for (h = 0; h < a->nhorizons; h++)
+		for (k = 0; k < WORLD_USERS; k++)
+			d->rate[h * WORLD_USERS + k] =
+				world_rate(a->world, f, k, a->step + a->horizons[h]);
+	item->evidence = 1e9;
+	item->nhorizons = a->nhorizons;
+	item->horizons = a->horizons;
+	item->rate = d->rate;
+}
+
 /* False when nobody but the owner uses it. */
 static bool
 fill_demand(Arena *a, int f, FaPlaceItem *item, Demand *d)
@@ -264,6 +281,8 @@ fill_demand(Arena *a, int f, FaPlaceItem *item, Demand *d)
 		for (k = 0; k < WORLD_USERS; k++)
 			d->active[k] = world_user(a->world, f, k);
 	}
+	if (a->kind == ARENA_TOLD)
+		tell_truth(a, f, item, d);
 	for (i = 0; i < item->nactive; i++)
 		others |= d->active[i] != item->owner;
 	/* in a group, the owner's accesses count against those to the others */
@@ -349,7 +368,7 @@ take_part(Arena *a, int f, const Demand *sum, FaPlaceItem *item, Demand *d)
 	item->active = d->active;
 	item->recent = d->recent;
 	item->nrecent = ARENA_RECENT;
-	if (a->kind != ARENA_PREDICTIVE)
+	if (a->kind < ARENA_PREDICTIVE)
 		return;
 	item->nhorizons = a->nhorizons;
 	item->horizons = a->horizons;
@@ -448,6 +467,19 @@ decide_all(Arena *a, int64_t step, Wants *wants)
 	}
 }
 
+/* How far a step is from the nearest turn of a fragment with a season. */
+static void
+count_turn(Arena *a, int f, int64_t step)
+{
+	int			half = a->world->season / 2;
+	int			after = (step + world_phase(a->world, f)) % half;
+
+	if (after > half / 2)
+		after -= half;
+	if (abs(after) <= ARENA_TURNS / 2)
+		a->tally.turned[after + ARENA_TURNS / 2]++;
+}
+
 static void
 carry_out(Arena *a, const FaPlaceItem *item, const FaDecision *decision,
 		  int64_t step)
@@ -471,6 +503,8 @@ carry_out(Arena *a, const FaPlaceItem *item, const FaDecision *decision,
 		a->tally.paid_ms += fmax(net, 0);
 		a->tally.thrash_ms += fmax(-net, 0);
 	}
+	if (kind == WORLD_SEASON)
+		count_turn(a, f, step + 1);
 	a->saved_ms[f] = 0;
 	a->tally.bytes += item->bytes;
 	a->tally.moving_ms += item->cost_ms;
@@ -488,6 +522,7 @@ decide_step(Arena *a, int64_t step)
 	int			admitted;
 	int			i;
 
+	a->step = step;
 	a->policy.min_residency_ms = a->residency * c->step_ms;
 	choose_horizons(a);
 	for (i = 0; i < c->nnodes; i++)

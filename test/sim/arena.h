@@ -18,10 +18,12 @@
 
 #define ARENA_RECENT 4			/* steps of the past that a decision sees */
 #define ARENA_AHEAD 12			/* points of a plan in time */
+#define ARENA_TURNS 7			/* early and late by up to 3 steps */
 
 typedef enum ArenaKind
 {
-	ARENA_NEVER, ARENA_REACTIVE, ARENA_PREDICTIVE
+	ARENA_NEVER, ARENA_REACTIVE, ARENA_PREDICTIVE,
+	ARENA_TOLD					/* the true means, in place of forecasts */
 } ArenaKind;
 
 typedef struct ArenaTally
@@ -43,6 +45,8 @@ typedef struct ArenaTally
 	double		thrash_ms;		/* and what the others lost */
 	long		no_room;		/* decisions that ended so */
 	long		decided;		/* fragments looked at */
+	long		turned[ARENA_TURNS];	/* moves of what has seasons, by how many
+									 * steps after the turn they were there */
 	int			most_moves;		/* begun in a step */
 	double		overfull;		/* bytes above a capacity, at most */
 	long		apart;			/* groups that are not on one node, now */
@@ -63,6 +67,7 @@ typedef struct Arena
 	int			residency;		/* steps */
 	int			horizon;		/* steps, of a plan */
 	FaPredictor *predictor;
+	int64_t		step;
 	int			nhorizons;
 	int			horizons[ARENA_AHEAD];
 	int		   *owner;

@@ -32,7 +32,7 @@ typedef struct Run
 double
 sim_net(const Outcome *o)
 {
-	return (o->local - o->paid) / o->total;
+	return 1 - (o->waiting + o->paid) / (o->total * o->unit);
 }
 
 void
@@ -61,7 +61,6 @@ static void
 run_begin(Run *run, const Trace *trace, int from, const Rules *rules)
 {
 	int			nn = trace->nnodes;
-	double	   *extra = sim_alloc((size_t) nn * nn, sizeof(double));
 	int			f,
 				n,
 				k;
@@ -79,7 +78,7 @@ run_begin(Run *run, const Trace *trace, int from, const Rules *rules)
 	run->next = sim_alloc(trace->nfragments, sizeof(int));
 	run->cluster.nnodes = nn;
 	run->cluster.node = sim_alloc(nn, sizeof(FaPlaceNode));
-	run->cluster.extra_ms = extra;
+	run->cluster.extra_ms = trace->extra;
 	run->cluster.step_ms = 1;
 	run->cluster.elapsed_steps = rules->late;
 	run->cluster.again_steps = rules->ahead;
@@ -89,8 +88,6 @@ run_begin(Run *run, const Trace *trace, int from, const Rules *rules)
 	{
 		run->active[n] = n;
 		run->cluster.node[n].alive = true;
-		for (k = 0; k < nn; k++)
-			extra[n * nn + k] = n != k;
 	}
 	sim_first_owners(trace, from, run->owner);
 	for (f = 0; f < trace->nfragments; f++)
@@ -103,7 +100,6 @@ run_begin(Run *run, const Trace *trace, int from, const Rules *rules)
 static void
 run_end(Run *run)
 {
-	free((void *) run->cluster.extra_ms);
 	free(run->cluster.node);
 	free(run->active);
 	free(run->rate);
@@ -162,43 +158,51 @@ run_decide(Run *run, int step, int f, const Rules *rules, double cost,
 		run_move(run, step, f, decision.destination);
 }
 
-/* Which part of the step's accesses of a fragment is local. */
-static double
-run_local(Run *run, int step, int f, const Rules *rules, double cost,
-		  SimForecast forecast, void *arg, Outcome *out)
+/* Counts a part of a step's accesses of a fragment while owner has it. */
+static void
+count_accesses(const Trace *trace, int step, int f, int owner, double part,
+			   Outcome *out)
 {
-	const float *count = sim_cell(run->trace, step, f);
+	const float *count = sim_cell(trace, step, f);
+	int			n;
+
+	for (n = 0; n < trace->nnodes; n++)
+	{
+		out->total += part * count[n];
+		out->waiting += part * count[n] * trace->extra[n * trace->nnodes + owner];
+	}
+	out->local += part * count[owner];
+}
+
+static void
+run_step(Run *run, int step, int f, const Rules *rules, double cost,
+		 SimForecast forecast, void *arg, Outcome *out)
+{
 	int			before;
 
 	if (run->next[f] >= 0)
 		run_move(run, step, f, run->next[f]);
 	before = run->owner[f];
 	run_decide(run, step, f, rules, cost, forecast, arg, out);
-	return rules->late * count[before] + (1 - rules->late) * count[run->owner[f]];
+	count_accesses(run->trace, step, f, before, rules->late, out);
+	count_accesses(run->trace, step, f, run->owner[f], 1 - rules->late, out);
 }
 
 Outcome
 sim_run(const Trace *trace, Span span, const Rules *rules, double cost,
 		SimForecast forecast, void *arg)
 {
-	Outcome		out = {0};
+	Outcome		out = {.unit = trace->mean_extra};
 	Run			run;
 	clock_t		began = clock();
 	int			s,
-				f,
-				n;
+				f;
 
 	run_begin(&run, trace, span.from, rules);
 	for (s = span.from; s < span.to; s++)
 	{
 		for (f = 0; f < trace->nfragments; f++)
-		{
-			const float *count = sim_cell(trace, s, f);
-
-			out.local += run_local(&run, s, f, rules, cost, forecast, arg, &out);
-			for (n = 0; n < trace->nnodes; n++)
-				out.total += count[n];
-		}
+			run_step(&run, s, f, rules, cost, forecast, arg, &out);
 	}
 	run_end(&run);
 	out.seconds = (double) (clock() - began) / CLOCKS_PER_SEC;
@@ -208,20 +212,15 @@ sim_run(const Trace *trace, Span span, const Rules *rules, double cost,
 Outcome
 sim_run_never(const Trace *trace, Span span)
 {
-	Outcome		out = {0};
+	Outcome		out = {.unit = trace->mean_extra};
 	int		   *owner = sim_alloc(trace->nfragments, sizeof(int));
 	int			s,
-				f,
-				n;
+				f;
 
 	sim_first_owners(trace, span.from, owner);
 	for (s = span.from; s < span.to; s++)
 		for (f = 0; f < trace->nfragments; f++)
-		{
-			for (n = 0; n < trace->nnodes; n++)
-				out.total += sim_cell(trace, s, f)[n];
-			out.local += sim_cell(trace, s, f)[owner[f]];
-		}
+			count_accesses(trace, s, f, owner[f], 1, &out);
 	free(owner);
 	return out;
 }
@@ -229,7 +228,7 @@ sim_run_never(const Trace *trace, Span span)
 Outcome
 sim_run_optimum(const Trace *trace, Span span, double cost, int *owner_p)
 {
-	Outcome		out = {0};
+	Outcome		out = {.unit = trace->mean_extra};
 	Run			run;
 	int			nn = trace->nnodes;
 	int			ns = span.to - span.from;
@@ -259,6 +258,7 @@ sim_run_optimum(const Trace *trace, Span span, double cost, int *owner_p)
 		}
 		at = fa_hindsight_best(way, nn);
 		out.local -= way[at].remote;
+		out.waiting += way[at].waiting_ms;
 		out.moves += way[at].moves;
 		for (s = ns - 1; s >= 0 && owner_p; s--)
 		{

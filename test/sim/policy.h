@@ -4,8 +4,8 @@
  *
  * A run goes over steps [from, to) of a trace: before each of them the policy
  * decides by what was seen before, and a move takes effect at once, or late by
- * a part of the step.  Every remote access costs 1 and a move costs as much as so
- * many of them.
+ * a part of the step.  Remote accesses cost what the trace says (1), and a move is
+ * in the same unit.
  */
 #ifndef FA_SIM_POLICY_H
 #define FA_SIM_POLICY_H
@@ -36,7 +36,9 @@ typedef struct Outcome
 {
 	double		local;
 	double		total;
+	double		waiting;		/* of remote accesses */
 	double		paid;			/* for moves */
+	double		unit;			/* what a remote access costs on average */
 	long		moves;
 	long		reactive;		/* of the moves */
 	long		returns;		/* moves back within three steps */
@@ -52,7 +54,10 @@ typedef struct Outcome
 typedef double (*SimForecast) (void *arg, int step, int fragment, int reach,
 							   double *rate_p);
 
-/* Share of all accesses that were local, less what the moves cost. */
+/*
+ * Share of all accesses that nobody waited for, nor for moves instead; a remote
+ * one counts as so many as it costs more than the average.
+ */
 extern double sim_net(const Outcome *o);
 
 /* Every fragment's owner: the node that used it most before step from. */

@@ -9,6 +9,7 @@
  *
  *	never		every fragment where it was used most before -f
  *	reactive	the decision code on the recent past alone
+ *	eager		the same after a single step of it (not with -c)
  *	ewma		the decision code on a mean of the recent past
  *	slot		the decision code on a mean per slot of the season
  *	predicted	the decision code on the predictor
@@ -18,6 +19,9 @@
  * reach; of the means, their weight) are first chosen on the steps from -c to
  * -f: one rule after the other, the value that is best over all costs.  What
  * comes after -f has no part in that.
+ *
+ * With -x, remote accesses cost what it says of two nodes (ms, say), and so do
+ * moves; then also what an access waits on average is told, moves included.
  *
  * With -o COST, only the optimum is told, as lines "step,fragment,node": where
  * fragments are first (step -1), and where they move before a step, counted
@@ -45,17 +49,18 @@ typedef struct Options
 	Rules		rules;
 	double		alpha;
 	double		plan;			/* cost of a move in the plan; 0: none */
+	const char *distances;		/* NULL: all are 1 */
 	int			ncosts;
 	double		cost[MAX_COSTS];
 } Options;
 
 typedef enum Source
 {
-	PAST, EWMA, SLOT, PREDICTED, NSOURCES
+	PAST, EAGER, EWMA, SLOT, PREDICTED, NSOURCES
 } Source;
 
-static const char *const source_names[] = {"reactive", "ewma", "slot",
-"predicted"};
+static const char *const source_names[] = {"reactive", "eager", "ewma",
+"slot", "predicted"};
 
 typedef struct Policy
 {
@@ -73,7 +78,7 @@ run(const Policy *p, Span span, double cost)
 	Slots		slots;
 	Outcome		o;
 
-	if (p->source == PAST)
+	if (p->source <= EAGER)
 		return sim_run(p->trace, span, &p->rules, cost, NULL, NULL);
 	if (p->source == PREDICTED)
 		return sim_run(p->trace, span, &p->rules, cost, sim_foretold, p->told);
@@ -82,6 +87,13 @@ run(const Policy *p, Span span, double cost)
 	o = sim_run(p->trace, span, &p->rules, cost, sim_slots, &slots);
 	sim_slots_end(&slots);
 	return o;
+}
+
+/* It is one of the choices for the other one that goes by the past. */
+static bool
+skips(const Options *o, Source source)
+{
+	return source == EAGER && o->choose > 0;
 }
 
 /* Mean over the costs. */
@@ -186,7 +198,7 @@ print_rules(const Policy *p)
 	printf("%-10s threshold %.2f, hysteresis %.2f, doubt %.0f, residency %.0f,"
 		   " reach %d", source_names[p->source], r->threshold, r->hysteresis,
 		   r->doubt, p->rules.residency, p->rules.reach);
-	if (p->source == PAST)
+	if (p->source <= EAGER)
 		printf(", share %.2f in %d steps", r->reactive_threshold,
 			   r->reactive_steps);
 	if (p->source == EWMA || p->source == SLOT)
@@ -195,10 +207,13 @@ print_rules(const Policy *p)
 }
 
 static void
-print_outcome(double cost, const char *name, const Outcome *o)
+print_outcome(double cost, const char *name, bool distances,
+			  const Outcome *o)
 {
 	printf("%-5.1f %-10s %.4f  gross %.4f  moves %6ld  back at once %5ld",
 		   cost, name, sim_net(o), o->local / o->total, o->moves, o->returns);
+	if (distances)
+		printf("  waits %.3f", (o->waiting + o->paid) / o->total);
 	if (o->decisions > 0)
 		printf("  %.1f us a decision", 1e6 * o->seconds / o->decisions);
 	printf("\n");
@@ -244,7 +259,7 @@ usage(void)
 			" [-p reach] [-t threshold] [-y hysteresis] [-r residency]"
 			" [-d doubt] [-a weight of a mean] [-l part of a step that moves are late]"
 			" [-b: moves are asked for before their step] [-k cost,...]"
-			" [-o cost: print the optimum] < csv\n");
+			" [-x node-node=cost,...] [-o cost: print the optimum] < csv\n");
 	exit(2);
 }
 
@@ -253,7 +268,7 @@ parse_options(int argc, char **argv, Options *o)
 {
 	int			c;
 
-	while ((c = getopt(argc, argv, "s:f:c:n:h:p:t:y:r:d:a:w:o:k:l:b")) != -1)
+	while ((c = getopt(argc, argv, "s:f:c:n:h:p:t:y:r:d:a:w:o:k:l:bx:")) != -1)
 	{
 		double		v = optarg ? atof(optarg) : 0;
 
@@ -271,6 +286,7 @@ parse_options(int argc, char **argv, Options *o)
 			case 'a': o->alpha = v; break;
 			case 'w': o->season = v; break;
 			case 'o': o->plan = v; break;
+			case 'x': o->distances = optarg; break;
 			case 'l': o->rules.late = v; break;
 			case 'b': o->rules.ahead = true; break;
 			case 'k': o->ncosts = parse_costs(optarg, o->cost); break;
@@ -328,6 +344,8 @@ main(int argc, char **argv)
 
 	parse_options(argc, argv, &options);
 	sim_read_trace(&trace, options.step, options.nsteps);
+	if (options.distances)
+		sim_set_distances(&trace, options.distances);
 	span = (Span) {options.from, trace.nsteps};
 	if (span.from >= span.to)
 	{
@@ -349,7 +367,11 @@ main(int argc, char **argv)
 	{
 		policy[s] = (Policy) {s, options.rules, options.alpha, &options,
 		&trace, &told};
-		policy[s].rules.policy.reactive = s == PAST;
+		policy[s].rules.policy.reactive = s <= EAGER;
+		if (s == EAGER)
+			policy[s].rules.policy.reactive_steps = 1;
+		if (skips(&options, s))
+			continue;
 		if (options.choose > 0)
 			choose_rules(&policy[s], (Span) {options.choose, options.from});
 		print_rules(&policy[s]);
@@ -361,14 +383,16 @@ main(int argc, char **argv)
 		double		cost = options.cost[i];
 		Outcome		r;
 
-		print_outcome(cost, "never", &o);
+		print_outcome(cost, "never", options.distances, &o);
 		for (s = 0; s < NSOURCES; s++)
 		{
+			if (skips(&options, s))
+				continue;
 			r = run(&policy[s], span, cost);
-			print_outcome(cost, source_names[s], &r);
+			print_outcome(cost, source_names[s], options.distances, &r);
 		}
 		r = sim_run_optimum(&trace, span, cost, NULL);
-		print_outcome(cost, "optimum", &r);
+		print_outcome(cost, "optimum", options.distances, &r);
 		fflush(stdout);
 	}
 	return 0;

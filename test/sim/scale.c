@@ -26,6 +26,7 @@ typedef struct Options
 	double		capacity;		/* times the mean; 0: none */
 	uint32_t	models;
 	bool		skip_reactive;
+	bool		told;
 } Options;
 
 static const char *const kind_names[WORLD_NKINDS] = {
@@ -33,7 +34,7 @@ static const char *const kind_names[WORLD_NKINDS] = {
 	[WORLD_DRIFT] = "drifting",[WORLD_FLASH] = "flash crowds",
 	[WORLD_UNIFORM] = "uniform",[WORLD_ALTERNATE] = "alternating",
 };
-static const char *const names[] = {"never", "reactive", "predictive"};
+static const char *const names[] = {"never", "reactive", "predictive", "told"};
 
 static void
 usage(void)
@@ -42,7 +43,8 @@ usage(void)
 			" [-w steps of learning] [-s season] [-a accesses a fragment and step]"
 			" [-m moves in a step] [-p moves of a node in a step]"
 			" [-c capacity, in mean loads] [-r seed] [-g fragments used together]"
-			" [-l with lstm] [-x without the reactive policy]\n");
+			" [-l with lstm] [-x without the reactive policy]"
+			" [-o with the decisions told the true means]\n");
 	exit(2);
 }
 
@@ -51,7 +53,7 @@ parse_options(int argc, char **argv, Options *o)
 {
 	int			c;
 
-	while ((c = getopt(argc, argv, "n:f:t:w:s:a:m:p:c:r:g:lx")) != -1)
+	while ((c = getopt(argc, argv, "n:f:t:w:s:a:m:p:c:r:g:lxo")) != -1)
 		switch (c)
 		{
 			case 'n': o->world.nnodes = atoi(optarg); break;
@@ -67,6 +69,7 @@ parse_options(int argc, char **argv, Options *o)
 			case 'g': o->world.group = atoi(optarg); break;
 			case 'l': o->models = 0; break;
 			case 'x': o->skip_reactive = true; break;
+			case 'o': o->told = true; break;
 			default: usage();
 		}
 	if (o->world.nnodes < WORLD_USERS + 1 || o->world.nfragments < 1 ||
@@ -140,6 +143,10 @@ live(const Options *o, ArenaKind kind, const int *owner, double *never_ms)
 			   n == 0 ? "           moves of " : "; ", kind_names[n],
 			   t.moves_of[n], t.paid_of[n], t.returns_of[n] - t.paid_of[n],
 			   n == WORLD_NKINDS - 1 ? "\n" : "");
+	for (n = 0; n < ARENA_TURNS && t.moves_of[WORLD_SEASON] > 0; n++)
+		printf("%s%+d %ld%s", n == 0 ? "           of the seasonal, so many steps"
+			   " after the turn: " : ", ", n - ARENA_TURNS / 2, t.turned[n],
+			   n == ARENA_TURNS - 1 ? "\n" : "");
 	if (o->world.group > 1 && kind != ARENA_NEVER)
 		printf("%-10s groups of %d that are in parts: %ld, %ld at most\n", "",
 			   o->world.group, t.apart, t.most_apart);
@@ -182,7 +189,7 @@ main(int argc, char **argv)
 	printf("%d nodes, %d fragments, %d steps counted after %d of learning,"
 		   " season %d\n", o.world.nnodes, o.world.nfragments,
 		   o.steps - o.learn, o.learn, o.world.season);
-	for (kind = ARENA_NEVER; kind <= ARENA_PREDICTIVE; kind++)
+	for (kind = ARENA_NEVER; kind <= (o.told ? ARENA_TOLD : ARENA_PREDICTIVE); kind++)
 	{
 		if (kind != ARENA_REACTIVE || !o.skip_reactive)
 			live(&o, kind, owner, &never_ms);

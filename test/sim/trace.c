@@ -110,6 +110,70 @@ read_rows(Names *nodes, Names *fragments, size_t *n_p)
 	return rows;
 }
 
+/* Of pairs that are not the same node. */
+static double
+mean_extra(const Trace *trace)
+{
+	int			nn = trace->nnodes;
+	double		sum = 0;
+	int			i;
+
+	for (i = 0; i < nn * nn; i++)
+		sum += trace->extra[i];
+	return nn > 1 ? sum / (nn * (nn - 1)) : 1;
+}
+
+void
+sim_equal_distances(Trace *trace)
+{
+	int			nn = trace->nnodes;
+	int			i;
+
+	trace->extra = sim_alloc((size_t) nn * nn, sizeof(double));
+	for (i = 0; i < nn * nn; i++)
+		trace->extra[i] = i % (nn + 1) != 0;
+	trace->mean_extra = 1;
+}
+
+static int
+find_node(const Trace *trace, const char *name)
+{
+	int			n = trace->nnodes - 1;
+
+	while (n >= 0 && strcmp(trace->node[n], name) != 0)
+		n--;
+	return n;
+}
+
+void
+sim_set_distances(Trace *trace, const char *text)
+{
+	char		a[128];
+	char		b[128];
+	double		cost;
+	int			used;
+
+	for (; *text; text += used + (text[used] == ','))
+	{
+		int			i;
+		int			j;
+
+		used = 0;
+		if (sscanf(text, "%127[^-,]-%127[^=,]=%lf%n", a, b, &cost, &used) != 3 ||
+			used == 0 || !(cost >= 0) || (text[used] && text[used] != ','))
+		{
+			fprintf(stderr, "bad distance: %s\n", text);
+			exit(2);
+		}
+		i = find_node(trace, a);
+		j = find_node(trace, b);
+		if (i >= 0 && j >= 0 && i != j)
+			trace->extra[i * trace->nnodes + j] =
+				trace->extra[j * trace->nnodes + i] = cost;
+	}
+	trace->mean_extra = mean_extra(trace);
+}
+
 void
 sim_read_trace(Trace *trace, long step, int nsteps)
 {
@@ -141,6 +205,7 @@ sim_read_trace(Trace *trace, long step, int nsteps)
 	trace->fragment = fragments.name;
 	trace->count = sim_alloc((size_t) trace->nsteps * trace->nfragments *
 							 trace->nnodes, sizeof(float));
+	sim_equal_distances(trace);
 	for (i = 0; i < n; i++)
 	{
 		long		s = (rows[i].ts - first) / step;

@@ -83,13 +83,20 @@ weight_of(const World *w, int fragment)
 	return fmin(0.4 / pow(1 - u, 0.6), 40);
 }
 
+int
+world_phase(const World *w, int fragment)
+{
+	return world_random(w->seed, FOR_PHASE, world_lead(w, fragment), 0) *
+		w->season;
+}
+
 double
 world_rate(const World *w, int fragment, int k, int64_t step)
 {
 	static const double steady[WORLD_USERS] = {0.85, 0.07, 0.05, 0.03};
 	double		all = w->per_step * weight_of(w, fragment);
 	int			lead = world_lead(w, fragment);
-	int64_t		phase = world_random(w->seed, FOR_PHASE, lead, 0) * w->season;
+	int			phase = world_phase(w, fragment);
 	int			turn;
 
 	switch (world_kind(w, fragment))

@@ -46,6 +46,8 @@ extern WorldKind world_kind(const World *w, int fragment);
 /* The k-th user; all differ. */
 extern int	world_user(const World *w, int fragment, int k);
 extern double world_bytes(const World *w, int fragment);
+/* Of a season: steps that it has before the first. */
+extern int	world_phase(const World *w, int fragment);
 /* Mean accesses of the k-th user in a step. */
 extern double world_rate(const World *w, int fragment, int k, int64_t step);
 extern bool world_alive(const World *w, int node, int64_t step);

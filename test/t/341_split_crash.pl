@@ -96,7 +96,7 @@ for my $point (@points)
 	for my $who (qw(owner other coordinator))
 	{
 		one_case('split', $point, $who);
-		one_case('merge', $point, $who) if $point ne 'split_copied';
+		one_case('merge', $point, $who);
 	}
 }
 undo();

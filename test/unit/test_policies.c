@@ -17,6 +17,7 @@ make_trace(Trace *trace)
 {
 	*trace = (Trace) {.nsteps = STEPS,.nnodes = 2,.nfragments = FRAGMENTS};
 	trace->count = sim_alloc(STEPS * FRAGMENTS * 2, sizeof(float));
+	sim_equal_distances(trace);
 	for (int s = 0; s < STEPS; s++)
 		for (int f = 0; f < FRAGMENTS; f++)
 		{
@@ -94,6 +95,39 @@ test_order(void **state)
 	free(told.rate);
 	free(told.evidence);
 	free(trace.count);
+	free(trace.extra);
+}
+
+/* Nodes ten times as far, moves ten times as dear: all is ten times as much. */
+static void
+test_distances(void **state)
+{
+	static char *names[] = {"a", "b"};
+	Rules		past = {.policy = {.reactive = true,.reactive_threshold = 0.7,
+	.reactive_steps = 1}};
+	Span		span = {FROM, STEPS};
+	Trace		trace;
+	Outcome		near;
+	Outcome		far;
+	Outcome		best;
+
+	(void) state;
+	make_trace(&trace);
+	trace.node = names;
+	near = sim_run(&trace, span, &past, 2, NULL, NULL);
+	best = sim_run_optimum(&trace, span, 2, NULL);
+	assert_true(near.moves > 0);
+	assert_float_equal(near.waiting, near.total - near.local, 1e-6);
+	assert_float_equal(best.waiting, best.total - best.local, 1e-6);
+	sim_set_distances(&trace, "b-a=10,a-c=7");
+	far = sim_run(&trace, span, &past, 20, NULL, NULL);
+	assert_int_equal(far.moves, near.moves);
+	assert_float_equal(far.waiting, 10 * near.waiting, 1e-3);
+	assert_float_equal(sim_net(&far), sim_net(&near), 1e-9);
+	best = sim_run_optimum(&trace, span, 20, NULL);
+	assert_true(sim_net(&best) >= sim_net(&far));
+	free(trace.count);
+	free(trace.extra);
 }
 
 int
@@ -101,6 +135,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_order),
+		cmocka_unit_test(test_distances),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

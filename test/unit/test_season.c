@@ -169,6 +169,52 @@ a_season_pays(void **state)
 	fa_predictor_destroy(p);
 }
 
+#define MANY 400
+
+/*
+ * Two nodes take turns at some fragments, at times of their own; the others,
+ * more and less busy, have no turns.
+ */
+static int
+own_times(int64_t step, FaCell *cells, void *arg)
+{
+	uint64_t   *seed = arg;
+	int			n = 0;
+
+	for (int f = 0; f < MANY; f++)
+	{
+		uint64_t	place = f * 7919 + 1;
+		int			phase = (int) (24 * unit_uniform(&place));
+		bool		turn = f % 8 != 0 || (step + phase) % 24 < 12;
+		double		mean = f % 8 == 0 ? 6 : f % 7;
+
+		for (int i = 0; i < 2; i++)
+		{
+			int			y = unit_poisson(seed, mean *
+										 ((i == 0) == turn ? 0.85 : 0.15));
+
+			if (y > 0)
+				cells[n++] = (FaCell) {(f + i) % 8, f, y};
+		}
+	}
+	return n;
+}
+
+/* None of the nodes' totals shows it, nor does any mix of all fragments. */
+static void
+finds_a_season_of_single_fragments(void **state)
+{
+	FaPredictor *p = unit_create(8, MANY, 1, (int[]) {1}, 48);
+	uint64_t	seed = 7;
+	int			season[4];
+
+	(void) state;
+	unit_feed(p, 0, 96, own_times, &seed);
+	assert_int_equal(fa_predictor_seasons(p, season, 4), 1);
+	assert_int_equal(season[0], 24);
+	fa_predictor_destroy(p);
+}
+
 int
 main(void)
 {
@@ -179,6 +225,7 @@ main(void)
 		cmocka_unit_test(finds_none_in_noise),
 		cmocka_unit_test(finds_none_in_wandering),
 		cmocka_unit_test(nothing_found_when_not_asked),
+		cmocka_unit_test(finds_a_season_of_single_fragments),
 		cmocka_unit_test(a_season_pays),
 	};
 
