@@ -51,6 +51,7 @@ extern int	fa_slot_count(void);	/* claimed so far; slots [0, count) */
 
 /* Cut-over gate, see route/gate.c. */
 extern bool fa_gate_any(void);		/* any gate closed on this server? cheap */
+extern int	fa_gate_next(int slot); /* the next closed one from here; -1: none */
 extern void fa_gate_close(int slot);
 extern void fa_gate_open(int slot);
 /* Waits until open or timeout; true when open. */

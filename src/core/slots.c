@@ -17,6 +17,9 @@
 #include "core/settings.h"
 #include "core/shmem.h"
 
+/* Closed gates are counted by blocks of so many slots, to be found among many. */
+#define BLOCK 256
+
 typedef struct SlotKey
 {
 	Oid			dbid;
@@ -41,12 +44,20 @@ typedef struct FaSlots
 
 static FaSlots *slots = NULL;
 static HTAB *slot_hash = NULL;
+static pg_atomic_uint32 *closed_in = NULL;	/* by slot / BLOCK; after the slots */
+
+static int
+slots_blocks(void)
+{
+	return (fa_max_fragments + BLOCK - 1) / BLOCK;
+}
 
 static Size
 slots_size(void)
 {
-	return add_size(offsetof(FaSlots, slot),
-					mul_size(fa_max_fragments, sizeof(FaFragmentSlot)));
+	return add_size(add_size(offsetof(FaSlots, slot),
+							 mul_size(fa_max_fragments, sizeof(FaFragmentSlot))),
+					mul_size(slots_blocks(), sizeof(pg_atomic_uint32)));
 }
 
 static Size
@@ -61,8 +72,11 @@ slots_init(void *ptr, bool found)
 	HASHCTL		ctl;
 
 	slots = ptr;
+	closed_in = (pg_atomic_uint32 *) &slots->slot[fa_max_fragments];
 	if (!found)
 	{
+		for (int i = 0; i < slots_blocks(); i++)
+			pg_atomic_init_u32(&closed_in[i], 0);
 		slots->lock = &GetNamedLWLockTranche("fragaffinity")[0].lock;
 		slots->nslots = 0;
 		pg_atomic_init_u32(&slots->nclosed, 0);
@@ -170,7 +184,10 @@ fa_gate_close(int slot)
 
 	if (slot >= 0 &&
 		pg_atomic_compare_exchange_u32(&slots->slot[slot].gate, &open, 1))
+	{
+		pg_atomic_fetch_add_u32(&closed_in[slot / BLOCK], 1);
 		pg_atomic_fetch_add_u32(&slots->nclosed, 1);
+	}
 }
 
 void
@@ -182,8 +199,26 @@ fa_gate_open(int slot)
 		pg_atomic_compare_exchange_u32(&slots->slot[slot].gate, &closed, 0))
 	{
 		pg_atomic_fetch_sub_u32(&slots->nclosed, 1);
+		pg_atomic_fetch_sub_u32(&closed_in[slot / BLOCK], 1);
 		ConditionVariableBroadcast(&slots->gate_opened);
 	}
+}
+
+int
+fa_gate_next(int slot)
+{
+	int			n = fa_slot_count();
+
+	while (slot < n)
+	{
+		if (pg_atomic_read_u32(&closed_in[slot / BLOCK]) == 0)
+			slot = (slot / BLOCK + 1) * BLOCK;
+		else if (pg_atomic_read_u32(&slots->slot[slot].gate) != 0)
+			return slot;
+		else
+			slot++;
+	}
+	return -1;
 }
 
 bool

@@ -303,15 +303,11 @@ gate_names_partitioned(Query *parse)
 static void
 gate_wait(Query *parse, ParamListInfo params)
 {
-	int			n = fa_slot_count();
-
 	if (!gate_names_partitioned(parse) || !fa_extension_exists())
 		return;
-	for (int i = 0; i < n; i++)
+	for (int i = fa_gate_next(0); i >= 0; i = fa_gate_next(i + 1))
 	{
-		FaFragmentSlot *slot = fa_slot_get(i);
-
-		if (pg_atomic_read_u32(&slot->gate) != 0 && slot->dbid == MyDatabaseId)
+		if (fa_slot_get(i)->dbid == MyDatabaseId)
 			gate_wait_for_slot(parse, params, i);
 	}
 }
@@ -326,18 +322,15 @@ fa_gate_wait_statement(Query *parse, ParamListInfo params)
 void
 fa_gate_wait_bucket(Oid bucket)
 {
-	int			n;
-
 	if (!fa_gate_any())
 		return;
-	n = fa_slot_count();
-	for (int i = 0; i < n; i++)
+	for (int i = fa_gate_next(0); i >= 0; i = fa_gate_next(i + 1))
 	{
 		FaFragmentSlot *slot = fa_slot_get(i);
 		FaFragment *fragment;
 		LOCKTAG		tag;
 
-		if (pg_atomic_read_u32(&slot->gate) == 0 || slot->dbid != MyDatabaseId)
+		if (slot->dbid != MyDatabaseId)
 			continue;
 		fragment = fa_map_fragment(slot->fragment);
 		if (fragment == NULL || fragment->bucket != bucket)

@@ -6,7 +6,7 @@
  * trips each; and it refuses an upsert, as there is no unique index over all
  * fragments, though every row's conflict is in its own.  So the statement
  * becomes one for each node, with its rows; here, an upsert becomes one for each
- * fragment.  They run as parts of the statement, those of other nodes at the same
+ * fragment, as anywhere what is under row security, which buckets do not have.  They run as parts of the statement, those of other nodes at the same
  * time.
  */
 #include "postgres.h"
@@ -21,11 +21,11 @@
 #define MAX_UPSERT_ROWS 10000
 #define MAX_INSERT_ROWS 1000	/* beyond, PostgreSQL's batches do as well */
 
-/* The rows of one node, or of one fragment here. */
+/* The rows of one node, or of one fragment. */
 typedef struct Share
 {
 	int			node;
-	Oid			leaf;			/* here, for an upsert; else of the first row */
+	Oid			leaf;			/* the fragment's; else of the first row */
 	bool		local;
 	List	   *rows;
 	List	   *pins;			/* of FaPin: one for each fragment */
@@ -110,7 +110,8 @@ static void
 split_share(SplitContext *cx, List *row, FaPin *pin)
 {
 	const FaFragment *fragment = fa_map_leaf(pin->leaf);
-	bool		by_leaf = fragment->local && split_is_upsert(cx->frame);
+	bool		by_leaf = cx->frame->hasRowSecurity ||
+		(fragment->local && split_is_upsert(cx->frame));
 	Share	   *share = NULL;
 	ListCell   *lc;
 

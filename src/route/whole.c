@@ -494,6 +494,9 @@ fa_whole_plan(Query *parse, List *pins, int cursor_options)
 		return NULL;
 	cx.pins = pins;
 	cx.by_table = whole_is_by_table(pins);
+	/* there, the table has its policies, too, under the settings of a peer's session */
+	if (cx.by_table && parse->hasRowSecurity)
+		return NULL;
 	query = whole_query(parse, &cx);
 	if (cx.failed)
 		return NULL;

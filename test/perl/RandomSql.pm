@@ -133,16 +133,27 @@ sub expression
 			sub { $self->scalar('int', $scope, $depth - 1) } ],
 		text => [ sub { '(' . $e->('text') . ' || ' . $e->('text') . ')' }, sub { 'upper(' . $e->('text') . ')' },
 			sub { 'substr(' . $e->('text') . ', 2, 3)' }, sub { '(' . $e->('jsonb') . "->>'s')" },
-			sub { "coalesce(" . $e->('text') . ", '-')" }, sub { 'nullif(' . $e->('text') . ', ' . $e->('text') . ')' },
+			sub { "coalesce(" . $e->('text') . ", '-')" }, sub { $self->stable_text },
+			sub { 'coalesce(' . $e->('text') . ', ' . $self->stable_text . ')' }, sub { 'to_char(' . $e->('timestamptz') . ", 'DD HH24')" }, sub { 'nullif(' . $e->('text') . ', ' . $e->('text') . ')' },
 			sub { $self->scalar('text', $scope, $depth - 1) } ],
 		numeric => [ sub { '(' . $e->('numeric') . $self->one_of(' + ', ' * ') . $e->('int') . ')' },
 			sub { 'round(' . $e->('numeric') . ', 1)' }, sub { $e->('int') . '::numeric' } ],
 		timestamptz => [ sub { '(' . $e->('timestamptz') . ' + ' . $self->upto(9) . " * interval '1 hour')" },
+			sub { 'greatest(' . $e->('timestamptz') . ", date_trunc('century', now()))" },
 			sub { "greatest(" . $e->('timestamptz') . ', ' . $e->('timestamptz') . ')' } ],
 		jsonb => [ sub { '(' . $e->('jsonb') . " || '{\"b\": 1}'::jsonb)" }, sub { "jsonb_build_object('x', " . $e->('int') . ')' } ],
 		'int[]' => [ sub { '(' . $e->('int[]') . ' || ' . $e->('int') . ')' }, sub { 'ARRAY[' . $e->('int') . ', ' . $e->('int') . ']' } ],
 		bool => [ sub { $self->condition($scope, $depth - 1) } ]);
 	return $self->one_of(@{ $forms{$type} })->();
+}
+
+# The same whenever it is asked for, but not known to be so.  May fail, where it does
+# not depend on a plan whether it is asked for.
+sub stable_text
+{
+	my ($self, $may_fail) = @_;
+	return $may_fail && $self->chance(15) ? "current_setting('no.such')" : $self->one_of("current_setting('timezone')", "current_setting('no.such', true)",
+		"(date_trunc('century', now())::date::text || current_user)", "to_char(date '2024-02-0" . (1 + $self->upto(8)) . "', 'Day')");
 }
 
 # For a result: equal numbers look the same.
@@ -177,7 +188,7 @@ sub condition
 		sub { $e->('text') . " LIKE '%" . $self->upto(9) . "%'" },
 		sub { $e->('int') . ' BETWEEN ' . $self->literal('int') . ' AND ' . $self->literal('int') },
 		sub { $e->('int') . ' = ANY (' . $e->('int[]') . ')' },
-		sub { $e->('jsonb') . q( @> '{"a": ) . $self->upto(4) . "}'" });
+		sub { $e->('jsonb') . q( @> '{"a": ) . $self->upto(4) . "}'" }, sub { $e->('timestamptz') . ' < now()' });
 	push @forms, sub { '(' . $self->condition($scope, $depth - 1) . $self->one_of(' AND ', ' OR ') . $self->condition($scope, $depth - 1) . ')' },
 	  sub { '(' . $self->condition($scope, $depth - 1) . ') IS NOT TRUE' },
 	  sub { $self->one_of('', 'NOT ') . 'EXISTS ' . $self->rows_where('1', $scope, $depth - 1) },
@@ -315,6 +326,12 @@ sub returning
 {
 	my ($self, $scope) = @_;
 	return '' if $self->chance(40);
+	if ($self->chance(20))
+	{
+		my ($from, $inner, $table, $alias) = $self->table;
+		my ($n) = grep { /\.n$/ } map { $_->[0] } @$scope;
+		return " RETURNING $n, (SELECT count(*) || '/' || coalesce(sum($alias.n), 0) FROM $from" . $self->one_of('', " WHERE $alias.n = $n") . ')';
+	}
 	return ' RETURNING ' . join ', ', map { $self->shown($self->one_of(qw(int text numeric jsonb)), $scope, 1) . " AS c$_" } 1 .. 1 + $self->upto(3);
 }
 
@@ -356,14 +373,20 @@ sub insert
 	{
 		$sql .= $self->inserted($table);
 		my $target = $table eq 'pair' ? 'k, k2' : 'k';
-		my $what = $self->upto(4);
+		my $what = $self->upto(6);
 		# an upsert is sent whole, or not at all
 		@scope = () if $what;
 		$sql .= " ON CONFLICT ($target) DO NOTHING" if $what == 1;
 		$sql .= " ON CONFLICT ($target) DO UPDATE SET v = coalesce($full.v, '') || coalesce(excluded.v, '-'), n = excluded.n, m = $full.m + 1"
 		  . ($self->chance(30) ? " WHERE $full.n < excluded.n" : '') if $what == 2;
+		$sql .= " ON CONFLICT ($target) DO UPDATE SET t = " . $self->one_of("date_trunc('century', now())", 'excluded.t', "$full.t") . ', v = '
+		  . $self->one_of('', "$full.v || ") . $self->one_of($self->stable_text(1), 'coalesce(excluded.v, ' . $self->stable_text(1) . ')',
+			"CASE WHEN $full.n > excluded.n THEN " . $self->stable_text(1) . ' ELSE excluded.v END')
+		  . $self->one_of('', ", n = " . $self->upto(60), ', n = excluded.n')
+		  . ($self->chance(30) ? " WHERE $full.n < excluded.n OR $full.v = " . $self->stable_text(1) : '') if $what > 3;
 	}
-	return $sql . (@scope ? $self->returning(\@scope) : $self->one_of('', " RETURNING $full.k, v, n, upper(v), j || '{\"b\": 1}'"));
+	return $sql . (@scope ? $self->returning(\@scope) : $self->one_of('', " RETURNING $full.k, v, n, upper(v), j || '{\"b\": 1}'",
+			" RETURNING $full.k, coalesce(v, " . $self->stable_text(1) . ')'));
 }
 
 sub update
@@ -407,12 +430,19 @@ sub merge
 	  . " WHEN NOT MATCHED THEN INSERT (k, v, n) VALUES ($key, s.v, s.n % 50)";
 }
 
+# What changes a table, and beside it what reads it, as it was.
 sub with_changes
 {
 	my ($self) = @_;
 	my ($from, $scope, $table, $alias) = $self->table;
-	my $change = $self->one_of("UPDATE $from SET n = 1 WHERE " . $self->pinned($table, $alias, $scope), "DELETE FROM $from WHERE " . $self->pinned($table, $alias, $scope));
-	return "WITH w AS ($change RETURNING $alias.v AS c1, $alias.n AS c2) " . $self->one_of('SELECT c1, c2 FROM w', 'SELECT count(*), max(c2) FROM w');
+	my $where = $self->chance(40) ? $self->condition($scope, 1) : $self->pinned($table, $alias, $scope);
+	my $change = $self->one_of("UPDATE $from SET n = 1 WHERE $where", "UPDATE $from SET n = n % 5, v = v || '!' WHERE $where", "DELETE FROM $from WHERE $where");
+	my ($other, $more, $kind, $name) = $self->table($self->chance(70) ? $table : undef);
+	return "WITH w AS ($change RETURNING $alias.v AS c1, $alias.n AS c2) " . $self->one_of('SELECT c1, c2 FROM w', 'SELECT count(*), max(c2) FROM w',
+		"SELECT c1, c2, (SELECT count(*) || '/' || coalesce(sum($name.n), 0) FROM $other) FROM w",
+		"SELECT (SELECT count(*) FROM w), count(*), sum($name.n) FROM $other WHERE " . $self->condition($more, 1),
+		"SELECT c1, c2, (SELECT max($name.v COLLATE \"C\") FROM $other WHERE $name.n = c2) FROM w",
+		"SELECT w.c1, $name.v, $name.n FROM w JOIN $other ON $name.n = w.c2");
 }
 
 sub plain
@@ -444,7 +474,7 @@ sub function
 	my $name = 'pg_temp.' . $self->name('f');
 	my $language = $self->one_of('sql', 'plpgsql', 'plpgsql');
 	my $body = "SELECT q::text FROM ($sql) q";
-	$body = $sql =~ s/^(WITH w AS \(.*\)) SELECT (.*?) FROM w$/$1 SELECT row($2)::text FROM w/r if $sql =~ /^WITH w AS \((?:UPDATE|DELETE)/;
+	$body = $sql =~ s/^(WITH w AS \(.* RETURNING \w+\.v AS c1, \w+\.n AS c2\)) (SELECT .*)$/$1 SELECT q::text FROM ($2) q/r if $sql =~ /^WITH w AS \((?:UPDATE|DELETE)/;
 	$body = $self->one_of("BEGIN RETURN QUERY $body; END", "DECLARE x text; BEGIN FOR x IN $body LOOP RETURN NEXT x; END LOOP; END",
 		"BEGIN BEGIN RETURN QUERY $body; RAISE SQLSTATE 'XX001'; EXCEPTION WHEN SQLSTATE 'XX001' THEN RETURN NEXT 'undone'; END; RETURN QUERY $body; END")
 	  if $language eq 'plpgsql';

@@ -1,5 +1,5 @@
 # Random statements on distributed tables answer as on plain ones, from every
-# node, alone and in blocks.  FA_SEEDS gives other seeds, FA_STATEMENTS a number.
+# node, alone and in blocks, and under policies.  FA_SEEDS gives other seeds, FA_STATEMENTS a number.
 use strict;
 use warnings;
 use FragAffinity;
@@ -52,5 +52,25 @@ for my $seed (@seeds)
 		(grep { !/CURSOR|^PREPARE|^CREATE/ } @statements), $count);
 	$i = 1 + $i % 3;
 	$oracle->same($i, "seed $seed, repeatable read", sub { "BEGIN ISOLATION LEVEL REPEATABLE READ;\n$_[0];\nCOMMIT;\n" }, @statements, $count);
+}
+
+# Under policies, of one that may neither see nor make all rows.
+$c->sql($_, 'CREATE ROLE app LOGIN') for 1 .. 3;
+ok($c->poll($_, q{SELECT count(*) FROM pg_user_mappings WHERE usename = 'app'}, '2'), "node $_ knows it at the others") for 1 .. 3;
+for my $table (map { ($_, $twin{$_}) } $first, @others)
+{
+	$c->sql(1, $_) for "GRANT ALL ON $table TO app", "ALTER TABLE $table ENABLE ROW LEVEL SECURITY",
+	  "CREATE POLICY visible ON $table USING (coalesce(n, 4) % 7 <> current_setting('app.hidden')::int)",
+	  "CREATE POLICY changed ON $table AS RESTRICTIVE FOR UPDATE USING (coalesce(m, 2) < 4.5) WITH CHECK (coalesce(n, 0) < 45)";
+}
+$oracle->{head} .= "SET ROLE app; SET app.hidden = '5';\n";
+for my $seed (@seeds)
+{
+	my $random = RandomSql->new($seed + 1000000);
+	# MERGE of remote rows is refused under policies
+	my @statements = grep { !/MERGE/ } map { $random->statement } 1 .. $n;
+	my $i = 1 + $seed % 3;
+
+	$oracle->same($i, "seed $seed under policies", sub { "$_[0];\n" }, @statements, $count);
 }
 done_testing();

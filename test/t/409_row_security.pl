@@ -238,6 +238,27 @@ like(plan_of($asks, $upserts[0]), qr/routed whole.*CASE/s, 'an upsert is sent wh
 $c->sql(1, "DROP POLICY level ON $_") for 'd', 'p';
 upserts('tenants', 2, 3);
 unlike(plan_of($asks, $upserts[0]), qr/CASE/, 'then there is nothing to check');
+
+# Rows of several fragments of one node, under policies that say nothing of the key.
+$c->sql(1, "ALTER POLICY own ON $_ USING (secret <> current_setting('app.tenant')::int)") for 'd', 'p';
+$oracle->{head} = "DELETE FROM d;\nINSERT INTO d $rows;\nSET ROLE app; SET app.tenant = '2';\n";
+my $each = join ', ', map { "($_, " . (3000 + $_) . ", 0, 'x')" } 0 .. 11;
+my @several = (
+	"INSERT INTO d VALUES $each RETURNING *",
+	"INSERT INTO d VALUES $each ON CONFLICT (tenant, id) DO NOTHING RETURNING *",
+	"INSERT INTO d VALUES $each ON CONFLICT (tenant, id) DO UPDATE SET secret = d.secret + 1 RETURNING *",
+	"INSERT INTO d SELECT i % 12, i, 1, 'x' FROM generate_series(1, 120) i ON CONFLICT DO NOTHING",
+	'INSERT INTO d VALUES ' . join(', ', map { "($_, " . (12 + $_) . ", 0, 'x')" } 1, 5, 9) . q{ ON CONFLICT (tenant, id) DO UPDATE SET note = 'y'},
+	'INSERT INTO d VALUES ' . join(', ', map { "($_, " . (12 + $_) . ", 0, 'x')" } 0 .. 11) . q{ ON CONFLICT (tenant, id) DO UPDATE SET note = 'y'},
+	'SELECT tenant, count(*) FROM d WHERE tenant IN (' . join(', ', 0 .. 11) . ') GROUP BY 1',
+	(map { "SELECT count(*) FROM d WHERE tenant IN ($_, " . ($_ + 1) . ')' } 0 .. 11),
+	'DELETE FROM d WHERE tenant = ANY (ARRAY[0, 4, 8, 1, 5, 9]) RETURNING id',
+	"UPDATE d SET note = 'several' WHERE tenant IN (3, 7, 11, 2, 6, 10) RETURNING id");
+for my $form (sort keys %forms)
+{
+	$oracle->same($_, "several fragments, $form", $forms{$form}, @several) for @nodes;
+}
+$c->sql(1, "ALTER POLICY own ON $_ USING (tenant = current_setting('app.tenant')::int)") for 'd', 'p';
 $c->sql(1, 'ALTER POLICY members ON d TO app; ' . on('d', $policies[3]));
 
 # What cannot be had.
