@@ -87,7 +87,7 @@ class Run:
         log = open(os.path.join(c.dir, "replay.log"), "w+")
         self.client = subprocess.Popen(
             [self.options.replay, self.schedule, self.acks, str(CLIENTS),
-             repr(start)] + [c.conninfo(i, CLIENT_ROLE)
+             "%r+%r" % (start, w.warm_up * w.speed)] + [c.conninfo(i, CLIENT_ROLE)
                              for i in range(len(w.nodes))],
             stdout=subprocess.PIPE, stderr=log)
         try:

@@ -132,6 +132,7 @@ def summary(cluster, start, statements):
     """The final table's figures that the nodes know."""
     r = {}
     wait_for_counts(cluster, start, statements)
+    start += cluster.workload.warm_up * cluster.workload.speed
     calls, remote = collections.Counter(), collections.Counter()
     for name, n, away in cluster.sql(
             0, "SELECT n.name, sum(calls), sum(remote_calls) "

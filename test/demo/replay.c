@@ -107,6 +107,7 @@ static long statements;			/* on rows: neither BEGIN nor COMMIT */
 static long retries;
 static long errors;
 static volatile sig_atomic_t stop;
+static Time count_from;			/* latencies */
 
 static void
 die(const char *what)
@@ -553,7 +554,7 @@ run(Time start)
 	{
 		int			wait = dispatch();
 		int			n = epoll_wait(ep, events, 64, wait);
-
+		counting = now() >= count_from;
 		for (int i = 0; i < n; i++)
 			serve_client(events[i].data.ptr);
 		if (now() >= tick)
@@ -571,11 +572,13 @@ main(int argc, char **argv)
 	struct sigaction act = {.sa_handler = on_stop};
 	int			per_node;
 	Time		start;
+	char	   *end;
 
 	if (argc < 6)
-		die("usage: replay SCHEDULE ACKS CLIENTS START CONNINFO...");
+		die("usage: replay SCHEDULE ACKS CLIENTS START[+SECONDS] CONNINFO...");
 	per_node = atoi(argv[3]);
-	start = (Time) (strtod(argv[4], NULL) * 1e9);
+	start = (Time) (strtod(argv[4], &end) * 1e9);
+	count_from = start + (Time) (strtod(end, NULL) * 1e9);
 	nnodes = argc - 5;
 	if (per_node < 1 || nnodes > MAX_NODES)
 		die("bad number of clients or nodes");

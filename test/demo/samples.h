@@ -12,6 +12,8 @@
 
 #define WINDOW_TICKS 4			/* what the percentiles of a tick cover */
 
+static bool counting = true;	/* otherwise samples are dropped */
+
 /* Growing list of milliseconds. */
 typedef struct Samples
 {
@@ -33,6 +35,8 @@ grow(void *p, size_t size)
 static inline void
 add_sample(Samples *s, double ms)
 {
+	if (!counting)
+		return;
 	if (s->n == s->room)
 	{
 		s->room = s->room ? 2 * s->room : 4096;

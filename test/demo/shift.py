@@ -31,7 +31,7 @@ class ShiftTrace(Trace):
                  jitter=5, elsewhere=0.02, restless=24, seed=1):
         """trips: of a queue and hour, on average; jitter: minutes, standard
         deviation; elsewhere: share of accesses; restless: one queue of so many
-        has no pattern, another one changes it."""
+        has no pattern, another one changes it; 0: none."""
         self.start = 0
         self.start = self.hour_of(start) * HOUR
         self.zones = REGIONS
@@ -41,8 +41,9 @@ class ShiftTrace(Trace):
         for q in range(queues):
             # of its own, so that a change of one thing changes nothing else
             rng = random.Random(seed * 1000 + q)
-            turns = self._wander(rng) if q % restless == 3 else \
-                self._follow_sun(rng, q % restless == 7)
+            kind = q % restless if restless else None
+            turns = self._wander(rng) if kind == 3 else \
+                self._follow_sun(rng, kind == 7)
             self._count(q, turns, trips * rng.uniform(0.5, 1.5), elsewhere,
                         random.Random(-seed * 1000 - q))
 

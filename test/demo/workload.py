@@ -27,14 +27,17 @@ Trip = collections.namedtuple(
 
 class Workload:
     def __init__(self, trace, start, hours, speed, seed=1, times=1,
-                 nodes=NODES):
+                 nodes=NODES, warm_up=0):
         """hours of the trace from start on, each taking speed seconds; every
-        trip is made so many times."""
+        trip is made so many times.  warm_up: hours before, which do not
+        count."""
+        self.warm_up = warm_up
         self.times = times
         self.trace = trace
         self.nodes = nodes
-        self.first = self.trace.hour_of(start)
-        self.hours = min(hours, len(self.trace.hours) - self.first)
+        self.first = self.trace.hour_of(start) - warm_up
+        self.hours = min(hours + warm_up,
+                         len(self.trace.hours) - self.first)
         self.speed = speed
         self.node_of_zone = [
             next(i for i, n in enumerate(nodes) if z in n[2])
