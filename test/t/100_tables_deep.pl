@@ -224,6 +224,11 @@ like($message, qr/node "n3"/, 'is named');
 $c->restart(3);
 $c->poll(1, q{SELECT fragaffinity.distribute_table('half', 'id', 8)}, '8', 'again, once it is back');
 
+# Without a partition there is nothing to gather.
+$c->sql(1, q{CREATE TABLE none (id int NOT NULL) PARTITION BY RANGE (id); SELECT fragaffinity.distribute_table('none', 'id')});
+$c->sql(2, q{SELECT fragaffinity.undistribute_table('none'); DROP TABLE none});
+is($c->sql($_, q{SELECT to_regclass('none') IS NULL}), 't', "a table without partitions is gone from node $_") for 1 .. 4;
+
 # In the transaction that made it.
 $c->sql(2, q{BEGIN; CREATE TABLE fresh (id int PRIMARY KEY); INSERT INTO fresh SELECT generate_series(1, 100);
 	SELECT fragaffinity.distribute_table('fresh', 'id'); COMMIT});
