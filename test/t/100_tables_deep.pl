@@ -240,5 +240,8 @@ is($code, '25001', 'not with a snapshot that could be too old');
 	SELECT fragaffinity.distribute_table('sp', 'id')});
 is($code, '0A000', 'not in a savepoint');
 
+is($c->sql($_, q{SELECT string_agg(conrelid::regclass || ' ' || conname, ', ' ORDER BY conname) FROM pg_constraint
+	JOIN fragaffinity.distributed_table ON rel = conrelid WHERE contype = 'p'}), $c->sql(1, q{SELECT string_agg(t.rel || ' ' || (u->>'name'), ', ' ORDER BY u->>'name')
+	FROM fragaffinity.distributed_table t, jsonb_array_elements(definition->'unique') u WHERE (u->>'primary')::boolean}), "primary keys are shown on node $_") for 1 .. 4;
 ok($c->check_consistent('after all'), 'consistent');
 done_testing();
