@@ -648,6 +648,11 @@ RETURNS void LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'fa_sql_create_leaf_indexes';
 REVOKE ALL ON FUNCTION fragaffinity.create_leaf_indexes FROM PUBLIC;
 
+CREATE FUNCTION fragaffinity.show_primary_key(root regclass, shown boolean)
+RETURNS void LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'fa_sql_show_primary_key';
+REVOKE ALL ON FUNCTION fragaffinity.show_primary_key FROM PUBLIC;
+
 CREATE FUNCTION fragaffinity.analyze_leaves(table_id integer)
 RETURNS void LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'fa_sql_analyze_leaves';

@@ -99,6 +99,12 @@ extern char *fa_text_unique(Oid rel);
  * were when it is NULL.
  */
 extern void fa_unique_create(Oid rel, const char *unique, const char *stem);
+/*
+ * Show, unless it is shown, and hide the primary key of a distributed table on
+ * this node.
+ */
+extern void fa_unique_show_primary(Oid root);
+extern void fa_unique_hide_primary(Oid root);
 /* What the logical path needs of a heap that has its indexes. */
 extern void fa_unique_set_identity(Oid heap);
 

@@ -12,6 +12,7 @@
 #include "access/multixact.h"
 #include "commands/vacuum.h"
 #include "executor/executor.h"
+#include "nodes/pathnodes.h"
 #include "nodes/plannodes.h"
 #include "parser/parse_relation.h"
 #include "pgstat.h"
@@ -362,6 +363,17 @@ fa_rte_column_sets(Query *query, RangeTblEntry *rte, Bitmapset ***sets)
 	sets[2] = &rte->updatedCols;
 	sets[3] = &rte->extraUpdatedCols;
 	return 4;
+#endif
+}
+
+/* 16 keeps what is left of GROUP BY apart from the query. */
+static inline List *
+fa_group_clause(PlannerInfo *root)
+{
+#if PG_VERSION_NUM >= 160000
+	return root->processed_groupClause;
+#else
+	return root->parse->groupClause;
 #endif
 }
 

@@ -12,6 +12,7 @@
 
 #include "access/xact.h"
 #include "libpq-fe.h"
+#include "nodes/pathnodes.h"
 
 #include "node/remote.h"
 
@@ -57,6 +58,9 @@ extern int	fa_fdw_node(Oid foreign_table);
 
 /* Name of the foreign table, without schema, by which it finds the session. */
 extern char *fa_fdw_session_table(int node);
+
+/* in fdw_group.c: may a peer be asked for this grouping of UPPERREL_GROUP_AGG? */
+extern bool fa_fdw_may_group(PlannerInfo *root, RelOptInfo *grouped_rel, void *extra);
 
 /*
  * in fdw_settings.c: the client's lock_timeout to the session that is about to

@@ -20,6 +20,7 @@ typedef struct FaDdlPlan
 {
 	FaDdlAction action;
 	Oid			reshaped;		/* root that FA_DDL_RESHAPE is about */
+	bool		retyped;		/* a column's type changes */
 	List	   *rights;			/* roots whose owner, grants or row security must
 								 * go to their parts and to all nodes afterwards */
 	int			guc_level;		/* of settings while it runs */
@@ -84,6 +85,8 @@ extern void fa_ddl_everywhere_begin(void);
 extern void fa_ddl_check_reshaped(Oid root);
 /* The text of this one statement, on all other nodes, as the current user. */
 extern void fa_ddl_everywhere(const char *query_string, PlannedStmt *pstmt);
+/* Around a change of a column's type: the root's primary key, on all nodes. */
+extern void fa_ddl_show_primary(Oid root, bool shown);
 /* Owner and grants of a root to its parts, and to all other nodes. */
 extern void fa_ddl_copy_rights(Oid root);
 

@@ -53,8 +53,20 @@ extern bool fa_leaf_same_columns(Oid one, Oid other);
 
 /* in leaf_columns.c: can the leaf stand for the table in the query? */
 extern bool fa_leaf_fits(FaPin *pin);
-/* After the substitution, rti being the leaf's: the leaf's column numbers. */
-extern void fa_leaf_map_columns(FaPin *pin, Index rti);
+/* Has the leaf, or bucket, the table's columns in its order, by name and type? */
+extern bool fa_leaf_has_columns(Oid table, Oid leaf);
+/*
+ * Where the leaf, which has them, has taken the table's place as rti: the leaf's
+ * column numbers.  Changes nodes of the query.
+ */
+extern void fa_leaf_map_columns(Query *query, Index rti, Oid table, Oid leaf_oid);
+/* What peers know the pin's fragment by. */
+extern Oid	fa_leaf_bucket(FaPin *pin);
+/*
+ * Puts the pins' buckets in the place of their tables in the copy of a query,
+ * which may have nodes of the query itself; they stay as they are.
+ */
+extern Query *fa_leaf_put_buckets(Query *query, Query *copy, List *pins);
 
 /*
  * Puts the leaf in the place of the table.  Permissions are still those on

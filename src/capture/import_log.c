@@ -194,6 +194,14 @@ take_record(Import *in, const FaLogRecord *r)
 		add_access(in, r, time, *(int64 *) lfirst(lc), elapsed_ms);
 }
 
+/* Is it the record's text that is wrong?  Then the next one may be read. */
+static bool
+is_of_the_record(int sqlerrcode)
+{
+	return ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_DATA_EXCEPTION ||
+		ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+}
+
 /*
  * Reads and takes one record, in a subtransaction that leaves nothing: what
  * was counted is in memory of ours.  False at the end.
@@ -235,6 +243,7 @@ next_record(Import *in, FaLogReader *reader, MemoryContext temp)
 		RollbackAndReleaseCurrentSubTransaction();
 		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
 			error->sqlerrcode == ERRCODE_OUT_OF_MEMORY ||
+			(!parsed && !is_of_the_record(error->sqlerrcode)) ||
 			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
 			ReThrowError(error);
 		if (parsed)

@@ -417,6 +417,48 @@ fa_sql_add_node(PG_FUNCTION_ARGS)
 }
 
 /*
+ * What tells the node from every other, asked at the address that it has now;
+ * raises when another server is there.
+ */
+static char *
+membership_identity(FaNode *node)
+{
+	char	   *cluster;
+	char	   *identity;
+
+	if (node->id == fa_node_self())
+		return fa_spi_value("SELECT fragaffinity.node_identity()");
+	CommandCounterIncrement();
+	cluster = fa_spi_value("SELECT cluster FROM fragaffinity.local_node");
+	identity = fa_remote_value(fa_xact_conn(node->id), 0,
+							   "SELECT fragaffinity.node_identity() "
+							   "FROM fragaffinity.local_node "
+							   "WHERE node = %d AND cluster = %s",
+							   node->id, quote_literal_cstr(cluster));
+	/* nobody is '' */
+	if (identity == NULL)
+		fa_spi_exec("SELECT fragaffinity.check_link(%d, '')", node->id);
+	return identity;
+}
+
+/* From the other nodes, the same address must lead to it, too. */
+static void
+membership_check_address(FaNode *node, const char *identity)
+{
+	ListCell   *lc;
+
+	foreach(lc, fa_node_list())
+	{
+		FaNode	   *other = lfirst(lc);
+
+		if (other->id != node->id && other->id != fa_node_self())
+			fa_remote_exec(fa_xact_conn(other->id), 0,
+						   "SELECT fragaffinity.check_link(%d, %s)", node->id,
+						   quote_literal_cstr(identity));
+	}
+}
+
+/*
  * set_node(name, new_name, host, port, dbname, region, capacity): null leaves
  * as it is.
  */
@@ -426,6 +468,7 @@ fa_sql_set_node(PG_FUNCTION_ARGS)
 	FaNode	   *node;
 	char	   *update;
 	char	   *relink;
+	char	   *identity = NULL;
 
 	fa_require_argument(fcinfo, 0, "name");
 	membership_require_coordinator();
@@ -464,7 +507,11 @@ fa_sql_set_node(PG_FUNCTION_ARGS)
 					  node->id, node->id);
 	(void) fa_spi_exec("%s", update);
 	(void) fa_spi_exec("%s", relink);
+	if (!PG_ARGISNULL(2) || !PG_ARGISNULL(3) || !PG_ARGISNULL(4))
+		identity = membership_identity(node);
 	fa_xact_exec_all("%s; %s", update, relink);
+	if (identity)
+		membership_check_address(node, identity);
 	PG_RETURN_VOID();
 }
 

@@ -6,16 +6,25 @@
  * the heap leaves only.  That is enough: they all contain the distribution
  * key, so equal keys meet in one leaf.  Their definitions are kept in
  * distributed_table.definition, from where a new heap gets them.
+ *
+ * The table itself shows its primary key, though: as one of the table ONLY, which
+ * PostgreSQL keeps as invalid.  Nothing enforces or infers by it.  But the columns
+ * that depend on it may stand beside GROUP BY, and clients that read the catalog
+ * (JDBC, object-relational mappers) find it.
  */
 #include "postgres.h"
 
 #include "commands/defrem.h"
+#include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
 #include "catalog/table_ddl.h"
 #include "catalog/table_text.h"
 #include "core/spi.h"
+
+PG_FUNCTION_INFO_V1(fa_sql_show_primary_key);
 
 /* Does the table have an index of this definition? */
 static bool
@@ -87,6 +96,62 @@ fa_unique_create(Oid rel, const char *unique, const char *stem)
 						fa_table_sibling_name(rel, name),
 						quote_literal_cstr(row[4]));
 	}
+}
+
+void
+fa_unique_show_primary(Oid root)
+{
+	char	   *qualified = fa_table_qualified_name(root);
+	FaRows	   *rows;
+
+	rows = fa_spi_rows("SELECT pg_catalog.quote_ident(u.name), u.definition, u.comment "
+					   "FROM fragaffinity.distributed_table t,"
+					   "  pg_catalog.jsonb_to_recordset(t.definition->'unique')"
+					   "    AS u(name name, \"primary\" boolean, definition text, comment text) "
+					   "WHERE t.rel = %u AND u.\"primary\" AND NOT EXISTS"
+					   "  (SELECT FROM pg_catalog.pg_constraint"
+					   "    WHERE conrelid = t.rel AND contype = 'p')", root);
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		char	  **row = rows->value[i];
+
+		fa_spi_exec("ALTER TABLE ONLY %s ADD CONSTRAINT %s %s", qualified, row[0],
+					row[1]);
+		if (row[2])
+			fa_spi_exec("COMMENT ON CONSTRAINT %s ON %s IS %s", row[0], qualified,
+						quote_literal_cstr(row[2]));
+	}
+}
+
+void
+fa_unique_hide_primary(Oid root)
+{
+	char	   *name = fa_spi_value("SELECT pg_catalog.quote_ident(conname) "
+									"FROM pg_catalog.pg_constraint "
+									"WHERE conrelid = %u AND contype = 'p'", root);
+
+	if (name)
+		fa_spi_exec("ALTER TABLE ONLY %s DROP CONSTRAINT %s",
+					fa_table_qualified_name(root), name);
+}
+
+/* show_primary_key(root, shown): what peers ask of each other */
+Datum
+fa_sql_show_primary_key(PG_FUNCTION_ARGS)
+{
+	FaDdlState	state;
+
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be superuser to show or hide the primary key of a distributed table")));
+	fa_ddl_begin(&state);
+	if (PG_GETARG_BOOL(1))
+		fa_unique_show_primary(PG_GETARG_OID(0));
+	else
+		fa_unique_hide_primary(PG_GETARG_OID(0));
+	fa_ddl_end(&state);
+	PG_RETURN_VOID();
 }
 
 /*

@@ -33,8 +33,8 @@ PG_FUNCTION_INFO_V1(fa_sql_undistribute_table);
 
 /* Who owns what, in a form to be compared between nodes. */
 #define OWNERS_DIGEST \
-	"SELECT pg_catalog.md5(pg_catalog.string_agg(pg_catalog.concat_ws(':'," \
-	"  fragment, owner, version), ',' ORDER BY fragment)) " \
+	"SELECT pg_catalog.md5(COALESCE(pg_catalog.string_agg(pg_catalog.concat_ws(':'," \
+	"  fragment, owner, version), ',' ORDER BY fragment), '')) " \
 	"FROM fragaffinity.fragment WHERE table_id = %d"
 
 typedef struct Gathering

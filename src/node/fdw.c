@@ -445,6 +445,14 @@ fdw_truncate(List *rels, DropBehavior behavior, bool restart_seqs)
 	fa_xact_note_use(relid, GetUserId(), FA_USE_WRITE);
 }
 
+static void
+fdw_upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input_rel,
+				RelOptInfo *output_rel, void *extra)
+{
+	if (stage != UPPERREL_GROUP_AGG || fa_fdw_may_group(root, output_rel, extra))
+		base->GetForeignUpperPaths(root, stage, input_rel, output_rel, extra);
+}
+
 /* fdw_handler() of the wrapper fragaffinity */
 Datum
 fa_sql_fdw_handler(PG_FUNCTION_ARGS)
@@ -452,6 +460,7 @@ fa_sql_fdw_handler(PG_FUNCTION_ARGS)
 	FdwRoutine *routine = palloc(sizeof(FdwRoutine));
 
 	*routine = *fdw_base();
+	routine->GetForeignUpperPaths = fdw_upper_paths;
 	routine->BeginForeignScan = fdw_begin_scan;
 	routine->IterateForeignScan = fdw_iterate_scan;
 	routine->ReScanForeignScan = fdw_rescan;

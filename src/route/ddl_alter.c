@@ -40,6 +40,15 @@ is_kept_by_name(const char *column, Oid root)
 										  quote_literal_cstr(column))) != NIL;
 }
 
+static bool
+is_primary_key(const char *constraint, Oid root)
+{
+	return fa_ddl_catalog_values(psprintf("SELECT '' FROM pg_catalog.pg_constraint "
+										  "WHERE conrelid = %u AND contype = 'p'"
+										  "  AND conname = %s",
+										  root, quote_literal_cstr(constraint))) != NIL;
+}
+
 static void
 check_constraint(Constraint *constraint, Oid root)
 {
@@ -135,6 +144,8 @@ fa_ddl_check_alter(AlterTableCmd *cmd, Oid root)
 			check_constraint(castNode(Constraint, cmd->def), root);
 			return FA_DDL_RESHAPE;
 		case AT_DropConstraint:
+			if (is_primary_key(cmd->name, root))
+				fa_ddl_refuse("DROP of the primary key", root, NULL);
 			check_drop_constraint(cmd->name, root);
 			return FA_DDL_RESHAPE;
 		case AT_SetNotNull:

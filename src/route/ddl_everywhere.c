@@ -96,6 +96,22 @@ fa_ddl_everywhere(const char *query_string, PlannedStmt *pstmt)
 	fa_ddl_end(&state);
 }
 
+void
+fa_ddl_show_primary(Oid root, bool shown)
+{
+	FaDdlState	state;
+
+	fa_ddl_begin(&state);
+	if (shown)
+		fa_unique_show_primary(root);
+	else
+		fa_unique_hide_primary(root);
+	fa_xact_exec_all("SELECT fragaffinity.show_primary_key(%s::pg_catalog.regclass, %s)",
+					 quote_literal_cstr(fa_table_qualified_name(root)),
+					 shown ? "true" : "false");
+	fa_ddl_end(&state);
+}
+
 /* Statements that leave a relation with no grants but its owner's. */
 static List *
 revoke_all(Oid rel, const char *name)

@@ -108,6 +108,9 @@ fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 		(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_SUSET,
 								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
 								 false);
+	/* PostgreSQL would make it anew, and on the partitions, too */
+	if (plan->retyped)
+		fa_ddl_show_primary(plan->reshaped, false);
 }
 
 void
@@ -121,6 +124,8 @@ fa_guard_after(const char *query_string, PlannedStmt *pstmt, FaDdlPlan *plan)
 		if (plan->action == FA_DDL_RESHAPE)
 			fa_ddl_check_reshaped(plan->reshaped);
 		fa_ddl_everywhere(query_string, pstmt);
+		if (plan->retyped)
+			fa_ddl_show_primary(plan->reshaped, true);
 		AtEOXact_GUC(true, plan->guc_level);
 	}
 	if (IsTransactionState())

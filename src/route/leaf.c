@@ -80,7 +80,8 @@ fa_leaf_substitute(FaPin *pin)
 	query->rtable = lappend(query->rtable, leaf);
 	ChangeVarNodes((Node *) query, pin->rti, list_length(query->rtable), 0);
 	if (!fa_leaf_same_columns(pin->relid, pin->leaf))
-		fa_leaf_map_columns(pin, list_length(query->rtable));
+		fa_leaf_map_columns(query, list_length(query->rtable), pin->relid,
+							pin->leaf);
 }
 
 /* Is the plan's one result relation a leaf that its rows belong to? */

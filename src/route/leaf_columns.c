@@ -2,8 +2,9 @@
  * leaf_columns.c
  *	  Statements whose leaf has its columns at other places than its table.
  *
- * A leaf that came with a move lacks the columns that its table had dropped
- * by then, so numbers differ where names do not.
+ * A leaf that came with a move, and a bucket that came with a split, lack the
+ * columns that their table had dropped by then, so numbers differ where names do
+ * not.
  */
 #include "postgres.h"
 
@@ -108,15 +109,19 @@ columns_map(Oid table_oid, Oid leaf_oid)
 }
 
 bool
+fa_leaf_has_columns(Oid table, Oid leaf)
+{
+	return fa_leaf_same_columns(table, leaf) || columns_map(table, leaf) != NULL;
+}
+
+bool
 fa_leaf_fits(FaPin *pin)
 {
 	ColumnContext cx = {pin->rti};
-	AttrMap    *map;
 
 	if (fa_leaf_same_columns(pin->relid, pin->leaf))
 		return true;
-	map = columns_map(pin->relid, pin->leaf);
-	if (map == NULL)
+	if (columns_map(pin->relid, pin->leaf) == NULL)
 		return false;
 	columns_walk(pin->query, &cx);
 	if (pin->query->onConflict)
@@ -163,20 +168,54 @@ columns_map_set(Bitmapset *columns, AttrMap *map)
 	return mapped;
 }
 
-void
-fa_leaf_map_columns(FaPin *pin, Index rti)
+typedef struct JoinContext
 {
-	Query	   *query = pin->query;
+	Query	   *query;
+	Index		rti;
+	AttrMap    *map;
+} JoinContext;
+
+static void
+columns_map_list(Node *side, List *columns, JoinContext *cx)
+{
+	ListCell   *lc;
+
+	if (IsA(side, RangeTblRef) && ((RangeTblRef *) side)->rtindex == cx->rti)
+		foreach(lc, columns)
+			lfirst_int(lc) = cx->map->attnums[lfirst_int(lc) - 1];
+}
+
+/* Joins number the columns of their sides; only who makes text of them asks. */
+static bool
+join_walker(Node *node, void *context)
+{
+	JoinContext *cx = context;
+
+	if (node && IsA(node, JoinExpr))
+	{
+		JoinExpr   *join = (JoinExpr *) node;
+		RangeTblEntry *rte = rt_fetch(join->rtindex, cx->query->rtable);
+
+		columns_map_list(join->larg, rte->joinleftcols, cx);
+		columns_map_list(join->rarg, rte->joinrightcols, cx);
+	}
+	return expression_tree_walker(node, join_walker, context);
+}
+
+void
+fa_leaf_map_columns(Query *query, Index rti, Oid table, Oid leaf_oid)
+{
 	RangeTblEntry *rte = rt_fetch(rti, query->rtable);
-	AttrMap    *map = columns_map(pin->relid, pin->leaf);
+	AttrMap    *map = columns_map(table, leaf_oid);
 	ColumnContext cx = {rti, 0, map};
 	OnConflictExpr *conflict = query->onConflict;
-	Relation	leaf = relation_open(pin->leaf, NoLock);
+	Relation	leaf = relation_open(leaf_oid, NoLock);
 	Bitmapset **sets[FA_RTE_COLUMN_SETS];
 	int			n = fa_rte_column_sets(query, rte, sets);
 	ListCell   *lc;
 
 	columns_walk(query, &cx);
+	(void) join_walker((Node *) query->jointree, &(JoinContext) {query, rti, map});
 	rte->eref = copyObject(rte->eref);
 	rte->eref->colnames = NIL;
 	for (int i = 0; i < RelationGetNumberOfAttributes(leaf); i++)
@@ -205,7 +244,7 @@ fa_leaf_map_columns(FaPin *pin, Index rti)
 				RangeTblEntry *excluded = rt_fetch(conflict->exclRelIndex,
 												   query->rtable);
 
-				excluded->relid = pin->leaf;
+				excluded->relid = leaf_oid;
 				fa_rte_check_nothing(query, excluded);
 				excluded->eref->colnames = copyObject(rte->eref->colnames);
 				conflict->exclRelTlist =
@@ -214,4 +253,32 @@ fa_leaf_map_columns(FaPin *pin, Index rti)
 		}
 	}
 	relation_close(leaf, NoLock);
+}
+
+Oid
+fa_leaf_bucket(FaPin *pin)
+{
+	return pin->parents == NIL ? pin->relid : llast_oid(pin->parents);
+}
+
+Query *
+fa_leaf_put_buckets(Query *query, Query *copy, List *pins)
+{
+	ListCell   *lc;
+
+	foreach(lc, pins)
+	{
+		FaPin	   *pin = lfirst(lc);
+		Oid			bucket = fa_leaf_bucket(pin);
+
+		if (pin->query != query)
+			continue;
+		if (!fa_leaf_same_columns(pin->relid, bucket))
+		{
+			copy = copyObject(copy);
+			fa_leaf_map_columns(copy, pin->rti, pin->relid, bucket);
+		}
+		rt_fetch(pin->rti, copy->rtable)->relid = bucket;
+	}
+	return copy;
 }

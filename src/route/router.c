@@ -8,8 +8,14 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "nodes/makefuncs.h"
 #include "optimizer/planner.h"
+#include "parser/parsetree.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
 
+#include "catalog/map.h"
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "route/gate.h"
@@ -140,12 +146,47 @@ fa_route_plan(Query *parse, const char *query_string, int cursor_options,
 		fa_route_plan_pinned(parse, here, query_string, cursor_options, params);
 }
 
+/*
+ * ON CONFLICT ON CONSTRAINT of the primary key: the table only shows it, so the
+ * statement is about its columns, which each heap has an index of.
+ */
+static void
+router_infer_columns(Query *parse)
+{
+	OnConflictExpr *conflict = parse->onConflict;
+	RangeTblEntry *rte = rt_fetch(parse->resultRelation, parse->rtable);
+	Relation	index;
+
+	if (!OidIsValid(conflict->constraint) || fa_map_table(rte->relid) == NULL)
+		return;
+	index = index_open(get_constraint_index(conflict->constraint), AccessShareLock);
+	for (int i = 0; index->rd_index->indisprimary &&
+		 i < index->rd_index->indnkeyatts; i++)
+	{
+		AttrNumber	attno = index->rd_index->indkey.values[i];
+		InferenceElem *elem = makeNode(InferenceElem);
+		Oid			type;
+		Oid			collation;
+		int32		typmod;
+
+		get_atttypetypmodcoll(rte->relid, attno, &type, &typmod, &collation);
+		elem->expr = (Node *) makeVar(parse->resultRelation, attno, type, typmod,
+									  collation, 0);
+		conflict->arbiterElems = lappend(conflict->arbiterElems, elem);
+	}
+	if (index->rd_index->indisprimary)
+		conflict->constraint = InvalidOid;
+	index_close(index, AccessShareLock);
+}
+
 static PlannedStmt *
 router_planner(Query *parse, const char *query_string, int cursor_options,
 			   ParamListInfo params)
 {
 	if (fa_maintenance || !fa_pin_possible(parse))
 		return router_plan(parse, query_string, cursor_options, params);
+	if (parse->onConflict)
+		router_infer_columns(parse);
 	if (!fa_routing)
 		return router_plan_ours(parse, query_string, cursor_options, params);
 	fa_gate_wait_statement(parse, params);

@@ -87,12 +87,6 @@ whole_pinned_entries(Query *query, List *pins)
 	return entries;
 }
 
-static Oid
-whole_bucket(FaPin *pin)
-{
-	return pin->parents == NIL ? pin->relid : llast_oid(pin->parents);
-}
-
 /* Entries that must not be there, or are not pinned. */
 static bool
 whole_has_others(Query *query, Bitmapset *pinned)
@@ -258,7 +252,9 @@ whole_query(Query *query, FaWhole *cx)
 	ListCell   *lc;
 
 	*rest = *query;
-	if (whole_has_others(query, whole_pinned_entries(query, cx->pins)) ||
+	/* columns that the primary key determines: a bucket shows none */
+	if (query->constraintDeps != NIL ||
+		whole_has_others(query, whole_pinned_entries(query, cx->pins)) ||
 		!fa_row_security_take(rest, &security, &checks))
 	{
 		cx->failed = true;
@@ -295,14 +291,8 @@ whole_query(Query *query, FaWhole *cx)
 	cx->once = around.once;
 	cx->conditional = around.conditional;
 	cx->where = around.where;
-	foreach(lc, cx->pins)
-	{
-		FaPin	   *pin = lfirst(lc);
-
-		if (pin->query == query && !cx->by_table)
-			rt_fetch(pin->rti, copy->rtable)->relid = whole_bucket(pin);
-	}
-	return copy;
+	return cx->by_table || cx->failed ? copy :
+		fa_leaf_put_buckets(query, copy, cx->pins);
 }
 
 static Node *
@@ -375,7 +365,7 @@ whole_mutator(Node *node, void *context)
 	return result;
 }
 
-/* Same owner, not us, for all; the columns of every bucket as in its table. */
+/* Same owner, not us, for all; every bucket has the columns of its table. */
 static FaFragment *
 whole_owner(List *pins)
 {
@@ -389,7 +379,7 @@ whole_owner(List *pins)
 
 		if (fragment == NULL || fragment->local ||
 			(first && fragment->owner != first->owner) ||
-			!fa_leaf_same_columns(pin->relid, whole_bucket(pin)))
+			!fa_leaf_has_columns(pin->relid, fa_leaf_bucket(pin)))
 			return NULL;
 		if (first == NULL)
 		{

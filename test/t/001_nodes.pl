@@ -106,6 +106,15 @@ is($c->sql($_, "SELECT value FROM fragaffinity.settings WHERE name = 'fragment_s
 	'64MB', "setting on node $_") for 1 .. 3;
 
 # A change reaches everyone; a wrong address is refused.
+for my $node (qw(n1 n2))
+{
+	refused(1, "SELECT fragaffinity.set_node('$node', port => 1)", '08001', qr/could not connect to node "$node"/,
+		"address of $node where nobody is");
+	refused(1, "SELECT fragaffinity.set_node('$node', port => " . $c->peer_port(3) . ')', '55000',
+		qr/the address of node "$node" leads to another server/, "address of $node that is another node's");
+	is($c->sql($_, "SELECT port FROM fragaffinity.nodes WHERE name = '$node'"),
+		$c->peer_port(substr $node, 1), "address unchanged on node $_") for 1 .. 3;
+}
 $c->sql(1, "SELECT fragaffinity.set_node(name => '$odd', new_name => 'n3', region => 'north', capacity => 1000000)");
 is($c->sql($_, "SELECT region || capacity FROM fragaffinity.nodes WHERE name = 'n3'"),
 	'north1000000', "changed node on node $_") for 1 .. 3;

@@ -224,6 +224,11 @@ like($message, qr/node "n3"/, 'is named');
 $c->restart(3);
 $c->poll(1, q{SELECT fragaffinity.distribute_table('half', 'id', 8)}, '8', 'again, once it is back');
 
+# Without a partition there is nothing to gather.
+$c->sql(1, q{CREATE TABLE none (id int NOT NULL) PARTITION BY RANGE (id); SELECT fragaffinity.distribute_table('none', 'id')});
+$c->sql(2, q{SELECT fragaffinity.undistribute_table('none'); DROP TABLE none});
+is($c->sql($_, q{SELECT to_regclass('none') IS NULL}), 't', "a table without partitions is gone from node $_") for 1 .. 4;
+
 # In the transaction that made it.
 $c->sql(2, q{BEGIN; CREATE TABLE fresh (id int PRIMARY KEY); INSERT INTO fresh SELECT generate_series(1, 100);
 	SELECT fragaffinity.distribute_table('fresh', 'id'); COMMIT});
@@ -235,5 +240,8 @@ is($code, '25001', 'not with a snapshot that could be too old');
 	SELECT fragaffinity.distribute_table('sp', 'id')});
 is($code, '0A000', 'not in a savepoint');
 
+is($c->sql($_, q{SELECT string_agg(conrelid::regclass || ' ' || conname, ', ' ORDER BY conname) FROM pg_constraint
+	JOIN fragaffinity.distributed_table ON rel = conrelid WHERE contype = 'p'}), $c->sql(1, q{SELECT string_agg(t.rel || ' ' || (u->>'name'), ', ' ORDER BY u->>'name')
+	FROM fragaffinity.distributed_table t, jsonb_array_elements(definition->'unique') u WHERE (u->>'primary')::boolean}), "primary keys are shown on node $_") for 1 .. 4;
 ok($c->check_consistent('after all'), 'consistent');
 done_testing();

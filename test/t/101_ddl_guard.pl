@@ -51,6 +51,7 @@ for my $sql (
 	'ALTER TABLE t_b0_h SET (fillfactor = 50)', 'ALTER TABLE p_a ADD CHECK (k > 0)',
 	'ALTER TABLE t DETACH PARTITION t_b0', 'ALTER TABLE t_b0 DETACH PARTITION t_b0_h',
 	'ALTER TABLE t_b0 ENABLE ROW LEVEL SECURITY', 'ALTER TABLE t ADD UNIQUE (id)',
+	'ALTER TABLE t DROP CONSTRAINT t_pkey', 'ALTER TABLE t RENAME CONSTRAINT t_pkey TO u', 'ALTER INDEX t_pkey RENAME TO u',
 	'ALTER TABLE t RENAME TO u', 'ALTER TABLE t_b0 RENAME TO u',
 	'ALTER INDEX t_s RENAME TO u', 'ALTER INDEX t_s SET (fillfactor = 50)',
 	'ALTER TABLE t SET SCHEMA fragaffinity', 'ALTER SCHEMA public RENAME TO other',
@@ -115,6 +116,25 @@ $c->sql(2, 'CREATE SCHEMA more; CREATE TABLE more.x (id int)');
 $c->sql(1, q{GRANT SELECT ON ALL TABLES IN SCHEMA public TO ann});
 is($c->sql($_, q{SET SESSION AUTHORIZATION ann; SELECT count(*) FROM t}), '100',
 	"GRANT ON ALL TABLES reaches node $_") for 1 .. 3;
+
+# The primary key is shown on every node, whatever becomes of its columns' types.
+sub primary_key
+{
+	return $c->sql($_[0], q{SELECT string_agg(concat_ws(' ', conrelid::regclass, conname, pg_get_constraintdef(oid),
+		obj_description(oid, 'pg_constraint')), ', ') FROM pg_constraint WHERE contype = 'p' AND conname ~ 'Key'});
+}
+$c->sql(1, q{CREATE TABLE pk (a int, b int, v text, CONSTRAINT "Key 1" PRIMARY KEY (b, a)); COMMENT ON CONSTRAINT "Key 1" ON pk IS 'both';
+	INSERT INTO pk SELECT i, i, i FROM generate_series(1, 20) i; SELECT fragaffinity.distribute_table('pk', 'a', 3)});
+is(primary_key($_), 'pk Key 1 PRIMARY KEY (b, a) both', "the primary key is shown on node $_") for 1 .. 3;
+is($c->sql($_, 'SELECT b, v, count(*) FROM pk WHERE a = 7 GROUP BY b, a'), '7|7|1', "what it determines is grouped by it on node $_") for 1 .. 3;
+$c->sql(2, 'ALTER TABLE pk ALTER b TYPE bigint');
+is(primary_key($_), 'pk Key 1 PRIMARY KEY (b, a) both', "and still on node $_") for 1 .. 3;
+is($c->sql($_, 'INSERT INTO pk VALUES (7, 7) ON CONFLICT ON CONSTRAINT "Key 1" DO UPDATE SET b = pk.b + (1::bigint << 40) RETURNING b'),
+	(1 << 40) + 7, "named by an upsert on node $_")
+  and $c->sql($_, 'UPDATE pk SET b = 7 WHERE a = 7') for 1 .. 3;
+$c->sql(3, q{SELECT fragaffinity.undistribute_table('pk')});
+is(primary_key(3), 'pk Key 1 PRIMARY KEY (b, a) both', 'it is the plain table\'s again');
+$c->sql(3, 'DROP TABLE pk');
 
 # Columns and constraints.
 $c->sql(2, q{ALTER TABLE t ADD COLUMN a int NOT NULL DEFAULT 5 CHECK (a > 0), ADD g int GENERATED ALWAYS AS (v + 1) STORED,

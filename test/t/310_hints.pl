@@ -153,5 +153,6 @@ for my $kind (qw(csv json))
 }
 is($c->sql(1, 'SELECT count(*) FROM b'), $inserts, 'nothing was run');
 like(($c->fails(1, q{SELECT fragaffinity.import_log('/no/such/log')}))[1], qr/could not open log file/, 'no such file');
+like(($c->fails(1, "SET statement_timeout = '60s'; SELECT fragaffinity.import_log('$dir')"))[1], qr/could not read log file/, 'a directory');
 
 done_testing();
