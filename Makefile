@@ -125,6 +125,7 @@ OBJS = \
 	src/predict/next_kinds.o \
 	src/predict/next_lstm.o \
 	src/predict/next_mix.o \
+	src/predict/next_signals.o \
 	src/predict/next_state.o \
 	src/predict/pending.o \
 	src/predict/pool.o \

@@ -7,9 +7,11 @@
  * fragments that followed are counted, forgotten as new ones come.  Contexts
  * form trees: each has a parent, more general, that it backs off to; what a
  * context says of a fragment is the logarithm of the ratio of its estimate to
- * its parent's.  These ratios, with some features of the session and the
- * network's output, are the *signals* of a log-linear mixture whose weights
- * are learned online (next_mix.c), apart for each level of evidence.
+ * its parent's.  Contexts of a session's *shape* count ranks instead: which of
+ * its last fragments it came back to, whatever they are.  These ratios, with
+ * what is touched together, some features of the session and the network's
+ * output, are the *signals* (next_signals.c) of a log-linear mixture whose
+ * weights are learned online (next_mix.c), apart for each level of evidence.
  *
  * Only fragments that some context has seen (candidates) are worked on one by
  * one; all others differ by their long-run share only.
@@ -25,6 +27,9 @@
 #define FA_NEXT_MOST		128 /* fragments counted in a context */
 #define FA_NEXT_LEVELS		36	/* of evidence */
 #define FA_NEXT_PAUSES		5	/* levels of a session's pause */
+#define FA_NEXT_RANKS		(FA_NEXT_RECENT + 1)	/* last: none of the recent */
+#define FA_NEXT_SHAPES		3	/* ranks of its events that a session remembers */
+#define FA_NEXT_TOGETHER_OF 8	/* recent fragments that others go together with */
 #define FA_NEXT_RUNS		6	/* lengths of a run of foreseen events */
 #define FA_NEXT_STATES		3	/* that a session is in at once */
 #define FA_NEXT_TOP			12	/* likeliest fragments of a session kept */
@@ -40,6 +45,9 @@ typedef enum FaNextKind
 	FA_NEXT_ORDER6,
 	FA_NEXT_SKIP1,				/* the last but one */
 	FA_NEXT_SKIP2,				/* the last, and the last but two */
+	FA_NEXT_SET2,				/* the last two different ones, in any order */
+	FA_NEXT_SET3,
+	FA_NEXT_TOGETHER,			/* each of the last: many contexts in one */
 	FA_NEXT_SESSION0,			/* the session, and its last fragments */
 	FA_NEXT_SESSION1,
 	FA_NEXT_SESSION2,
@@ -56,6 +64,13 @@ typedef enum FaNextKind
 	FA_NEXT_SESSION_PAUSE,
 	FA_NEXT_STREAM0,			/* what came last from any session */
 	FA_NEXT_STREAM1,
+	FA_NEXT_SHAPE0,				/* ranks of the session's last events */
+	FA_NEXT_SHAPE1,
+	FA_NEXT_SHAPE2,
+	FA_NEXT_SHAPE3,
+	FA_NEXT_SESSION_SHAPE0,
+	FA_NEXT_SESSION_SHAPE1,
+	FA_NEXT_SESSION_SHAPE2,
 	FA_NEXT_NKINDS
 } FaNextKind;
 
@@ -68,6 +83,8 @@ typedef struct FaNextKindInfo
 	double		slow_most;		/* sum of its counts with a long memory */
 	double		fast_most;		/* and with a short one */
 	double		start;			/* weight of its first signal */
+	int			shape;			/* ranks it goes by, and counts; -1: it counts
+								 * fragments */
 } FaNextKindInfo;
 
 /* One fragment that followed a context. */
@@ -142,6 +159,7 @@ typedef struct FaSession
 	int32_t		run;			/* events in a row that were foreseen */
 	int32_t		nrecent;
 	int32_t		recent[FA_NEXT_RECENT]; /* latest first */
+	int8_t		shape[FA_NEXT_SHAPES];	/* their ranks when they came */
 	FaLstmState state;			/* after the last event */
 	FaLstmState start;			/* before the window */
 	FaSessionUse use;
@@ -154,6 +172,9 @@ typedef struct FaNextView
 {
 	uint64_t	key[FA_NEXT_NKINDS];	/* 0: context does not apply */
 	FaContext  *context[FA_NEXT_NKINDS];	/* NULL: nothing counted */
+	int			ntogether;
+	uint64_t	together_key[FA_NEXT_TOGETHER_OF];
+	FaContext  *together[FA_NEXT_TOGETHER_OF];	/* NULL: nothing counted */
 	FaNextInput input;
 	FaLstmState state;			/* the network's, having read the input */
 	int			pause;
@@ -181,6 +202,8 @@ struct FaNext
 	/* the mixture */
 	double	   *weight;
 	double	   *moment;			/* of the weight's gradient */
+	double		pool_won;		/* events that the pool foresaw, forgotten */
+	double		backoff_won;	/* and those that the plain back-off did */
 	FaNextLstm *network;		/* NULL: off */
 
 	/* by fragment */
@@ -193,9 +216,11 @@ struct FaNext
 	int32_t    *candidate;
 	int32_t    *rank;			/* in the session's recent fragments */
 	double	   *base_share;
+	double	   *pooled;			/* shares by the log-linear pool */
+	double	   *backoff;		/* and by plain back-off */
 	double	   *share;			/* the forecast */
 	double	   *signal;			/* candidates x FA_NEXT_SIGNALS */
-	double	   *estimate;		/* FA_NEXT_NKINDS x candidates */
+	double	   *estimate;		/* FA_NEXT_NKINDS x candidates, or ranks */
 	FaNextView	view;
 };
 
@@ -214,17 +239,23 @@ extern void fa_next_table_init(FaNext *next, size_t most);
 extern const FaNextKindInfo fa_next_kinds[FA_NEXT_NKINDS];
 extern int	fa_next_pause(const FaNext *next, const FaSession *s);
 extern uint64_t fa_next_follow_key(int fragment);
+extern uint64_t fa_next_together_key(int fragment);
+extern bool fa_next_counts_ranks(uint64_t key);
 extern uint64_t fa_next_key(const FaNext *next, FaNextKind kind,
 							const FaSession *s, uint64_t profile, int node);
 
-/* in next_mix.c */
-extern void fa_next_mix_init(FaNext *next);
+/* in next_signals.c */
 extern void fa_next_look(FaNext *next, const FaSession *s, uint64_t profile,
 						 int node);
+extern void fa_next_signals(FaNext *next);
+extern void fa_next_learn_contexts(FaNext *next, int fragment);
+
+/* in next_mix.c */
+extern void fa_next_mix_init(FaNext *next);
+extern void fa_next_set_states(FaNext *next, const FaSession *s);
 extern void fa_next_mix(FaNext *next);
 extern void fa_next_mix_learn(FaNext *next, int fragment);
 extern bool fa_next_foreseen(const FaNext *next, int fragment);
-extern void fa_next_learn_contexts(FaNext *next, int fragment);
 extern void fa_next_mix_archive(FaNext *next, FaArchive *ar);
 
 /* in next_lstm.c */
@@ -236,6 +267,17 @@ extern void fa_next_lstm_count(FaNext *next, int fragment, double count);
 extern void fa_next_lstm_look(FaNext *next, const FaSession *s);
 extern double fa_next_lstm_signal(const FaNext *next, int fragment);
 extern void fa_next_lstm_learn(FaNext *next, FaSession *s, int fragment);
+
+/* Where the fragment is among the session's recent ones, latest first. */
+static inline int
+fa_next_rank(const FaSession *s, int fragment)
+{
+	int			rank = 0;
+
+	while (rank < s->nrecent && s->recent[rank] != fragment)
+		rank++;
+	return rank < s->nrecent ? rank : FA_NEXT_RANKS - 1;
+}
 
 static inline uint64_t
 fa_next_hash(uint64_t a, uint64_t b)

@@ -220,6 +220,8 @@ fa_next_observe(FaNext *next, const FaNextEvent *event)
 	s->time = event->time;
 	s->events++;
 	s->run = !foreseen ? 0 : s->run < FA_NEXT_RUNS - 1 ? s->run + 1 : s->run;
+	memmove(s->shape + 1, s->shape, FA_NEXT_SHAPES - 1);
+	s->shape[0] = (int8_t) fa_next_rank(s, event->fragment);
 	memmove(s->recent + 1, s->recent, sizeof(int32_t) * (FA_NEXT_RECENT - 1));
 	s->recent[0] = event->fragment;
 	if (s->nrecent < FA_NEXT_RECENT)

@@ -1,39 +1,41 @@
 /*
  * next_mix.c
- *	  What the contexts say of an event, and the mixture of it.
+ *	  The mixture of what the contexts say of an event.
  *
- * p(fragment) ~ base share x exp(sum of weight x signal).  A context gives two
- * signals: the logarithms of the ratio of its estimate to its parent's, and of
- * its recent counts to its estimate.  A signal has one weight for each level
- * of evidence behind it, so that what a context seen once is worth is learned
- * apart from what one seen often is, and one more each for how long the session
- * has been going as foreseen, how old it is, and how long it has paused.  After each event the weights follow the gradient of
- * the log likelihood, in steps of a size that its own past gradients give
- * (RMSProp), smaller as more events have been seen.
+ * A log-linear pool: p(fragment) ~ base share x exp(sum of weight x signal).  A
+ * signal has one weight for each level of evidence behind it, so that what a
+ * context seen once is worth is learned apart from what one seen often is, and
+ * one more each for how long the session has been going as foreseen, how old it
+ * is, and how long it has paused.  After each event the weights follow the
+ * gradient of the log likelihood, in steps of a size that its own past gradients
+ * give (RMSProp), smaller as more events have been seen.
+ *
+ * A pool smooths what one context alone is sure of.  So a part of the forecast
+ * is plain back-off from the longest of the session's last fragments to none
+ * (prediction by partial matching, escape C), as large as it has been right of
+ * late where the pool was not.
  */
 #include <math.h>
 #include <string.h>
 
 #include "predict/next_parts.h"
 
-#define ESCAPE			4.0		/* parent's weight, per follower counted */
-#define ESCAPE_LEAST	0.2
-#define FAST_CONCENTRATION 8.0
-#define RATE_START		0.02
-#define RATE_END		0.002
+#define RATE_START		0.01
+#define RATE_END		0.0007
 #define RATE_EVENTS		3000.0
 #define RATE_STATE		0.2		/* of the weights by state, to the others' */
-#define KEEP_MOMENT		0.998
+#define KEEP_MOMENT		0.9995
 #define FLOOR			1e-4	/* of the long-run share in every forecast */
-#define LEVELS			12		/* of evidence, by its amount */
-#define RANKS			(FA_NEXT_RECENT + 1)
+#define POOL_WON		20.0	/* before anything was learned */
+#define BACKOFF_WON		1.0
+#define KEEP_WON		0.9998
 #define LSTM_START		0.1
 #define MOST_WEIGHT		10.0
 
 /* Where the weights lie: by level, of the network, by rank, by state. */
 #define AT_LSTM			(2 * FA_NEXT_NKINDS * FA_NEXT_LEVELS)
 #define AT_RANK			(AT_LSTM + 1)
-#define AT_STATE		(AT_RANK + FA_NEXT_PAUSES * RANKS)
+#define AT_STATE		(AT_RANK + FA_NEXT_PAUSES * FA_NEXT_RANKS)
 #define NWEIGHTS		(AT_STATE + FA_NEXT_SIGNALS * STATES)
 
 /* A session is in three states at once: a run's, an age's and a pause's. */
@@ -51,175 +53,28 @@ fa_next_mix_init(FaNext *next)
 			next->weight[2 * k * FA_NEXT_LEVELS + l] = fa_next_kinds[k].start;
 	}
 	next->weight[AT_LSTM] = LSTM_START;
-}
-
-static void
-add_candidate(FaNext *next, int fragment)
-{
-	if (next->place[fragment] < 0)
-	{
-		next->place[fragment] = next->view.ncandidates;
-		next->candidate[next->view.ncandidates++] = fragment;
-	}
+	next->pool_won = POOL_WON;
+	next->backoff_won = BACKOFF_WON;
 }
 
 /* The session's states; none yet: it begins. */
-static void
-set_states(const FaNext *next, const FaSession *s, int *state_p)
+void
+fa_next_set_states(FaNext *next, const FaSession *s)
 {
 	static const int64_t most[AGES - 1] = {0, 1, 2, 4, 8, 16, 64};
+	int		   *state = next->view.state_of;
 	int			age = 0;
 
 	while (age < AGES - 1 && (s ? s->events : 0) > most[age])
 		age++;
-	state_p[0] = s ? s->run : 0;
-	state_p[1] = FA_NEXT_RUNS + age;
-	state_p[2] = FA_NEXT_RUNS + AGES + (s ? fa_next_pause(next, s) : 0);
+	state[0] = s ? s->run : 0;
+	state[1] = FA_NEXT_RUNS + age;
+	state[2] = FA_NEXT_RUNS + AGES + (s ? fa_next_pause(next, s) : 0);
 }
 
-/* Room for as many candidates as there may be. */
+/* Shares of the candidates and the others by the log-linear pool. */
 static void
-fit_candidates(FaNext *next)
-{
-	FaMemory   *m = &next->memory;
-	void	  **array[] = {(void **) &next->candidate, (void **) &next->rank,
-		(void **) &next->share, (void **) &next->base_share,
-	(void **) &next->signal, (void **) &next->estimate};
-	size_t		size[] = {sizeof(int32_t), sizeof(int32_t), sizeof(double),
-		sizeof(double), FA_NEXT_SIGNALS * sizeof(double),
-	FA_NEXT_NKINDS * sizeof(double)};
-	size_t		n = FA_NEXT_RECENT;
-
-	for (int k = 0; k < FA_NEXT_NKINDS; k++)
-		n += next->view.context[k] ? next->view.context[k]->n : 0;
-	if (n > (size_t) next->config.nfragments)
-		n = next->config.nfragments;
-	if (n <= next->room)
-		return;
-	n += n / 2;
-	for (int i = 0; i < 6; i++)
-	{
-		void	   *old = *array[i];
-
-		*array[i] = NULL;
-		next->room = 0;			/* until all are there */
-		fa_memory_free(m, old);
-		*array[i] = fa_memory_alloc(m, n + 1, size[i]);
-	}
-	next->room = n;
-}
-
-void
-fa_next_look(FaNext *next, const FaSession *s, uint64_t profile, int node)
-{
-	FaNextView *view = &next->view;
-
-	for (int i = 0; i < view->ncandidates; i++)
-		next->place[next->candidate[i]] = -1;
-	view->ncandidates = 0;
-	for (int k = 0; k < FA_NEXT_NKINDS; k++)
-	{
-		bool		on = k == FA_NEXT_ORDER0 ||
-			(next->config.models >> fa_next_kinds[k].model & 1) != 0;
-
-		view->key[k] = on ? fa_next_key(next, k, s, profile, node) : 0;
-		view->context[k] = view->key[k] ?
-			fa_next_find(&next->table, view->key[k]) : NULL;
-	}
-	fit_candidates(next);
-	for (int k = 0; k < FA_NEXT_NKINDS; k++)
-	{
-		const FaContext *c = view->context[k];
-
-		for (int i = 0; c != NULL && i < c->n; i++)
-			add_candidate(next, c->follower[i].fragment);
-	}
-	for (int i = 0; s != NULL && i < s->nrecent; i++)
-		add_candidate(next, s->recent[i]);
-	for (int i = 0; i <= view->ncandidates; i++)
-		next->rank[i] = RANKS - 1;
-	for (int i = s ? s->nrecent - 1 : -1; i >= 0; i--)
-		next->rank[next->place[s->recent[i]]] = i;
-	view->pause = s ? fa_next_pause(next, s) : 0;
-	set_states(next, s, view->state_of);
-	if (next->network != NULL)
-		fa_next_lstm_look(next, s);
-}
-
-/* Evidence behind a context: its amount, and whether it is of one mind. */
-static int
-level_of(const FaContext *c)
-{
-	int			level = (int) (1.5 * log2(c->slow + 0.5) + 1);
-
-	level = level < 0 ? 0 : level >= LEVELS ? LEVELS - 1 : level;
-	return level + LEVELS * (c->n == 1 ? 2 : c->n * 4 < c->slow ? 1 : 0);
-}
-
-/* Estimates of one context, and its two signals. */
-static void
-add_signals(FaNext *next, int k)
-{
-	FaNextView *view = &next->view;
-	int			n = view->ncandidates;
-	const FaContext *c = view->context[k];
-	int			above = fa_next_kinds[k].parent;
-	const double *parent = above < 0 ? next->base_share :
-		next->estimate + (size_t) above * (next->room + 1);
-	double	   *mine = next->estimate + (size_t) k * (next->room + 1);
-	double		kappa;
-	double		fast;
-
-	view->slot[2 * k] = view->slot[2 * k + 1] = -1;
-	memcpy(mine, parent, sizeof(double) * (n + 1));
-	if (c == NULL || !(c->slow > 0))
-		return;
-	kappa = ESCAPE * c->n + ESCAPE_LEAST;
-	fast = log(FAST_CONCENTRATION / (c->fast + FAST_CONCENTRATION));
-	for (int i = 0; i <= n; i++)
-		mine[i] *= kappa / (c->slow + kappa);
-	for (int i = 0; i < c->n; i++)
-		mine[next->place[c->follower[i].fragment]] +=
-			c->follower[i].slow / (c->slow + kappa);
-	for (int i = 0; i <= n; i++)
-	{
-		double	   *x = next->signal + (size_t) i * FA_NEXT_SIGNALS + 2 * k;
-
-		x[0] = log(mine[i] / parent[i]);
-		x[1] = fast;
-	}
-	for (int i = 0; i < c->n; i++)
-	{
-		int			at = next->place[c->follower[i].fragment];
-
-		next->signal[(size_t) at * FA_NEXT_SIGNALS + 2 * k + 1] =
-			log((c->follower[i].fast / mine[at] + FAST_CONCENTRATION) /
-				(c->fast + FAST_CONCENTRATION));
-	}
-	view->slot[2 * k] = 2 * k * FA_NEXT_LEVELS + level_of(c);
-	view->slot[2 * k + 1] = (2 * k + 1) * FA_NEXT_LEVELS + level_of(c);
-}
-
-/* Long-run shares of the candidates, and of all others together. */
-static void
-set_base(FaNext *next)
-{
-	FaNextView *view = &next->view;
-	int			n = view->ncandidates;
-	double		left = next->base_sum;
-
-	for (int i = 0; i < n; i++)
-	{
-		next->base_share[i] = next->base[next->candidate[i]] / next->base_sum;
-		left -= next->base[next->candidate[i]];
-	}
-	view->others = n < next->config.nfragments && left > 1e-9;
-	next->base_share[n] = view->others ? left / next->base_sum : 1e-9;
-}
-
-/* The forecast of the view, as shares of the candidates and the others. */
-void
-fa_next_mix(FaNext *next)
+mix_pool(FaNext *next)
 {
 	FaNextView *view = &next->view;
 	int			n = view->ncandidates;
@@ -228,11 +83,7 @@ fa_next_mix(FaNext *next)
 	double		top = -HUGE_VAL;
 	double		sum = 0;
 
-	memset(next->signal, 0,
-		   sizeof(double) * (size_t) (n + 1) * FA_NEXT_SIGNALS);
-	set_base(next);
-	for (int k = 0; k < FA_NEXT_NKINDS; k++)
-		add_signals(next, k);
+	fa_next_signals(next);
 	view->slot[FA_NEXT_SIGNALS - 1] = next->network != NULL ? AT_LSTM : -1;
 	for (int i = 0; i < n && next->network != NULL; i++)
 		next->signal[(size_t) i * FA_NEXT_SIGNALS + FA_NEXT_SIGNALS - 1] =
@@ -251,17 +102,78 @@ fa_next_mix(FaNext *next)
 		for (int k = 0; k < FA_NEXT_SIGNALS; k++)
 			v += w[k] * x[k];
 		if (ranks)
-			v += next->weight[AT_RANK + view->pause * RANKS + next->rank[i]];
-		next->share[i] = v;
+			v += next->weight[AT_RANK + view->pause * FA_NEXT_RANKS + next->rank[i]];
+		next->pooled[i] = v;
 		top = v > top ? v : top;
 	}
 	for (int i = 0; i < n + view->others; i++)
-		sum += next->share[i] = exp(next->share[i] - top);
+		sum += next->pooled[i] = exp(next->pooled[i] - top);
 	for (int i = 0; i < n + view->others; i++)
-		next->share[i] = (1 - FLOOR) * next->share[i] / sum +
+		next->pooled[i] = (1 - FLOOR) * next->pooled[i] / sum +
 			FLOOR * next->base_share[i];
 	if (!view->others)
-		next->share[n] = 0;
+		next->pooled[n] = 0;
+}
+
+/* The same by plain back-off, from no fragment before to the longest context. */
+static void
+back_off(FaNext *next)
+{
+	static const FaNextKind by_length[] = {FA_NEXT_ORDER0, FA_NEXT_ORDER1,
+		FA_NEXT_ORDER2, FA_NEXT_ORDER3, FA_NEXT_ORDER4, FA_NEXT_ORDER6};
+	int			n = next->view.ncandidates;
+
+	memcpy(next->backoff, next->base_share, sizeof(double) * (n + 1));
+	if (!next->view.others)
+		next->backoff[n] = 0;
+	for (int k = 0; k < 6; k++)
+	{
+		const FaContext *c = next->view.context[by_length[k]];
+		double		all;
+
+		if (c == NULL || !(c->slow > 0))
+			continue;
+		all = c->slow + c->n;
+		for (int i = 0; i <= n; i++)
+			next->backoff[i] *= c->n / all;
+		for (int i = 0; i < c->n; i++)
+			next->backoff[next->place[c->follower[i].fragment]] +=
+				c->follower[i].slow / all;
+	}
+}
+
+static double
+backoff_part(const FaNext *next)
+{
+	if ((next->config.models >> FA_NEXT_MARKOV & 1) == 0)
+		return 0;
+	return next->backoff_won / (next->backoff_won + next->pool_won);
+}
+
+/* The forecast of the view, as shares of the candidates and the others. */
+void
+fa_next_mix(FaNext *next)
+{
+	double		part = backoff_part(next);
+
+	mix_pool(next);
+	back_off(next);
+	for (int i = 0; i <= next->view.ncandidates; i++)
+		next->share[i] = next->pooled[i] +
+			part * (next->backoff[i] - next->pooled[i]);
+}
+
+/* Which of the two foresaw it? */
+static void
+learn_part(FaNext *next, int at)
+{
+	double		backoff = backoff_part(next) * next->backoff[at];
+
+	if (!(next->share[at] > 0))
+		return;
+	next->backoff_won = next->backoff_won * KEEP_WON +
+		backoff / next->share[at];
+	next->pool_won = next->pool_won * KEEP_WON + 1 - backoff / next->share[at];
 }
 
 static void
@@ -284,14 +196,15 @@ fa_next_mix_learn(FaNext *next, int fragment)
 	int			n = view->ncandidates;
 	int			at = next->place[fragment] >= 0 ? next->place[fragment] : n;
 	double		gradient[FA_NEXT_SIGNALS] = {0};
-	double		ranks[RANKS] = {0};
+	double		ranks[FA_NEXT_RANKS] = {0};
 	double		rate = RATE_END + (RATE_START - RATE_END) /
 		(1 + (double) next->events / RATE_EVENTS);
 
+	learn_part(next, at);
 	for (int i = 0; i <= n; i++)
 	{
 		const double *x = next->signal + (size_t) i * FA_NEXT_SIGNALS;
-		double		d = (i == at) - next->share[i];
+		double		d = (i == at) - next->pooled[i];
 
 		for (int k = 0; k < FA_NEXT_SIGNALS; k++)
 			gradient[k] += d * x[k];
@@ -306,8 +219,8 @@ fa_next_mix_learn(FaNext *next, int fragment)
 			adjust(next, AT_STATE + k * STATES + view->state_of[i], gradient[k],
 				   rate * RATE_STATE);
 	}
-	for (int r = 0; r < RANKS; r++)
-		adjust(next, AT_RANK + view->pause * RANKS + r, ranks[r], rate);
+	for (int r = 0; r < FA_NEXT_RANKS; r++)
+		adjust(next, AT_RANK + view->pause * FA_NEXT_RANKS + r, ranks[r], rate);
 }
 
 /* Was the fragment what the longest context had seen most of late? */
@@ -334,23 +247,15 @@ fa_next_foreseen(const FaNext *next, int fragment)
 	return false;
 }
 
-/* Counts the fragment after every context of the view. */
-void
-fa_next_learn_contexts(FaNext *next, int fragment)
-{
-	for (int k = 0; k < FA_NEXT_NKINDS; k++)
-	{
-		if (next->view.key[k] != 0)
-			fa_next_count(next, next->view.key[k], fragment,
-						  fa_next_kinds[k].slow_most, fa_next_kinds[k].fast_most);
-	}
-}
-
 void
 fa_next_mix_archive(FaNext *next, FaArchive *ar)
 {
 	fa_predict_ar_doubles(ar, next->weight, NWEIGHTS);
 	fa_predict_ar_doubles(ar, next->moment, NWEIGHTS);
+	fa_predict_ar_double(ar, &next->pool_won);
+	fa_predict_ar_double(ar, &next->backoff_won);
+	if (!(next->pool_won > 0) || !(next->backoff_won > 0))
+		ar->failed = true;
 	for (int i = 0; i < NWEIGHTS && ar->reading; i++)
 	{
 		if (fabs(next->weight[i]) > MOST_WEIGHT || next->moment[i] < 0)

@@ -15,7 +15,7 @@
 #include "predict/sessions_parts.h"
 
 #define MAGIC			0x46415345u
-#define VERSION			2u
+#define VERSION			3u
 #define LEAST_COUNT		1.5f	/* of a context that is kept */
 
 static void
@@ -40,8 +40,11 @@ read_context(FaNext *next, FaArchive *ar)
 	int64_t		key;
 	int64_t		used;
 	int32_t		n;
+	int			most;			/* what its followers are below */
 
 	fa_predict_ar_i64(ar, &key);
+	most = fa_next_counts_ranks((uint64_t) key) ? FA_NEXT_RANKS :
+		next->config.nfragments;
 	fa_predict_ar_i64(ar, &used);
 	fa_predict_ar_i32(ar, &n);
 	if (n < 1 || n > FA_NEXT_MOST || key == 0 || used < 0 ||
@@ -58,7 +61,7 @@ read_context(FaNext *next, FaArchive *ar)
 
 		fa_predict_ar_i32(ar, &fragment);
 		fa_predict_ar_floats(ar, count, 2);
-		if (fragment < 0 || fragment >= next->config.nfragments ||
+		if (fragment < 0 || fragment >= most ||
 			count[0] < 0 || count[1] < 0)
 			ar->failed = true;
 		else
