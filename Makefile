@@ -61,6 +61,7 @@ OBJS = \
 	src/catalog/configure.o \
 	src/catalog/copy_rows.o \
 	src/catalog/distribute.o \
+	src/catalog/heap_wait.o \
 	src/catalog/leave.o \
 	src/catalog/links.o \
 	src/catalog/map.o \
@@ -239,12 +240,14 @@ OBJS = \
 	src/migrate/statistics_read.o \
 	src/migrate/stream.o \
 	src/route/gate.o \
+	src/route/hash_step.o \
 	src/route/hooks.o \
 	src/route/isolation.o \
 	src/route/leaf.o \
 	src/route/leaf_columns.o \
 	src/route/peer_scan.o \
 	src/route/pin.o \
+	src/route/pin_equality.o \
 	src/route/pin_possible.o \
 	src/route/pin_resolve.o \
 	src/route/pin_written.o \

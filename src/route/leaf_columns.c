@@ -113,7 +113,8 @@ fa_leaf_fits(FaPin *pin)
 	ColumnContext cx = {pin->rti};
 	AttrMap    *map;
 
-	if (fa_leaf_same_columns(pin->relid, pin->leaf))
+	pin->same_columns = fa_leaf_same_columns(pin->relid, pin->leaf);
+	if (pin->same_columns)
 		return true;
 	map = columns_map(pin->relid, pin->leaf);
 	if (map == NULL)
