@@ -208,17 +208,15 @@ map_scan_table_by_rel(Oid relid, FaTable *t)
 	return map_scan_table("distributed_table_rel_key", &key, t);
 }
 
-static MapEntry *
-map_lookup(Oid relid)
+/* An entry that is not among the recent ones, or not valid. */
+static pg_noinline MapEntry *
+map_search(Oid relid)
 {
 	static uint64 nfilled = 0;
 	MapEntry   *entry;
 	bool		found;
 	MapEntry	fresh = {0};
 
-	entry = recent[relid % NRECENT];
-	if (entry && entry->relid == relid && entry->valid)
-		return entry;
 	if (map_hash == NULL)
 		map_hash_create();
 	entry = hash_search(map_hash, &relid, HASH_FIND, NULL);
@@ -249,6 +247,15 @@ map_lookup(Oid relid)
 	entry = hash_search(map_hash, &relid, HASH_ENTER, &found);
 	*entry = fresh;
 	return entry;
+}
+
+static inline MapEntry *
+map_lookup(Oid relid)
+{
+	MapEntry   *entry = recent[relid % NRECENT];
+
+	return entry && entry->relid == relid && entry->valid ? entry :
+		map_search(relid);
 }
 
 const FaFragment *

@@ -3,11 +3,12 @@
  *	  A bucket of the hash locked against everyone, on all nodes, for a short
  *	  time.
  *
- * The owner comes last, as for a cut-over (cutover.c): clients of another node
- * hold their bucket's lock there while they wait here, so that the other way
- * round would be a deadlock over two servers.  Where the locks are not to be
- * had at once, all of them are let go, and asked for again after a jittered
- * pause; nobody queues behind us for longer than cutover_lock_timeout.
+ * The heaps below it are waited for before (heap_wait.c).  The owner comes last,
+ * as for a cut-over (cutover.c): clients of another node hold their bucket's lock
+ * there while they wait here, so that the other way round would be a deadlock over
+ * two servers.  Where the locks are not to be had at once, all of them are let go,
+ * and asked for again after a jittered pause; nobody queues behind us for longer
+ * than cutover_lock_timeout.
  *
  * From then until the commit the bucket's clients wait on every node, so the
  * work in between has a time limit, too.

@@ -4,7 +4,8 @@
  *
  *	1. gates closed on both sides: statements that begin now wait outside
  *	2. destination's bucket SHARE, held by the mover's session
- *	3. source's bucket SHARE, in the transaction of the swap connection: all
+ *	3. source's bucket and heap SHARE, in the transaction of the swap connection,
+ *	   once those who write to the heap are waited for (catalog/heap_wait.c): all
  *	   that was written is committed, nothing more is written
  *	4. the last changes come, by the move's path
  *	5. destination's, then source's bucket ACCESS EXCLUSIVE

@@ -34,6 +34,7 @@
 
 #define MAX_DEPTH 16
 #define MAX_VALUES 1000
+#define FEW_COLUMNS 16
 
 /* Values of one column: alternatives. */
 typedef struct Values
@@ -464,11 +465,14 @@ resolve_found(Resolve *r, Oid leaf)
 FaPinResult
 fa_pin_resolve(FaPin *pin, ParamListInfo params, bool final)
 {
+	Values		values[FEW_COLUMNS];
 	Resolve		r = {pin, params, final};
 	Oid			relid = pin->relid;
 	Oid			heap;
 
-	r.values = palloc0(sizeof(Values) * Max(pin->natts, 1));
+	r.values = pin->natts <= FEW_COLUMNS ? values :
+		palloc(sizeof(Values) * pin->natts);
+	memset(r.values, 0, sizeof(Values) * pin->natts);
 	if (pin->becomes)
 		r.after = palloc0(sizeof(Values) * Max(pin->natts, 1));
 	pin->parents = NIL;
