@@ -65,6 +65,7 @@ OBJS = \
 	src/catalog/configure.o \
 	src/catalog/copy_rows.o \
 	src/catalog/distribute.o \
+	src/catalog/heap_wait.o \
 	src/catalog/leave.o \
 	src/catalog/links.o \
 	src/catalog/map.o \
@@ -245,6 +246,7 @@ OBJS = \
 	src/migrate/statistics_read.o \
 	src/migrate/stream.o \
 	src/route/gate.o \
+	src/route/hash_step.o \
 	src/route/hooks.o \
 	src/route/isolation.o \
 	src/route/leaf.o \
@@ -253,6 +255,7 @@ OBJS = \
 	src/route/peer_error.o \
 	src/route/peer_scan.o \
 	src/route/pin.o \
+	src/route/pin_equality.o \
 	src/route/pin_possible.o \
 	src/route/pin_resolve.o \
 	src/route/pin_written.o \

@@ -663,6 +663,11 @@ RETURNS void LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'fa_sql_vouch';
 REVOKE ALL ON FUNCTION fragaffinity.vouch FROM PUBLIC;
 
+CREATE FUNCTION fragaffinity.heap_wait(bucket oid, exclusive boolean)
+RETURNS void LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'fa_sql_heap_wait';
+REVOKE ALL ON FUNCTION fragaffinity.heap_wait FROM PUBLIC;
+
 CREATE FUNCTION fragaffinity.secure_buckets(root regclass)
 RETURNS void LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'fa_sql_secure_buckets';

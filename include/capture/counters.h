@@ -37,12 +37,20 @@ typedef struct FaCounts
 	int64		value[FA_NCOUNTS];
 } FaCounts;
 
+/* What one access changes, in one cache line. */
+typedef union FaCounterCell
+{
+	struct
+	{
+		pg_atomic_uint64 count[FA_NCOUNTS];
+		pg_atomic_uint64 last_access;	/* TimestampTz */
+	};
+	char		pad[64];
+} FaCounterCell;
+
 typedef struct FaCounter
 {
-	/* by time step modulo FA_BANKS */
-	pg_atomic_uint64 bank[FA_BANKS][FA_NCOUNTS];
-	pg_atomic_uint64 last_access;	/* TimestampTz */
-	char		pad[64 - 8];	/* next fragment: another cache line */
+	FaCounterCell		bank[FA_BANKS]; /* by time step modulo FA_BANKS */
 } FaCounter;
 
 /* One for each database with the extension; claimed for good. */

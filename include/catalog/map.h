@@ -47,7 +47,11 @@ extern const FaFragment *fa_map_leaf(Oid relid);
 /* Distributed table by the OID of its root, or NULL. */
 extern const FaTable *fa_map_table(Oid relid);
 
-/* Is the relation a bucket of a distributed table? */
+/*
+ * Fragment whose bucket this relation is, or NULL.  Without the bucket's lock it
+ * may have another leaf by now.
+ */
+extern const FaFragment *fa_map_bucket(Oid relid);
 extern bool fa_map_is_bucket(Oid relid);
 
 /* Is the relation a root, bucket or leaf of a distributed table? */
@@ -60,7 +64,26 @@ extern bool fa_map_is_managed(Oid relid);
  * when it is not to be found so.  Cheap when asked again.
  */
 extern int	fa_map_modulus(Oid partition);
-extern Oid	fa_map_bucket(Oid partition, uint64 hash);
+extern Oid	fa_map_find_bucket(Oid partition, uint64 hash);
+
+/*
+ * A number that a relation has until anything about it may have changed, columns
+ * and partitions, too; never one that another relation has or had.
+ */
+extern uint64 fa_map_state(Oid relid);
+
+/*
+ * What is known about two relations, one of which has the other's columns or not;
+ * kept until either changes.  The place lives until the next invalidation.
+ */
+typedef enum FaMapMemo
+{
+	FA_MEMO_UNKNOWN,
+	FA_MEMO_YES,
+	FA_MEMO_NO
+} FaMapMemo;
+
+extern FaMapMemo *fa_map_memo(Oid relid, Oid part);
 
 /* By number, from the catalog; palloc'd; NULL when unknown. */
 extern FaFragment *fa_map_fragment(int64 fragment);

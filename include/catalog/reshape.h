@@ -53,6 +53,16 @@ extern void fa_reshape(Oid home, List *pieces);
 /* The statement that does the same on a peer. */
 extern char *fa_reshape_statement(Oid home, List *pieces);
 
+/* in heap_wait.c */
+
+/*
+ * Waits until nobody else holds a lock that conflicts with this one on the heaps of
+ * a bucket, or of a home, on this node; before the bucket is locked so.
+ */
+extern void fa_heap_wait(Oid bucket, LOCKMODE mode);
+/* On a peer: SQL, of the bucket's qualified name as a literal, and of a boolean. */
+#define FA_HEAP_WAIT "SELECT fragaffinity.heap_wait(%s::pg_catalog.regclass, %s)"
+
 /* in reshape_lock.c */
 
 /*

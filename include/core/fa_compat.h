@@ -389,6 +389,16 @@ fa_rte_check_as(Query *query, RangeTblEntry *rte)
 #endif
 }
 
+/* Takes all entries out of a plan's range table. */
+static inline void
+fa_plan_clear_rtes(PlannedStmt *plan)
+{
+	plan->rtable = NIL;
+#if PG_VERSION_NUM >= 160000
+	plan->permInfos = NIL;
+#endif
+}
+
 /* Adds an entry of a query to a plan's range table, with its permissions. */
 static inline void
 fa_plan_add_rte(PlannedStmt *plan, Query *query, RangeTblEntry *rte)

@@ -8,13 +8,15 @@
 #include "storage/lockdefs.h"
 
 /*
- * Asks for a lock on a relation until it is free or timeout_ms (0: once) have
- * passed; false then.  Nobody queues behind the wait, and no deadlock check
- * finds it.  The lock is the transaction's.
+ * Asks for a lock on relations until it is free on all of them or timeout_ms (0:
+ * once) have passed; false then.  Nobody queues behind the wait, and no deadlock
+ * check finds it; none is held while another is waited for.  The locks are the
+ * transaction's.
  *
  * Who holds SHARE on it already is served before those who wait for that.  In
  * the moment of it a reader who comes may raise 55P03 here.
  */
-extern bool fa_lock_poll(Oid relid, LOCKMODE mode, int64 timeout_ms);
+extern bool fa_lock_poll(const Oid *relids, int n, LOCKMODE mode,
+						 int64 timeout_ms);
 
 #endif							/* FA_CORE_LOCK_POLL_H */

@@ -13,6 +13,7 @@
 #include "access/xact.h"
 #include "libpq-fe.h"
 #include "nodes/pathnodes.h"
+#include "nodes/plannodes.h"
 
 #include "node/remote.h"
 
@@ -52,6 +53,9 @@ extern bool fa_fdw_has_conn(void);
  */
 extern FaConn *fa_fdw_send(Oid foreign_table, const char *sql, int nparams,
 						   const char *const *values);
+
+/* Does a plan name a foreign table? */
+extern bool fa_fdw_plan_has_foreign(PlannedStmt *plan);
 
 /* The node that a foreign table leads to; 0: none. */
 extern int	fa_fdw_node(Oid foreign_table);

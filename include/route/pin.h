@@ -38,8 +38,13 @@ typedef struct FaPin
 
 	/* set by fa_pin_resolve() when it answers FA_PIN_HERE */
 	Oid			leaf;
-	List	   *parents;		/* OIDs between relid and leaf; bucket last */
-	bool		proven;			/* by its key: no row leaves or misses the leaf */
+	List	   *parents;		/* OIDs between relid and leaf that are locked; of a
+								 * leaf elsewhere, the bucket is the last */
+	bool		proven;			/* of a modified relation, by its key: no row leaves
+								 * or misses the leaf */
+
+	/* set by fa_leaf_fits() when it can */
+	bool		same_columns;	/* leaf's and relid's, at the same places */
 } FaPin;
 
 typedef enum FaPinResult
@@ -65,8 +70,8 @@ extern bool fa_pin_possible(Query *query);
 /* in pin_resolve.c */
 
 /*
- * Finds a pin's fragment, and locks what is between its table and the leaf as
- * the statement will.  params may be NULL.  Unless final, values that may
+ * Finds a pin's fragment, and locks the leaf and what is between its table and it
+ * as the statement will; not the bucket of a heap.  params may be NULL.  Unless final, values that may
  * change until the plan is executed are not looked at (FA_PIN_LATER).  Waits
  * while the fragment is cut over.
  */

@@ -17,6 +17,8 @@ typedef struct FaLevel
 	int		   *natts;			/* by rti - 1; 0: not of interest */
 	FaKnown   **known;			/* by rti - 1, attno - 1 */
 	List	   *equalities;
+	int			natts_of_one;	/* where natts and known are when nrtes is 1 */
+	FaKnown    *known_of_one;
 } FaLevel;
 
 /* in pin.c: of a variable, also of the levels around; NULL: not of interest */
@@ -24,6 +26,15 @@ extern FaKnown *fa_level_known(FaLevel *level, Var *var);
 
 /* Has the expression a value outside of the query, the same for all rows? */
 extern bool fa_pin_has_value(Node *node);
+
+/* in pin_equality.c */
+
+/* May values be equal in it that are not the same? */
+extern bool fa_pin_collation_is_loose(Oid collation);
+/* What a domain is made of; cheap for the server's own types. */
+extern Oid	fa_pin_base_type(Oid type);
+/* The column's own equality, as its table's partitions have it, or a stricter. */
+extern bool fa_pin_is_equality(Oid op, Oid collation, Var *var);
 
 /* in pin_possible.c: a table, or one bucket of one, used with its partitions */
 extern bool fa_pin_is_distributed(Query *query, Index rti, RangeTblEntry *rte);

@@ -26,20 +26,20 @@ typedef struct CaptureShared
 	slock_t		lock;			/* protects the claim of a database and its
 								 * worker's latch */
 	FaCaptureDatabase database[MAX_DATABASES];
-	FaCounter	counter[FLEXIBLE_ARRAY_MEMBER]; /* fa_max_fragments; then the
-												 * drained counts */
+	/* fa_max_fragments counters follow, then the drained counts */
 } CaptureShared;
 
 typedef FaCounts Drained[FA_BANKS];
 
 static CaptureShared *shared = NULL;
+static FaCounter *counters = NULL;
 static Drained *drained = NULL; /* written by workers only */
 static FaCaptureDatabase *my_database = NULL;
 
 static Size
 counters_size(void)
 {
-	Size		size = offsetof(CaptureShared, counter);
+	Size		size = CACHELINEALIGN(sizeof(CaptureShared));
 
 	size = add_size(size, mul_size(fa_max_fragments, sizeof(FaCounter)));
 	return add_size(size, mul_size(fa_max_fragments, sizeof(Drained)));
@@ -49,7 +49,8 @@ static void
 counters_init(void *ptr, bool found)
 {
 	shared = ptr;
-	drained = (Drained *) &shared->counter[fa_max_fragments];
+	counters = (FaCounter *) ((char *) ptr + CACHELINEALIGN(sizeof(CaptureShared)));
+	drained = (Drained *) &counters[fa_max_fragments];
 	if (found)
 		return;
 
@@ -58,7 +59,7 @@ counters_init(void *ptr, bool found)
 	 * writing it would only make the memory resident.  Where 64-bit atomics
 	 * are simulated they need more than zeroes.
 	 */
-	memset(shared, 0, offsetof(CaptureShared, counter));
+	memset(shared, 0, sizeof(CaptureShared));
 	SpinLockInit(&shared->lock);
 	for (int i = 0; i < MAX_DATABASES; i++)
 	{
@@ -74,10 +75,14 @@ counters_init(void *ptr, bool found)
 #ifdef PG_HAVE_ATOMIC_U64_SIMULATION
 	for (int i = 0; i < fa_max_fragments; i++)
 	{
-		pg_atomic_init_u64(&shared->counter[i].last_access, 0);
 		for (int b = 0; b < FA_BANKS; b++)
+		{
+			FaCounterCell	   *cell = &counters[i].bank[b];
+
+			pg_atomic_init_u64(&cell->last_access, 0);
 			for (int c = 0; c < FA_NCOUNTS; c++)
-				pg_atomic_init_u64(&shared->counter[i].bank[b][c], 0);
+				pg_atomic_init_u64(&cell->count[c], 0);
+		}
 	}
 #endif
 }
@@ -146,39 +151,45 @@ void
 fa_counters_add(const FaAccess *a, TimestampTz when)
 {
 	FaCaptureDatabase *db = fa_capture_database();
-	FaCounter  *counter;
-	pg_atomic_uint64 *cell;
+	FaCounterCell	   *cell;
 	uint64		step;
 
 	if (db == NULL || a->slot < 0)
 		return;
-	counter = &shared->counter[a->slot];
 	step = (uint64) when / pg_atomic_read_u64(&db->interval_us);
-	cell = counter->bank[step % FA_BANKS];
-	pg_atomic_fetch_add_u64(&cell[FA_COUNT_CALLS], 1);
+	cell = &counters[a->slot].bank[step % FA_BANKS];
+	pg_atomic_fetch_add_u64(&cell->count[FA_COUNT_CALLS], 1);
 	if (a->rows_read)
-		pg_atomic_fetch_add_u64(&cell[FA_COUNT_ROWS_READ], a->rows_read);
+		pg_atomic_fetch_add_u64(&cell->count[FA_COUNT_ROWS_READ], a->rows_read);
 	if (a->rows_written)
-		pg_atomic_fetch_add_u64(&cell[FA_COUNT_ROWS_WRITTEN], a->rows_written);
-	pg_atomic_fetch_add_u64(&cell[FA_COUNT_NS], a->elapsed_ns);
+		pg_atomic_fetch_add_u64(&cell->count[FA_COUNT_ROWS_WRITTEN], a->rows_written);
+	pg_atomic_fetch_add_u64(&cell->count[FA_COUNT_NS], a->elapsed_ns);
 	if (a->remote)
 	{
-		pg_atomic_fetch_add_u64(&cell[FA_COUNT_REMOTE_CALLS], 1);
-		pg_atomic_fetch_add_u64(&cell[FA_COUNT_REMOTE_NS], a->elapsed_ns);
+		pg_atomic_fetch_add_u64(&cell->count[FA_COUNT_REMOTE_CALLS], 1);
+		pg_atomic_fetch_add_u64(&cell->count[FA_COUNT_REMOTE_NS], a->elapsed_ns);
 	}
-	pg_atomic_write_u64(&counter->last_access, when);
+	pg_atomic_write_u64(&cell->last_access, when);
 }
 
 TimestampTz
 fa_counters_last_access(int slot)
 {
-	return pg_atomic_read_u64(&shared->counter[slot].last_access);
+	TimestampTz last = 0;
+
+	for (int b = 0; b < FA_BANKS; b++)
+	{
+		TimestampTz when = pg_atomic_read_u64(&counters[slot].bank[b].last_access);
+
+		last = Max(last, when);
+	}
+	return last;
 }
 
 bool
 fa_counters_delta(int slot, int bank, FaCounts *delta_p)
 {
-	pg_atomic_uint64 *cell = shared->counter[slot].bank[bank];
+	pg_atomic_uint64 *cell = counters[slot].bank[bank].count;
 	const FaCounts *old = &drained[slot][bank];
 	bool		any = false;
 
@@ -213,6 +224,6 @@ fa_counters_total(FaCounts *total_p)
 		for (int b = 0; b < FA_BANKS; b++)
 			for (int c = 0; c < FA_NCOUNTS; c++)
 				total_p->value[c] +=
-					pg_atomic_read_u64(&shared->counter[i].bank[b][c]);
+					pg_atomic_read_u64(&counters[i].bank[b].count[c]);
 	}
 }

@@ -18,7 +18,6 @@
 
 #include "access/parallel.h"
 #include "access/xact.h"
-#include "catalog/pg_class.h"
 #include "executor/executor.h"
 #include "executor/instrument.h"
 #include "miscadmin.h"
@@ -30,6 +29,7 @@
 #include "capture/counters.h"
 #include "capture/touch.h"
 #include "core/settings.h"
+#include "node/fdw.h"
 
 /* Above this a statement says nothing about the order of fragments. */
 #define MAX_SEQUENCE 4
@@ -66,19 +66,6 @@ fa_capture_counts(void)
 		!IsParallelWorker() && !capture_is_own_worker();
 }
 
-static bool
-capture_has_foreign(PlannedStmt *plan)
-{
-	ListCell   *lc;
-
-	foreach(lc, plan->rtable)
-	{
-		if (((RangeTblEntry *) lfirst(lc))->relkind == RELKIND_FOREIGN_TABLE)
-			return true;
-	}
-	return false;
-}
-
 /*
  * The server's own statements for foreign keys run without triggers, inside
  * one.
@@ -97,7 +84,7 @@ fa_capture_wants(QueryDesc *query, int eflags, int64 *started_ns_p)
 		capture_is_internal(eflags))
 		return false;
 	/* connecting to the owner is part of what it costs to be elsewhere */
-	*started_ns_p = capture_has_foreign(query->plannedstmt) ? fa_clock_ns() : 0;
+	*started_ns_p = fa_fdw_plan_has_foreign(query->plannedstmt) ? fa_clock_ns() : 0;
 	/* parallel workers report what their nodes did only if told from the start */
 	if (query->plannedstmt->parallelModeNeeded)
 		query->instrument_options |= INSTRUMENT_ROWS;

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
@@ -94,6 +95,32 @@ heat_draw(void)
 								   (2 * mean - 1));
 }
 
+/* The key as text; settings are changed only for types that look at them. */
+static char *
+heat_text(Oid type, Oid output, Datum key)
+{
+	char	   *text;
+	int			level;
+
+	switch (type)
+	{
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case TEXTOID:
+		case VARCHAROID:
+		case BPCHAROID:
+		case UUIDOID:
+			return OidOutputFunctionCall(output, key);
+		default:
+			break;
+	}
+	level = fa_plain_output();
+	text = OidOutputFunctionCall(output, key);
+	AtEOXact_GUC(true, level);
+	return text;
+}
+
 void
 fa_heat_note(Oid leaf, Oid type, Datum key)
 {
@@ -102,7 +129,6 @@ fa_heat_note(Oid leaf, Oid type, Datum key)
 	Oid			output;
 	bool		varlena;
 	char	   *text;
-	int			level;
 
 	sample.slot = f ? f->slot : -1;
 	sample.weight = skipped;
@@ -110,9 +136,7 @@ fa_heat_note(Oid leaf, Oid type, Datum key)
 	if (sample.slot < 0 || !fa_capture_counts())
 		return;
 	getTypeOutputInfo(type, &output, &varlena);
-	level = fa_plain_output();
-	text = OidOutputFunctionCall(output, key);
-	AtEOXact_GUC(true, level);
+	text = heat_text(type, output, key);
 	if (strlen(text) < FA_HEAT_KEY_SIZE)
 	{
 		strlcpy(sample.key, text, FA_HEAT_KEY_SIZE);

@@ -124,6 +124,9 @@ touch_walker(PlanState *node, CollectContext *cx)
 		case T_TidScanState:
 		case T_TidRangeScanState:
 			(void) touch_add_scan(cx, node, ((Scan *) node->plan)->scanrelid);
+			if (node->lefttree == NULL && node->initPlan == NIL &&
+				node->subPlan == NIL)
+				return false;
 			break;
 		case T_ForeignScanState:
 			{

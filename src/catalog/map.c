@@ -48,8 +48,12 @@ typedef struct MapEntry
 	bool		is_leaf;
 	bool		is_bucket;
 	bool		is_table;
-	FaFragment	fragment;		/* of a leaf */
+	FaFragment	fragment;		/* of a leaf or bucket */
 	FaTable		table;			/* of a root */
+	uint64		filled;			/* when; unlike any other time */
+	Oid			memo_with;		/* relation that memo is about */
+	uint64		memo_filled;	/* its time */
+	FaMapMemo	memo;
 } MapEntry;
 
 static HTAB *map_hash = NULL;
@@ -204,17 +208,15 @@ map_scan_table_by_rel(Oid relid, FaTable *t)
 	return map_scan_table("distributed_table_rel_key", &key, t);
 }
 
-static MapEntry *
-map_lookup(Oid relid)
+/* An entry that is not among the recent ones, or not valid. */
+static pg_noinline MapEntry *
+map_search(Oid relid)
 {
+	static uint64 nfilled = 0;
 	MapEntry   *entry;
 	bool		found;
 	MapEntry	fresh = {0};
-	FaFragment	bucket;
 
-	entry = recent[relid % NRECENT];
-	if (entry && entry->relid == relid && entry->valid)
-		return entry;
 	if (map_hash == NULL)
 		map_hash_create();
 	entry = hash_search(map_hash, &relid, HASH_FIND, NULL);
@@ -232,17 +234,28 @@ map_lookup(Oid relid)
 	 */
 	fresh.relid = relid;
 	fresh.valid = true;
+	fresh.filled = ++nfilled;
 	if (fa_extension_exists())
 	{
 		fresh.is_leaf = map_scan_fragment_by_oid("fragment_leaf_key", COL_LEAF,
 												 relid, &fresh.fragment);
-		fresh.is_bucket = map_scan_fragment_by_oid("fragment_bucket_idx",
-												   COL_BUCKET, relid, &bucket);
+		fresh.is_bucket = !fresh.is_leaf &&
+			map_scan_fragment_by_oid("fragment_bucket_idx", COL_BUCKET, relid,
+									 &fresh.fragment);
 		fresh.is_table = map_scan_table_by_rel(relid, &fresh.table);
 	}
 	entry = hash_search(map_hash, &relid, HASH_ENTER, &found);
 	*entry = fresh;
 	return entry;
+}
+
+static inline MapEntry *
+map_lookup(Oid relid)
+{
+	MapEntry   *entry = recent[relid % NRECENT];
+
+	return entry && entry->relid == relid && entry->valid ? entry :
+		map_search(relid);
 }
 
 const FaFragment *
@@ -267,10 +280,21 @@ fa_map_table(Oid relid)
 	return entry->is_table ? &entry->table : NULL;
 }
 
+const FaFragment *
+fa_map_bucket(Oid relid)
+{
+	MapEntry   *entry;
+
+	if (relid < FirstNormalObjectId)
+		return NULL;
+	entry = map_lookup(relid);
+	return entry->is_bucket ? &entry->fragment : NULL;
+}
+
 bool
 fa_map_is_bucket(Oid relid)
 {
-	return relid >= FirstNormalObjectId && map_lookup(relid)->is_bucket;
+	return fa_map_bucket(relid) != NULL;
 }
 
 bool
@@ -282,6 +306,27 @@ fa_map_is_managed(Oid relid)
 		return false;
 	entry = map_lookup(relid);
 	return entry->is_leaf || entry->is_bucket || entry->is_table;
+}
+
+uint64
+fa_map_state(Oid relid)
+{
+	return map_lookup(relid)->filled;
+}
+
+FaMapMemo *
+fa_map_memo(Oid relid, Oid part)
+{
+	uint64		filled = map_lookup(relid)->filled;
+	MapEntry   *entry = map_lookup(part);
+
+	if (entry->memo_with != relid || entry->memo_filled != filled)
+	{
+		entry->memo_with = relid;
+		entry->memo_filled = filled;
+		entry->memo = FA_MEMO_UNKNOWN;
+	}
+	return &entry->memo;
 }
 
 static List *

@@ -142,7 +142,7 @@ fa_map_modulus(Oid partition)
 }
 
 Oid
-fa_map_bucket(Oid partition, uint64 hash)
+fa_map_find_bucket(Oid partition, uint64 hash)
 {
 	Division   *division;
 	int			modulus = fa_map_modulus(partition);

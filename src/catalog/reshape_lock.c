@@ -3,11 +3,12 @@
  *	  A bucket of the hash locked against everyone, on all nodes, for a short
  *	  time.
  *
- * The owner comes last, as for a cut-over (cutover.c): clients of another node
- * hold their bucket's lock there while they wait here, so that the other way
- * round would be a deadlock over two servers.  Where the locks are not to be
- * had at once, all of them are let go, and asked for again after a jittered
- * pause; nobody queues behind us for longer than cutover_lock_timeout.
+ * The heaps below it are waited for before (heap_wait.c).  The owner comes last,
+ * as for a cut-over (cutover.c): clients of another node hold their bucket's lock
+ * there while they wait here, so that the other way round would be a deadlock over
+ * two servers.  Where the locks are not to be had at once, all of them are let go,
+ * and asked for again after a jittered pause; nobody queues behind us for longer
+ * than cutover_lock_timeout.
  *
  * From then until the commit the bucket's clients wait on every node, so the
  * work in between has a time limit, too.
@@ -18,6 +19,7 @@
 #include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -113,8 +115,9 @@ fa_reshape_peers_end(void)
  * by the next statement there.
  */
 static bool
-lock_try(const char *home_q, int64 timeout_ms)
+lock_try(Oid home, int64 timeout_ms)
 {
+	char	   *home_q = fa_table_qualified_name(home);
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	volatile bool locked = false;
@@ -125,11 +128,14 @@ lock_try(const char *home_q, int64 timeout_ms)
 	{
 		peers_send(psprintf("SAVEPOINT " SAVEPOINT_NAME "; "
 							"SET LOCAL lock_timeout = " INT64_FORMAT "; "
+							FA_HEAP_WAIT "; "
 							"LOCK TABLE %s IN ACCESS EXCLUSIVE MODE; "
-							"SET LOCAL lock_timeout = 0", timeout_ms, home_q));
+							"SET LOCAL lock_timeout = 0", timeout_ms,
+							quote_literal_cstr(home_q), "true", home_q));
 		peers_receive();
 		fa_stop_point("split_peers_locked");
 		fa_ddl_set("lock_timeout", psprintf(INT64_FORMAT, timeout_ms));
+		fa_heap_wait(home, AccessExclusiveLock);
 		fa_spi_exec("LOCK TABLE %s IN ACCESS EXCLUSIVE MODE", home_q);
 		ReleaseCurrentSubTransaction();
 		locked = true;
@@ -173,13 +179,12 @@ lock_back_off(int attempt)
 void
 fa_reshape_lock(Oid home, int table_id)
 {
-	char	   *home_q = fa_table_qualified_name(home);
 	int64		timeout_ms = fa_setting_int("cutover_lock_timeout", table_id);
 	int64		attempts = fa_setting_int("cutover_attempts", table_id);
 
 	for (int i = 1; i <= attempts; i++)
 	{
-		if (lock_try(home_q, timeout_ms))
+		if (lock_try(home, timeout_ms))
 			return;
 		lock_back_off(i);
 	}

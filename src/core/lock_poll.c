@@ -43,14 +43,29 @@ lock_before_queue(Oid relid, LOCKMODE mode)
 	return true;
 }
 
+/* All of them, or none. */
+static bool
+lock_now(const Oid *relids, int n, LOCKMODE mode)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (ConditionalLockRelationOid(relids[i], mode) ||
+			lock_before_queue(relids[i], mode))
+			continue;
+		while (i-- > 0)
+			UnlockRelationOid(relids[i], mode);
+		return false;
+	}
+	return true;
+}
+
 bool
-fa_lock_poll(Oid relid, LOCKMODE mode, int64 timeout_ms)
+fa_lock_poll(const Oid *relids, int n, LOCKMODE mode, int64 timeout_ms)
 {
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													   timeout_ms);
 
-	while (!ConditionalLockRelationOid(relid, mode) &&
-		   !lock_before_queue(relid, mode))
+	while (!lock_now(relids, n, mode))
 	{
 		if (GetCurrentTimestamp() >= deadline)
 			return false;

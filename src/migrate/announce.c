@@ -141,14 +141,14 @@ announce_lock(const FaFragment *f, int timeout_ms, bool gated)
 	Oid			leaf = f->leaf;
 	bool		granted;
 
-	if (fa_lock_poll(leaf, ExclusiveLock, timeout_ms))
+	if (fa_lock_poll(&leaf, 1, ExclusiveLock, timeout_ms))
 		return true;
 	if (!gated)
 		return false;
 	fa_gate_close(f->slot);
 	PG_ENSURE_ERROR_CLEANUP(announce_open_gate, slot);
 	{
-		granted = fa_lock_poll(leaf, ExclusiveLock, GATED_MS);
+		granted = fa_lock_poll(&leaf, 1, ExclusiveLock, GATED_MS);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(announce_open_gate, slot);
 	announce_open_gate(0, slot);

@@ -4,7 +4,8 @@
  *
  *	1. gates closed on both sides: statements that begin now wait outside
  *	2. destination's bucket SHARE, held by the mover's session
- *	3. source's bucket SHARE, in the transaction of the swap connection: all
+ *	3. source's bucket and heap SHARE, in the transaction of the swap connection,
+ *	   once those who write to the heap are waited for (catalog/heap_wait.c): all
  *	   that was written is committed, nothing more is written
  *	4. the last changes come, by the move's path
  *	5. destination's, then source's bucket ACCESS EXCLUSIVE
@@ -44,6 +45,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "catalog/reshape.h"
 #include "catalog/table_ddl.h"
 #include "core/background.h"
 #include "core/lock_poll.h"
@@ -92,23 +94,18 @@ cutover_set_lock_timeout(int64 lock_timeout)
 	(void) fa_spi_exec("SET LOCAL lock_timeout = " INT64_FORMAT, lock_timeout);
 }
 
-static void
-cutover_poll_lock(Oid relid, int64 timeout_ms)
-{
-	if (!fa_lock_poll(relid, AccessExclusiveLock, timeout_ms))
-		ereport(ERROR,
-				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("could not lock relation \"%s\" for a cut-over",
-						get_rel_name(relid))));
-}
-
 /* ACCESS EXCLUSIVE on a bucket and its leaf. */
 static void
 cutover_lock_exclusive(Oid bucket, Oid leaf, int64 lock_timeout)
 {
+	Oid			both[] = {bucket, leaf};
+
 	cutover_set_lock_timeout(lock_timeout);
-	cutover_poll_lock(bucket, lock_timeout);
-	cutover_poll_lock(leaf, lock_timeout);
+	if (!fa_lock_poll(both, lengthof(both), AccessExclusiveLock, lock_timeout))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not lock relation \"%s\" for a cut-over",
+						get_rel_name(bucket))));
 }
 
 /* Step 2, for the session. */
@@ -166,9 +163,12 @@ cutover_fence_source(FaMove *move, int64 lock_timeout, bool hard)
 
 	fenced = cutover_parse_lsn(fa_remote_value(move->swap, REMOTE_TIMEOUT_MS,
 											   "BEGIN; SET LOCAL lock_timeout = " INT64_FORMAT "; "
-											   "LOCK TABLE %s IN %s MODE; "
+											   FA_HEAP_WAIT "; LOCK TABLE %s IN %s MODE; "
 											   "SELECT pg_current_wal_insert_lsn()",
-											   lock_timeout, move->bucket_name,
+											   lock_timeout,
+											   quote_literal_cstr(move->bucket_name),
+											   hard ? "true" : "false",
+											   move->bucket_name,
 											   hard ? "ACCESS EXCLUSIVE" : "SHARE"));
 	fa_stop_point("move_fenced");
 	return move->path->settle(move, fenced, limit_ms) &&

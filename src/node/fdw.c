@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "catalog/pg_class.h"
 #include "executor/executor.h"
 #include "executor/nodeSubplan.h"
 #include "fmgr.h"
@@ -555,6 +556,19 @@ fdw_exec(int node, const char *sql)
 	MemoryContextSwitchTo(old);
 	FreeExecutorState(estate);
 	return n;
+}
+
+bool
+fa_fdw_plan_has_foreign(PlannedStmt *plan)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan->rtable)
+	{
+		if (((RangeTblEntry *) lfirst(lc))->relkind == RELKIND_FOREIGN_TABLE)
+			return true;
+	}
+	return false;
 }
 
 uint64

@@ -22,6 +22,7 @@
 #include "nodes/nodeFuncs.h"
 #include "nodes/plannodes.h"
 
+#include "node/fdw.h"
 #include "route/route.h"
 
 typedef enum AsyncRound
@@ -131,6 +132,8 @@ fa_async_settle(PlannedStmt *plan)
 {
 	AsyncContext cx = {0};
 
+	if (!fa_fdw_plan_has_foreign(plan))
+		return plan;
 	for (cx.round = ASYNC_COLLECT; cx.round <= ASYNC_SETTLE; cx.round++)
 	{
 		async_walk_list(plan->subplans, &cx);

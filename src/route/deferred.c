@@ -10,9 +10,8 @@
  * thrown away when anything they depend on changes, as a move does, or when
  * there are too many and it has not been used for longest.
  *
- * The plan cache has locked what the stand-in names, the tables; buckets and
- * leaf are locked here, on the way to the leaf, and only then is the plan
- * looked up, so what is found is valid.
+ * The plan cache has locked the tables; the leaf is locked here, and only then is
+ * the plan looked up, so what is found is valid.
  *
  * These locks come after the statement's snapshot, and a move may have come
  * between: the snapshot is then older than the leaf.  In READ COMMITTED a
@@ -86,6 +85,14 @@ static HTAB *plans = NULL;		/* of PlanKey -> LeafPlan * */
 static dlist_head template_order = DLIST_STATIC_INIT(template_order);
 static dlist_head plan_order = DLIST_STATIC_INIT(plan_order);
 
+/*
+ * Those that were used last, by low bits of their keys: all that there is to find
+ * for most executions.
+ */
+#define NRECENT 256
+static Template *recent_templates[NRECENT];
+static LeafPlan *recent_plans[NRECENT];
+
 static int	last_id = 0;
 
 /*
@@ -127,6 +134,8 @@ fa_deferred_plan(Query *parse, int cursor_options)
 									 makeInteger(cursor_options),
 									 makeInteger(own)),
 						  NIL, NIL);
+	/* the plan cache locks the query's tables before, and once is enough */
+	fa_plan_clear_rtes(plan);
 	plan->planTree->total_cost = own ? 0 : disable_cost;
 	plan->planTree->plan_rows = 1;
 	return plan;
@@ -149,10 +158,18 @@ plan_release(void *arg)
 	plan_free(plan);
 }
 
+static inline LeafPlan **
+plan_recent(const PlanKey *key)
+{
+	return &recent_plans[((uint32) key->id * 31 + key->leaf[0]) % NRECENT];
+}
+
 /* Takes a plan out of the cache. */
 static void
 plan_forget(LeafPlan *plan)
 {
+	if (*plan_recent(&plan->key) == plan)
+		*plan_recent(&plan->key) = NULL;
 	plan->valid = false;
 	dlist_delete(&plan->used);
 	(void) hash_search(plans, &plan->key, HASH_REMOVE, NULL);
@@ -232,6 +249,8 @@ templates_forget_oldest(void)
 
 		if (template->users > 0)
 			continue;
+		if (recent_templates[(uint32) template->id % NRECENT] == template)
+			recent_templates[(uint32) template->id % NRECENT] = NULL;
 		dlist_delete(&template->used);
 		MemoryContextDelete(template->context);
 		(void) hash_search(templates, &template->id, HASH_REMOVE, NULL);
@@ -260,7 +279,8 @@ static Template *
 template_find(CustomScan *scan)
 {
 	int			id = intVal(linitial(scan->custom_private));
-	Template   *template;
+	Template  **recent = &recent_templates[(uint32) id % NRECENT];
+	Template   *template = *recent;
 	MemoryContext context;
 	MemoryContext caller;
 	Query	   *query;
@@ -268,9 +288,11 @@ template_find(CustomScan *scan)
 
 	if (templates == NULL)
 		deferred_create_tables();
-	template = hash_search(templates, &id, HASH_FIND, NULL);
+	if (template == NULL || template->id != id)
+		template = hash_search(templates, &id, HASH_FIND, NULL);
 	if (template)
 	{
+		*recent = template;
 		dlist_move_head(&template_order, &template->used);
 		return template;
 	}
@@ -330,6 +352,21 @@ template_plan(Template *template, QueryDesc *desc, bool custom)
 }
 
 static LeafPlan *
+plan_find(const PlanKey *key)
+{
+	LeafPlan  **recent = plan_recent(key);
+	PlanEntry  *entry;
+
+	if (*recent && memcmp(&(*recent)->key, key, sizeof(PlanKey)) == 0)
+		return *recent;
+	entry = hash_search(plans, key, HASH_FIND, NULL);
+	if (entry == NULL)
+		return NULL;
+	*recent = entry->plan;
+	return entry->plan;
+}
+
+static LeafPlan *
 template_cache_plan(Template *template, const PlanKey *key, QueryDesc *desc)
 {
 	PlannedStmt *plan = template_plan(template, desc, false);
@@ -385,7 +422,6 @@ static void
 deferred_use_template(QueryDesc *desc, Template *template)
 {
 	PlanKey		key;
-	PlanEntry  *entry;
 	Use		   *use;
 
 	template->users++;
@@ -396,9 +432,9 @@ deferred_use_template(QueryDesc *desc, Template *template)
 		else
 		{
 			use = palloc0(sizeof(Use));
-			entry = hash_search(plans, &key, HASH_FIND, NULL);
-			use->plan = entry ? entry->plan :
-				template_cache_plan(template, &key, desc);
+			use->plan = plan_find(&key);
+			if (use->plan == NULL)
+				use->plan = template_cache_plan(template, &key, desc);
 			dlist_move_head(&plan_order, &use->plan->used);
 			use->plan->users++;
 			use->release.func = plan_release;

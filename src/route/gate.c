@@ -8,8 +8,8 @@
  * and is then planned against the new owner.  The wait is bounded
  * (cutover_wait); after it the statement queues on the lock as any would.
  *
- * A transaction that has a lock on the bucket already must not wait here: the
- * mover waits for that very lock.
+ * A transaction that has a lock on the bucket or its leaf already must not wait
+ * here: the mover waits for that very lock.
  *
  * Which fragments a statement touches is not known before it is planned, so
  * the bucket's partition constraint is tested with the columns that the
@@ -260,18 +260,27 @@ gate_column_count(Oid root)
 	return n;
 }
 
+/* Has this transaction a lock that the mover waits for? */
+static bool
+gate_is_inside(const FaFragment *fragment)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, fragment->bucket);
+	if (fa_lock_held_by_me(&tag, AccessShareLock))
+		return true;
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, fragment->leaf);
+	return fa_lock_held_by_me(&tag, AccessShareLock);
+}
+
 static void
 gate_wait_for_slot(Query *parse, ParamListInfo params, int slot)
 {
 	GateSearch	search = {0};
 	FaTable    *table;
-	LOCKTAG		tag;
 
 	search.fragment = fa_map_fragment(fa_slot_get(slot)->fragment);
-	if (search.fragment == NULL)
-		return;
-	SET_LOCKTAG_RELATION(tag, MyDatabaseId, search.fragment->bucket);
-	if (fa_lock_held_by_me(&tag, AccessShareLock))
+	if (search.fragment == NULL || gate_is_inside(search.fragment))
 		return;
 	table = fa_map_table_by_id(search.fragment->table_id);
 	if (table == NULL)
@@ -328,15 +337,13 @@ fa_gate_wait_bucket(Oid bucket)
 	{
 		FaFragmentSlot *slot = fa_slot_get(i);
 		FaFragment *fragment;
-		LOCKTAG		tag;
 
 		if (slot->dbid != MyDatabaseId)
 			continue;
 		fragment = fa_map_fragment(slot->fragment);
 		if (fragment == NULL || fragment->bucket != bucket)
 			continue;
-		SET_LOCKTAG_RELATION(tag, MyDatabaseId, bucket);
-		if (!fa_lock_held_by_me(&tag, AccessShareLock))
+		if (!gate_is_inside(fragment))
 			(void) fa_gate_wait(i, fa_setting_int("cutover_wait", 0));
 	}
 }

@@ -9,29 +9,30 @@
  * The executor checks a partition's constraint for every row that is written
  * to it otherwise than by routing, and compiles it for each statement, which
  * takes longer than the write.  The pin has shown that the constraint holds;
- * the plan carries that in the entry of the leaf's parent, and the check is
- * replaced by one that is always true.
+ * the plan carries that in the leaf's entry, and the check is replaced by one
+ * that is always true.
  */
 #include "postgres.h"
 
 #include "access/relation.h"
+#include "catalog/pg_class.h"
 #include "executor/executor.h"
 #include "nodes/makefuncs.h"
 #include "parser/parsetree.h"
-#include "rewrite/rewriteManip.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "catalog/map.h"
 #include "core/fa_compat.h"
 #include "route/hooks.h"
 #include "route/route.h"
 
-/* Of the leaf's parent in a plan: means nothing else for a relation. */
+/* Of the leaf in a plan: means nothing else for a relation. */
 #define RTE_PROVEN(rte) ((rte)->funcordinality)
 
-bool
-fa_leaf_same_columns(Oid one, Oid other)
+static bool
+leaf_compare_columns(Oid one, Oid other)
 {
 	Relation	table = relation_open(one, NoLock);
 	Relation	leaf = relation_open(other, NoLock);
@@ -53,35 +54,56 @@ fa_leaf_same_columns(Oid one, Oid other)
 	return fits;
 }
 
+bool
+fa_leaf_same_columns(Oid one, Oid other)
+{
+	FaMapMemo  *memo = fa_map_memo(one, other);
+
+	if (*memo == FA_MEMO_UNKNOWN)
+	{
+		bool		same = leaf_compare_columns(one, other);
+
+		/* asked again: opening relations may have changed what is known */
+		memo = fa_map_memo(one, other);
+		*memo = same ? FA_MEMO_YES : FA_MEMO_NO;
+	}
+	return *memo == FA_MEMO_YES;
+}
+
+/*
+ * The leaf takes the table's place in the range table, so that nothing that
+ * points there changes.
+ */
 void
 fa_leaf_substitute(FaPin *pin)
 {
 	Query	   *query = pin->query;
-	RangeTblEntry *table = rt_fetch(pin->rti, query->rtable);
-	RangeTblEntry *leaf = copyObject(table);
-	RangeTblEntry *parent = NULL;
+	RangeTblEntry *leaf = rt_fetch(pin->rti, query->rtable);
+	RangeTblEntry *table = makeNode(RangeTblEntry);
 	ListCell   *lc;
 
-	leaf->relid = pin->leaf;
-	leaf->relkind = get_rel_relkind(pin->leaf);
-	leaf->inh = false;
-	if (leaf->alias == NULL)
-		leaf->alias = makeAlias(leaf->eref->aliasname, NIL);
-	fa_rte_check_nothing(query, leaf);
+	*table = *leaf;
 	table->inh = false;
 	table->inFromCl = false;
-	foreach(lc, pin->parents)
+	table->securityQuals = NIL; /* its rows are the leaf's */
+	leaf->relid = pin->leaf;
+	leaf->relkind = fa_map_leaf(pin->leaf)->local ? RELKIND_RELATION :
+		get_rel_relkind(pin->leaf);
+	leaf->inh = false;
+	if (leaf->alias == NULL)
 	{
-		parent = fa_custom_rte(lfirst_oid(lc), pin->lockmode);
-		query->rtable = lappend(query->rtable, parent);
+		leaf->alias = makeNode(Alias);
+		leaf->alias->aliasname = leaf->eref->aliasname;
 	}
-	if (parent && pin->proven && pin->rti == query->resultRelation)
-		RTE_PROVEN(parent) = true;
-	query->rtable = lappend(query->rtable, leaf);
-	ChangeVarNodes((Node *) query, pin->rti, list_length(query->rtable), 0);
-	if (!fa_leaf_same_columns(pin->relid, pin->leaf))
-		fa_leaf_map_columns(query, list_length(query->rtable), pin->relid,
-							pin->leaf);
+	fa_rte_check_nothing(query, leaf);
+	if (pin->proven && pin->rti == query->resultRelation)
+		RTE_PROVEN(leaf) = true;
+	query->rtable = lappend(query->rtable, table);
+	foreach(lc, pin->parents)
+		query->rtable = lappend(query->rtable,
+								fa_custom_rte(lfirst_oid(lc), pin->lockmode));
+	if (!pin->same_columns)
+		fa_leaf_map_columns(query, pin->rti, pin->relid, pin->leaf);
 }
 
 /* Is the plan's one result relation a leaf that its rows belong to? */
@@ -89,17 +111,13 @@ static bool
 leaf_is_proven(PlannedStmt *plan)
 {
 	ModifyTable *modify = (ModifyTable *) plan->planTree;
-	RangeTblEntry *parent;
-	int			rti;
+	RangeTblEntry *leaf;
 
 	if (modify == NULL || !IsA(modify, ModifyTable) ||
 		list_length(modify->resultRelations) != 1)
 		return false;
-	rti = linitial_int(modify->resultRelations);
-	if (rti < 2)
-		return false;
-	parent = rt_fetch(rti - 1, plan->rtable);
-	return parent->rtekind == RTE_RELATION && RTE_PROVEN(parent);
+	leaf = rt_fetch(linitial_int(modify->resultRelations), plan->rtable);
+	return leaf->rtekind == RTE_RELATION && RTE_PROVEN(leaf);
 }
 
 /* A check that holds; compiled once. */

@@ -119,7 +119,8 @@ fa_leaf_fits(FaPin *pin)
 {
 	ColumnContext cx = {pin->rti};
 
-	if (fa_leaf_same_columns(pin->relid, pin->leaf))
+	pin->same_columns = fa_leaf_same_columns(pin->relid, pin->leaf);
+	if (pin->same_columns)
 		return true;
 	if (columns_map(pin->relid, pin->leaf) == NULL)
 		return false;

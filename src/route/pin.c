@@ -19,7 +19,6 @@
  */
 #include "postgres.h"
 
-#include "access/stratnum.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
@@ -31,7 +30,6 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
-#include "utils/typcache.h"
 
 #include "catalog/map.h"
 #include "core/fa_compat.h"
@@ -90,6 +88,9 @@ pin_needs_query(Node *node, void *context)
 bool
 fa_pin_has_value(Node *node)
 {
+	if (IsA(node, Const) ||
+		(IsA(node, Param) && ((Param *) node)->paramkind == PARAM_EXTERN))
+		return true;
 	return !pin_needs_query(node, NULL) && !contain_volatile_functions(node) &&
 		!expression_returns_set(node);
 }
@@ -119,32 +120,12 @@ fa_level_known(FaLevel *level, Var *var)
 }
 
 /* A variable, perhaps under a change of type that changes no value. */
-static Var *
+static inline Var *
 pin_variable(Node *node)
 {
 	while (node && IsA(node, RelabelType))
 		node = (Node *) ((RelabelType *) node)->arg;
 	return node && IsA(node, Var) ? (Var *) node : NULL;
-}
-
-/* May values be equal in it that are not the same? */
-static bool
-pin_collation_is_loose(Oid collation)
-{
-	return OidIsValid(collation) && !get_collation_isdeterministic(collation);
-}
-
-/* The column's own equality, as its table's partitions have it, or a stricter. */
-static bool
-pin_is_equality(Oid op, Oid collation, Var *var)
-{
-	Oid			family;
-
-	family = lookup_type_cache(getBaseType(var->vartype),
-							   TYPECACHE_BTREE_OPFAMILY)->btree_opf;
-	return OidIsValid(family) &&
-		get_op_opfamily_strategy(op, family) == BTEqualStrategyNumber &&
-		(collation == var->varcollid || !pin_collation_is_loose(collation));
 }
 
 static void
@@ -174,12 +155,12 @@ level_add_any(FaLevel *level, ScalarArrayOpExpr *op, Bitmapset *scope)
 
 	if (!op->useOr || var == NULL || var->varlevelsup != 0 ||
 		(scope && !bms_is_member(var->varno, scope)) ||
-		!pin_is_equality(op->opno, op->inputcollid, var))
+		!fa_pin_is_equality(op->opno, op->inputcollid, var))
 		return;
 	known = fa_level_known(level, var);
 	if (known == NULL || known->exprs != NIL)
 		return;
-	type = getBaseType(var->vartype);
+	type = fa_pin_base_type(var->vartype);
 	if (IsA(array, ArrayExpr) && !((ArrayExpr *) array)->multidims &&
 		list_length(((ArrayExpr *) array)->elements) <= MAX_ALTERNATIVES)
 	{
@@ -227,7 +208,7 @@ level_add_quals(FaLevel *level, Node *quals, Bitmapset *scope)
 		Var		   *var = pin_variable(left) ? pin_variable(left) :
 			pin_variable(right);
 
-		if (var == NULL || !pin_is_equality(op->opno, op->inputcollid, var))
+		if (var == NULL || !fa_pin_is_equality(op->opno, op->inputcollid, var))
 			return;
 		level_add_equality(level, left, right, scope);
 		level_add_equality(level, right, left, scope);
@@ -291,7 +272,7 @@ level_close(FaLevel *level)
 		{
 			Equality   *eq = lfirst(lc);
 			FaKnown    *known = fa_level_known(level, eq->var);
-			Oid			type = getBaseType(eq->var->vartype);
+			Oid			type = fa_pin_base_type(eq->var->vartype);
 			Var		   *other = pin_variable(eq->expr);
 			Node	   *expr;
 
@@ -303,9 +284,9 @@ level_close(FaLevel *level)
 
 				if (from == NULL || from->exprs == NIL ||
 					(other->varcollid != eq->var->varcollid &&
-					 pin_collation_is_loose(other->varcollid)))
+					 fa_pin_collation_is_loose(other->varcollid)))
 					continue;
-				if (getBaseType(other->vartype) == type)
+				if (fa_pin_base_type(other->vartype) == type)
 					*known = *from;
 				else if (!from->array && list_length(from->exprs) == 1 &&
 						 (expr = pin_as_type(linitial(from->exprs), type)) != NULL)
@@ -411,8 +392,16 @@ level_fill(FaLevel *level, FaKnown *pushed)
 	ListCell   *lc;
 
 	level->nrtes = list_length(level->query->rtable);
-	level->natts = palloc0(sizeof(int) * level->nrtes);
-	level->known = palloc0(sizeof(FaKnown *) * level->nrtes);
+	if (level->nrtes == 1)
+	{
+		level->natts = &level->natts_of_one;
+		level->known = &level->known_of_one;
+	}
+	else
+	{
+		level->natts = palloc0(sizeof(int) * level->nrtes);
+		level->known = palloc0(sizeof(FaKnown *) * level->nrtes);
+	}
 	foreach(lc, level->query->rtable)
 	{
 		RangeTblEntry *rte = lfirst(lc);

@@ -27,17 +27,21 @@
 
 #include "capture/heat.h"
 #include "catalog/map.h"
+#include "core/shmem.h"
 #include "route/gate.h"
+#include "route/hash_step.h"
 #include "route/pin.h"
 
 #define MAX_DEPTH 16
 #define MAX_VALUES 1000
+#define FEW_COLUMNS 16
 
 /* Values of one column: alternatives. */
 typedef struct Values
 {
 	int			n;
 	Datum	   *value;
+	Datum		one;			/* most have one */
 	bool		null;			/* the one value is NULL */
 } Values;
 
@@ -48,6 +52,7 @@ typedef struct Resolve
 	bool		final;
 	bool		later;			/* a value is not known yet */
 	bool		uncertain;		/* a value was taken that may come out otherwise */
+	bool		executed;		/* it may have run statements */
 	Values	   *values;			/* by attno - 1; n = 0: not asked for yet */
 	Values	   *after;			/* of columns that the statement changes */
 	bool		moves;			/* the last step's columns are such */
@@ -118,7 +123,8 @@ resolve_evaluate(Node *expr, ParamListInfo params, Datum *value_p)
 		return !((Const *) expr)->constisnull;
 	}
 	if (IsA(expr, Param) && params && params->paramFetch == NULL &&
-		params->params[((Param *) expr)->paramid - 1].ptype == exprType(expr))
+		params->params[((Param *) expr)->paramid - 1].ptype ==
+		((Param *) expr)->paramtype)
 	{
 		ParamExternData *data = &params->params[((Param *) expr)->paramid - 1];
 
@@ -172,7 +178,11 @@ resolve_expression(Resolve *r, Node *expr, Datum *value_p, bool *isnull_p)
 		r->later = true;
 		return false;
 	}
-	r->uncertain = r->uncertain || resolve_is_uncertain(expr, NULL);
+	if (!IsA(expr, Const) && !IsA(expr, Param))
+	{
+		r->executed = true;
+		r->uncertain = r->uncertain || resolve_is_uncertain(expr, NULL);
+	}
 	*isnull_p = !resolve_evaluate(expr, r->params, value_p);
 	return true;
 }
@@ -196,7 +206,8 @@ resolve_values(Resolve *r, AttrNumber attno, Values **values_p)
 		return true;
 	if (known->exprs == NIL)
 		return false;
-	values->value = palloc(sizeof(Datum) * list_length(known->exprs));
+	values->value = list_length(known->exprs) == 1 ? &values->one :
+		palloc(sizeof(Datum) * list_length(known->exprs));
 	foreach(lc, known->exprs)
 	{
 		Node	   *expr = lfirst(lc);
@@ -236,7 +247,8 @@ resolve_values_after(Resolve *r, AttrNumber attno, Values **values_p)
 	*values_p = values;
 	if (values->n > 0)
 		return true;
-	values->value = palloc(sizeof(Datum) * list_length(exprs));
+	values->value = list_length(exprs) == 1 ? &values->one :
+		palloc(sizeof(Datum) * list_length(exprs));
 	foreach(lc, exprs)
 	{
 		bool		isnull;
@@ -266,7 +278,7 @@ resolve_partition(Relation rel, PartitionKey key, Datum *value, bool *isnull)
 
 		hash = compute_partition_hash_value(key->partnatts, key->partsupfunc,
 											key->partcollation, value, isnull);
-		bucket = fa_map_bucket(RelationGetRelid(rel), hash);
+		bucket = fa_map_find_bucket(RelationGetRelid(rel), hash);
 		if (OidIsValid(bucket))
 			return bucket;
 	}
@@ -307,19 +319,50 @@ resolve_column(FaPin *pin, Oid relid, AttrNumber attno)
 }
 
 /*
+ * The one partition that a column's alternatives lead to, of a relation that is
+ * divided by hash of it; InvalidOid when there is no such.
+ */
+static Oid
+resolve_hash_step(Resolve *r, Oid relid, FaHashStep *step, bool after)
+{
+	AttrNumber	attno = resolve_column(r->pin, relid, step->attno);
+	Values	   *values;
+	Oid			child;
+
+	if (!(after ? resolve_values_after(r, attno, &values) :
+		  resolve_values(r, attno, &values)))
+		return InvalidOid;
+	if (r->executed && (step = fa_hash_step(relid)) == NULL)
+		return InvalidOid;
+	r->moves = r->pin->becomes && r->pin->becomes[attno - 1] != NIL;
+	child = fa_hash_step_child(step, values->value[0], values->null);
+	for (int i = 1; i < values->n; i++)
+	{
+		if (fa_hash_step_child(step, values->value[i], false) != child)
+			return InvalidOid;
+	}
+	return child;
+}
+
+/*
  * The one partition that all alternatives lead to, of rows before or after the
  * statement; InvalidOid when there is no such.  The relation is locked.
  */
 static Oid
 resolve_step(Resolve *r, Oid relid, bool after)
 {
-	Relation	rel = relation_open(relid, NoLock);
-	PartitionKey key = RelationGetPartitionKey(rel);
+	FaHashStep *step = fa_hash_step(relid);
+	Relation	rel;
+	PartitionKey key;
 	Values	   *values[PARTITION_MAX_KEYS];
 	Oid			found = InvalidOid;
 	int			n = 1;
 
 	r->moves = false;
+	if (step)
+		return resolve_hash_step(r, relid, step, after);
+	rel = relation_open(relid, NoLock);
+	key = RelationGetPartitionKey(rel);
 	if (fa_map_is_bucket(relid))
 	{
 		PartitionDesc desc = RelationGetPartitionDesc(rel, true);
@@ -394,13 +437,58 @@ resolve_tell_key(Resolve *r)
 		fa_heat_note(InvalidOid, InvalidOid, (Datum) 0);
 }
 
+/*
+ * If the relation is the bucket of a heap on this node: the heap, locked alone;
+ * whoever takes a bucket's leaf from it, or needs the bucket without readers or
+ * writers, locks the leaf, too.  InvalidOid when there is none, or it has been
+ * exchanged by now.  Waits while the bucket is cut over.
+ */
+static Oid
+resolve_lock_heap(Oid bucket, LOCKMODE lockmode)
+{
+	const FaFragment *f = fa_map_bucket(bucket);
+	Oid			leaf;
+
+	if (f == NULL)
+		return InvalidOid;
+	if (fa_gate_any())
+	{
+		fa_gate_wait_bucket(bucket);
+		f = fa_map_bucket(bucket);
+	}
+	if (f == NULL || !f->local)
+		return InvalidOid;
+	leaf = f->leaf;
+	LockRelationOid(leaf, lockmode);
+	f = fa_map_leaf(leaf);
+	if (f && f->local && f->bucket == bucket)
+		return leaf;
+	UnlockRelationOid(leaf, lockmode);
+	return InvalidOid;
+}
+
+/* The pin is on this leaf. */
+static FaPinResult
+resolve_found(Resolve *r, Oid leaf)
+{
+	r->pin->leaf = leaf;
+	r->pin->proven = r->pin->rti == r->pin->query->resultRelation &&
+		!r->uncertain && !fa_map_is_bucket(r->pin->relid);
+	resolve_tell_key(r);
+	return FA_PIN_HERE;
+}
+
 FaPinResult
 fa_pin_resolve(FaPin *pin, ParamListInfo params, bool final)
 {
+	Values		values[FEW_COLUMNS];
 	Resolve		r = {pin, params, final};
 	Oid			relid = pin->relid;
+	Oid			heap;
 
-	r.values = palloc0(sizeof(Values) * Max(pin->natts, 1));
+	r.values = pin->natts <= FEW_COLUMNS ? values :
+		palloc(sizeof(Values) * pin->natts);
+	memset(r.values, 0, sizeof(Values) * pin->natts);
 	if (pin->becomes)
 		r.after = palloc0(sizeof(Values) * Max(pin->natts, 1));
 	pin->parents = NIL;
@@ -411,18 +499,14 @@ fa_pin_resolve(FaPin *pin, ParamListInfo params, bool final)
 		if (!OidIsValid(child) ||
 			(r.moves && resolve_step(&r, relid, true) != child))
 			return r.later ? FA_PIN_LATER : FA_PIN_NONE;
-		if (fa_map_is_bucket(child))
-			fa_gate_wait_bucket(child);
+		heap = resolve_lock_heap(child, pin->lockmode);
+		if (OidIsValid(heap))
+			return resolve_found(&r, heap);
 		LockRelationOid(child, pin->lockmode);
+		if (fa_map_leaf(child))
+			return resolve_found(&r, child);
 		if (get_rel_relkind(child) != RELKIND_PARTITIONED_TABLE)
-		{
-			if (fa_map_leaf(child) == NULL)
-				return FA_PIN_NONE;
-			pin->leaf = child;
-			pin->proven = !r.uncertain && !fa_map_is_bucket(pin->relid);
-			resolve_tell_key(&r);
-			return FA_PIN_HERE;
-		}
+			return FA_PIN_NONE;
 		pin->parents = lappend_oid(pin->parents, child);
 		relid = child;
 	}
