@@ -244,7 +244,8 @@ fa_predict_history_replay(FaFrame *frame, FaHistory *hist,
 			if (pass == 0)
 				take(frame, arg, hs->step, known);
 		}
-		at = (at + hs->ncells) % hist->cell_capacity;
+		if (hs->ncells > 0)
+			at = (at + hs->ncells) % hist->cell_capacity;
 	}
 	memcpy(frame->site_y, saved, sizeof(double) * frame->nnodes);
 	fa_predict_free(frame, saved);
