@@ -17,7 +17,9 @@ extern void fa_row_security_init(void); /* from _PG_init */
 /*
  * Takes row security out of a query, whose lists are replaced, not changed: its
  * conditions may be conditions of WHERE as well, and the checks of new rows, of
- * WithCheckOption with a qual that needs no row, be made before.  False when that
+ * WithCheckOption with a qual that needs no row, be made before.  Checks of rows in
+ * conflict become part of the condition of DO UPDATE, where they raise their errors
+ * (peer_error.h).  False when that
  * would not be the same: a function in WHERE could see rows that are hidden, a new
  * row is not known, or the query is more than rows of one table.
  */

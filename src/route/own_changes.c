@@ -25,7 +25,7 @@ own_changes_twice(PlannedStmt *plan)
 	Oid			last = InvalidOid;
 	ListCell   *lc;
 
-	foreach(lc, plan->hasModifyingCTE ? plan->resultRelations : NIL)
+	foreach(lc, plan->resultRelations)
 	{
 		Oid			relid = rt_fetch(lfirst_int(lc), plan->rtable)->relid;
 		const FaTable *table = fa_map_table(relid);
@@ -51,7 +51,7 @@ own_changes_twice(PlannedStmt *plan)
 static bool
 own_changes_reads(PlannedStmt *plan)
 {
-	bool		twice = own_changes_twice(plan);
+	bool		twice = plan->hasModifyingCTE && own_changes_twice(plan);
 	Index		rti = 0;
 	ListCell   *lc;
 

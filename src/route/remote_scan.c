@@ -41,7 +41,8 @@ typedef struct RemoteScanState
 	List	   *checks;			/* what is raised when they fail */
 	FmgrInfo   *output;			/* their types' output functions */
 	int			nparams;
-	char	  **values;			/* of them, if evaluated before */
+	char	  **values;			/* of them, if evaluated before, as a part */
+	char	   *refused;		/* by a check, then: raised when it is run */
 	AttInMetadata *input;		/* of the result's columns */
 	MemoryContext row_context;
 	bool		started;
@@ -182,11 +183,9 @@ remote_parameters(RemoteScanState *state)
 			continue;
 		}
 		value[i] = ExecEvalExprSwitchContext(param, econtext, &isnull[i]);
-		if (i >= state->nparams && (isnull[i] || !DatumGetBool(value[i])))
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg_internal("%s", strVal(list_nth(state->checks,
-														   i - state->nparams)))));
+		if (i >= state->nparams && state->refused == NULL &&
+			(isnull[i] || !DatumGetBool(value[i])))
+			state->refused = strVal(list_nth(state->checks, i - state->nparams));
 	}
 	level = fa_plain_output();
 	for (i = 0; i < state->nparams; i++)
@@ -250,8 +249,11 @@ void
 fa_remote_scan_send(PlanState *node)
 {
 	RemoteScanState *state = (RemoteScanState *) node;
-	MemoryContext caller = MemoryContextSwitchTo(node->state->es_query_cxt);
+	MemoryContext caller;
 
+	if (state->refused)
+		return;
+	caller = MemoryContextSwitchTo(node->state->es_query_cxt);
 	state->sent = fa_fdw_send(remote_leaf(state),
 							  strVal(remote_private(state, FA_REMOTE_SQL)),
 							  state->nparams,
@@ -286,6 +288,10 @@ remote_start(RemoteScanState *state)
 	char	  **values = state->values ? state->values : remote_parameters(state);
 
 	state->started = true;
+	if (state->refused)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg_internal("%s", state->refused)));
 	if (fa_statement_is_alone())
 		state->session = fa_session_get(node);
 	if (state->session)
@@ -437,6 +443,7 @@ remote_stop(RemoteScanState *state)
 	state->peer = NULL;
 	state->sent = NULL;
 	state->values = NULL;
+	state->refused = NULL;
 	state->session = NULL;
 	state->started = false;
 	state->done = false;

@@ -243,8 +243,12 @@ unlike(plan_of($asks, $upserts[0]), qr/CASE/, 'then there is nothing to check');
 $c->sql(1, "ALTER POLICY own ON $_ USING (secret <> current_setting('app.tenant')::int)") for 'd', 'p';
 $oracle->{head} = "DELETE FROM d;\nINSERT INTO d $rows;\nSET ROLE app; SET app.tenant = '2';\n";
 my $each = join ', ', map { "($_, " . (3000 + $_) . ", 0, 'x')" } 0 .. 11;
+my @bucket = split /\n/, $c->sql(1, q{SELECT fragaffinity.bucket_of('d', t) FROM generate_series(0, 11) t});
+my @pairs = grep { $bucket[ $_->[0] ] != $bucket[ $_->[1] ] } map { [ $_, ($_ + 1) % 12 ] } 0 .. 11;
 my @several = (
 	"INSERT INTO d VALUES $each RETURNING *",
+	# of two fragments' errors the first
+	(map { ("INSERT INTO d VALUES ($_->[0], 12 + $_->[0], 0, 'x'), ($_->[1], 4000, 2, 'x')", "INSERT INTO d VALUES ($_->[0], 4000, 2, 'x'), ($_->[1], 12 + $_->[1], 0, 'x')") } @pairs),
 	"INSERT INTO d VALUES $each ON CONFLICT (tenant, id) DO NOTHING RETURNING *",
 	"INSERT INTO d VALUES $each ON CONFLICT (tenant, id) DO UPDATE SET secret = d.secret + 1 RETURNING *",
 	"INSERT INTO d SELECT i % 12, i, 1, 'x' FROM generate_series(1, 120) i ON CONFLICT DO NOTHING",
