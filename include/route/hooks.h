@@ -24,6 +24,12 @@ extern int	fa_hooks_begun(void);
  */
 extern int	fa_hooks_in_commands(void);
 
+/*
+ * After a statement of ours has been planned, and has its locks: a command whose
+ * query it is runs it on a snapshot that sees the moves it has waited for.
+ */
+extern void fa_hooks_renew_snapshot(void);
+
 /* in deferred.c */
 
 /* Stands the plan for one that is made when parameters are known? */

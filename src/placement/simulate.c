@@ -153,10 +153,26 @@ prepare(FaSimulation *sim, FaRows *settings, TimestampTz from,
 	{
 		BeginInternalSubTransaction(NULL);
 		MemoryContextSwitchTo(context);
-		write_settings(settings->value[i][0]);
-		add_variants(sim, settings->value[i][0], i, settings->nrows,
-					 from, to);
-		RollbackAndReleaseCurrentSubTransaction();
+		PG_TRY();
+		{
+			write_settings(settings->value[i][0]);
+			add_variants(sim, settings->value[i][0], i, settings->nrows,
+						 from, to);
+			RollbackAndReleaseCurrentSubTransaction();
+		}
+		PG_CATCH();
+		{
+			ErrorData  *error;
+
+			MemoryContextSwitchTo(context);
+			error = CopyErrorData();
+			FlushErrorState();
+			/* else the client's session would be left in it */
+			RollbackAndReleaseCurrentSubTransaction();
+			CurrentResourceOwner = owner;
+			ReThrowError(error);
+		}
+		PG_END_TRY();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
 	}

@@ -58,6 +58,7 @@ static int	queries = 0;
 static int	commands = 0;
 
 static int	in_commands = 0;	/* that run now, one inside the other */
+static Snapshot renewable = NULL;	/* active, of the command that runs now */
 
 static ExecutorStart_hook_type next_executor_start = NULL;
 static ExecutorRun_hook_type next_executor_run = NULL;
@@ -86,6 +87,17 @@ int
 fa_hooks_in_commands(void)
 {
 	return in_commands;
+}
+
+void
+fa_hooks_renew_snapshot(void)
+{
+	if (renewable == NULL || !ActiveSnapshotSet() ||
+		GetActiveSnapshot() != renewable)
+		return;
+	PopActiveSnapshot();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	renewable = GetActiveSnapshot();
 }
 
 /* Does the plan name a distributed table or a part of one? */
@@ -350,11 +362,31 @@ hooks_run_command(COMMAND_PARAMS)
 	fa_guard_after(query_string, pstmt, &plan);
 }
 
+/*
+ * Commands that plan a query and then run it on the snapshot that they had before:
+ * in READ COMMITTED they get one that can be replaced in between.
+ */
+static bool
+hooks_push_renewable(Node *statement, ProcessUtilityContext context)
+{
+	if (context != PROCESS_UTILITY_TOPLEVEL || IsolationUsesXactSnapshot() ||
+		!ActiveSnapshotSet() ||
+		!(IsA(statement, DeclareCursorStmt) || IsA(statement, CreateTableAsStmt) ||
+		  IsA(statement, ExplainStmt) ||
+		  (IsA(statement, CopyStmt) && ((CopyStmt *) statement)->query)))
+		return false;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	renewable = GetActiveSnapshot();
+	return true;
+}
+
 static void
 hooks_command(COMMAND_PARAMS)
 {
 	Node	   *statement = pstmt->utilityStmt;
 	MemoryContext caller = CurrentMemoryContext;
+	Snapshot	outer = renewable;
+	bool		pushed = hooks_push_renewable(statement, context);
 	volatile bool copies = false;
 	volatile bool raised = false;
 
@@ -373,6 +405,7 @@ hooks_command(COMMAND_PARAMS)
 	PG_CATCH();
 	{
 		in_commands--;
+		renewable = outer;
 		fa_isolation_restore(raised);
 		if (copies)
 		{
@@ -383,6 +416,9 @@ hooks_command(COMMAND_PARAMS)
 	}
 	PG_END_TRY();
 	in_commands--;
+	renewable = outer;
+	if (pushed)
+		PopActiveSnapshot();
 	fa_isolation_restore(raised);
 }
 

@@ -183,15 +183,22 @@ static PlannedStmt *
 router_planner(Query *parse, const char *query_string, int cursor_options,
 			   ParamListInfo params)
 {
+	PlannedStmt *plan;
+
 	if (fa_maintenance || !fa_pin_possible(parse))
 		return router_plan(parse, query_string, cursor_options, params);
 	if (parse->onConflict)
 		router_infer_columns(parse);
 	if (!fa_routing)
-		return router_plan_ours(parse, query_string, cursor_options, params);
-	fa_gate_wait_statement(parse, params);
-	return fa_route_plan(parse, query_string, cursor_options, params, false,
-						 true);
+		plan = router_plan_ours(parse, query_string, cursor_options, params);
+	else
+	{
+		fa_gate_wait_statement(parse, params);
+		plan = fa_route_plan(parse, query_string, cursor_options, params, false,
+							 true);
+	}
+	fa_hooks_renew_snapshot();
+	return plan;
 }
 
 void

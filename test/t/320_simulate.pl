@@ -130,6 +130,12 @@ for (
 {
 	like(($c->fails(1, "SELECT * FROM fragaffinity.simulate($_->[0])"))[1], $_->[1], $_->[0]);
 }
+{
+	my $out = '';
+	$c->node(1)->psql('postgres', q{SELECT * FROM fragaffinity.simulate(now() - interval '1 h', now(), '{"nope": 1}');
+		SELECT 'the session goes on'}, stdout => \$out, on_error_stop => 0);
+	is($out, 'the session goes on', 'an error ends the statement, and no more');
+}
 like(($c->fails(2, q{SELECT * FROM fragaffinity.simulate(now() - interval '1 h', now())}))[1],
 	qr/Call simulate on node "n1"/, 'elsewhere refused');
 is($c->sql(1, q{SELECT string_agg(variant, ',') FROM fragaffinity.simulate('2001-01-01', '2001-01-02')

@@ -1,0 +1,42 @@
+# A cursor, EXPLAIN ANALYZE, CREATE TABLE AS or COPY of a query that has waited for a
+# cut-over answers in READ COMMITTED as any statement does, in both directions.
+use strict;
+use warnings;
+use FragAffinity;
+use Test::More;
+
+my $c = FragAffinity->new(nodes => 2);
+$c->sql(1, q{CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i, 'v' || i FROM generate_series(1, 50) i;
+	SELECT fragaffinity.distribute_table('t', 'id', fragments => 1, placement => 'n2');
+	SELECT fragaffinity.configure('cutover_wait', '1min'); CREATE TABLE started (move bigint)});
+my $fragment = $c->fragment('t', 0);
+my $client = $c->node(1)->background_psql('postgres', on_error_stop => 0);
+
+for my $command ([ 'BEGIN; DECLARE a CURSOR FOR SELECT * FROM t', 'MOVE ALL a; COMMIT', qr/^MOVE 50$/m ],
+	[ 'EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) SELECT * FROM t', 'SELECT 1', qr/rows=50/ ],
+	[ 'CREATE TABLE copied AS SELECT * FROM t', 'SELECT count(*) FROM copied; DROP TABLE copied', qr/^50$/m ],
+	[ 'COPY (SELECT count(*) + 1000 FROM t) TO STDOUT', 'SELECT 1', qr/^1050$/m ])
+{
+	my ($first, $then, $expected) = @$command;
+
+	for my $destination (1, 2)
+	{
+		$c->hold($destination, 'move_fenced');
+		$c->sql(1, "INSERT INTO started SELECT fragaffinity.move_fragment($fragment, 'n$destination', wait => false)");
+		$c->wait_held($destination, 'move_fenced');
+		@$client{qw(stdout stderr)} = ('', '');
+		$client->{stdin} .= "\\unset QUIET\n$first;\n$then;\n\\echo done\n";
+		$client->{run}->pump_nb;
+		my ($part) = $first =~ /(\w+ \w+ .*)/;
+		ok($c->poll(1, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Extension' AND backend_type = 'client backend' AND query ~ ' t(\)|$|;)'}),
+			"waits for the move to n$destination: $first");
+		$c->release($destination, 'move_fenced');
+		$client->{run}->pump until $client->{stdout} =~ /^done$/m;
+		like($client->{stdout} . $client->{stderr}, $expected, 'and answers');
+		unlike($client->{stderr}, qr/ERROR/, 'without an error');
+		ok($c->poll(1, "SELECT owner = 'n$destination' AND state = 'stable' FROM fragaffinity.fragments WHERE fragment = $fragment"), 'after the move');
+		$client->query('ROLLBACK');
+	}
+}
+$client->quit;
+done_testing();
