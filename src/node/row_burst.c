@@ -4,9 +4,9 @@
  *
  * Each is one COPY FROM STDIN, begun and ended here.  In between, nothing else
  * can be done with these sessions, and postgres_fdw, which cleans them up after
- * an error, would wait for ever for a COPY to end that nobody ends.  So they are
- * left by whatever way in a state in which it can: at the end of a COPY, or
- * without a connection.
+ * an error, would wait for ever for a COPY to end that nobody ends; and, before
+ * 17, for a peer that does not answer to be asked to cancel.  So whatever way
+ * they are left, they have nothing running, or no connection.
  */
 #include "postgres.h"
 
@@ -38,8 +38,8 @@ burst_open(FaRowBurst *b)
 
 	if (PQresultStatus(res) != PGRES_COPY_IN)
 	{
-		b->state = FA_BURST_IDLE;
 		PQclear(fa_remote_last_result(b->conn, 0));
+		b->state = FA_BURST_IDLE;
 		fa_remote_raise(b->conn, res, b->sql);
 	}
 	PQclear(res);
@@ -143,7 +143,7 @@ burst_close(FaRowBurst *b)
 static bool
 abandon_wait(PGconn *pg, short events, TimestampTz end)
 {
-	long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
+	long		left = fa_remote_time_left(end);
 	struct pollfd fd = {PQsocket(pg), events, 0};
 
 	return left > 0 && (poll(&fd, 1, (int) left) >= 0 || errno == EINTR);
@@ -163,7 +163,7 @@ abandon_open(FaRowBurst *b, TimestampTz end)
 	}
 	res = PQgetResult(b->conn->pg);
 	b->state = PQresultStatus(res) == PGRES_COPY_IN ? FA_BURST_COPIES :
-		FA_BURST_IDLE;
+		FA_BURST_ENDED;
 	PQclear(res);
 	return true;
 }
@@ -173,11 +173,8 @@ static bool
 abandon_copy(FaRowBurst *b, TimestampTz end)
 {
 	PGconn	   *pg = b->conn->pg;
-	int			rc = PQflush(pg);
+	int			rc;
 
-	/* it may wait for a lock, and not read meanwhile */
-	if (rc > 0)
-		(void) fa_remote_cancel(b->conn, ABANDON_TIMEOUT_MS / 2);
 	if (!b->ended && PQputCopyEnd(pg, "the statement has failed elsewhere") <= 0)
 		return false;
 	while ((rc = PQflush(pg)) > 0)
@@ -188,29 +185,48 @@ abandon_copy(FaRowBurst *b, TimestampTz end)
 	return rc == 0 && PQsetnonblocking(pg, 0) == 0;
 }
 
-/* Never raises. */
+/* Ends what runs there; false when the peer does not let us. */
+static bool
+abandon_burst(FaRowBurst *b, int timeout_ms)
+{
+	TimestampTz end = fa_remote_deadline(timeout_ms);
+
+	/* it may wait for a lock, and not read meanwhile */
+	(void) fa_remote_cancel(b->conn, timeout_ms / 2);
+	if (b->state == FA_BURST_SENT && !abandon_open(b, end))
+		return false;
+	if (b->state == FA_BURST_COPIES && !abandon_copy(b, end))
+		return false;
+	return fa_remote_try_drain(b->conn, Max(fa_remote_time_left(end), 1));
+}
+
+/* Has libpq notice, and with it postgres_fdw, that the connection is lost. */
+static void
+abandon_conn(PGconn *pg)
+{
+	(void) shutdown(PQsocket(pg), SHUT_RDWR);
+	while (PQstatus(pg) == CONNECTION_OK && PQconsumeInput(pg))
+		;
+}
+
+/*
+ * Never raises.  Each peer gets its part of the time that is left, so that one
+ * that does not answer costs the others nothing.
+ */
 static void
 bursts_abandon(int code, Datum arg)
 {
 	Bursts	   *bursts = (Bursts *) DatumGetPointer(arg);
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												  ABANDON_TIMEOUT_MS);
+	TimestampTz end = fa_remote_deadline(ABANDON_TIMEOUT_MS);
 
 	for (int i = 0; i < bursts->n; i++)
 	{
 		FaRowBurst *b = &bursts->burst[i];
-		PGconn	   *pg = b->conn->pg;
-		bool		ended = true;
+		long		left = fa_remote_time_left(end) / (bursts->n - i);
 
-		if (PQstatus(pg) != CONNECTION_OK)
-			continue;
-		if (b->state == FA_BURST_SENT)
-			ended = abandon_open(b, end);
-		if (ended && b->state == FA_BURST_COPIES)
-			ended = abandon_copy(b, end);
-		/* postgres_fdw then finds that it is lost */
-		if (!ended)
-			(void) shutdown(PQsocket(pg), SHUT_RDWR);
+		if (b->state != FA_BURST_IDLE && PQstatus(b->conn->pg) == CONNECTION_OK &&
+			!abandon_burst(b, Max((int) left, 1)))
+			abandon_conn(b->conn->pg);
 		b->state = FA_BURST_IDLE;
 	}
 }
