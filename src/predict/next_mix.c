@@ -29,6 +29,8 @@
 #define POOL_WON		20.0	/* before anything was learned */
 #define BACKOFF_WON		1.0
 #define KEEP_WON		0.9998
+#define LEAST_WON		0.5		/* else the loser would never come back */
+#define MOST_WON		1e4		/* more than all that is kept */
 #define LSTM_START		0.1
 #define MOST_WEIGHT		10.0
 
@@ -171,9 +173,9 @@ learn_part(FaNext *next, int at)
 
 	if (!(next->share[at] > 0))
 		return;
-	next->backoff_won = next->backoff_won * KEEP_WON +
-		backoff / next->share[at];
-	next->pool_won = next->pool_won * KEEP_WON + 1 - backoff / next->share[at];
+	backoff /= next->share[at];
+	next->backoff_won = fmax(next->backoff_won * KEEP_WON + backoff, LEAST_WON);
+	next->pool_won = fmax(next->pool_won * KEEP_WON + 1 - backoff, LEAST_WON);
 }
 
 static void
@@ -254,7 +256,8 @@ fa_next_mix_archive(FaNext *next, FaArchive *ar)
 	fa_predict_ar_doubles(ar, next->moment, NWEIGHTS);
 	fa_predict_ar_double(ar, &next->pool_won);
 	fa_predict_ar_double(ar, &next->backoff_won);
-	if (!(next->pool_won > 0) || !(next->backoff_won > 0))
+	if (!(next->pool_won >= LEAST_WON && next->pool_won <= MOST_WON) ||
+		!(next->backoff_won >= LEAST_WON && next->backoff_won <= MOST_WON))
 		ar->failed = true;
 	for (int i = 0; i < NWEIGHTS && ar->reading; i++)
 	{
