@@ -194,8 +194,6 @@ fa_as_of_changes_twice(PlannerInfo *root)
 
 /* ---- at the peer */
 
-#define MAX_NOTES 64			/* marks of statements that are open at once */
-
 typedef struct Note
 {
 	int			mark;
@@ -203,22 +201,67 @@ typedef struct Note
 } Note;
 
 static int	as_of = 0;
-static Note notes[MAX_NOTES];
 
+/* Of this transaction, ascending; in its memory. */
+static Note *notes = NULL;
+static int	nnotes = 0;
+static int	notes_size = 0;
+static LocalTransactionId noted_in = InvalidLocalTransactionId;
+
+/* NULL: it is not one of this transaction. */
 static Note *
-note_of(int mark)
+note_find(int mark)
 {
-	return &notes[mark % MAX_NOTES];
+	int			low = 0;
+	int			high = noted_in == fa_my_lxid() ? nnotes : 0;
+
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (notes[middle].mark == mark)
+			return &notes[middle];
+		if (notes[middle].mark < mark)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
 }
 
-/* The first time that a mark is named, it is set. */
+/* The first time that a mark is named, it is set.  Must not fail. */
 static void
 as_of_assign(int mark, void *extra)
 {
-	if (mark == 0 || note_of(mark)->mark == mark || !IsTransactionState())
+	if (mark == 0 || !IsTransactionState() || note_find(mark))
 		return;
-	note_of(mark)->mark = mark;
-	note_of(mark)->command = GetCurrentCommandId(false);
+	if (noted_in != fa_my_lxid())
+	{
+		notes = NULL;
+		nnotes = notes_size = 0;
+		noted_in = fa_my_lxid();
+	}
+	if (nnotes > 0 && notes[nnotes - 1].mark > mark)
+		return;
+	if (nnotes == notes_size)
+	{
+		int			size = Max(2 * notes_size, 16);
+		Note	   *more = MemoryContextAllocExtended(TopTransactionContext,
+													  size * sizeof(Note),
+													  MCXT_ALLOC_NO_OOM);
+
+		if (more == NULL)
+			return;
+		if (notes)
+		{
+			memcpy(more, notes, nnotes * sizeof(Note));
+			pfree(notes);
+		}
+		notes = more;
+		notes_size = size;
+	}
+	notes[nnotes].mark = mark;
+	notes[nnotes++].command = GetCurrentCommandId(false);
 }
 
 void
@@ -238,13 +281,14 @@ fa_as_of_apply(QueryDesc *desc)
 {
 	Snapshot	snapshot = desc->snapshot;
 	CommandId	command;
+	Note	   *note;
 
 	if (as_of == 0 || fa_origin == 0 || desc->operation != CMD_SELECT ||
 		snapshot == NULL ||
 		snapshot->snapshot_type != SNAPSHOT_MVCC ||
-		note_of(as_of)->mark != as_of)
+		(note = note_find(as_of)) == NULL)
 		return;
-	command = note_of(as_of)->command;
+	command = note->command;
 	if (snapshot->curcid <= command)
 		return;
 	/* a copy: it is not only this statement's */

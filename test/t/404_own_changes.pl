@@ -26,6 +26,16 @@ $oracle->{head} = q{
 			END IF;
 		END LOOP;
 		RETURN concat_ws(' ', c, s, (SELECT sum(n) FROM d)); END $$;
+	CREATE FUNCTION pg_temp.often() RETURNS text LANGUAGE plpgsql AS $$
+	DECLARE r record; s bigint := 0; x bigint; c int := 0; BEGIN
+		FOR r IN SELECT * FROM d LOOP
+			s := s + r.n; c := c + 1;
+			FOR i IN 1 .. CASE WHEN c = 1 THEN 80 ELSE 0 END LOOP
+				WITH w AS (UPDATE d SET n = n + 1 WHERE m = 2 RETURNING (SELECT sum(y.n) FROM d y) AS t) SELECT max(t) INTO x FROM w;
+				s := s + x;
+			END LOOP;
+		END LOOP;
+		RETURN concat_ws(' ', c, s, (SELECT sum(n) FROM d)); END $$;
 	CREATE FUNCTION pg_temp.touch(i int) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN
 		IF i % 15 = 0 THEN UPDATE d SET n = n + 1000; RETURN (SELECT count(*) FROM d WHERE n >= 1000); END IF;
 		RETURN 0; END $$;
@@ -51,6 +61,7 @@ my @statements = (
 	q{SELECT pg_temp.loop('INSERT INTO d SELECT k + 10000 + (SELECT count(*) FROM d), n, m FROM d')},
 	q{SELECT pg_temp.loop('UPDATE d SET n = n + 1000 RETURNING (SELECT sum(n) FROM d)')},
 	q{SELECT pg_temp.loop('WITH w AS (UPDATE d SET n = n + 1000 RETURNING k) INSERT INTO d SELECT w.k + 20000, d.n, 5 FROM w JOIN d USING (k) WHERE d.k < 9')},
+	'SELECT pg_temp.often()',
 	'SELECT sum(n), sum((pg_temp.touch(k) > 0)::int) FROM d',
 	'SELECT x.n, y.n FROM d x, d y WHERE pg_temp.touch(x.k) > 0 AND y.k = x.k + 1',
 	'SELECT k, n FROM d WHERE pg_temp.touch(k) >= 0 AND n > 5',
