@@ -20,7 +20,7 @@ typedef struct FaDdlPlan
 {
 	FaDdlAction action;
 	Oid			reshaped;		/* root that FA_DDL_RESHAPE is about */
-	bool		retyped;		/* a column's type changes */
+	bool		retyped;		/* a type of its primary key changes */
 	List	   *rights;			/* roots whose owner, grants or row security must
 								 * go to their parts and to all nodes afterwards */
 	int			guc_level;		/* of settings while it runs */
@@ -60,6 +60,7 @@ extern void fa_ddl_check_drop(Oid rel);
 /* in ddl_alter.c: of one command of ALTER TABLE root, and of RENAME COLUMN */
 extern FaDdlAction fa_ddl_check_alter(AlterTableCmd *cmd, Oid root);
 extern FaDdlAction fa_ddl_check_rename_column(RenameStmt *stmt, Oid root);
+extern bool fa_ddl_in_primary_key(const char *column, Oid root);
 
 /* in ddl_policy.c */
 

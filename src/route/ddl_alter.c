@@ -49,6 +49,17 @@ is_primary_key(const char *constraint, Oid root)
 										  root, quote_literal_cstr(constraint))) != NIL;
 }
 
+bool
+fa_ddl_in_primary_key(const char *column, Oid root)
+{
+	return fa_ddl_catalog_values(psprintf("SELECT '' FROM pg_catalog.pg_index i "
+										  "JOIN pg_catalog.pg_attribute a"
+										  "  ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) "
+										  "WHERE i.indrelid = %u AND i.indisprimary"
+										  "  AND a.attname = %s",
+										  root, quote_literal_cstr(column))) != NIL;
+}
+
 static void
 check_constraint(Constraint *constraint, Oid root)
 {

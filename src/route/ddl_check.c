@@ -276,7 +276,8 @@ check_alter_table(AlterTableStmt *stmt, FaDdlPlan *plan)
 		AlterTableCmd *cmd = lfirst(lc);
 
 		action = Max(action, fa_ddl_check_alter(cmd, root));
-		if (cmd->subtype == AT_AlterColumnType)
+		if (cmd->subtype == AT_AlterColumnType &&
+			fa_ddl_in_primary_key(cmd->name, root))
 			plan->retyped = true;
 		if (cmd->subtype == AT_ChangeOwner ||
 			cmd->subtype == AT_EnableRowSecurity ||

@@ -108,8 +108,11 @@ fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 		(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_SUSET,
 								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
 								 false);
-	/* PostgreSQL would make it anew, and on the partitions, too */
-	if (plan->retyped)
+	/*
+	 * PostgreSQL would make it anew, and on the partitions, too.  Who may not
+	 * change the table is told so, and gets no lock by it.
+	 */
+	if (plan->retyped && fa_owns_relation(plan->reshaped, GetUserId()))
 		fa_ddl_show_primary(plan->reshaped, false);
 }
 
