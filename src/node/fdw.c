@@ -200,7 +200,6 @@ fdw_note(ResultRelInfo *rri, EState *estate, FaUse use)
 					 fdw_user(fa_result_rel_check_as(rri, estate)), use);
 }
 
-/* The session is open; what it is used for is known when it has been. */
 /* Rows are about to be changed. */
 static void
 fdw_before_change(ResultRelInfo *rri, EState *estate)
@@ -209,6 +208,7 @@ fdw_before_change(ResultRelInfo *rri, EState *estate)
 						   fdw_user(fa_result_rel_check_as(rri, estate)));
 }
 
+/* The session is open; what it is used for is known when it has been. */
 static void
 fdw_opened(ResultRelInfo *rri, EState *estate)
 {
