@@ -45,8 +45,9 @@ extern void fa_ddl_run(List *statements);
 
 /*
  * What a table's owner has written (checks, generated columns, domains,
- * functions of indexes) runs as the owner, not as ourselves.  In between,
- * nothing else may.
+ * functions of indexes) runs as the owner, not as ourselves, also when a move
+ * writes the rows.  In between, nothing else may; settings that are changed
+ * meanwhile are taken back.
  */
 extern Oid	fa_ddl_owner(Oid rel);
 extern void fa_ddl_become(Oid owner, FaDdlState *state);

@@ -268,8 +268,7 @@ gather_remote(Oid target, int owner, const char *bucket_name)
 	Relation	rel = table_open(target, RowExclusiveLock);
 	List	   *columns = NIL;
 	CopyFromState state;
-	Oid			user;
-	int			sec_context;
+	FaDdlState	ourselves;
 
 	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++)
 	{
@@ -283,13 +282,11 @@ gather_remote(Oid target, int owner, const char *bucket_name)
 	initStringInfo(&source_buf);
 	(void) addRangeTableEntryForRelation(pstate, rel, RowExclusiveLock, NULL,
 										 false, false);
+	fa_ddl_become(rel->rd_rel->relowner, &ourselves);
 	state = BeginCopyFrom(pstate, rel, NULL, NULL, false, copy_source, columns,
 						  NIL);
-	GetUserIdAndSecContext(&user, &sec_context);
-	SetUserIdAndSecContext(rel->rd_rel->relowner,
-						   sec_context | SECURITY_RESTRICTED_OPERATION);
 	(void) CopyFrom(state);
-	SetUserIdAndSecContext(user, sec_context);
+	fa_ddl_become_ourselves(&ourselves);
 	EndCopyFrom(state);
 	table_close(rel, NoLock);
 	CommandCounterIncrement();

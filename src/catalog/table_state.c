@@ -4,10 +4,13 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_class.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
+#include "utils/syscache.h"
 
 #include "catalog/table_text.h"
 #include "core/spi.h"
@@ -62,8 +65,14 @@ fa_ddl_run(List *statements)
 Oid
 fa_ddl_owner(Oid rel)
 {
-	return atooid(fa_spi_value("SELECT relowner FROM pg_catalog.pg_class "
-							   "WHERE oid = %u", rel));
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(rel));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", rel);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
 }
 
 void
@@ -72,11 +81,14 @@ fa_ddl_become(Oid owner, FaDdlState *state)
 	GetUserIdAndSecContext(&state->user, &state->sec_context);
 	SetUserIdAndSecContext(owner, state->sec_context |
 						   SECURITY_RESTRICTED_OPERATION);
+	state->guc_level = NewGUCNestLevel();
 }
 
 void
 fa_ddl_become_ourselves(const FaDdlState *state)
 {
+	/* whatever was set meanwhile, search_path above all, would be ours */
+	AtEOXact_GUC(false, state->guc_level);
 	SetUserIdAndSecContext(state->user, state->sec_context);
 }
 

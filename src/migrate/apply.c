@@ -15,7 +15,8 @@
  *	row | 't' int32 length, text
  *
  * The heap has the columns of the source's leaf, perhaps in another order:
- * they are matched by name.  Nobody else writes to it, so a row to update or
+ * they are matched by name.  What the table's owner has written, checks and
+ * such, runs as the owner (catalog/table_text.h).  Nobody else writes to it, so a row to update or
  * delete that is missing means that the copy is wrong: the move fails.
  */
 #include "postgres.h"
@@ -36,6 +37,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "catalog/table_text.h"
 #include "core/background.h"
 #include "core/fa_compat.h"
 #include "core/target.h"
@@ -114,8 +116,13 @@ apply_map_columns(FaApply *apply)
 static void
 apply_open(FaApply *apply)
 {
+	FaDdlState	ourselves;
+
 	PushActiveSnapshot(GetTransactionSnapshot());
+	/* also functions of constants in an index */
+	fa_ddl_become(fa_ddl_owner(apply->heap), &ourselves);
 	apply->target = fa_target_open(apply->heap, &apply->estate);
+	fa_ddl_become_ourselves(&ourselves);
 	apply->rel = apply->target->ri_RelationDesc;
 	apply->found = table_slot_create(apply->rel, NULL);
 	apply->key = MakeSingleTupleTableSlot(RelationGetDescr(apply->rel),
@@ -275,7 +282,10 @@ apply_delete(FaApply *apply, StringInfo msg)
 static void
 apply_change(FaApply *apply, int kind, StringInfo msg)
 {
+	FaDdlState	ourselves;
+
 	apply->estate->es_output_cid = GetCurrentCommandId(true);
+	fa_ddl_become(apply->rel->rd_rel->relowner, &ourselves);
 	(void) pq_getmsgint(msg, 4);	/* relation: there is only one */
 	switch (kind)
 	{
@@ -291,6 +301,7 @@ apply_change(FaApply *apply, int kind, StringInfo msg)
 			apply_delete(apply, msg);
 			break;
 	}
+	fa_ddl_become_ourselves(&ourselves);
 	ExecClearTuple(apply->found);
 	ExecClearTuple(apply->key);
 	ExecClearTuple(apply->row);

@@ -3,7 +3,8 @@
  *	  The rows of a leaf by COPY, under the snapshot of the move's slot.
  *
  * COPY's own reader asks for bytes through a callback; they come from libpq
- * as the source sends them, so memory is bounded by one COPY row.
+ * as the source sends them, so memory is bounded by one COPY row.  It runs as
+ * the table's owner, who has written the checks; the callback as ourselves.
  */
 #include "postgres.h"
 
@@ -16,6 +17,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "catalog/table_text.h"
 #include "core/background.h"
 #include "core/fa_compat.h"
 #include "migrate/guard.h"
@@ -25,6 +27,8 @@
 static FaMove *copy_move;
 static FaConn *copy_conn;
 static FaGuard *copy_guard;
+static Oid copy_owner;
+static FaDdlState copy_ourselves;
 static char *copy_data;			/* libpq's buffer, or NULL */
 static int	copy_len;
 static int	copy_used;
@@ -54,7 +58,12 @@ copy_read(void *out, int minread, int maxread)
 
 		if (copy_data == NULL || copy_used == copy_len)
 		{
-			if (!copy_next_data())
+			bool		more;
+
+			fa_ddl_become_ourselves(&copy_ourselves);
+			more = copy_next_data();
+			fa_ddl_become(copy_owner, &copy_ourselves);
+			if (!more)
 				break;
 		}
 		n = Min(copy_len - copy_used, maxread - done);
@@ -128,10 +137,13 @@ fa_move_copy_rows(FaMove *move, const char *snapshot)
 	pstate = make_parsestate(NULL);
 	(void) addRangeTableEntryForRelation(pstate, rel, RowExclusiveLock, NULL,
 										 false, false);
+	copy_owner = rel->rd_rel->relowner;
+	fa_ddl_become(copy_owner, &copy_ourselves);
 	cstate = BeginCopyFrom(pstate, rel, NULL, NULL, false, copy_read, names,
 						   options);
 	(void) CopyFrom(cstate);
 	EndCopyFrom(cstate);
+	fa_ddl_become_ourselves(&copy_ourselves);
 	fa_guard_rest(copy_guard);
 	(void) fa_remote_copy_end(copy_conn, 0);
 	fa_remote_close(copy_conn);
