@@ -66,6 +66,7 @@ OBJS = \
 	src/catalog/copy_rows.o \
 	src/catalog/distribute.o \
 	src/catalog/heap_wait.o \
+	src/catalog/key_type.o \
 	src/catalog/leave.o \
 	src/catalog/links.o \
 	src/catalog/map.o \

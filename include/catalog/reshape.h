@@ -44,6 +44,8 @@ extern char *fa_pieces_json(List *pieces);
  * wants fa_ddl_begin().
  */
 extern char *fa_key_cast(int table_id);
+/* Raises 0A000 when reading a key runs what a domain checks. */
+extern void fa_key_check_type(int table_id);
 
 /*
  * Gives a home these fragments on this node; on the owner also moves rows.

@@ -134,21 +134,6 @@ pieces_parse(const char *json)
 	return pieces_of(rows);
 }
 
-char *
-fa_key_cast(int table_id)
-{
-	FaTable    *table = fa_map_table_by_id(table_id);
-
-	return fa_spi_value("SELECT '::' || pg_catalog.format_type(a.atttypid, a.atttypmod) ||"
-						"  CASE WHEN c.oid IS NULL THEN '' ELSE"
-						"    pg_catalog.format(' COLLATE %%I.%%I', n.nspname, c.collname) END "
-						"FROM pg_catalog.pg_attribute a "
-						"LEFT JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation "
-						"LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace "
-						"WHERE a.attrelid = %u AND a.attnum = %d",
-						table->rel, table->key);
-}
-
 static bool
 piece_is_rest(const FaPiece *piece)
 {

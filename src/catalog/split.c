@@ -101,6 +101,7 @@ division_begin(Division *d, const FaFragment *f)
 {
 	d->table_id = f->table_id;
 	d->home = f->home;
+	fa_key_check_type(f->table_id);
 	d->cast = fa_key_cast(f->table_id);
 	d->pieces = fa_pieces_read(f->home);
 }

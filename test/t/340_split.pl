@@ -212,4 +212,17 @@ for my $type (
 	$c->sql(2, "SELECT fragaffinity.undistribute_table('u'); DROP TABLE u");
 }
 
+# Reading such a key runs what somebody has written.
+$c->sql($_, q{CREATE FUNCTION anything(n int) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+	CREATE DOMAIN checked AS int CHECK (anything(VALUE))}) for 1 .. 4;
+for my $type ('checked', 'checked[]')
+{
+	$c->sql(1, "CREATE TABLE u (id $type PRIMARY KEY);
+		SELECT fragaffinity.distribute_table('u', 'id', fragments => 1, placement => 'n1')");
+	my ($code, $message) = $c->fails(1, "SELECT fragaffinity.split_fragment(" . $c->fragment('u') . ", '{1}')");
+	is($code, '0A000', "key of $type");
+	like($message, qr/fragments of table "u" cannot be divided by key/, 'is why');
+	$c->sql(2, "SELECT fragaffinity.undistribute_table('u'); DROP TABLE u");
+}
+
 done_testing();
