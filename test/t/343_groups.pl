@@ -45,7 +45,7 @@ sub stop_readers
 }
 
 # Why fragments may not be where they should.
-sub tell
+sub show_why
 {
 	diag(slurp_file($errors), $c->sql(1, 'TABLE fragaffinity.recommendations'), $c->sql(1, 'TABLE fragaffinity.move'));
 	return;
@@ -56,21 +56,21 @@ my $owners = q{SELECT string_agg(table_name || ':' || owner, ' ' ORDER BY fragme
 # Alone, each goes where it is used most.
 my $b = start_reader(1, 'b', 3);
 my $a = start_reader(2, 'a', 8);
-ok($c->poll(1, $owners, 'a:n2 a:n2 b:n1 b:n1'), 'each for itself') or tell();
+ok($c->poll(1, $owners, 'a:n2 a:n2 b:n1 b:n1'), 'each for itself') or show_why();
 
 # Together, where both are used most: hardly believed, so that it is not the hint
 # that draws.
 $c->sql(1, q{SELECT fragaffinity.add_dependency('a', 'b', 0.01)});
-ok($c->poll(1, $owners, 'a:n2 a:n2 b:n2 b:n2'), 'both where their sum is') or tell();
+ok($c->poll(1, $owners, 'a:n2 a:n2 b:n2 b:n2'), 'both where their sum is') or show_why();
 
 # The demand turns, and both go.
 stop_readers(2, $a);
-ok($c->poll(1, $owners, 'a:n1 a:n1 b:n1 b:n1'), 'both where they are still used') or tell();
+ok($c->poll(1, $owners, 'a:n1 a:n1 b:n1 b:n1'), 'both where they are still used') or show_why();
 
 # And apart again.
 $c->sql(1, q{SELECT fragaffinity.drop_dependency('a', 'b')});
 $a = start_reader(2, 'a', 8);
-ok($c->poll(1, $owners, 'a:n2 a:n2 b:n1 b:n1'), 'without the dependency each for itself') or tell();
+ok($c->poll(1, $owners, 'a:n2 a:n2 b:n1 b:n1'), 'without the dependency each for itself') or show_why();
 stop_readers(2, $a);
 stop_readers(1, $b);
 
