@@ -50,7 +50,7 @@ typedef union FaCounterCell
 
 typedef struct FaCounter
 {
-	FaCounterCell		bank[FA_BANKS]; /* by time step modulo FA_BANKS */
+	FaCounterCell bank[FA_BANKS]; /* by time step modulo FA_BANKS */
 } FaCounter;
 
 /* One for each database with the extension; claimed for good. */

@@ -77,7 +77,7 @@ counters_init(void *ptr, bool found)
 	{
 		for (int b = 0; b < FA_BANKS; b++)
 		{
-			FaCounterCell	   *cell = &counters[i].bank[b];
+			FaCounterCell *cell = &counters[i].bank[b];
 
 			pg_atomic_init_u64(&cell->last_access, 0);
 			for (int c = 0; c < FA_NCOUNTS; c++)
@@ -151,7 +151,7 @@ void
 fa_counters_add(const FaAccess *a, TimestampTz when)
 {
 	FaCaptureDatabase *db = fa_capture_database();
-	FaCounterCell	   *cell;
+	FaCounterCell *cell;
 	uint64		step;
 
 	if (db == NULL || a->slot < 0)

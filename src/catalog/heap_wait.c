@@ -17,10 +17,14 @@
 static void
 heap_wait_for(const FaFragment *f, LOCKMODE mode)
 {
+	Oid			leaf;
+
 	if (f == NULL || !f->local)
 		return;
-	LockRelationOid(f->leaf, mode);
-	UnlockRelationOid(f->leaf, mode);
+	/* what the map says may be another when the lock is there */
+	leaf = f->leaf;
+	LockRelationOid(leaf, mode);
+	UnlockRelationOid(leaf, mode);
 }
 
 void

@@ -16,8 +16,9 @@
  *
  * The heap has the columns of the source's leaf, perhaps in another order:
  * they are matched by name.  What the table's owner has written, checks and
- * such, runs as the owner (catalog/table_text.h).  Nobody else writes to it, so a row to update or
- * delete that is missing means that the copy is wrong: the move fails.
+ * such, runs as the owner (catalog/table_text.h).  Nobody else writes to it, so a
+ * row to update or delete that is missing means that the copy is wrong: the move
+ * fails.
  */
 #include "postgres.h"
 

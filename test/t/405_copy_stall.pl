@@ -76,12 +76,12 @@ sub stalls
 
 sub ends
 {
-	my ($expected, $since, $name) = @_;
+	my ($expected, $name) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
+	# dies of the time limit of all tests if that is not to be
 	$client->{run}->pump until $client->{stdout} =~ /^done$/m;
 	like($client->{stderr}, $expected, $name);
-	cmp_ok(time() - $since, '<', 20, "$name: in bounded time");
 	@$client{qw(stdout stderr)} = ('', '');
 	return;
 }
@@ -113,15 +113,13 @@ for my $case ([ 'small', 'silent' ], [ 'small', 'locked' ], [ 'large', 'locked' 
 
 	$client->query_safe("SET statement_timeout = 0");
 	stalls($rows, $when, $name);
-	my $since = time();
 	$c->sql(1, "SELECT pg_cancel_backend($pid)");
-	ends(qr/57014: canceling statement due to user request/, $since, "$name: canceled");
+	ends(qr/57014: canceling statement due to user request/, "$name: canceled");
 	goes_on($name);
 
 	$client->query_safe("SET statement_timeout = '3s'");
-	$since = time();
 	stalls($rows, $when, $name);
-	ends(qr/57014: canceling statement due to statement timeout/, $since, "$name: statement_timeout");
+	ends(qr/57014: canceling statement due to statement timeout/, "$name: statement_timeout");
 	$client->query_safe('ROLLBACK; SET statement_timeout = 0');
 	$c->link(2, 'heal');
 	$holder->query('ROLLBACK');
@@ -138,8 +136,7 @@ for my $case ([ 'small', 'silent' ], [ 'small', 'locked' ], [ 'large', 'locked' 
 # What the network does not take for tcp_user_timeout is lost, whoever waits.
 $c->sql(1, "ALTER SERVER fragaffinity_2 OPTIONS (SET tcp_user_timeout '1000')");
 stalls('large', 'locked', 'tcp_user_timeout');
-my $since = time();
-ends(qr/ERROR:  08...: /, $since, 'tcp_user_timeout ends it');
+ends(qr/ERROR:  08...: /, 'tcp_user_timeout ends it');
 goes_on('tcp_user_timeout');
 
 $client->quit;
