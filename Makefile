@@ -251,6 +251,7 @@ OBJS = \
 	src/route/hooks.o \
 	src/route/isolation.o \
 	src/route/leaf.o \
+	src/route/leaf_check.o \
 	src/route/leaf_columns.o \
 	src/route/own_changes.o \
 	src/route/peer_error.o \
