@@ -270,6 +270,7 @@ OBJS = \
 	src/route/split_scan.o \
 	src/route/whole.o \
 	src/route/whole_param.o \
+	src/route/whole_text.o \
 	src/worker/database.o \
 	src/worker/launcher.o \
 	src/fragaffinity.o
