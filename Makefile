@@ -251,6 +251,7 @@ OBJS = \
 	src/route/hooks.o \
 	src/route/isolation.o \
 	src/route/leaf.o \
+	src/route/leaf_check.o \
 	src/route/leaf_columns.o \
 	src/route/own_changes.o \
 	src/route/peer_error.o \
@@ -269,6 +270,7 @@ OBJS = \
 	src/route/split_scan.o \
 	src/route/whole.o \
 	src/route/whole_param.o \
+	src/route/whole_text.o \
 	src/worker/database.o \
 	src/worker/launcher.o \
 	src/fragaffinity.o

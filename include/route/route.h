@@ -75,6 +75,12 @@ extern Query *fa_leaf_put_buckets(Query *query, Query *copy, List *pins);
  */
 extern void fa_leaf_substitute(FaPin *pin);
 
+/*
+ * in leaf_check.c: the partition constraint of a relation that is locked, for a
+ * statement with this memory; NULL: it has none
+ */
+extern ExprState *fa_leaf_check(Relation leaf, MemoryContext query);
+
 /* in custom_plan.c */
 
 /*

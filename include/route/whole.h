@@ -5,8 +5,7 @@
 #ifndef FA_ROUTE_WHOLE_H
 #define FA_ROUTE_WHOLE_H
 
-#include "nodes/pg_list.h"
-#include "nodes/primnodes.h"
+#include "nodes/parsenodes.h"
 
 typedef struct FaWhole
 {
@@ -35,5 +34,9 @@ extern Node *fa_whole_parameter(Node *expr, FaWhole *cx);
  * when it has none: it needs the rows, or is to be evaluated for each of them.
  */
 extern Node *fa_whole_value(Node *expr, FaWhole *cx);
+
+/* in whole_text.c: of the query as it is sent; which is changed by that */
+extern char *fa_whole_text(Query *query, FaWhole *cx);
+extern void fa_whole_text_init(void);	/* with the router */
 
 #endif							/* FA_ROUTE_WHOLE_H */

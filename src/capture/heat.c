@@ -12,10 +12,8 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
@@ -95,29 +93,22 @@ heat_draw(void)
 								   (2 * mean - 1));
 }
 
-/* The key as text; settings are changed only for types that look at them. */
 static char *
-heat_text(Oid type, Oid output, Datum key)
+heat_text(Oid output, Datum key)
 {
-	char	   *text;
-	int			level;
+	char	   *text = NULL;
+	FaPlainOutput own;
 
-	switch (type)
+	fa_plain_output_begin(&own);
+	PG_TRY();
 	{
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case TEXTOID:
-		case VARCHAROID:
-		case BPCHAROID:
-		case UUIDOID:
-			return OidOutputFunctionCall(output, key);
-		default:
-			break;
+		text = OidOutputFunctionCall(output, key);
 	}
-	level = fa_plain_output();
-	text = OidOutputFunctionCall(output, key);
-	AtEOXact_GUC(true, level);
+	PG_FINALLY();
+	{
+		fa_plain_output_end(&own);
+	}
+	PG_END_TRY();
 	return text;
 }
 
@@ -136,7 +127,7 @@ fa_heat_note(Oid leaf, Oid type, Datum key)
 	if (sample.slot < 0 || !fa_capture_counts())
 		return;
 	getTypeOutputInfo(type, &output, &varlena);
-	text = heat_text(type, output, key);
+	text = heat_text(output, key);
 	if (strlen(text) < FA_HEAT_KEY_SIZE)
 	{
 		strlcpy(sample.key, text, FA_HEAT_KEY_SIZE);

@@ -1,28 +1,33 @@
 /*
  * plain_output.c
  *	  Settings by which text leaves one session for another.
+ *
+ * Only the variables that output functions look at are changed, and only while
+ * they run: the settings' own machinery would cost each statement a walk over all
+ * settings of the server.
  */
 #include "postgres.h"
 
 #include "miscadmin.h"
 #include "utils/float.h"
-#include "utils/guc.h"
 
 #include "core/plain_output.h"
 
-int
-fa_plain_output(void)
+void
+fa_plain_output_begin(FaPlainOutput *before_p)
 {
-	int			level = NewGUCNestLevel();
+	before_p->date_style = DateStyle;
+	before_p->interval_style = IntervalStyle;
+	before_p->float_digits = extra_float_digits;
+	DateStyle = USE_ISO_DATES;
+	IntervalStyle = INTSTYLE_POSTGRES;
+	extra_float_digits = Max(extra_float_digits, 3);
+}
 
-	if (DateStyle != USE_ISO_DATES)
-		(void) set_config_option("datestyle", "ISO", PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-	if (IntervalStyle != INTSTYLE_POSTGRES)
-		(void) set_config_option("intervalstyle", "postgres", PGC_USERSET,
-								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	if (extra_float_digits < 3)
-		(void) set_config_option("extra_float_digits", "3", PGC_USERSET,
-								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	return level;
+void
+fa_plain_output_end(const FaPlainOutput *before)
+{
+	DateStyle = before->date_style;
+	IntervalStyle = before->interval_style;
+	extra_float_digits = before->float_digits;
 }

@@ -29,7 +29,6 @@
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
-#include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -331,8 +330,8 @@ copy_send(CopyLeaf *leaf, TupleTableSlot *slot, int64 line)
 	FaCopyPlace place = {target->name};
 	CopyStream *stream;
 	MemoryContext caller;
+	FaPlainOutput own;
 	int			n;
-	int			level;
 	int			kept;
 
 	fa_copy_push_place(&context, &place);
@@ -343,16 +342,23 @@ copy_send(CopyLeaf *leaf, TupleTableSlot *slot, int64 line)
 	kept = stream->rows->buf.len;
 	MemoryContextReset(target->row_context);
 	caller = MemoryContextSwitchTo(target->row_context);
-	level = fa_plain_output();
-	for (int i = 0; i < n; i++)
+	fa_plain_output_begin(&own);
+	PG_TRY();
 	{
-		bool		isnull;
-		Datum		value = slot_getattr(slot, leaf->attno[i], &isnull);
+		for (int i = 0; i < n; i++)
+		{
+			bool		isnull;
+			Datum		value = slot_getattr(slot, leaf->attno[i], &isnull);
 
-		fa_row_stream_value(stream->rows, isnull ? NULL :
-							OutputFunctionCall(&leaf->output[i], value), i == 0);
+			fa_row_stream_value(stream->rows, isnull ? NULL :
+								OutputFunctionCall(&leaf->output[i], value), i == 0);
+		}
 	}
-	AtEOXact_GUC(true, level);
+	PG_FINALLY();
+	{
+		fa_plain_output_end(&own);
+	}
+	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
 	fa_lines_add(&stream->lines, line);
 	if (target->keeping)

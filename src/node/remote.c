@@ -236,7 +236,7 @@ fa_remote_keywords(int node, FaSessionKind kind, const char **keywords,
 	keywords[n] = "client_encoding";
 	values[n++] = GetDatabaseEncodingName();
 	keywords[n] = "fallback_application_name";
-	values[n++] = "fragaffinity";
+	values[n++] = kind == FA_SESSION_CLIENT ? "fragaffinity client" : "fragaffinity";
 	keywords[n] = NULL;
 	values[n] = NULL;
 	return n;

@@ -8,9 +8,9 @@
  *
  * The executor checks a partition's constraint for every row that is written
  * to it otherwise than by routing, and compiles it for each statement, which
- * takes longer than the write.  The pin has shown that the constraint holds;
- * the plan carries that in the leaf's entry, and the check is replaced by one
- * that is always true.
+ * takes longer than the write.  Where the pin has shown that the constraint
+ * holds, the plan carries that in the leaf's entry, and the check is replaced by
+ * one that is always true; else by one that is compiled already.
  */
 #include "postgres.h"
 
@@ -106,20 +106,6 @@ fa_leaf_substitute(FaPin *pin)
 		fa_leaf_map_columns(query, pin->rti, pin->relid, pin->leaf);
 }
 
-/* Is the plan's one result relation a leaf that its rows belong to? */
-static bool
-leaf_is_proven(PlannedStmt *plan)
-{
-	ModifyTable *modify = (ModifyTable *) plan->planTree;
-	RangeTblEntry *leaf;
-
-	if (modify == NULL || !IsA(modify, ModifyTable) ||
-		list_length(modify->resultRelations) != 1)
-		return false;
-	leaf = rt_fetch(linitial_int(modify->resultRelations), plan->rtable);
-	return leaf->rtekind == RTE_RELATION && RTE_PROVEN(leaf);
-}
-
 /* A check that holds; compiled once. */
 static ExprState *
 leaf_true(void)
@@ -139,8 +125,22 @@ leaf_true(void)
 void
 fa_leaf_started(QueryDesc *desc)
 {
-	if (leaf_is_proven(desc->plannedstmt) &&
-		IsA(desc->planstate, ModifyTableState))
-		castNode(ModifyTableState, desc->planstate)->resultRelInfo->ri_PartitionCheckExpr =
-			leaf_true();
+	ModifyTable *modify = (ModifyTable *) desc->plannedstmt->planTree;
+	ResultRelInfo *rri;
+	RangeTblEntry *rte;
+
+	if (modify == NULL || !IsA(modify, ModifyTable) ||
+		!IsA(desc->planstate, ModifyTableState) ||
+		list_length(modify->resultRelations) != 1)
+		return;
+	rte = rt_fetch(linitial_int(modify->resultRelations), desc->plannedstmt->rtable);
+	rri = castNode(ModifyTableState, desc->planstate)->resultRelInfo;
+	if (rte->rtekind != RTE_RELATION)
+		return;
+	if (RTE_PROVEN(rte))
+		rri->ri_PartitionCheckExpr = leaf_true();
+	else if (modify->operation != CMD_DELETE && rte->relkind == RELKIND_RELATION &&
+			 fa_map_leaf(rte->relid))
+		rri->ri_PartitionCheckExpr = fa_leaf_check(rri->ri_RelationDesc,
+												   desc->estate->es_query_cxt);
 }

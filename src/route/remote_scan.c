@@ -18,7 +18,6 @@
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -164,8 +163,8 @@ remote_parameters(RemoteScanState *state)
 	int			n = list_length(state->params);
 	Datum	   *value = palloc(sizeof(Datum) * Max(n, 1));
 	bool	   *isnull = palloc(sizeof(bool) * Max(n, 1));
+	FaPlainOutput own;
 	int			i;
-	int			level;
 
 	/* with the session's own settings; only the output is without them */
 	for (i = 0; i < n; i++)
@@ -187,13 +186,20 @@ remote_parameters(RemoteScanState *state)
 			(isnull[i] || !DatumGetBool(value[i])))
 			state->refused = strVal(list_nth(state->checks, i - state->nparams));
 	}
-	level = fa_plain_output();
-	for (i = 0; i < state->nparams; i++)
+	fa_plain_output_begin(&own);
+	PG_TRY();
 	{
-		if (!isnull[i])
-			values[i] = OutputFunctionCall(&state->output[i], value[i]);
+		for (i = 0; i < state->nparams; i++)
+		{
+			if (!isnull[i])
+				values[i] = OutputFunctionCall(&state->output[i], value[i]);
+		}
 	}
-	AtEOXact_GUC(true, level);
+	PG_FINALLY();
+	{
+		fa_plain_output_end(&own);
+	}
+	PG_END_TRY();
 	return values;
 }
 

@@ -22,6 +22,7 @@
 #include "route/hooks.h"
 #include "route/refusal.h"
 #include "route/route.h"
+#include "route/whole.h"
 
 static planner_hook_type prev_planner_hook = NULL;
 
@@ -210,4 +211,5 @@ fa_router_init(void)
 	fa_remote_scan_init();
 	fa_split_scan_init();
 	fa_deferred_init();
+	fa_whole_text_init();
 }

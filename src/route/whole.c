@@ -20,9 +20,7 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/ruleutils.h"
 
 #include "catalog/map.h"
 #include "core/fa_compat.h"
@@ -421,19 +419,6 @@ whole_can_receive(Query *query)
 	return true;
 }
 
-static char *
-whole_text(Query *query)
-{
-	int			level = NewGUCNestLevel();
-	char	   *text;
-
-	(void) set_config_option("search_path", "pg_catalog", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	text = pg_get_querydef(query, false);
-	AtEOXact_GUC(true, level);
-	return text;
-}
-
 /* "orders 17, customers 4" */
 static char *
 whole_label(List *pins)
@@ -490,7 +475,7 @@ fa_whole_plan(Query *parse, List *pins, int cursor_options)
 	query = whole_query(parse, &cx);
 	if (cx.failed)
 		return NULL;
-	private = list_make5(makeString(whole_text(query)),
+	private = list_make5(makeString(fa_whole_text(query, &cx)),
 						 makeInteger(fragment->owner),
 						 makeConst(OIDOID, -1, InvalidOid, sizeof(Oid),
 								   ObjectIdGetDatum(fragment->leaf), false, true),
