@@ -311,7 +311,8 @@ PG_CONFIG ?= pg_config
 
 PG_CPPFLAGS = -I$(CURDIR)/include -I$(shell $(PG_CONFIG) --includedir)
 PG_CFLAGS = -MMD -MP $(FA_CFLAGS)
-SHLIB_LINK = -lpq -lm
+# The library's calls of its own functions go straight to them.
+SHLIB_LINK = -lpq -lm -Wl,-Bsymbolic-functions
 EXTRA_CLEAN = $(OBJS:.o=.d) $(RDMA_OBJS) $(RDMA_OBJS:.o=.d) $(RDMA_MODULE) \
 	$(TEST_PROGRAMS) tmp_install
 

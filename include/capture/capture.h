@@ -15,6 +15,8 @@
 #include "executor/execdesc.h"
 #include "nodes/nodes.h"
 
+#include "capture/touch.h"
+
 /* A step is complete so long after its end, when all its counts are in. */
 #define FA_STEP_GRACE_MS 50
 
@@ -28,8 +30,16 @@ extern void fa_capture_init(void);
  * From the hooks (route/hooks.c), for statements on distributed tables.
  */
 
-/* in execution.c */
-typedef struct FaExecution FaExecution;
+/* in execution.c: a running statement that may touch fragments */
+typedef struct FaExecution
+{
+	FaTouchList touches;
+	bool		ran;
+	uint64		processed;		/* rows, over all runs (a cursor has several) */
+	int64		elapsed_ns;
+	int64		nested_ns;		/* of that, in statements counted by themselves */
+	int64		last_ns;		/* when it ran last */
+} FaExecution;
 
 /* Around a part of an execution; begun and ended by the following. */
 typedef struct FaCaptureSpan
@@ -38,10 +48,15 @@ typedef struct FaCaptureSpan
 	int64		started_ns;
 } FaCaptureSpan;
 
-/* Before ExecutorStart: is the statement counted?  Keep *started_ns_p. */
-extern bool fa_capture_wants(QueryDesc *query, int eflags, int64 *started_ns_p);
-/* After it; in the query's memory.  NULL: it touches no fragment. */
-extern FaExecution *fa_capture_begin(QueryDesc *query, int64 started_ns);
+/*
+ * Before ExecutorStart: is the statement counted?  foreign: its plan has foreign
+ * tables.  Keep *started_ns_p.
+ */
+extern bool fa_capture_wants(QueryDesc *query, int eflags, bool foreign,
+							 int64 *started_ns_p);
+/* After it; fills *ex, in the query's memory.  False: it touches no fragment. */
+extern bool fa_capture_begin(FaExecution *ex, QueryDesc *query,
+							 int64 started_ns);
 /* Around ExecutorRun and ExecutorFinish; ex: NULL for what is not counted. */
 extern void fa_capture_enter(FaExecution *ex, FaCaptureSpan *span);
 extern void fa_capture_leave(FaExecution *ex, FaCaptureSpan *span);

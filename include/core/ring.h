@@ -18,6 +18,7 @@ typedef struct FaRing
 	pg_atomic_uint64 head;		/* next position */
 	int			nentries;		/* fixed */
 	Size		width;			/* of an entry's content; fixed */
+	Size		stride;			/* from one entry to the next; fixed */
 	/* entries follow */
 } FaRing;
 

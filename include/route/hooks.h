@@ -42,7 +42,7 @@ extern bool fa_deferred_push_snapshot(QueryDesc *desc);
 /* in leaf.c: after ExecutorStart */
 extern void fa_leaf_started(QueryDesc *desc);
 
-/* in own_changes.c: after ExecutorStart */
+/* in own_changes.c: after ExecutorStart of a plan with foreign tables */
 extern void fa_own_changes_started(QueryDesc *desc);
 
 /*

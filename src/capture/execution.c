@@ -29,21 +29,9 @@
 #include "capture/counters.h"
 #include "capture/touch.h"
 #include "core/settings.h"
-#include "node/fdw.h"
 
 /* Above this a statement says nothing about the order of fragments. */
 #define MAX_SEQUENCE 4
-
-/* A running statement that may touch fragments; in its query's memory. */
-struct FaExecution
-{
-	FaTouchList touches;
-	bool		ran;
-	uint64		processed;		/* rows, over all runs (a cursor has several) */
-	int64		elapsed_ns;
-	int64		nested_ns;		/* of that, in statements counted by themselves */
-	int64		last_ns;		/* when it ran last */
-};
 
 static FaExecution *current = NULL; /* the one inside ExecutorRun or Finish */
 
@@ -78,34 +66,32 @@ capture_is_internal(int eflags)
 }
 
 bool
-fa_capture_wants(QueryDesc *query, int eflags, int64 *started_ns_p)
+fa_capture_wants(QueryDesc *query, int eflags, bool foreign,
+				 int64 *started_ns_p)
 {
 	if ((eflags & EXEC_FLAG_EXPLAIN_ONLY) || !fa_capture_counts() ||
 		capture_is_internal(eflags))
 		return false;
 	/* connecting to the owner is part of what it costs to be elsewhere */
-	*started_ns_p = fa_fdw_plan_has_foreign(query->plannedstmt) ? fa_clock_ns() : 0;
+	*started_ns_p = foreign ? fa_clock_ns() : 0;
 	/* parallel workers report what their nodes did only if told from the start */
 	if (query->plannedstmt->parallelModeNeeded)
 		query->instrument_options |= INSTRUMENT_ROWS;
 	return true;
 }
 
-FaExecution *
-fa_capture_begin(QueryDesc *query, int64 started_ns)
+bool
+fa_capture_begin(FaExecution *ex, QueryDesc *query, int64 started_ns)
 {
 	MemoryContext caller = MemoryContextSwitchTo(query->estate->es_query_cxt);
-	FaExecution *ex = palloc0(sizeof(FaExecution));
+	bool		touches;
 
-	if (!fa_touch_collect(query, &ex->touches))
-	{
-		pfree(ex);
-		ex = NULL;
-	}
-	else if (started_ns != 0)
+	memset(ex, 0, sizeof(*ex));
+	touches = fa_touch_collect(query, &ex->touches);
+	if (touches && started_ns != 0)
 		ex->elapsed_ns = fa_clock_ns() - started_ns;
 	MemoryContextSwitchTo(caller);
-	return ex;
+	return touches;
 }
 
 void

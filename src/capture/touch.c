@@ -246,12 +246,27 @@ touch_instrument(FaTouchList *list)
 	}
 }
 
+/* Is the plan one scan of one table, and nothing else? */
+static inline bool
+touch_is_lone_scan(PlanState *node)
+{
+	return (IsA(node, IndexScanState) || IsA(node, IndexOnlyScanState) ||
+			IsA(node, SeqScanState)) &&
+		node->initPlan == NIL && node->subPlan == NIL;
+}
+
 bool
 fa_touch_collect(QueryDesc *query, FaTouchList *list)
 {
 	CollectContext cx = {query->estate, list};
+	PlanState  *top = query->planstate;
 
-	(void) touch_walker(query->planstate, &cx);
+	if (touch_is_lone_scan(top))
+	{
+		list->simple = true;
+		return touch_add_scan(&cx, top, ((Scan *) top->plan)->scanrelid) != NULL;
+	}
+	(void) touch_walker(top, &cx);
 	if (list->n == 0 && !list->modifies)
 		return false;
 	list->inserts = query->operation == CMD_INSERT;
@@ -260,7 +275,7 @@ fa_touch_collect(QueryDesc *query, FaTouchList *list)
 	else if (list->n == 0)
 		list->simple = true;
 	else
-		list->simple = list->touch[0].node == touch_top(query->planstate) &&
+		list->simple = list->touch[0].node == touch_top(top) &&
 			list->inserts == list->touch[0].inserted;
 	if (!list->simple)
 		touch_instrument(list);

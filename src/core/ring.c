@@ -8,29 +8,40 @@
 
 #include "core/ring.h"
 
+/* Of memory, as processors share it. */
+#define LINE 64
+
 typedef struct RingEntry
 {
 	pg_atomic_uint64 sequence;	/* position + 1 once valid; 0: being written */
 	char		content[FLEXIBLE_ARRAY_MEMBER];
 } RingEntry;
 
-static Size
+/* A small entry is in one line: two writers seldom meet there. */
+static inline Size
 ring_stride(Size width)
 {
-	return MAXALIGN(offsetof(RingEntry, content) + width);
+	Size		size = MAXALIGN(offsetof(RingEntry, content) + width);
+	Size		stride = sizeof(RingEntry);
+
+	if (size > LINE)
+		return size;
+	while (stride < size)
+		stride *= 2;
+	return stride;
 }
 
-static RingEntry *
+static inline RingEntry *
 ring_entry(FaRing *ring, uint64 position)
 {
-	return (RingEntry *) ((char *) ring + MAXALIGN(sizeof(FaRing)) +
-						  position % ring->nentries * ring_stride(ring->width));
+	return (RingEntry *) (TYPEALIGN(LINE, (char *) ring + sizeof(FaRing)) +
+						  position % ring->nentries * ring->stride);
 }
 
 Size
 fa_ring_size(int nentries, Size width)
 {
-	return add_size(MAXALIGN(sizeof(FaRing)),
+	return add_size(sizeof(FaRing) + LINE,
 					mul_size(nentries, ring_stride(width)));
 }
 
@@ -40,6 +51,7 @@ fa_ring_init(FaRing *ring, int nentries, Size width)
 	pg_atomic_init_u64(&ring->head, 0);
 	ring->nentries = nentries;
 	ring->width = width;
+	ring->stride = ring_stride(width);
 	for (int i = 0; i < nentries; i++)
 		pg_atomic_init_u64(&ring_entry(ring, i)->sequence, 0);
 }

@@ -71,10 +71,11 @@ typedef struct LeafPlan
 	dlist_node	used;			/* in plan_order, while it is valid */
 } LeafPlan;
 
-/* An execution that uses a cached plan; in the memory of its QueryDesc. */
+/* An execution that uses them; in the memory of its QueryDesc. */
 typedef struct Use
 {
-	LeafPlan   *plan;
+	Template   *template;
+	LeafPlan   *plan;			/* NULL: none, or none yet */
 	MemoryContextCallback release;
 } Use;
 
@@ -149,13 +150,18 @@ plan_free(LeafPlan *plan)
 		MemoryContextDelete(plan->context);
 }
 
+/* The execution is over, however it ended. */
 static void
-plan_release(void *arg)
+use_release(void *arg)
 {
-	LeafPlan   *plan = ((Use *) arg)->plan;
+	Use		   *use = arg;
 
-	plan->users--;
-	plan_free(plan);
+	use->template->users--;
+	if (use->plan)
+	{
+		use->plan->users--;
+		plan_free(use->plan);
+	}
 }
 
 static inline LeafPlan **
@@ -422,33 +428,27 @@ static void
 deferred_use_template(QueryDesc *desc, Template *template)
 {
 	PlanKey		key;
-	Use		   *use;
+	LeafPlan   *plan;
+	Use		   *use = palloc(sizeof(Use));
 
+	use->template = template;
+	use->plan = NULL;
+	use->release.func = use_release;
+	use->release.arg = use;
 	template->users++;
-	PG_TRY();
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, &use->release);
+	if (!template_resolve(template, desc->params, &key))
 	{
-		if (!template_resolve(template, desc->params, &key))
-			desc->plannedstmt = template_plan(template, desc, true);
-		else
-		{
-			use = palloc0(sizeof(Use));
-			use->plan = plan_find(&key);
-			if (use->plan == NULL)
-				use->plan = template_cache_plan(template, &key, desc);
-			dlist_move_head(&plan_order, &use->plan->used);
-			use->plan->users++;
-			use->release.func = plan_release;
-			use->release.arg = use;
-			MemoryContextRegisterResetCallback(CurrentMemoryContext,
-											   &use->release);
-			desc->plannedstmt = use->plan->plan;
-		}
+		desc->plannedstmt = template_plan(template, desc, true);
+		return;
 	}
-	PG_FINALLY();
-	{
-		template->users--;
-	}
-	PG_END_TRY();
+	plan = plan_find(&key);
+	if (plan == NULL)
+		plan = template_cache_plan(template, &key, desc);
+	dlist_move_head(&plan_order, &plan->used);
+	plan->users++;
+	use->plan = plan;
+	desc->plannedstmt = plan->plan;
 }
 
 /* Puts the plan for this execution's values in the stand-in's place. */

@@ -34,6 +34,7 @@
 #include "core/settings.h"
 #include "node/cluster_xact.h"
 #include "node/deadlock.h"
+#include "node/fdw.h"
 #include "node/fdw_as_of.h"
 #include "node/fdw_copy.h"
 #include "node/fdw_leave.h"
@@ -46,8 +47,9 @@ typedef struct Statement
 {
 	struct Statement *next;
 	QueryDesc  *query;
-	FaExecution *execution;		/* NULL: not counted */
 	MemoryContextCallback forget;
+	bool		counted;
+	FaExecution execution;		/* filled if it is counted */
 } Statement;
 
 static Statement *statements = NULL;	/* all that are open, cursors too */
@@ -130,17 +132,25 @@ statement_forget(void *arg)
 	}
 }
 
-static void
-statement_add(QueryDesc *query, FaExecution *execution)
+static inline Statement *
+statement_make(QueryDesc *query)
 {
 	Statement  *s = MemoryContextAlloc(query->estate->es_query_cxt,
 									   sizeof(Statement));
 
 	s->query = query;
-	s->execution = execution;
+	s->counted = false;
+	return s;
+}
+
+static inline void
+statement_add(Statement *s)
+{
+	MemoryContext context = s->query->estate->es_query_cxt;
+
 	s->forget.func = statement_forget;
 	s->forget.arg = s;
-	MemoryContextRegisterResetCallback(query->estate->es_query_cxt, &s->forget);
+	MemoryContextRegisterResetCallback(context, &s->forget);
 	s->next = statements;
 	statements = s;
 }
@@ -159,22 +169,24 @@ statement_find(QueryDesc *query)
 static void
 hooks_start_ours(QueryDesc *desc, int eflags)
 {
-	FaExecution *execution = NULL;
+	bool		foreign = fa_fdw_plan_has_foreign(desc->plannedstmt);
+	Statement  *s;
 	int64		started_ns;
 	bool		counted;
 
 	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY) && !fa_maintenance)
 		fa_snapshot_guard_check(desc, queries == 1);
-	counted = fa_capture_wants(desc, eflags, &started_ns);
+	counted = fa_capture_wants(desc, eflags, foreign, &started_ns);
 	next_executor_start(desc, eflags);
+	s = statement_make(desc);
 	if (counted)
-		execution = fa_capture_begin(desc, started_ns);
+		s->counted = fa_capture_begin(&s->execution, desc, started_ns);
 	fa_take_row_started(desc);
 	fa_leaf_started(desc);
 	fa_as_of_started(desc);
-	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
+	if (foreign && !(eflags & EXEC_FLAG_EXPLAIN_ONLY))
 		fa_own_changes_started(desc);
-	statement_add(desc, execution);
+	statement_add(s);
 }
 
 static void
@@ -234,7 +246,7 @@ static void
 hooks_run_ours(Statement *s, FA_EXECUTOR_RUN_PARAMS)
 {
 	CmdType		operation = queryDesc->operation;
-	FaExecution *execution = s ? s->execution : NULL;
+	FaExecution *execution = s && s->counted ? &s->execution : NULL;
 	MemoryContext caller = CurrentMemoryContext;
 	bool		pushed = s && fa_deferred_push_snapshot(queryDesc);
 	bool		raised = fa_isolation_raise();
@@ -303,8 +315,8 @@ hooks_executor_finish(QueryDesc *desc)
 	/* a query that only reads has nothing to finish */
 	Statement  *s = desc->operation == CMD_SELECT ? NULL : statement_find(desc);
 
-	if (s && s->execution)
-		hooks_finish_counted(s->execution, desc);
+	if (s && s->counted)
+		hooks_finish_counted(&s->execution, desc);
 	else
 		next_executor_finish(desc);
 	if (desc->operation == CMD_UPDATE || desc->plannedstmt->hasModifyingCTE)
@@ -318,8 +330,8 @@ hooks_executor_end(QueryDesc *desc)
 
 	if (s)
 	{
-		if (s->execution)
-			fa_capture_end(s->execution, desc);
+		if (s->counted)
+			fa_capture_end(&s->execution, desc);
 		statement_forget(s);
 	}
 	next_executor_end(desc);

@@ -132,11 +132,23 @@ static void
 level_add_equality(FaLevel *level, Node *left, Node *right, Bitmapset *scope)
 {
 	Var		   *var = pin_variable(left);
+	FaKnown    *known;
 	Equality   *eq;
 
-	if (var == NULL || var->varlevelsup != 0 || fa_level_known(level, var) == NULL ||
+	if (var == NULL || var->varlevelsup != 0 ||
 		(scope && !bms_is_member(var->varno, scope)))
 		return;
+	known = fa_level_known(level, var);
+	if (known == NULL || known->exprs != NIL)
+		return;
+	/* most are with a value, and then there is nothing to derive */
+	if ((IsA(right, Const) ||
+		 (IsA(right, Param) && ((Param *) right)->paramkind == PARAM_EXTERN)) &&
+		exprType(right) == fa_pin_base_type(var->vartype))
+	{
+		known->exprs = list_make1(right);
+		return;
+	}
 	eq = palloc(sizeof(Equality));
 	eq->var = var;
 	eq->expr = right;
@@ -261,7 +273,7 @@ level_add_joins(FaLevel *level, Node *node)
 static void
 level_close(FaLevel *level)
 {
-	bool		again = true;
+	bool		again = level->equalities != NIL;
 
 	while (again)
 	{

@@ -105,10 +105,23 @@ resolve_is_uncertain(Node *node, void *context)
 	return expression_tree_walker(node, resolve_is_uncertain, context);
 }
 
+/* The parameter's value, where it is of the type that the statement thinks. */
+static inline ParamExternData *
+resolve_parameter(Node *expr, ParamListInfo params)
+{
+	Param	   *param = (Param *) expr;
+
+	if (!IsA(expr, Param) || params == NULL || params->paramFetch ||
+		params->params[param->paramid - 1].ptype != param->paramtype)
+		return NULL;
+	return &params->params[param->paramid - 1];
+}
+
 /* Value of an expression without variables; false when it is NULL. */
 static bool
 resolve_evaluate(Node *expr, ParamListInfo params, Datum *value_p)
 {
+	ParamExternData *param = resolve_parameter(expr, params);
 	EState	   *estate;
 	ExprContext *econtext;
 	MemoryContext caller = CurrentMemoryContext;
@@ -122,14 +135,10 @@ resolve_evaluate(Node *expr, ParamListInfo params, Datum *value_p)
 		*value_p = ((Const *) expr)->constvalue;
 		return !((Const *) expr)->constisnull;
 	}
-	if (IsA(expr, Param) && params && params->paramFetch == NULL &&
-		params->params[((Param *) expr)->paramid - 1].ptype ==
-		((Param *) expr)->paramtype)
+	if (param)
 	{
-		ParamExternData *data = &params->params[((Param *) expr)->paramid - 1];
-
-		*value_p = data->value;
-		return !data->isnull;
+		*value_p = param->value;
+		return !param->isnull;
 	}
 	estate = CreateExecutorState();
 	estate->es_param_list_info = params;
@@ -187,6 +196,27 @@ resolve_expression(Resolve *r, Node *expr, Datum *value_p, bool *isnull_p)
 	return true;
 }
 
+/* A column's one value, if it is there to be taken. */
+static inline bool
+resolve_at_once(Resolve *r, FaKnown *known, Values *values)
+{
+	Node	   *expr = linitial(known->exprs);
+	ParamExternData *param;
+
+	if (known->array || list_length(known->exprs) != 1)
+		return false;
+	if (IsA(expr, Const) && !((Const *) expr)->constisnull)
+		values->one = ((Const *) expr)->constvalue;
+	else if (r->final && (param = resolve_parameter(expr, r->params)) != NULL &&
+			 !param->isnull)
+		values->one = param->value;
+	else
+		return false;
+	values->value = &values->one;
+	values->n = 1;
+	return true;
+}
+
 /* All values of a column; false when they cannot be had (now). */
 static bool
 resolve_values(Resolve *r, AttrNumber attno, Values **values_p)
@@ -197,7 +227,7 @@ resolve_values(Resolve *r, AttrNumber attno, Values **values_p)
 	int			n = 0;
 
 	if (attno < 1 || attno > r->pin->natts ||
-		bms_is_member(attno, r->pin->written))
+		(r->pin->written && bms_is_member(attno, r->pin->written)))
 		return false;
 	known = &r->pin->known[attno - 1];
 	values = &r->values[attno - 1];
@@ -206,6 +236,8 @@ resolve_values(Resolve *r, AttrNumber attno, Values **values_p)
 		return true;
 	if (known->exprs == NIL)
 		return false;
+	if (resolve_at_once(r, known, values))
+		return true;
 	values->value = list_length(known->exprs) == 1 ? &values->one :
 		palloc(sizeof(Datum) * list_length(known->exprs));
 	foreach(lc, known->exprs)
