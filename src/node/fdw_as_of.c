@@ -9,10 +9,12 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/partition.h"
 #include "executor/executor.h"
 #include "lib/ilist.h"
 #include "parser/parsetree.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -167,28 +169,38 @@ fa_as_of_before_change(Oid foreign_table, Oid user)
 	}
 }
 
+/*
+ * The table that the query changes, InvalidOid for none.  Where its fragment is
+ * known, the leaf has taken the table's place.
+ */
+static Oid
+as_of_changed_table(Query *query)
+{
+	Oid			relid;
+
+	if (query->resultRelation == 0)
+		return InvalidOid;
+	relid = rt_fetch(query->resultRelation, query->rtable)->relid;
+	return get_rel_relispartition(relid) ?
+		llast_oid(get_partition_ancestors(relid)) : relid;
+}
+
 bool
 fa_as_of_changes_twice(PlannerInfo *root)
 {
-	Query	   *query = root->parse;
-	Oid			relid = rt_fetch(query->resultRelation, query->rtable)->relid;
 	PlannerInfo *top = root;
-	int			n = 0;
+	Oid			table;
+	int			n;
 	ListCell   *lc;
 
 	while (top->parent_root)
 		top = top->parent_root;
 	if (!top->parse->hasModifyingCTE)
 		return false;
-	query = top->parse;
-	if (query->resultRelation != 0)
-		n += rt_fetch(query->resultRelation, query->rtable)->relid == relid;
+	table = as_of_changed_table(root->parse);
+	n = as_of_changed_table(top->parse) == table;
 	foreach(lc, top->parse->cteList)
-	{
-		query = castNode(Query, ((CommonTableExpr *) lfirst(lc))->ctequery);
-		if (query->resultRelation != 0)
-			n += rt_fetch(query->resultRelation, query->rtable)->relid == relid;
-	}
+		n += as_of_changed_table(castNode(Query, ((CommonTableExpr *) lfirst(lc))->ctequery)) == table;
 	return n > 1;
 }
 

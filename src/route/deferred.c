@@ -15,7 +15,8 @@
  *
  * These locks come after the statement's snapshot, and a move may have come
  * between: the snapshot is then older than the leaf.  In READ COMMITTED a
- * client's own statement simply takes a new one.  Statements in functions
+ * client's own statement simply takes a new one, and so does what EXECUTE runs, alone
+ * or as part of EXPLAIN or CREATE TABLE AS.  Statements in functions
  * cannot (their caller's snapshot may be theirs); so their stand-ins tell a
  * price at which the plan cache prefers to plan for each execution, which
  * locks first.
@@ -500,12 +501,13 @@ void
 fa_deferred_start(QueryDesc *desc)
 {
 	CustomScan *scan = castNode(CustomScan, desc->plannedstmt->planTree);
-	bool		own = intVal(lfourth(scan->custom_private));
+	bool		may_renew = intVal(lfourth(scan->custom_private)) ||
+		fa_hooks_may_renew();
 
 	deferred_replace(desc, scan);
-	if (own)
+	if (may_renew)
 		renewed = NULL;
-	if (own && deferred_renew_snapshot(desc))
+	if (may_renew && deferred_renew_snapshot(desc))
 	{
 		renewed = desc;
 		if (contain_mutable_functions(lsecond(scan->custom_private)))
@@ -513,11 +515,14 @@ fa_deferred_start(QueryDesc *desc)
 	}
 }
 
-/* Modifications run under a snapshot that the portal took before. */
+/*
+ * Modifications, and what a command executes, run under a snapshot that was taken
+ * before.
+ */
 bool
 fa_deferred_push_snapshot(QueryDesc *desc)
 {
-	if (desc != renewed || desc->operation == CMD_SELECT)
+	if (desc != renewed || GetActiveSnapshot() == desc->snapshot)
 		return false;
 	PushActiveSnapshot(desc->snapshot);
 	return true;

@@ -60,7 +60,8 @@ static int	queries = 0;
 static int	commands = 0;
 
 static int	in_commands = 0;	/* that run now, one inside the other */
-static Snapshot renewable = NULL;	/* active, of the command that runs now */
+static Snapshot renewable = NULL;	/* active, of the command that runs now; none
+									 * while it executes a query */
 
 static ExecutorStart_hook_type next_executor_start = NULL;
 static ExecutorRun_hook_type next_executor_run = NULL;
@@ -100,6 +101,12 @@ fa_hooks_renew_snapshot(void)
 	PopActiveSnapshot();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	renewable = GetActiveSnapshot();
+}
+
+bool
+fa_hooks_may_renew(void)
+{
+	return renewable != NULL;
 }
 
 /* Does the plan name a distributed table or a part of one? */
@@ -280,14 +287,17 @@ static void
 hooks_executor_run(FA_EXECUTOR_RUN_PARAMS)
 {
 	Statement  *s = statement_find(queryDesc);
+	Snapshot	outer = renewable;
 	ErrorContextCallback context = {error_context_stack, fa_deadlock_error_context};
 
+	renewable = NULL;
 	error_context_stack = &context;
 	if (s || XactIsoLevel == XACT_REPEATABLE_READ)
 		hooks_run_ours(s, FA_EXECUTOR_RUN_ARGS);
 	else
 		next_executor_run(FA_EXECUTOR_RUN_ARGS);
 	error_context_stack = context.previous;
+	renewable = outer;
 }
 
 static void
@@ -384,7 +394,7 @@ hooks_push_renewable(Node *statement, ProcessUtilityContext context)
 	if (context != PROCESS_UTILITY_TOPLEVEL || IsolationUsesXactSnapshot() ||
 		!ActiveSnapshotSet() ||
 		!(IsA(statement, DeclareCursorStmt) || IsA(statement, CreateTableAsStmt) ||
-		  IsA(statement, ExplainStmt) ||
+		  IsA(statement, ExplainStmt) || IsA(statement, ExecuteStmt) ||
 		  (IsA(statement, CopyStmt) && ((CopyStmt *) statement)->query)))
 		return false;
 	PushActiveSnapshot(GetTransactionSnapshot());

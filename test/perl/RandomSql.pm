@@ -20,11 +20,15 @@ package RandomSql;
 
 use strict;
 use warnings;
+use RandomForms;
+our @ISA = ('RandomForms');
 
 # Columns: key first; then those that all tables have.
 my %key = (int => 'int', txt => 'text', num => 'numeric', dom => 'small', ts => 'timestamptz', pair => 'int');
 my @tables = sort keys %key;
-my %columns = (v => 'text', n => 'int', m => 'numeric', t => 'timestamptz', j => 'jsonb', r => 'int[]');
+my %columns = (v => 'text', n => 'int', m => 'numeric', t => 'timestamptz', j => 'jsonb', r => 'int[]',
+	e => 'mood', w => 'text', i => 'int4range', x => 'nocase', g => 'int');
+my @written = qw(v n m t j r e w i x);
 
 sub new
 {
@@ -43,13 +47,22 @@ sub one_of { my ($self, @of) = @_; return $of[ $self->upto(scalar @of) ]; }
 sub chance { my ($self, $percent) = @_; return $self->upto(100) < $percent; }
 sub name { my ($self, $what) = @_; return $what . ++$self->{names}; }
 
-# SQL that makes the tables; the domain is shared by both sets of them.
+# SQL that makes types, which both sets of tables share and every node needs.
+sub types
+{
+	return "CREATE DOMAIN small AS int CHECK (VALUE < 100000); CREATE DOMAIN word AS text CHECK (length(VALUE) < 20);
+		CREATE TYPE mood AS ENUM ('low', 'fair', 'high');
+		CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);\n";
+}
+
+# SQL that makes the tables.
 sub tables
 {
 	my ($prefix) = @_;
 	return map {
 		my $key = $_ eq 'pair' ? 'k int, k2 int' : "k $key{$_}";
-		"CREATE TABLE $prefix$_ ($key, v text DEFAULT 'none', n int CHECK (n < 1000), m numeric(12,3), t timestamptz, j jsonb, r int[], PRIMARY KEY ("
+		"CREATE TABLE $prefix$_ ($key, v text DEFAULT 'none', n int CHECK (n < 1000), m numeric(12,3), t timestamptz, j jsonb, r int[],
+			e mood, w word, i int4range, x text COLLATE nocase, g int GENERATED ALWAYS AS (coalesce(n, 0) * 2 + 1) STORED, PRIMARY KEY ("
 		  . ($_ eq 'pair' ? 'k, k2' : 'k') . "));\n"
 	} @tables;
 }
@@ -71,7 +84,9 @@ sub rows
 	return map {
 		"TRUNCATE $prefix$_; INSERT INTO $prefix$_ SELECT " . key_of($_, 'i') . ", CASE WHEN i % 7 > 0 THEN 'v' || i % 9 END,
 			CASE WHEN i % 5 > 0 THEN i % 17 END, i / 8.0, '2024-02-01 00:00+00'::timestamptz + i * interval '5 hours',
-			CASE WHEN i % 3 > 0 THEN jsonb_build_object('a', i % 4, 's', 's' || i % 6) END, CASE WHEN i % 4 > 0 THEN ARRAY[i % 3, i % 5, NULL] END
+			CASE WHEN i % 3 > 0 THEN jsonb_build_object('a', i % 4, 's', 's' || i % 6) END, CASE WHEN i % 4 > 0 THEN ARRAY[i % 3, i % 5, NULL] END,
+			CASE i % 5 WHEN 0 THEN NULL WHEN 1 THEN 'high' WHEN 2 THEN 'low' ELSE 'fair' END::mood, CASE WHEN i % 6 > 0 THEN 'w' || i % 4 END,
+			CASE WHEN i % 7 > 0 THEN int4range(i % 9, i % 9 + i % 4) END, CASE WHEN i % 8 > 0 THEN CASE i % 2 WHEN 0 THEN 'x' ELSE 'X' END || i % 5 END
 			FROM generate_series(1, 40) i;\n"
 	} @tables;
 }
@@ -80,13 +95,14 @@ sub rows
 sub literal
 {
 	my ($self, $type) = @_;
-	if ($self->{parameters} && $self->chance(60))
+	if ($self->{parameters} && $type ne 'nocase' && $self->chance(60))
 	{
 		my @values = map { $self->chance(12) ? 'NULL' : $self->value($type) } 1 .. 7;
 		push @{ $self->{parameters} }, { type => $type, values => \@values };
 		return '$' . @{ $self->{parameters} };
 	}
-	return $self->chance(4) ? "NULL::$type" : $self->value($type);
+	return $type eq 'nocase' ? 'NULL::text COLLATE nocase' : "NULL::$type" if $self->chance(4);
+	return $self->value($type);
 }
 
 sub value
@@ -99,6 +115,9 @@ sub value
 	return sprintf "'2024-01-%02d %02d:00+00'::timestamptz", 1 + $i / 24, $i % 24 if $type eq 'timestamptz';
 	return sprintf q('{"a": %d, "s": "s%d"}'::jsonb), $i % 4, $i % 6 if $type eq 'jsonb';
 	return sprintf q('{%d,%d,NULL}'::int[]), $i % 3, $i % 5 if $type eq 'int[]';
+	return $self->one_of("'low'::mood", "'fair'::mood", "'high'::mood") if $type eq 'mood';
+	return sprintf q{'[%d,%d)'::int4range}, $i % 9, $i % 9 + $i % 4 if $type eq 'int4range';
+	return $self->one_of('\'x', '\'X') . $i % 5 . "' COLLATE nocase" if $type eq 'nocase';
 	return $self->one_of('true', 'false');
 }
 
@@ -143,6 +162,9 @@ sub expression
 			sub { "greatest(" . $e->('timestamptz') . ', ' . $e->('timestamptz') . ')' } ],
 		jsonb => [ sub { '(' . $e->('jsonb') . " || '{\"b\": 1}'::jsonb)" }, sub { "jsonb_build_object('x', " . $e->('int') . ')' } ],
 		'int[]' => [ sub { '(' . $e->('int[]') . ' || ' . $e->('int') . ')' }, sub { 'ARRAY[' . $e->('int') . ', ' . $e->('int') . ']' } ],
+		mood => [ sub { 'coalesce(' . $e->('mood') . ", 'fair')" }, sub { 'greatest(' . $e->('mood') . ', ' . $e->('mood') . ')' } ],
+		int4range => [ sub { 'int4range(' . $e->('int') . ' % 5, 5)' }, sub { '(' . $e->('int4range') . " * '[2,7)'::int4range)" } ],
+		nocase => [ sub { $self->literal('nocase') } ],
 		bool => [ sub { $self->condition($scope, $depth - 1) } ]);
 	return $self->one_of(@{ $forms{$type} })->();
 }
@@ -188,7 +210,10 @@ sub condition
 		sub { $e->('text') . " LIKE '%" . $self->upto(9) . "%'" },
 		sub { $e->('int') . ' BETWEEN ' . $self->literal('int') . ' AND ' . $self->literal('int') },
 		sub { $e->('int') . ' = ANY (' . $e->('int[]') . ')' },
-		sub { $e->('jsonb') . q( @> '{"a": ) . $self->upto(4) . "}'" }, sub { $e->('timestamptz') . ' < now()' });
+		sub { $e->('jsonb') . q( @> '{"a": ) . $self->upto(4) . "}'" }, sub { $e->('timestamptz') . ' < now()' },
+		sub { $e->('mood') . $self->one_of(' = ', ' < ', ' >= ', ' <> ') . $e->('mood') }, sub { $e->('mood') . ' IN (' . $self->literal('mood') . ', ' . $self->literal('mood') . ')' },
+		sub { $e->('int4range') . $self->one_of(' && ', ' @> ', ' < ') . $e->('int4range') }, sub { $e->('int') . ' <@ ' . $e->('int4range') },
+		sub { $e->('nocase') . $self->one_of(' = ', ' <> ', ' = ') . $e->('nocase') }, sub { $e->('nocase') . ' IN (' . $self->literal('nocase') . ', ' . $self->literal('nocase') . ')' });
 	push @forms, sub { '(' . $self->condition($scope, $depth - 1) . $self->one_of(' AND ', ' OR ') . $self->condition($scope, $depth - 1) . ')' },
 	  sub { '(' . $self->condition($scope, $depth - 1) . ') IS NOT TRUE' },
 	  sub { $self->one_of('', 'NOT ') . 'EXISTS ' . $self->rows_where('1', $scope, $depth - 1) },
@@ -251,7 +276,7 @@ sub select
 {
 	my ($self, $outer, $depth) = @_;
 	my ($from, $scope) = $self->from($outer, $depth);
-	my @types = map { $self->one_of(qw(int int text text numeric timestamptz jsonb int[])) } 1 .. 1 + $self->upto(3);
+	my @types = map { $self->one_of(qw(int int text text numeric timestamptz jsonb int[] mood int4range)) } 1 .. 1 + $self->upto(3);
 	my $where = $self->chance(80) ? ' WHERE ' . $self->condition($scope, 2) : '';
 	my @key = grep { $_->[0] =~ /\.k2?$/ } @$scope;
 	$where .= ($where ? ' AND ' : ' WHERE ') . "$key[0][0] = " . $self->literal($key[0][1]) if @key && $self->chance(30);
@@ -314,11 +339,12 @@ sub assignments
 	my %set;
 	for (1 .. 1 + $self->upto(3))
 	{
-		my $column = $self->one_of(qw(v n m t j r));
+		my $column = $self->one_of(@written);
 		$set{$column} = $self->chance(4) ? 'DEFAULT' : $self->expression($columns{$column}, $scope, $depth);
 	}
 	$set{n} = "($set{n}) % 50" if $set{n} && $set{n} ne 'DEFAULT';
 	$set{m} = "round($set{m}, 2) % 1000" if $set{m} && $set{m} ne 'DEFAULT';
+	$set{w} = "substr($set{w}, 1, 9)" if $set{w} && $set{w} ne 'DEFAULT';
 	return join ', ', map { "$_ = $set{$_}" } sort keys %set;
 }
 
@@ -332,7 +358,7 @@ sub returning
 		my ($n) = grep { /\.n$/ } map { $_->[0] } @$scope;
 		return " RETURNING $n, (SELECT count(*) || '/' || coalesce(sum($alias.n), 0) FROM $from" . $self->one_of('', " WHERE $alias.n = $n") . ')';
 	}
-	return ' RETURNING ' . join ', ', map { $self->shown($self->one_of(qw(int text numeric jsonb)), $scope, 1) . " AS c$_" } 1 .. 1 + $self->upto(3);
+	return ' RETURNING ' . join ', ', map { $self->shown($self->one_of(qw(int text numeric jsonb mood)), $scope, 1) . " AS c$_" } 1 .. 1 + $self->upto(3);
 }
 
 # Rows to insert: only one of them may be wrong, and then it is alone.
@@ -350,7 +376,7 @@ sub inserted
 		my $key = key_of($table, $i);
 		$key = $self->one_of('NULL', $key) if $wrong && $table ne 'pair';
 		push @rows, '(' . join(', ', $key, $self->literal('text'), $wrong ? 5000 : $self->upto(50), $self->value('numeric'), $self->value('timestamptz'),
-			$self->literal('jsonb'), $self->literal('int[]')) . ')';
+			$self->literal('jsonb'), $self->literal('int[]'), $self->literal('mood'), "'w$i'", $self->literal('int4range')) . ')';
 	}
 	return 'VALUES ' . join ', ', @rows;
 }
@@ -449,8 +475,8 @@ sub plain
 {
 	my ($self) = @_;
 	my $what = $self->upto(100);
-	return $what < 55 ? $self->query : $what < 68 ? $self->insert : $what < 82 ? $self->update : $what < 90 ? $self->delete :
-	  $what < 95 ? $self->merge : $self->with_changes;
+	return $what < 35 ? $self->query : $what < 53 ? $self->rare_query : $what < 63 ? $self->insert : $what < 73 ? $self->update :
+	  $what < 79 ? $self->delete : $what < 84 ? $self->merge : $what < 89 ? $self->with_changes : $self->rare_change;
 }
 
 # Seven executions: PostgreSQL thinks about a generic plan after five.
@@ -482,6 +508,13 @@ sub function
 	return "CREATE FUNCTION $name(" . join(', ', map { $_->{type} } @parameters) . ") RETURNS SETOF text LANGUAGE $language AS \$body\$ $body \$body\$$calls";
 }
 
+# What is more than one statement, or no plain one.
+sub script
+{
+	my ($self) = @_;
+	return $self->chance(50) ? $self->cursor : $self->rare_script;
+}
+
 sub cursor
 {
 	my ($self) = @_;
@@ -496,7 +529,7 @@ sub statement
 	my ($self, $prefix) = @_;
 	my $what = $self->upto(100);
 	local $self->{prefix} = $prefix // 'd_';
-	return $what < 66 ? $self->plain : $what < 84 ? $self->prepared : $what < 94 ? $self->function : $self->cursor;
+	return $what < 64 ? $self->plain : $what < 80 ? $self->prepared : $what < 89 ? $self->function : $self->script;
 }
 
 1;

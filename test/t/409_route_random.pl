@@ -10,7 +10,7 @@ use Test::More;
 my @seeds = split ' ', $ENV{FA_SEEDS} // '1 2';
 my $n = $ENV{FA_STATEMENTS} // 60;
 my $c = FragAffinity->new(nodes => 3);
-$c->sql($_, 'CREATE DOMAIN small AS int CHECK (VALUE < 100000)') for 1 .. 3;
+$c->sql($_, RandomSql::types()) for 1 .. 3;
 $c->sql(1, join '', RandomSql::tables('d_'), RandomSql::tables('p_'));
 my ($first, @others) = RandomSql::names('d_');
 $c->sql(1, "SELECT fragaffinity.distribute_table('$_', 'k', fragments => 6)") for $first, @others;

@@ -1,5 +1,5 @@
-# A cursor, EXPLAIN ANALYZE, CREATE TABLE AS or COPY of a query that has waited for a
-# cut-over answers in READ COMMITTED as any statement does, in both directions.
+# A cursor, EXPLAIN ANALYZE, CREATE TABLE AS, COPY or EXECUTE of a query that has waited
+# for a cut-over answers in READ COMMITTED as any statement does, in both directions.
 use strict;
 use warnings;
 use FragAffinity;
@@ -11,11 +11,18 @@ $c->sql(1, q{CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i
 	SELECT fragaffinity.configure('cutover_wait', '1min'); CREATE TABLE started (move bigint)});
 my $fragment = $c->fragment('t', 0);
 my $client = $c->node(1)->background_psql('postgres', on_error_stop => 0);
+$client->query_safe('PREPARE p(int) AS SELECT * FROM t WHERE id = $1; PREPARE a AS SELECT count(*) + 2000 FROM t; PREPARE u(int) AS UPDATE t SET v = v WHERE id = $1');
+my $generic = 'SET plan_cache_mode = force_generic_plan;';
 
 for my $command ([ 'BEGIN; DECLARE a CURSOR FOR SELECT * FROM t', 'MOVE ALL a; COMMIT', qr/^MOVE 50$/m ],
 	[ 'EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) SELECT * FROM t', 'SELECT 1', qr/rows=50/ ],
 	[ 'CREATE TABLE copied AS SELECT * FROM t', 'SELECT count(*) FROM copied; DROP TABLE copied', qr/^50$/m ],
-	[ 'COPY (SELECT count(*) + 1000 FROM t) TO STDOUT', 'SELECT 1', qr/^1050$/m ])
+	[ 'COPY (SELECT count(*) + 1000 FROM t) TO STDOUT', 'SELECT 1', qr/^1050$/m ],
+	(map { ([ "$_ EXECUTE p(5) /* t */", 'RESET plan_cache_mode', qr/^5\|v5$/m ],
+		[ "$_ EXECUTE a /* t */", 'RESET plan_cache_mode', qr/^2050$/m ],
+		[ "$_ EXECUTE u(5) /* t */", 'RESET plan_cache_mode', qr/^UPDATE 1$/m ],
+		[ "$_ EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) EXECUTE p(5) /* t */", 'RESET plan_cache_mode', qr/rows=1\b/ ],
+		[ "$_ CREATE TABLE copied AS EXECUTE p(5) /* t */", 'RESET plan_cache_mode; SELECT * FROM copied; DROP TABLE copied', qr/^5\|v5$/m ]) } '', $generic))
 {
 	my ($first, $then, $expected) = @$command;
 
@@ -27,8 +34,7 @@ for my $command ([ 'BEGIN; DECLARE a CURSOR FOR SELECT * FROM t', 'MOVE ALL a; C
 		@$client{qw(stdout stderr)} = ('', '');
 		$client->{stdin} .= "\\unset QUIET\n$first;\n$then;\n\\echo done\n";
 		$client->{run}->pump_nb;
-		my ($part) = $first =~ /(\w+ \w+ .*)/;
-		ok($c->poll(1, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Extension' AND backend_type = 'client backend' AND query ~ ' t(\)|$|;)'}),
+		ok($c->poll(1, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type IN ('Extension', 'Lock') AND backend_type = 'client backend' AND query ~ ' t(\)|$|;| )'}),
 			"waits for the move to n$destination: $first");
 		$c->release($destination, 'move_fenced');
 		$client->{run}->pump until $client->{stdout} =~ /^done$/m;
