@@ -801,7 +801,7 @@ $$;
 -- History and transitions of this node from its csvlog or jsonlog; statements
 -- are planned, not run.  Returns how many accesses were read.
 CREATE FUNCTION fragaffinity.import_log(path text) RETURNS bigint
-AS 'MODULE_PATHNAME', 'fa_sql_import_log' LANGUAGE C STRICT VOLATILE;
+AS 'MODULE_PATHNAME', 'fa_sql_import_log' LANGUAGE C VOLATILE;
 
 -- Fragments that a statement would touch, by planning it.
 CREATE FUNCTION fragaffinity.statement_fragments(statement text)
@@ -1064,7 +1064,7 @@ CREATE FUNCTION fragaffinity.check_transports(node name,
 	OUT name text, OUT usable boolean, OUT reason text,
 	OUT mb_per_second double precision)
 RETURNS SETOF record
-AS 'MODULE_PATHNAME', 'fa_sql_check_transports' LANGUAGE C STRICT VOLATILE;
+AS 'MODULE_PATHNAME', 'fa_sql_check_transports' LANGUAGE C VOLATILE;
 CREATE FUNCTION fragaffinity.transport_counters(
 	OUT transport text, OUT channels bigint, OUT refused bigint,
 	OUT broken bigint, OUT messages_sent bigint, OUT bytes_sent bigint,
@@ -1482,12 +1482,12 @@ AS $$ WITH gone AS (DELETE FROM fragaffinity.planned_move
 REVOKE ALL ON FUNCTION fragaffinity.cancel_rebalance() FROM PUBLIC;
 
 CREATE FUNCTION fragaffinity.mark_node(name name, state text) RETURNS void
-LANGUAGE c STRICT SET search_path = pg_catalog, pg_temp
+LANGUAGE c SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'fa_sql_mark_node';
 
 -- Ends a drain: the node takes fragments again.
 CREATE FUNCTION fragaffinity.resume_node(name name) RETURNS void
-LANGUAGE sql STRICT SET search_path = pg_catalog, pg_temp
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$ SELECT fragaffinity.mark_node(name, 'active') $$;
 
 -- Fragments drawn to a node: always (lasting null) or in windows.
@@ -1555,15 +1555,13 @@ SELECT h.hint, h.kind, t.rel AS table_name, f.rel AS to_table, n.name AS node,
 GRANT SELECT ON fragaffinity.hints, fragaffinity.hint_pull,
 	fragaffinity.hint_link TO pg_monitor;
 
--- Table of a hint; refuses what no hint can be about, and other nodes.
-CREATE FUNCTION fragaffinity.hint_table(rel regclass, weight double precision)
-RETURNS integer
+-- Refuses a hint on another node than the coordinator, and what is no weight.
+CREATE FUNCTION fragaffinity.check_hint(weight double precision) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	name text := (SELECT n.name FROM fragaffinity.node n
 					JOIN fragaffinity.local_node l ON l.coordinator = n.node);
-	id integer;
 BEGIN
 	IF NOT EXISTS (SELECT FROM fragaffinity.local_node
 					WHERE node = coordinator) THEN
@@ -1577,8 +1575,22 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value',
 				  HINT = 'It is the belief in the hint: 0.9 leaves a tenth to what is seen.';
 	END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION fragaffinity.check_hint(double precision) FROM PUBLIC;
+
+-- Table of a hint; refuses what no hint can be about.
+CREATE FUNCTION fragaffinity.hint_table(rel regclass, weight double precision)
+RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	id integer;
+BEGIN
+	PERFORM fragaffinity.check_hint(weight);
 	IF rel IS NULL THEN
-		RETURN NULL;
+		RAISE EXCEPTION 'the table of a hint must not be null'
+			USING ERRCODE = 'null_value_not_allowed';
 	END IF;
 	SELECT table_id INTO id FROM fragaffinity.distributed_table t
 	 WHERE t.rel = hint_table.rel;
@@ -1599,6 +1611,10 @@ DECLARE
 	id integer := (SELECT n.node FROM fragaffinity.node n
 					WHERE n.name = hint_node.node);
 BEGIN
+	IF node IS NULL THEN
+		RAISE EXCEPTION 'node must not be null'
+			USING ERRCODE = 'null_value_not_allowed';
+	END IF;
 	IF id IS NULL THEN
 		RAISE EXCEPTION 'node "%" does not exist', node
 			USING ERRCODE = 'undefined_object',
@@ -1647,7 +1663,7 @@ $$;
 
 CREATE FUNCTION fragaffinity.add_dependency(from_rel regclass, to_rel regclass,
 	weight double precision DEFAULT 0.8) RETURNS bigint
-LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	leads integer := fragaffinity.hint_table(from_rel, weight);
@@ -1673,15 +1689,16 @@ $$;
 
 CREATE FUNCTION fragaffinity.drop_dependency(from_rel regclass, to_rel regclass)
 RETURNS boolean
-LANGUAGE sql STRICT SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-	WITH gone AS (
-		DELETE FROM fragaffinity.hint h
-		 WHERE h.kind = 'dependency'
-		   AND h.table_id = fragaffinity.hint_table(from_rel, 1)
-		   AND h.to_table = fragaffinity.hint_table(to_rel, 1)
-		RETURNING 1)
-	SELECT count(*) > 0 FROM gone
+DECLARE
+	leads integer := fragaffinity.hint_table(from_rel, 1);
+	follows integer := fragaffinity.hint_table(to_rel, 1);
+BEGIN
+	DELETE FROM fragaffinity.hint h
+	 WHERE h.kind = 'dependency' AND h.table_id = leads AND h.to_table = follows;
+	RETURN FOUND;
+END
 $$;
 
 -- every null: once.
@@ -1697,8 +1714,8 @@ DECLARE
 	target integer := fragaffinity.hint_node(node);
 	made bigint;
 BEGIN
-	IF id IS NULL OR starting IS NULL OR lasting IS NULL THEN
-		RAISE EXCEPTION 'rel, starting and lasting must not be null'
+	IF starting IS NULL OR lasting IS NULL THEN
+		RAISE EXCEPTION 'starting and lasting must not be null'
 			USING ERRCODE = 'null_value_not_allowed';
 	END IF;
 	IF extract(months FROM every) <> 0 OR extract(years FROM every) <> 0
@@ -1721,13 +1738,14 @@ $$;
 -- Sessions touch these keys in turn.
 CREATE FUNCTION fragaffinity.add_sequence(rel regclass, keys text[],
 	weight double precision DEFAULT 0.5) RETURNS bigint
-LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	id integer := fragaffinity.hint_table(rel, weight);
 	made bigint;
 BEGIN
-	IF cardinality(keys) < 2 OR array_position(keys, NULL) IS NOT NULL THEN
+	IF keys IS NULL OR cardinality(keys) < 2
+		OR array_position(keys, NULL) IS NOT NULL THEN
 		RAISE EXCEPTION 'a sequence needs two or more keys, none of them null'
 			USING ERRCODE = 'invalid_parameter_value';
 	END IF;
@@ -1756,9 +1774,13 @@ $$;
 REVOKE ALL ON FUNCTION fragaffinity.renew_hints(integer) FROM PUBLIC;
 
 CREATE FUNCTION fragaffinity.drop_hint(hint bigint, kind text) RETURNS void
-LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	IF hint IS NULL THEN
+		RAISE EXCEPTION '% must not be null', kind
+			USING ERRCODE = 'null_value_not_allowed';
+	END IF;
 	DELETE FROM fragaffinity.hint h
 	 WHERE h.hint = drop_hint.hint AND h.kind = drop_hint.kind;
 	IF NOT FOUND THEN
@@ -1770,11 +1792,11 @@ END
 $$;
 
 CREATE FUNCTION fragaffinity.drop_schedule(schedule bigint) RETURNS void
-LANGUAGE sql STRICT SET search_path = pg_catalog, pg_temp
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$ SELECT fragaffinity.drop_hint(schedule, 'schedule') $$;
 
 CREATE FUNCTION fragaffinity.drop_sequence(sequence bigint) RETURNS void
-LANGUAGE sql STRICT SET search_path = pg_catalog, pg_temp
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$ SELECT fragaffinity.drop_hint(sequence, 'sequence') $$;
 
 -- Null: any role, any application.
@@ -1799,7 +1821,7 @@ DECLARE
 	target integer := fragaffinity.hint_node(node);
 	made bigint;
 BEGIN
-	PERFORM fragaffinity.hint_table(NULL, weight);
+	PERFORM fragaffinity.check_hint(weight);
 	IF role IS NULL AND application IS NULL THEN
 		RAISE EXCEPTION 'a profile is of a role, an application, or both'
 			USING ERRCODE = 'invalid_parameter_value';

@@ -28,6 +28,7 @@
 
 #include "capture/statement.h"
 #include "capture/tables.h"
+#include "core/args.h"
 #include "core/settings.h"
 #include "core/spi.h"
 #include "node/node.h"
@@ -339,12 +340,12 @@ PG_FUNCTION_INFO_V1(fa_sql_import_log);
 Datum
 fa_sql_import_log(PG_FUNCTION_ARGS)
 {
-	char	   *path = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	int			self = fa_node_require_cluster();
 	Import		in = {0};
 	MemoryContext temp;
 	FaLogReader *reader;
 
+	fa_require_argument(fcinfo, 0, "path");
 	if (!superuser())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -360,7 +361,7 @@ fa_sql_import_log(PG_FUNCTION_ARGS)
 						  sizeof(Pair), HASH_BLOBS);
 	temp = AllocSetContextCreate(CurrentMemoryContext, "fragaffinity import",
 								 ALLOCSET_DEFAULT_SIZES);
-	reader = fa_log_open(path);
+	reader = fa_log_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	while (next_record(&in, reader, temp))
 	{
 		CHECK_FOR_INTERRUPTS();

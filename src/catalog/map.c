@@ -14,6 +14,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "commands/extension.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -436,6 +437,9 @@ fa_map_snapshot_may_be_old(TransactionId xmin)
 
 	if (map_shared == NULL)
 		return false;
+	/* replay, and with it the end of a transaction, notes no change */
+	if (RecoveryInProgress())
+		return true;
 	newest = pg_atomic_read_u64(&map_shared->newest_change);
 	if (newest == 0)
 	{

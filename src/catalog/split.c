@@ -463,6 +463,7 @@ fa_sql_split_fragment(PG_FUNCTION_ARGS)
 
 	fa_require_argument(fcinfo, 0, "fragment");
 	fa_require_argument(fcinfo, 1, "at");
+	PreventCommandIfReadOnly("fragaffinity.split_fragment()");
 	fragment = PG_GETARG_INT64(0);
 	fa_shmem_require();
 	(void) fa_node_require_cluster();
@@ -533,6 +534,7 @@ fa_sql_merge_fragments(PG_FUNCTION_ARGS)
 
 	fa_require_argument(fcinfo, 0, "fragment");
 	fa_require_argument(fcinfo, 1, "other");
+	PreventCommandIfReadOnly("fragaffinity.merge_fragments()");
 	numbers[0] = PG_GETARG_INT64(0);
 	numbers[1] = PG_GETARG_INT64(1);
 	fa_shmem_require();

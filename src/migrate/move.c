@@ -206,6 +206,7 @@ fa_sql_move_fragment(PG_FUNCTION_ARGS)
 	fa_require_argument(fcinfo, 0, "fragment");
 	fa_require_argument(fcinfo, 1, "destination");
 	fa_require_argument(fcinfo, 2, "wait");
+	PreventCommandIfReadOnly("fragaffinity.move_fragment()");
 	move = request_move(PG_GETARG_INT64(0), NameStr(*PG_GETARG_NAME(1)),
 						"manual", "asked for by hand", NAN, &node);
 	if (PG_GETARG_BOOL(2))
@@ -251,6 +252,7 @@ fa_sql_cancel_move(PG_FUNCTION_ARGS)
 
 	fa_shmem_require();
 	fa_require_argument(fcinfo, 0, "move");
+	PreventCommandIfReadOnly("fragaffinity.cancel_move()");
 	move = PG_GETARG_INT64(0);
 	destination = (int) (move % MOVE_ID_NODES);
 	if (destination != fa_node_require_cluster() && fa_node_find(destination))

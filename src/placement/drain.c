@@ -24,6 +24,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "core/args.h"
 #include "core/spi.h"
 #include "node/cluster_xact.h"
 #include "node/node.h"
@@ -73,10 +74,13 @@ PG_FUNCTION_INFO_V1(fa_sql_mark_node);
 Datum
 fa_sql_mark_node(PG_FUNCTION_ARGS)
 {
-	char	   *state = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char	   *state;
 	FaNode	   *node;
 
 	require_superuser();
+	fa_require_argument(fcinfo, 0, "name");
+	fa_require_argument(fcinfo, 1, "state");
+	state = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	(void) fa_node_require_cluster();
 	node = fa_node_by_name(NameStr(*PG_GETARG_NAME(0)));
 	if (strcmp(state, "draining") == 0)
@@ -185,10 +189,8 @@ fa_sql_drain_node(PG_FUNCTION_ARGS)
 	Look		look;
 
 	require_superuser();
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("name of the node must not be null")));
+	fa_require_argument(fcinfo, 0, "name");
+	PreventCommandIfReadOnly("fragaffinity.drain_node()");
 	wait = PG_ARGISNULL(1) || PG_GETARG_BOOL(1);
 	(void) fa_node_require_cluster();
 	node = fa_node_by_name(NameStr(*PG_GETARG_NAME(0)));

@@ -17,6 +17,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "core/args.h"
 #include "core/shmem.h"
 #include "node/node.h"
 #include "transport/transport.h"
@@ -187,14 +188,23 @@ check_transport(ReturnSetInfo *rsinfo, int node, const char *name,
 Datum
 fa_sql_check_transports(PG_FUNCTION_ARGS)
 {
+	static const char *const arguments[] = {
+		"node", "messages", "size", "transport"
+	};
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	int			messages = PG_GETARG_INT32(1);
-	int			size = PG_GETARG_INT32(2);
-	char	   *wanted = text_to_cstring(PG_GETARG_TEXT_PP(3));
-	bool		all = strcmp(wanted, "all") == 0;
+	int			messages;
+	int			size;
+	char	   *wanted;
+	bool		all;
 	int			node;
 
 	fa_shmem_require();
+	for (int i = 0; i < lengthof(arguments); i++)
+		fa_require_argument(fcinfo, i, arguments[i]);
+	messages = PG_GETARG_INT32(1);
+	size = PG_GETARG_INT32(2);
+	wanted = text_to_cstring(PG_GETARG_TEXT_PP(3));
+	all = strcmp(wanted, "all") == 0;
 	(void) fa_node_require_cluster();
 	node = fa_node_by_name(NameStr(*PG_GETARG_NAME(0)))->id;
 	if (node == fa_node_self())

@@ -7,11 +7,12 @@ use Test::More;
 
 my $c = FragAffinity->new(nodes => 3);
 my $state = q{
+	WITH kept AS (SELECT * FROM pg_class WHERE relpersistence <> 't') -- others go when their session has ended
 	SELECT md5(string_agg(x, ',' ORDER BY x)) FROM (
-		SELECT concat(relname, relkind, relnamespace::regnamespace) FROM pg_class WHERE relnamespace <> 'pg_toast'::regnamespace
+		SELECT concat(relname, relkind, relnamespace::regnamespace) FROM kept WHERE relnamespace <> 'pg_toast'::regnamespace
 		UNION ALL SELECT concat(fragment, owner, state) FROM fragaffinity.fragments
-		UNION ALL SELECT concat(conname, conrelid::regclass) FROM pg_constraint
-		UNION ALL SELECT concat(attname, attrelid::regclass, atttypid, attnotnull) FROM pg_attribute WHERE attnum > 0
+		UNION ALL SELECT concat(conname, relname) FROM pg_constraint LEFT JOIN kept ON kept.oid = conrelid WHERE conrelid = 0 OR kept.oid <> 0
+		UNION ALL SELECT concat(attname, relname, atttypid, attnotnull) FROM pg_attribute JOIN kept ON kept.oid = attrelid WHERE attnum > 0
 		UNION ALL SELECT srvname FROM pg_foreign_server
 		UNION ALL SELECT gid FROM pg_prepared_xacts) s (x)};
 
@@ -108,6 +109,12 @@ refused("SELECT fragaffinity.move_fragment(NULL, 'n2')", '22004', qr/null/, 'nul
 refused("SELECT fragaffinity.move_fragment($f, NULL)", '22004', qr/null/, 'null destination');
 refused('SELECT fragaffinity.cancel_move(987654321)', '42704', qr/987654321/, 'cancel an unknown move');
 refused('SELECT fragaffinity.cancel_move(NULL)', '22004', qr/null/, 'cancel null');
+refused("SELECT fragaffinity.$_", '22004', qr/must not be null/, "null: $_")
+  for 'resume_node(NULL)', 'import_log(NULL)', "check_transports('n2', messages => NULL)", 'check_transports(NULL)',
+  "add_dependency(NULL, 'ok')", "add_dependency('ok', NULL)", "drop_dependency(NULL, 'ok')", "drop_dependency('ok', NULL)",
+  "add_sequence(NULL, '{1,2}')", 'drop_schedule(NULL)', 'drop_sequence(NULL)', "add_schedule(NULL, 'n1')",
+  "add_schedule('ok', NULL)", "add_schedule('ok', 'n1', starting => NULL)", "set_profile('app', NULL, NULL)";
+refused("SELECT fragaffinity.add_sequence('ok', NULL)", '22023', qr/none of them null/, 'sequence of null');
 refused("SELECT fragaffinity.drain_node('mars')", '42704', qr/mars/, 'drain an unknown node');
 refused("SELECT fragaffinity.remove_node('$owner')", '55006', qr/$owner.*HINT.*drain/s, 'remove a node that owns fragments')
   if $owner ne 'n1';
