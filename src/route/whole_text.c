@@ -31,6 +31,7 @@ typedef struct Text
 
 /* Those that were used last, and what came last without being kept. */
 #define NRECENT 1024
+#define MAX_KEPT 4096			/* characters; long ones have many rows or lists */
 static Text *recent[NRECENT];
 static uint32 missed[NRECENT];
 
@@ -75,7 +76,7 @@ text_place(Query *query, FaWhole *cx)
 	return place;
 }
 
-/* Keeps the text in the place of another; query: before it was written. */
+/* Writes the text, and keeps it in the place of another if it is not long. */
 static char *
 text_keep(uint32 place, Query *query)
 {
@@ -85,18 +86,26 @@ text_keep(uint32 place, Query *query)
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	Text	   *text = palloc(sizeof(Text));
+	char	   *written;
 
 	text->place = place;
 	text->names = names_changed;
 	text->context = context;
+	/* writing it changes it */
 	text->query = copyObject(query);
 	MemoryContextSwitchTo(caller);
-	text->text = MemoryContextStrdup(context, text_write(query));
+	written = text_write(query);
+	if (strlen(written) > MAX_KEPT)
+	{
+		MemoryContextDelete(context);
+		return written;
+	}
+	text->text = MemoryContextStrdup(context, written);
 	MemoryContextSetParent(context, TopMemoryContext);
 	if (*kept)
 		MemoryContextDelete((*kept)->context);
 	*kept = text;
-	return pstrdup(text->text);
+	return written;
 }
 
 char *
