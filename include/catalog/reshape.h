@@ -59,7 +59,9 @@ extern char *fa_reshape_statement(Oid home, List *pieces);
 
 /*
  * Waits until nobody else holds a lock that conflicts with this one on the heaps of
- * a bucket, or of a home, on this node; before the bucket is locked so.
+ * a bucket, or of a home, on this node; before the bucket is locked so.  What that
+ * takes is taken off the transaction's lock_timeout: the caller sets it anew after
+ * the locks that follow.
  */
 extern void fa_heap_wait(Oid bucket, LOCKMODE mode);
 /* On a peer: SQL, of the bucket's qualified name as a literal, and of a boolean. */

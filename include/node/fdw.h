@@ -11,6 +11,7 @@
 #define FA_NODE_FDW_H
 
 #include "access/xact.h"
+#include "foreign/foreign.h"
 #include "libpq-fe.h"
 #include "nodes/pathnodes.h"
 #include "nodes/plannodes.h"
@@ -24,6 +25,7 @@
  * that answers this, as builds of 16 and later do.
  */
 extern PGconn *fa_fdw_session(Oid user, Oid server);
+extern PGconn *fa_fdw_mapping_session(UserMapping *mapping);
 
 /*
  * The same session by other means, for a statement without a result: as of 15,

@@ -43,6 +43,8 @@ extern char *fa_node_name(int id);
 /* Name of the foreign server that leads to a node. */
 #define FA_SERVER_NAME "fragaffinity_%d"
 extern char *fa_node_server_name(int id);
+/* The node that a foreign server leads to, as a backend remembers it; 0: none. */
+extern int	fa_node_of_server(Oid server);
 
 /*
  * Raises OBJECT_NOT_IN_PREREQUISITE_STATE unless this database is a node of

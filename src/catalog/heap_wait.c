@@ -6,17 +6,38 @@
  * (route/pin_resolve.c).  Who locks a bucket with all below it and has to wait for
  * a heap would hold the bucket meanwhile, against the very client he waits for,
  * should that go on to use all of the table.  So the heaps are waited for before.
+ *
+ * The locks that follow are part of the same wait: what this one has taken is taken
+ * off the transaction's lock_timeout.
  */
 #include "postgres.h"
 
 #include "fmgr.h"
 #include "storage/lmgr.h"
+#include "storage/proc.h"
+#include "utils/guc.h"
+#include "utils/timestamp.h"
 
 #include "catalog/reshape.h"
+
+/* Takes the time since then off lock_timeout, until the transaction ends. */
+static void
+heap_wait_spend(TimestampTz begun)
+{
+	long		spent_ms = TimestampDifferenceMilliseconds(begun, GetCurrentTimestamp());
+
+	if (LockTimeout == 0 || spent_ms == 0)
+		return;
+	(void) set_config_option("lock_timeout",
+							 psprintf("%ld", Max(LockTimeout - spent_ms, 1)),
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
+							 true, 0, false);
+}
 
 static void
 heap_wait_for(const FaFragment *f, LOCKMODE mode)
 {
+	TimestampTz begun = GetCurrentTimestamp();
 	Oid			leaf;
 
 	if (f == NULL || !f->local)
@@ -25,6 +46,7 @@ heap_wait_for(const FaFragment *f, LOCKMODE mode)
 	leaf = f->leaf;
 	LockRelationOid(leaf, mode);
 	UnlockRelationOid(leaf, mode);
+	heap_wait_spend(begun);
 }
 
 void

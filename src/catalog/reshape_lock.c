@@ -120,6 +120,7 @@ lock_try(Oid home, int64 timeout_ms)
 	char	   *home_q = fa_table_qualified_name(home);
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
+	char	   *timeout = psprintf(INT64_FORMAT, timeout_ms);
 	volatile bool locked = false;
 
 	BeginInternalSubTransaction(NULL);
@@ -134,9 +135,10 @@ lock_try(Oid home, int64 timeout_ms)
 							quote_literal_cstr(home_q), "true", home_q));
 		peers_receive();
 		fa_stop_point("split_peers_locked");
-		fa_ddl_set("lock_timeout", psprintf(INT64_FORMAT, timeout_ms));
+		fa_ddl_set("lock_timeout", timeout);
 		fa_heap_wait(home, AccessExclusiveLock);
 		fa_spi_exec("LOCK TABLE %s IN ACCESS EXCLUSIVE MODE", home_q);
+		fa_ddl_set("lock_timeout", timeout);
 		ReleaseCurrentSubTransaction();
 		locked = true;
 	}

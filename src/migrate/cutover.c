@@ -164,12 +164,14 @@ cutover_fence_source(FaMove *move, int64 lock_timeout, bool hard)
 	fenced = cutover_parse_lsn(fa_remote_value(move->swap, REMOTE_TIMEOUT_MS,
 											   "BEGIN; SET LOCAL lock_timeout = " INT64_FORMAT "; "
 											   FA_HEAP_WAIT "; LOCK TABLE %s IN %s MODE; "
+											   "SET LOCAL lock_timeout = " INT64_FORMAT "; "
 											   "SELECT pg_current_wal_insert_lsn()",
 											   lock_timeout,
 											   quote_literal_cstr(move->bucket_name),
 											   hard ? "true" : "false",
 											   move->bucket_name,
-											   hard ? "ACCESS EXCLUSIVE" : "SHARE"));
+											   hard ? "ACCESS EXCLUSIVE" : "SHARE",
+											   lock_timeout));
 	fa_stop_point("move_fenced");
 	return move->path->settle(move, fenced, limit_ms) &&
 		GetCurrentTimestamp() - begun < limit_ms * INT64CONST(1000);

@@ -242,7 +242,8 @@ cluster_fdw_part(Oid server, Oid user)
 		if (part->fdw && part->server == server && part->user == user)
 			return part;
 	}
-	if (sscanf(GetForeignServer(server)->servername, FA_SERVER_NAME, &node) != 1)
+	node = fa_node_of_server(server);
+	if (node == 0)
 		return NULL;
 	/* a mapping for PUBLIC means one session for all its users */
 	mapping = GetUserMapping(user, server);
@@ -252,7 +253,7 @@ cluster_fdw_part(Oid server, Oid user)
 		if (part->fdw && part->mapping == mapping->umid)
 			return part;
 	}
-	session = fa_fdw_session(user, server);
+	session = fa_fdw_mapping_session(mapping);
 	fa_peer_use_note(node, cluster_mapped_role(mapping),
 					 session ? PQbackendPID(session) : 0);
 	part = cluster_add_part(node);

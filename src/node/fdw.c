@@ -395,10 +395,16 @@ fa_fdw_has_conn(void)
 }
 
 PGconn *
+fa_fdw_mapping_session(UserMapping *mapping)
+{
+	return fa_fdw_has_conn() ? fdw_get_connection() (mapping, false, NULL) : NULL;
+}
+
+PGconn *
 fa_fdw_session(Oid user, Oid server)
 {
 	return fa_fdw_has_conn() ?
-		fdw_get_connection() (GetUserMapping(user, server), false, NULL) : NULL;
+		fa_fdw_mapping_session(GetUserMapping(user, server)) : NULL;
 }
 
 FaConn *
@@ -492,10 +498,7 @@ fa_sql_fdw_validator(PG_FUNCTION_ARGS)
 int
 fa_fdw_node(Oid foreign_table)
 {
-	ForeignServer *server = GetForeignServer(GetForeignServerIdByRelId(foreign_table));
-	int			node;
-
-	return sscanf(server->servername, FA_SERVER_NAME, &node) == 1 ? node : 0;
+	return fa_node_of_server(GetForeignServerIdByRelId(foreign_table));
 }
 
 char *

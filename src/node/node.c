@@ -8,10 +8,14 @@
 #include "access/heapam.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "foreign/foreign.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/uuid.h"
 
 #include "core/settings.h"
@@ -85,6 +89,50 @@ fa_node_cluster_prefix(void)
 	return psprintf("%02x%02x%02x%02x:%d", local.cluster.data[0],
 					local.cluster.data[1], local.cluster.data[2],
 					local.cluster.data[3], local.node);
+}
+
+/* A foreign server that was asked for. */
+typedef struct Server
+{
+	Oid			server;			/* hash key */
+	int			node;			/* 0: it is none's */
+} Server;
+
+static HTAB *servers = NULL;
+
+static void
+servers_forget(Datum arg, int cacheid, uint32 hashvalue)
+{
+	if (servers)
+		hash_destroy(servers);
+	servers = NULL;
+}
+
+int
+fa_node_of_server(Oid server)
+{
+	static bool registered = false;
+	Server	   *entry = servers ? hash_search(servers, &server, HASH_FIND, NULL) : NULL;
+	HASHCTL		ctl;
+	int			node;
+
+	if (entry)
+		return entry->node;
+	if (!registered)
+		CacheRegisterSyscacheCallback(FOREIGNSERVEROID, servers_forget, (Datum) 0);
+	registered = true;
+	if (sscanf(GetForeignServer(server)->servername, FA_SERVER_NAME, &node) != 1)
+		node = 0;
+	if (servers == NULL)
+	{
+		ctl.keysize = sizeof(Oid);
+		ctl.entrysize = sizeof(Server);
+		servers = hash_create("fragaffinity servers", 16, &ctl,
+							  HASH_ELEM | HASH_BLOBS);
+	}
+	entry = hash_search(servers, &server, HASH_ENTER, NULL);
+	entry->node = node;
+	return node;
 }
 
 char *

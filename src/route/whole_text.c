@@ -4,8 +4,8 @@
  *
  * A client that does not prepare its statements sends the same ones again and
  * again, with other constants, which are parameters by now.  To write the text
- * takes as long as all the rest of planning, to see that a statement is equal to
- * one of which it is known, a tenth of that.  So a backend keeps some, until
+ * takes about as long as all the rest of planning, to see that a statement is equal to
+ * one of which it is known, a fifth of that.  So a backend keeps some, until
  * anything changes that a name in them may belong to.
  */
 #include "postgres.h"

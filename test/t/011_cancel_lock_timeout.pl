@@ -41,5 +41,22 @@ $writer->query_safe('COMMIT');
 $writer->quit;
 $c->move($f, 'n1');
 is($c->sql(1, 'SELECT count(*) FROM t'), '11', 'every row is there');
+
+# What a heap is waited for is taken off the wait for its bucket.
+$c->sql(1, "SELECT fragaffinity.configure('cutover_lock_timeout', '50ms')");
+my $bucket = $c->sql(1, "SELECT bucket FROM fragaffinity.fragments WHERE fragment = $f");
+$writer = $c->node(1)->background_psql('postgres', on_error_stop => 1);
+$writer->query_safe('BEGIN; INSERT INTO t VALUES (12, 12)');
+my $waiter = $c->node(1)->background_psql('postgres', on_error_stop => 1);
+$waiter->query_safe("BEGIN; SET LOCAL lock_timeout = '60s'");
+$waiter->query_until(qr//, "SELECT fragaffinity.heap_wait('$bucket'::regclass, false);\n");
+ok($c->poll(1, q{SELECT max(waitstart) < clock_timestamp() - interval '200 ms'
+	FROM pg_locks WHERE NOT granted}, 't'), 'the heap is waited for');
+$writer->query_safe('COMMIT');
+my $left = $waiter->query_safe("SELECT setting FROM pg_settings WHERE name = 'lock_timeout'");
+cmp_ok($1, '<=', 59800, 'the time is taken off') if ok($left =~ /(\d+)\s*$/, 'what is left');
+cmp_ok($1, '>', 0, 'but there is some');
+$waiter->query_safe('COMMIT');
+$_->quit for $writer, $waiter;
 $c->check_consistent('at the end');
 done_testing();
