@@ -45,6 +45,9 @@ typedef struct FaPin
 
 	/* set by fa_leaf_fits() when it can */
 	bool		same_columns;	/* leaf's and relid's, at the same places */
+
+	/* set by fa_leaf_substitute(): the entry that the leaf has taken; else NULL */
+	RangeTblEntry *table;
 } FaPin;
 
 typedef enum FaPinResult

@@ -69,11 +69,13 @@ extern Oid	fa_leaf_bucket(FaPin *pin);
 extern Query *fa_leaf_put_buckets(Query *query, Query *copy, List *pins);
 
 /*
- * Puts the leaf in the place of the table.  Permissions are still those on
- * the table, which stays in the range table, as do all relations on the way:
- * they are what a cached plan locks, in this order, and is invalidated by.
+ * Puts the leaf in the place of the table, and when the query has been planned,
+ * what is needed of the tables of all pins back: permissions are still those on
+ * them, and a cached plan locks them and all relations on the way, in this order,
+ * and is invalidated by them.
  */
 extern void fa_leaf_substitute(FaPin *pin);
+extern void fa_leaf_keep_tables(PlannedStmt *plan, List *pins);
 
 /*
  * in leaf_check.c: the partition constraint of a relation that is locked, for a

@@ -80,7 +80,6 @@ fa_leaf_substitute(FaPin *pin)
 	Query	   *query = pin->query;
 	RangeTblEntry *leaf = rt_fetch(pin->rti, query->rtable);
 	RangeTblEntry *table = makeNode(RangeTblEntry);
-	ListCell   *lc;
 
 	*table = *leaf;
 	table->inh = false;
@@ -98,12 +97,33 @@ fa_leaf_substitute(FaPin *pin)
 	fa_rte_check_nothing(query, leaf);
 	if (pin->proven && pin->rti == query->resultRelation)
 		RTE_PROVEN(leaf) = true;
-	query->rtable = lappend(query->rtable, table);
-	foreach(lc, pin->parents)
-		query->rtable = lappend(query->rtable,
-								fa_custom_rte(lfirst_oid(lc), pin->lockmode));
+	pin->table = table;
 	if (!pin->same_columns)
 		fa_leaf_map_columns(query, pin->rti, pin->relid, pin->leaf);
+}
+
+void
+fa_leaf_keep_tables(PlannedStmt *plan, List *pins)
+{
+	ListCell   *lc;
+	ListCell   *parent;
+
+	foreach(lc, pins)
+	{
+		FaPin	   *pin = lfirst(lc);
+
+		if (pin->table == NULL)
+			continue;
+		fa_plan_add_rte(plan, pin->query, pin->table);
+		plan->relationOids = lappend_oid(plan->relationOids, pin->relid);
+		foreach(parent, pin->parents)
+		{
+			plan->rtable = lappend(plan->rtable,
+								   fa_custom_rte(lfirst_oid(parent), pin->lockmode));
+			plan->relationOids = lappend_oid(plan->relationOids,
+											 lfirst_oid(parent));
+		}
+	}
 }
 
 /* A check that holds; compiled once. */

@@ -93,9 +93,11 @@ fa_route_plan_pinned(Query *parse, List *pins, const char *query_string,
 		if (fa_leaf_fits(lfirst(lc)))
 			fa_leaf_substitute(lfirst(lc));
 	}
-	return router_may_refuse(parse) ?
+	plan = router_may_refuse(parse) ?
 		router_plan_or_refuse(parse, why, query_string, cursor_options, params) :
 		router_plan_ours(parse, query_string, cursor_options, params);
+	fa_leaf_keep_tables(plan, pins);
+	return plan;
 }
 
 PlannedStmt *
