@@ -36,6 +36,7 @@
 #include "node/deadlock.h"
 #include "node/fdw_as_of.h"
 #include "node/fdw_copy.h"
+#include "node/fdw_late.h"
 #include "node/fdw_leave.h"
 #include "route/ddl_guard.h"
 #include "route/hooks.h"
@@ -284,6 +285,8 @@ hooks_executor_run(FA_EXECUTOR_RUN_PARAMS)
 		hooks_run_ours(s, FA_EXECUTOR_RUN_ARGS);
 	else
 		next_executor_run(FA_EXECUTOR_RUN_ARGS);
+	if (s)
+		fa_late_settle();
 	error_context_stack = context.previous;
 	renewable = outer;
 }
@@ -352,6 +355,8 @@ hooks_transaction(COMMAND_PARAMS)
 	if (context == PROCESS_UTILITY_TOPLEVEL &&
 		fa_peer_transaction(statement, qc))
 		return;
+	if (statement->kind == TRANS_STMT_SAVEPOINT)
+		fa_late_begin_all();
 	next_process_utility(COMMAND_ARGS);
 	if (lower)
 		fa_isolation_lower();
@@ -411,6 +416,8 @@ hooks_command(COMMAND_PARAMS)
 		hooks_run_command(COMMAND_ARGS);
 		if (copies)
 			fa_fdw_copy_end();
+		if (IsA(statement, DeclareCursorStmt))
+			fa_late_begin_all();
 	}
 	PG_CATCH();
 	{
