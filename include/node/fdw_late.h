@@ -8,8 +8,8 @@
  * undone, as if it had been declared in it.  Or rows may have been changed that a
  * statement sent whole must not see.  So what has not begun does before that:
  *
- *	- when a cursor has been declared, and before the client sets a savepoint:
- *	  everything
+ *	- when a cursor has been declared (not WITH HOLD), and before the client sets a
+ *	  savepoint: everything
  *	- when any savepoint begins, of a function's EXCEPTION as well: scans that
  *	  need nothing evaluated
  *	- before a change: statements that are sent whole

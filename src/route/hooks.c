@@ -416,7 +416,9 @@ hooks_command(COMMAND_PARAMS)
 		hooks_run_command(COMMAND_ARGS);
 		if (copies)
 			fa_fdw_copy_end();
-		if (IsA(statement, DeclareCursorStmt))
+		/* one WITH HOLD would do so twice: it is read anew at the commit */
+		if (IsA(statement, DeclareCursorStmt) &&
+			!(((DeclareCursorStmt *) statement)->options & CURSOR_OPT_HOLD))
 			fa_late_begin_all();
 	}
 	PG_CATCH();

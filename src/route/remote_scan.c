@@ -32,6 +32,7 @@
 #include "node/row_stream.h"
 #include "node/session.h"
 #include "node/vouch.h"
+#include "route/hooks.h"
 #include "route/route.h"
 
 typedef struct RemoteScanState
@@ -330,11 +331,20 @@ static void
 remote_begin_early(void *arg)
 {
 	RemoteScanState *state = arg;
+	bool		raised = fa_isolation_raise();
 
 	PushActiveSnapshot(state->css.ss.ps.state->es_snapshot);
-	remote_start(state);
-	if (state->peer)
-		state->first = fa_peer_scan_next(state->peer);
+	PG_TRY();
+	{
+		remote_start(state);
+		if (state->peer)
+			state->first = fa_peer_scan_next(state->peer);
+	}
+	PG_FINALLY();
+	{
+		fa_isolation_restore(raised);
+	}
+	PG_END_TRY();
 	PopActiveSnapshot();
 }
 

@@ -96,4 +96,14 @@ for my $form (sort keys %forms)
 {
 	$oracle->same($_, $form, $forms{$form}, @statements) for 1 .. 3;
 }
+
+# In REPEATABLE READ, nor what others change, wherever the cursor has begun.
+$c->sql(1, 'TRUNCATE d; INSERT INTO d SELECT i, i, i FROM generate_series(1, 4) i');
+my $s = $c->node(1)->background_psql('postgres');
+$s->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ');
+$s->query_safe("DECLARE c$_ CURSOR FOR SELECT n FROM d WHERE k = $_") for 1 .. 4;
+$c->sql(2, 'UPDATE d SET n = n + 100');
+is($s->query_safe("FETCH 1 FROM c$_") . '/' . $s->query_safe("SELECT n FROM d WHERE k = $_"), "$_/$_", "row $_ as it was") for 1 .. 4;
+$s->query_safe('COMMIT');
+$s->quit;
 done_testing();
