@@ -28,7 +28,7 @@ typedef enum FaLateKind
 	FA_LATE_STATEMENT			/* sent whole; needs its parameters evaluated */
 } FaLateKind;
 
-/* Begins a scan that fa_late_begun() has been called for, unless it cannot. */
+/* Begins a scan, with a call of fa_late_begun(), unless it cannot yet. */
 typedef void (*FaLateBegin) (void *scan);
 
 /* Notes one that has been started; until its executor's memory is freed. */
