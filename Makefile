@@ -36,7 +36,9 @@ OBJS = \
 	src/node/fdw_as_of.o \
 	src/node/fdw_callback.o \
 	src/node/fdw_copy.o \
+	src/node/fdw_exec.o \
 	src/node/fdw_group.o \
+	src/node/fdw_late.o \
 	src/node/fdw_leave.o \
 	src/node/fdw_settings.o \
 	src/node/finish.o \

@@ -27,12 +27,16 @@
 extern PGconn *fa_fdw_session(Oid user, Oid server);
 extern PGconn *fa_fdw_mapping_session(UserMapping *mapping);
 
+/* postgres_fdw's own routines. */
+extern const struct FdwRoutine *fa_fdw_base(void);
+
 /*
- * The same session by other means, for a statement without a result: as of 15,
- * BeginDirectModify gets the session and IterateDirectModify sends the text of
- * a direct modification as it is.  Waits for the end; remote errors are raised
- * here.  In a transaction.  Not noted as a use of the session.  Returns the
- * number of rows that it changed.
+ * in fdw_exec.c: the same session by other means, for a statement without a
+ * result: as of 15, BeginDirectModify gets the session and IterateDirectModify
+ * sends the text of a direct modification as it is.  Waits for the end; remote
+ * errors are raised here.  In a transaction.  Not noted as a use of the session.
+ * Returns the number of rows that it changed.  sql may be NULL: nothing is sent,
+ * but rows that are on their way in the session are taken in.
  */
 extern uint64 fa_fdw_exec(int node, Oid user, const char *sql);
 

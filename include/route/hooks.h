@@ -29,7 +29,7 @@ extern int	fa_hooks_in_commands(void);
  * query it is runs it on a snapshot that sees the moves it has waited for.
  */
 extern void fa_hooks_renew_snapshot(void);
-/* Is a query about to be executed whose snapshot may still be replaced by its command? */
+/* Is a query about to be executed whose command may still replace its snapshot? */
 extern bool fa_hooks_may_renew(void);
 
 /* in deferred.c */

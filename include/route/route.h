@@ -192,6 +192,8 @@ extern PlannedStmt *fa_async_settle(PlannedStmt *plan);
 extern bool fa_statement_is_alone(void);
 /* The same for a utility command that is about to run. */
 extern bool fa_command_is_alone(void);
+/* May others come between its start and its first row, as of a cursor?  Cheap. */
+extern bool fa_statement_may_be_interrupted(void);
 
 /* in deferred.c */
 extern void fa_deferred_init(void);

@@ -11,7 +11,6 @@
  */
 #include "postgres.h"
 
-#include "access/table.h"
 #include "catalog/pg_class.h"
 #include "executor/executor.h"
 #include "executor/nodeSubplan.h"
@@ -19,7 +18,6 @@
 #include "foreign/fdwapi.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/value.h"
 #include "utils/rel.h"
@@ -30,6 +28,7 @@
 #include "node/fdw.h"
 #include "node/fdw_as_of.h"
 #include "node/fdw_copy.h"
+#include "node/fdw_late.h"
 #include "node/fdw_leave.h"
 #include "node/node.h"
 #include "node/remote.h"
@@ -47,8 +46,8 @@ fdw_function(const char *name)
 											   true, NULL);
 }
 
-static const FdwRoutine *
-fdw_base(void)
+const FdwRoutine *
+fa_fdw_base(void)
 {
 	LOCAL_FCINFO(fcinfo, 0);
 	FdwRoutine *routine;
@@ -124,6 +123,7 @@ fdw_begin_scan(ForeignScanState *node, int eflags)
 	relid = fdw_scan_table(node, &user);
 	fdw_prepare_session(relid, user);
 	fa_xact_note_use(relid, user, fdw_sql_use((ForeignScan *) node->ss.ps.plan));
+	fa_late_add_scan(node);
 }
 
 /*
@@ -156,6 +156,7 @@ fdw_before_scan(ForeignScanState *node)
 	Oid			relid;
 	Oid			user;
 
+	fa_late_begun(node);
 	(void) fdw_settle_params((Node *) ((ForeignScan *) node->ss.ps.plan)->fdw_exprs,
 							 node->ss.ps.ps_ExprContext);
 	if (!fa_as_of_is_used())
@@ -174,9 +175,40 @@ fdw_iterate_scan(ForeignScanState *node)
 static void
 fdw_rescan(ForeignScanState *node)
 {
-	base->ReScanForeignScan(node);
+	if (node->ss.ps.chgParam != NULL && fa_late_is_lost(node))
+	{
+		MemoryContext caller = MemoryContextSwitchTo(node->ss.ps.state->es_query_cxt);
+
+		base->BeginForeignScan(node, 0);
+		MemoryContextSwitchTo(caller);
+	}
+	else
+		base->ReScanForeignScan(node);
+	if (node->ss.ps.chgParam != NULL)
+		fa_late_anew(node);
 	if (fa_as_of_is_used())
 		fa_as_of_rescan(node);
+}
+
+static void
+fdw_end_scan(ForeignScanState *node)
+{
+	/* there is nothing else to be done for it */
+	if (!fa_late_is_lost(node))
+		base->EndForeignScan(node);
+}
+
+/* It may have rows on their way now, which a savepoint that is undone would lose. */
+static void
+fdw_fetching(ForeignScanState *node)
+{
+	Oid			relid;
+	Oid			user;
+
+	if (GetCurrentTransactionNestLevel() == 1)
+		return;
+	relid = fdw_scan_table(node, &user);
+	fa_late_fetching(fa_fdw_node(relid), user);
 }
 
 static void
@@ -184,6 +216,7 @@ fdw_async_request(AsyncRequest *areq)
 {
 	fdw_before_scan((ForeignScanState *) areq->requestee);
 	base->ForeignAsyncRequest(areq);
+	fdw_fetching((ForeignScanState *) areq->requestee);
 }
 
 static void
@@ -191,6 +224,7 @@ fdw_async_configure_wait(AsyncRequest *areq)
 {
 	fdw_before_scan((ForeignScanState *) areq->requestee);
 	base->ForeignAsyncConfigureWait(areq);
+	fdw_fetching((ForeignScanState *) areq->requestee);
 }
 
 static void
@@ -204,6 +238,7 @@ fdw_note(ResultRelInfo *rri, EState *estate, FaUse use)
 static void
 fdw_before_change(ResultRelInfo *rri, EState *estate)
 {
+	fa_late_begin_kind(FA_LATE_STATEMENT);
 	fa_as_of_before_change(RelationGetRelid(rri->ri_RelationDesc),
 						   fdw_user(fa_result_rel_check_as(rri, estate)));
 }
@@ -419,6 +454,7 @@ fa_fdw_conn(Oid foreign_table)
 		return NULL;
 	fa_xact_note_use(foreign_table, user, FA_USE_READ);
 	fdw_prepare_session(foreign_table, user);
+	fa_late_begin_kind(FA_LATE_STATEMENT);
 	fa_as_of_before_change(foreign_table, user);
 	conn = palloc0(sizeof(FaConn));
 	conn->pg = pg;
@@ -466,11 +502,12 @@ fa_sql_fdw_handler(PG_FUNCTION_ARGS)
 {
 	FdwRoutine *routine = palloc(sizeof(FdwRoutine));
 
-	*routine = *fdw_base();
+	*routine = *fa_fdw_base();
 	routine->GetForeignUpperPaths = fdw_upper_paths;
 	routine->BeginForeignScan = fdw_begin_scan;
 	routine->IterateForeignScan = fdw_iterate_scan;
 	routine->ReScanForeignScan = fdw_rescan;
+	routine->EndForeignScan = fdw_end_scan;
 	routine->ForeignAsyncRequest = fdw_async_request;
 	routine->ForeignAsyncConfigureWait = fdw_async_configure_wait;
 	routine->BeginDirectModify = fdw_begin_direct_modify;
@@ -507,60 +544,6 @@ fa_fdw_session_table(int node)
 	return psprintf("session_%d", node);
 }
 
-/* A plan of one direct modification that is nothing but the statement. */
-static ForeignScanState *
-fdw_make_state(EState *estate, Relation rel, const char *sql)
-{
-	ForeignScan *scan = makeNode(ForeignScan);
-	ForeignScanState *node = makeNode(ForeignScanState);
-	RangeTblEntry *rte = makeNode(RangeTblEntry);
-
-	rte->rtekind = RTE_RELATION;
-	rte->relid = RelationGetRelid(rel);
-	rte->relkind = RELKIND_FOREIGN_TABLE;
-	rte->rellockmode = AccessShareLock;
-	fa_exec_init_range_table(estate, list_make1(rte));
-
-	scan->scan.scanrelid = 1;
-	scan->operation = CMD_UPDATE;
-	scan->resultRelation = 1;
-	/* statement, has RETURNING, attributes retrieved, counts as processed */
-	scan->fdw_private = list_make4(makeString(pstrdup(sql)),
-								   makeBoolean(false), NIL,
-								   makeBoolean(true));
-
-	node->ss.ps.plan = (Plan *) scan;
-	node->ss.ps.state = estate;
-	node->ss.ss_currentRelation = rel;
-	node->ss.ss_ScanTupleSlot =
-		ExecInitExtraTupleSlot(estate, RelationGetDescr(rel), &TTSOpsVirtual);
-	node->resultRelInfo = makeNode(ResultRelInfo);
-	InitResultRelInfo(node->resultRelInfo, rel, 1, NULL, 0);
-	return node;
-}
-
-static uint64
-fdw_exec(int node, const char *sql)
-{
-	EState	   *estate = CreateExecutorState();
-	MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
-	Relation	rel = table_open(fa_catalog_relid(fa_fdw_session_table(node)),
-								 AccessShareLock);
-	ForeignScanState *state = fdw_make_state(estate, rel, sql);
-	uint64		n;
-
-	(void) fdw_base();
-	base->BeginDirectModify(state, 0);
-	(void) base->IterateDirectModify(state);
-	base->EndDirectModify(state);
-	ExecResetTupleTable(estate->es_tupleTable, false);
-	table_close(rel, AccessShareLock);
-	n = estate->es_processed;
-	MemoryContextSwitchTo(old);
-	FreeExecutorState(estate);
-	return n;
-}
-
 bool
 fa_fdw_plan_has_foreign(PlannedStmt *plan)
 {
@@ -572,18 +555,4 @@ fa_fdw_plan_has_foreign(PlannedStmt *plan)
 			return true;
 	}
 	return false;
-}
-
-uint64
-fa_fdw_exec(int node, Oid user, const char *sql)
-{
-	Oid			caller;
-	int			sec_context;
-	uint64		n;
-
-	GetUserIdAndSecContext(&caller, &sec_context);
-	SetUserIdAndSecContext(user, sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	n = fdw_exec(node, sql);
-	SetUserIdAndSecContext(caller, sec_context);
-	return n;
 }

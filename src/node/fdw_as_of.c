@@ -189,6 +189,7 @@ bool
 fa_as_of_changes_twice(PlannerInfo *root)
 {
 	PlannerInfo *top = root;
+	Query	   *query;
 	Oid			table;
 	int			n;
 	ListCell   *lc;
@@ -200,7 +201,10 @@ fa_as_of_changes_twice(PlannerInfo *root)
 	table = as_of_changed_table(root->parse);
 	n = as_of_changed_table(top->parse) == table;
 	foreach(lc, top->parse->cteList)
-		n += as_of_changed_table(castNode(Query, ((CommonTableExpr *) lfirst(lc))->ctequery)) == table;
+	{
+		query = castNode(Query, ((CommonTableExpr *) lfirst(lc))->ctequery);
+		n += as_of_changed_table(query) == table;
+	}
 	return n > 1;
 }
 

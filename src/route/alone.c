@@ -58,3 +58,10 @@ fa_command_is_alone(void)
 {
 	return alone(1);
 }
+
+bool
+fa_statement_may_be_interrupted(void)
+{
+	return IsTransactionBlock() || fa_hooks_begun() != 1 ||
+		fa_hooks_in_commands() > 0;
+}

@@ -37,6 +37,7 @@
 #include "node/fdw.h"
 #include "node/fdw_as_of.h"
 #include "node/fdw_copy.h"
+#include "node/fdw_late.h"
 #include "node/fdw_leave.h"
 #include "route/ddl_guard.h"
 #include "route/hooks.h"
@@ -296,6 +297,8 @@ hooks_executor_run(FA_EXECUTOR_RUN_PARAMS)
 		hooks_run_ours(s, FA_EXECUTOR_RUN_ARGS);
 	else
 		next_executor_run(FA_EXECUTOR_RUN_ARGS);
+	if (s)
+		fa_late_settle();
 	error_context_stack = context.previous;
 	renewable = outer;
 }
@@ -364,6 +367,8 @@ hooks_transaction(COMMAND_PARAMS)
 	if (context == PROCESS_UTILITY_TOPLEVEL &&
 		fa_peer_transaction(statement, qc))
 		return;
+	if (statement->kind == TRANS_STMT_SAVEPOINT)
+		fa_late_begin_all();
 	next_process_utility(COMMAND_ARGS);
 	if (lower)
 		fa_isolation_lower();
@@ -423,6 +428,10 @@ hooks_command(COMMAND_PARAMS)
 		hooks_run_command(COMMAND_ARGS);
 		if (copies)
 			fa_fdw_copy_end();
+		/* one WITH HOLD would do so twice: it is read anew at the commit */
+		if (IsA(statement, DeclareCursorStmt) &&
+			!(((DeclareCursorStmt *) statement)->options & CURSOR_OPT_HOLD))
+			fa_late_begin_all();
 	}
 	PG_CATCH();
 	{

@@ -21,14 +21,17 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/snapmgr.h"
 
 #include "core/fa_compat.h"
 #include "core/plain_output.h"
 #include "node/fdw.h"
+#include "node/fdw_late.h"
 #include "node/node.h"
 #include "node/row_stream.h"
 #include "node/session.h"
 #include "node/vouch.h"
+#include "route/hooks.h"
 #include "route/route.h"
 
 typedef struct RemoteScanState
@@ -48,6 +51,8 @@ typedef struct RemoteScanState
 	bool		done;
 
 	FaPeerScan *peer;			/* over postgres_fdw, or ... */
+	TupleTableSlot *first;		/* its first row, if that was asked for before it
+								 * is wanted; else NULL */
 	FaConn	   *sent;			/* ... without waiting there, or ... */
 	FaSession  *session;		/* ... over our own session */
 	PGresult   *result;			/* rows that it sent last */
@@ -76,6 +81,8 @@ remote_forget_result(void *arg)
 	PQclear(state->result);
 	state->result = NULL;
 }
+
+static void remote_begin_early(void *arg);
 
 static void
 remote_begin(CustomScanState *node, EState *estate, int eflags)
@@ -111,6 +118,8 @@ remote_begin(CustomScanState *node, EState *estate, int eflags)
 	state->forget_result.arg = state;
 	MemoryContextRegisterResetCallback(estate->es_query_cxt,
 									   &state->forget_result);
+	if (state->operation == CMD_SELECT && fa_statement_may_be_interrupted())
+		fa_late_add(estate, state, FA_LATE_STATEMENT, remote_begin_early);
 }
 
 /*
@@ -291,8 +300,10 @@ remote_start(RemoteScanState *state)
 	int			node = intVal(remote_private(state, FA_REMOTE_NODE));
 	bool		few = boolVal(remote_private(state, FA_REMOTE_FEW_ROWS));
 	bool		writes = state->operation != CMD_SELECT;
-	char	  **values = state->values ? state->values : remote_parameters(state);
+	char	  **values;
 
+	fa_late_begun(state);
+	values = state->values ? state->values : remote_parameters(state);
 	state->started = true;
 	if (state->refused)
 		ereport(ERROR,
@@ -319,6 +330,28 @@ remote_start(RemoteScanState *state)
 										 few || writes, state->returns);
 	}
 	MemoryContextSwitchTo(caller);
+}
+
+/* Before its first row is wanted, so that it does not see what comes then. */
+static void
+remote_begin_early(void *arg)
+{
+	RemoteScanState *state = arg;
+	bool		raised = fa_isolation_raise();
+
+	PushActiveSnapshot(state->css.ss.ps.state->es_snapshot);
+	PG_TRY();
+	{
+		remote_start(state);
+		if (state->peer)
+			state->first = fa_peer_scan_next(state->peer);
+	}
+	PG_FINALLY();
+	{
+		fa_isolation_restore(raised);
+	}
+	PG_END_TRY();
+	PopActiveSnapshot();
 }
 
 /* The next row of a result that comes here; false at the end. */
@@ -408,8 +441,10 @@ remote_next(ScanState *node)
 	}
 	if (state->peer)
 	{
-		TupleTableSlot *row = fa_peer_scan_next(state->peer);
+		TupleTableSlot *row = state->first ? state->first :
+			fa_peer_scan_next(state->peer);
 
+		state->first = NULL;
 		if (!TupIsNull(row))
 			slot = ExecCopySlot(slot, row);
 		else
@@ -447,6 +482,7 @@ remote_stop(RemoteScanState *state)
 		fa_session_finish(state->session);
 	remote_forget_result(state);
 	state->peer = NULL;
+	state->first = NULL;
 	state->sent = NULL;
 	state->values = NULL;
 	state->refused = NULL;

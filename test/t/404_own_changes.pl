@@ -36,6 +36,12 @@ $oracle->{head} = q{
 			END LOOP;
 		END LOOP;
 		RETURN concat_ws(' ', c, s, (SELECT sum(n) FROM d)); END $$;
+	CREATE FUNCTION pg_temp.opened(what text) RETURNS text LANGUAGE plpgsql AS $$
+	DECLARE c refcursor; r record; a text := ''; BEGIN
+		OPEN c FOR EXECUTE what;
+		BEGIN UPDATE d SET n = n + 100; FETCH c INTO r; a := r::text; RAISE SQLSTATE 'XX001'; EXCEPTION WHEN SQLSTATE 'XX001' THEN UPDATE d SET m = m + 1; END;
+		LOOP FETCH c INTO r; EXIT WHEN NOT FOUND; a := a || r; END LOOP;
+		RETURN a; END $$;
 	CREATE FUNCTION pg_temp.touch(i int) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN
 		IF i % 15 = 0 THEN UPDATE d SET n = n + 1000; RETURN (SELECT count(*) FROM d WHERE n >= 1000); END IF;
 		RETURN 0; END $$;
@@ -56,12 +62,24 @@ my @statements = (
 	'WITH w AS (INSERT INTO d SELECT k + 3000, n, m FROM d RETURNING *) SELECT count(*), sum(w.n) FROM w LEFT JOIN d USING (k)',
 	'WITH w AS (UPDATE d SET n = 0 RETURNING k), v AS (INSERT INTO d SELECT k + 4000, n, m FROM d RETURNING n) SELECT (SELECT sum(n) FROM v), (SELECT count(*) FROM w)',
 	'WITH w AS (UPDATE d SET n = n + 1 RETURNING k) UPDATE d SET m = n WHERE k IN (SELECT k - 3000 FROM w)',
+	(map { ("WITH w AS (UPDATE d SET n = n + 100 WHERE k = $_ RETURNING k) UPDATE d SET n = n + 1000",
+		"WITH w AS (UPDATE d SET n = n + 100) UPDATE d SET n = n + 1000 WHERE k = $_ RETURNING k, n",
+		"WITH w AS (DELETE FROM d WHERE k = $_ RETURNING n), v AS (UPDATE d SET n = n + 1000 RETURNING n) SELECT (SELECT count(*) FROM w), (SELECT count(*) FROM v)",
+		"WITH w AS (INSERT INTO d VALUES ($_ + 7000, 1, 1) RETURNING n) UPDATE d SET n = n + 1000 RETURNING k") } 1 .. 4),
 	q{SELECT pg_temp.loop('UPDATE d SET n = n + 1000')},
 	q{SELECT pg_temp.loop('DELETE FROM d WHERE m > 1')},
 	q{SELECT pg_temp.loop('INSERT INTO d SELECT k + 10000 + (SELECT count(*) FROM d), n, m FROM d')},
 	q{SELECT pg_temp.loop('UPDATE d SET n = n + 1000 RETURNING (SELECT sum(n) FROM d)')},
 	q{SELECT pg_temp.loop('WITH w AS (UPDATE d SET n = n + 1000 RETURNING k) INSERT INTO d SELECT w.k + 20000, d.n, 5 FROM w JOIN d USING (k) WHERE d.k < 9')},
 	'SELECT pg_temp.often()',
+	(map { "SELECT pg_temp.opened('$_')" } 'SELECT * FROM d ORDER BY k', 'SELECT x.k, y.n FROM d x JOIN d y ON y.k = x.n ORDER BY 1',
+		'SELECT k, (SELECT sum(n) FROM d y WHERE y.m = x.m) FROM d x ORDER BY 1'),
+	(map { ("BEGIN; DECLARE c CURSOR FOR SELECT sum(n), count(*) FROM d WHERE k = $_; DECLARE e CURSOR FOR SELECT * FROM d WHERE k = $_;\nUPDATE d SET n = n + 100 WHERE k = $_;\nFETCH ALL FROM c; FETCH ALL FROM e; COMMIT",
+		"BEGIN; DECLARE c CURSOR FOR SELECT * FROM d WHERE k = $_; SAVEPOINT s; UPDATE d SET n = n + 100;\nMOVE 1 FROM c; ROLLBACK TO s;\nMOVE ALL FROM c; COMMIT") } 1 .. 4),
+	(map { "BEGIN; DECLARE c CURSOR FOR $_; SAVEPOINT s; UPDATE d SET n = n + 100;\nMOVE 1 FROM c; ROLLBACK TO s;\nUPDATE d SET n = n + 1; FETCH ALL FROM c;\nSELECT sum(n) FROM d; COMMIT" }
+		'SELECT * FROM d ORDER BY k', 'SELECT x.k, y.n FROM d x JOIN d y ON y.k = x.n ORDER BY 1', 'SELECT count(*) FROM d WHERE n < (SELECT max(n) FROM d)',
+		'SELECT k, (SELECT sum(n) FROM d y WHERE y.m = x.m) FROM d x ORDER BY 1'),
+	"BEGIN; DECLARE c CURSOR FOR SELECT * FROM d; SAVEPOINT s; UPDATE d SET n = n;\nMOVE 1 FROM c; ROLLBACK TO s;\nMOVE ALL FROM c; COMMIT",
 	'SELECT sum(n), sum((pg_temp.touch(k) > 0)::int) FROM d',
 	'SELECT x.n, y.n FROM d x, d y WHERE pg_temp.touch(x.k) > 0 AND y.k = x.k + 1',
 	'SELECT k, n FROM d WHERE pg_temp.touch(k) >= 0 AND n > 5',
@@ -78,4 +96,14 @@ for my $form (sort keys %forms)
 {
 	$oracle->same($_, $form, $forms{$form}, @statements) for 1 .. 3;
 }
+
+# In REPEATABLE READ, nor what others change, wherever the cursor has begun.
+$c->sql(1, 'TRUNCATE d; INSERT INTO d SELECT i, i, i FROM generate_series(1, 4) i');
+my $s = $c->node(1)->background_psql('postgres');
+$s->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ');
+$s->query_safe("DECLARE c$_ CURSOR FOR SELECT n FROM d WHERE k = $_") for 1 .. 4;
+$c->sql(2, 'UPDATE d SET n = n + 100');
+is($s->query_safe("FETCH 1 FROM c$_") . '/' . $s->query_safe("SELECT n FROM d WHERE k = $_"), "$_/$_", "row $_ as it was") for 1 .. 4;
+$s->query_safe('COMMIT');
+$s->quit;
 done_testing();
