@@ -151,6 +151,7 @@ OBJS = \
 	src/route/ddl_everywhere.o \
 	src/route/ddl_guard.o \
 	src/route/ddl_policy.o \
+	src/route/ddl_publish.o \
 	src/route/ddl_roles.o \
 	src/route/deferred.o \
 	src/placement/admit.o \

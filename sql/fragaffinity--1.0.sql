@@ -1567,7 +1567,7 @@ BEGIN
 					WHERE node = coordinator) THEN
 		RAISE EXCEPTION 'hints are kept on the coordinator'
 			USING ERRCODE = 'object_not_in_prerequisite_state',
-				  HINT = COALESCE(format('Call it on node "%s".', name),
+				  HINT = COALESCE('Call it on node "' || name || '".',
 								  'Call add_node() first.');
 	END IF;
 	IF weight IS NULL OR NOT (weight > 0 AND weight <= 1) THEN

@@ -36,6 +36,12 @@
 #error "fragaffinity needs PostgreSQL 15 or later"
 #endif
 
+/*
+ * Whether ON CONFLICT DO UPDATE looks at its WHERE before it asks if row security
+ * hides the row in conflict: 18.6 does, 15.20 and 17.12 do not.
+ */
+#define FA_CONFLICT_WHERE_FIRST (PG_VERSION_NUM >= 180000)
+
 #define FA_PG_MAJOR (PG_VERSION_NUM / 10000)
 
 /* 16 split table_open's permission data into RTEPermissionInfo. */

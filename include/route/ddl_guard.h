@@ -71,6 +71,12 @@ extern void fa_ddl_check_drop_policy(Oid policy);
 /* Raises when a policy of a distributed table names the role. */
 extern void fa_ddl_check_policy_role(Oid root, Oid role);
 
+/*
+ * in ddl_publish.c: of CREATE or ALTER PUBLICATION.  Raises for a distributed
+ * table or a part of one, warns of those among all tables or a schema's.
+ */
+extern void fa_ddl_check_publication(Node *statement);
+
 /* in ddl_roles.c: around statements on roles */
 extern void fa_ddl_roles_before(Node *statement);
 extern void fa_ddl_roles_after(Node *statement);

@@ -24,6 +24,7 @@
 
 #include "core/fa_compat.h"
 #include "core/settings.h"
+#include "core/shmem.h"
 #include "node/cluster_xact.h"
 #include "node/fdw.h"
 #include "node/fdw_as_of.h"
@@ -496,12 +497,17 @@ fdw_upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input_re
 		base->GetForeignUpperPaths(root, stage, input_rel, output_rel, extra);
 }
 
-/* fdw_handler() of the wrapper fragaffinity */
+/*
+ * fdw_handler() of the wrapper fragaffinity.  Without our hooks an UPDATE of the
+ * key would leave rows where nobody looks for them, and a commit on several nodes
+ * could be half of one.
+ */
 Datum
 fa_sql_fdw_handler(PG_FUNCTION_ARGS)
 {
 	FdwRoutine *routine = palloc(sizeof(FdwRoutine));
 
+	fa_shmem_require();
 	*routine = *fa_fdw_base();
 	routine->GetForeignUpperPaths = fdw_upper_paths;
 	routine->BeginForeignScan = fdw_begin_scan;

@@ -536,6 +536,10 @@ check_statement(Node *statement, FaDdlPlan *plan)
 			refuse_named("ALTER SEQUENCE",
 						 ((AlterSeqStmt *) statement)->sequence);
 			break;
+		case T_CreatePublicationStmt:
+		case T_AlterPublicationStmt:
+			fa_ddl_check_publication(statement);
+			break;
 		case T_DropOwnedStmt:
 		case T_ReassignOwnedStmt:
 			check_owned(statement, plan);
@@ -566,6 +570,8 @@ fa_ddl_check(Node *statement, FaDdlPlan *plan)
 		case T_GrantStmt:
 		case T_CommentStmt:
 		case T_AlterSeqStmt:
+		case T_CreatePublicationStmt:
+		case T_AlterPublicationStmt:
 		case T_DropOwnedStmt:
 		case T_ReassignOwnedStmt:
 			break;

@@ -22,6 +22,7 @@
 #include "utils/typcache.h"
 
 #include "catalog/map.h"
+#include "core/fa_compat.h"
 #include "core/settings.h"
 #include "node/vouch.h"
 #include "route/peer_error.h"
@@ -297,8 +298,8 @@ security_raise_there(List *cases, List *checks, NewRowContext *updated)
 
 /*
  * Has a row in conflict, and what becomes of it, checked where it is: the one
- * before the WHERE of DO UPDATE, which could tell of a row that is hidden, the
- * other after it.
+ * before the WHERE of DO UPDATE or after it, as this server does, the other
+ * after both.
  */
 static bool
 security_check_conflict(Query *query, List *conflicting, List *updated)
@@ -310,11 +311,14 @@ security_check_conflict(Query *query, List *conflicting, List *updated)
 	cases->casetype = BOOLOID;
 	cases->location = -1;
 	cases->defresult = (Expr *) makeBoolConst(true, false);
-	cases->args = security_raise_there(NIL, conflicting, NULL);
+	if (!FA_CONFLICT_WHERE_FIRST)
+		cases->args = security_raise_there(NIL, conflicting, NULL);
 	if (conflict->onConflictWhere)
 		cases->args = lappend(cases->args,
 							  security_unless(conflict->onConflictWhere,
 											  makeBoolConst(false, false)));
+	if (FA_CONFLICT_WHERE_FIRST)
+		cases->args = security_raise_there(cases->args, conflicting, NULL);
 	cases->args = security_raise_there(cases->args, updated, &cx);
 	conflict->onConflictWhere = (Node *) cases;
 	query->onConflict = conflict;

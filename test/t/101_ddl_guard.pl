@@ -18,6 +18,7 @@ $c->sql(1, q{
 	CREATE TABLE p_a PARTITION OF p FOR VALUES IN ('a');
 	SELECT fragaffinity.distribute_table('t', 'id', 6);
 	SELECT fragaffinity.distribute_table('p', 'k', 3);
+	CREATE PUBLICATION mine FOR TABLE plain;
 });
 
 # The whole catalog's opinion of the tables, on every node.
@@ -62,6 +63,8 @@ for my $sql (
 	"CREATE TABLE p_b PARTITION OF p FOR VALUES IN ('b')",
 	'CREATE TABLE c () INHERITS (t_b0_h)', 'GRANT SELECT ON t_b0 TO joe',
 	'CREATE STATISTICS st ON v, s FROM t_b0',
+	'CREATE PUBLICATION x FOR TABLE plain, t', 'CREATE PUBLICATION x FOR TABLE t_b0_h', 'ALTER PUBLICATION mine ADD TABLE p',
+	'ALTER PUBLICATION mine SET TABLE t',
 	# NOT NULL has a name
 	$c->node(1)->pg_version < 18 ? () : ('ALTER TABLE p DROP CONSTRAINT p_k_not_null', 'ALTER TABLE t ADD CONSTRAINT nn NOT NULL v NOT VALID'))
 {
@@ -70,6 +73,19 @@ for my $sql (
 	like($message, qr/HINT: /, 'with a hint');
 }
 is(state_of_tables(), $before, 'nothing has changed');
+
+# All tables, or a schema's: others may want them, and are told.
+for my $sql ('CREATE PUBLICATION every FOR ALL TABLES', 'CREATE PUBLICATION schemas FOR TABLES IN SCHEMA public',
+	'ALTER PUBLICATION mine SET TABLES IN SCHEMA public')
+{
+	my $err = '';
+	is($c->node(1)->psql('postgres', $sql, stderr => \$err), 0, $sql);
+	like($err, qr/WARNING:  publication "\w+" is not complete for distributed table "public\.[pt]".*HINT/s, 'warns');
+}
+my $quiet = '';
+$c->node(1)->psql('postgres', 'ALTER PUBLICATION mine SET TABLE plain; CREATE SCHEMA s; CREATE PUBLICATION other FOR TABLES IN SCHEMA s;
+	DROP PUBLICATION every, schemas, other, mine; DROP SCHEMA s', stderr => \$quiet);
+is($quiet, '', 'not of what has no distributed table');
 
 # As a superuser's slip inside a block: nothing half done.
 my ($code) = $c->fails(1, q{BEGIN; CREATE INDEX t_v ON t (v); DROP TABLE t; COMMIT});
