@@ -201,7 +201,7 @@ struct FaNext
 
 	/* the mixture */
 	double	   *weight;
-	double	   *moment;			/* of the weight's gradient */
+	double	   *information;	/* about the weight, forgotten */
 	double		pool_won;		/* events that the pool foresaw, forgotten */
 	double		backoff_won;	/* and those that the plain back-off did */
 	FaNextLstm *network;		/* NULL: off */

@@ -7,8 +7,10 @@
  * context seen once is worth is learned apart from what one seen often is, and
  * one more each for how long the session has been going as foreseen, how old it
  * is, and how long it has paused.  After each event the weights follow the
- * gradient of the log likelihood, in steps of a size that its own past gradients
- * give (RMSProp), smaller as more events have been seen.
+ * gradient of the log likelihood, each divided by the information (variance of
+ * its signal under the forecast) that it has had of late: a Newton step along
+ * the diagonal.  So a weight that is rarely used learns as much from its first
+ * events as a frequent one did from its own.
  *
  * A pool smooths what one context alone is sure of.  So a part of the forecast
  * is plain back-off from the longest of the session's last fragments to none
@@ -20,11 +22,10 @@
 
 #include "predict/next_parts.h"
 
-#define RATE_START		0.01
-#define RATE_END		0.0007
-#define RATE_EVENTS		3000.0
-#define RATE_STATE		0.2		/* of the weights by state, to the others' */
-#define KEEP_MOMENT		0.9995
+#define STEP			0.3		/* part of a Newton step: signals are alike */
+#define STEP_STATE		0.1		/* of the weights by state */
+#define INFORMATION		10.0	/* belief in the weights to begin with */
+#define KEEP			0.998	/* of the information, each use of the weight */
 #define FLOOR			1e-4	/* of the long-run share in every forecast */
 #define POOL_WON		20.0	/* before anything was learned */
 #define BACKOFF_WON		1.0
@@ -48,7 +49,7 @@ void
 fa_next_mix_init(FaNext *next)
 {
 	next->weight = fa_memory_alloc(&next->memory, NWEIGHTS, sizeof(double));
-	next->moment = fa_memory_alloc(&next->memory, NWEIGHTS, sizeof(double));
+	next->information = fa_memory_alloc(&next->memory, NWEIGHTS, sizeof(double));
 	for (int k = 0; k < FA_NEXT_NKINDS; k++)
 	{
 		for (int l = 0; l < FA_NEXT_LEVELS; l++)
@@ -178,15 +179,15 @@ learn_part(FaNext *next, int at)
 	next->pool_won = fmax(next->pool_won * KEEP_WON + 1 - backoff, LEAST_WON);
 }
 
+/* One weight's step; variance: of its signal, under the forecast. */
 static void
-adjust(FaNext *next, int slot, double gradient, double rate)
+adjust(FaNext *next, int slot, double gradient, double variance, double step)
 {
-	double	   *m = &next->moment[slot];
+	double	   *known = &next->information[slot];
 	double	   *w = &next->weight[slot];
 
-	*m = *m == 0 ? gradient * gradient :
-		KEEP_MOMENT * *m + (1 - KEEP_MOMENT) * gradient * gradient;
-	*w += rate * gradient / (sqrt(*m) + 1e-3);
+	*known = KEEP * *known + fmax(variance, 0);
+	*w += step * gradient / (INFORMATION + *known);
 	*w = *w > MOST_WEIGHT ? MOST_WEIGHT : *w < -MOST_WEIGHT ? -MOST_WEIGHT : *w;
 }
 
@@ -197,32 +198,39 @@ fa_next_mix_learn(FaNext *next, int fragment)
 	FaNextView *view = &next->view;
 	int			n = view->ncandidates;
 	int			at = next->place[fragment] >= 0 ? next->place[fragment] : n;
-	double		gradient[FA_NEXT_SIGNALS] = {0};
+	const double *came = next->signal + (size_t) at * FA_NEXT_SIGNALS;
+	double		mean[FA_NEXT_SIGNALS] = {0};
+	double		square[FA_NEXT_SIGNALS] = {0};
 	double		ranks[FA_NEXT_RANKS] = {0};
-	double		rate = RATE_END + (RATE_START - RATE_END) /
-		(1 + (double) next->events / RATE_EVENTS);
 
 	learn_part(next, at);
 	for (int i = 0; i <= n; i++)
 	{
 		const double *x = next->signal + (size_t) i * FA_NEXT_SIGNALS;
-		double		d = (i == at) - next->pooled[i];
+		double		p = next->pooled[i];
 
 		for (int k = 0; k < FA_NEXT_SIGNALS; k++)
-			gradient[k] += d * x[k];
-		ranks[next->rank[i]] += d;
+		{
+			mean[k] += p * x[k];
+			square[k] += p * x[k] * x[k];
+		}
+		ranks[next->rank[i]] += p;
 	}
 	for (int k = 0; k < FA_NEXT_SIGNALS; k++)
 	{
+		double		gradient = came[k] - mean[k];
+		double		variance = square[k] - mean[k] * mean[k];
+
 		if (view->slot[k] < 0)
 			continue;
-		adjust(next, view->slot[k], gradient[k], rate);
+		adjust(next, view->slot[k], gradient, variance, STEP);
 		for (int i = 0; i < FA_NEXT_STATES; i++)
-			adjust(next, AT_STATE + k * STATES + view->state_of[i], gradient[k],
-				   rate * RATE_STATE);
+			adjust(next, AT_STATE + k * STATES + view->state_of[i], gradient,
+				   variance, STEP_STATE);
 	}
 	for (int r = 0; r < FA_NEXT_RANKS; r++)
-		adjust(next, AT_RANK + view->pause * FA_NEXT_RANKS + r, ranks[r], rate);
+		adjust(next, AT_RANK + view->pause * FA_NEXT_RANKS + r,
+			   (r == next->rank[at]) - ranks[r], ranks[r] * (1 - ranks[r]), STEP);
 }
 
 /* Was the fragment what the longest context had seen most of late? */
@@ -253,7 +261,7 @@ void
 fa_next_mix_archive(FaNext *next, FaArchive *ar)
 {
 	fa_predict_ar_doubles(ar, next->weight, NWEIGHTS);
-	fa_predict_ar_doubles(ar, next->moment, NWEIGHTS);
+	fa_predict_ar_doubles(ar, next->information, NWEIGHTS);
 	fa_predict_ar_double(ar, &next->pool_won);
 	fa_predict_ar_double(ar, &next->backoff_won);
 	if (!(next->pool_won >= LEAST_WON && next->pool_won <= MOST_WON) ||
@@ -261,7 +269,7 @@ fa_next_mix_archive(FaNext *next, FaArchive *ar)
 		ar->failed = true;
 	for (int i = 0; i < NWEIGHTS && ar->reading; i++)
 	{
-		if (fabs(next->weight[i]) > MOST_WEIGHT || next->moment[i] < 0)
+		if (fabs(next->weight[i]) > MOST_WEIGHT || next->information[i] < 0)
 			ar->failed = true;
 	}
 }

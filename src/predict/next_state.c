@@ -15,7 +15,7 @@
 #include "predict/sessions_parts.h"
 
 #define MAGIC			0x46415345u
-#define VERSION			3u
+#define VERSION			4u
 #define LEAST_COUNT		1.5f	/* of a context that is kept */
 
 static void

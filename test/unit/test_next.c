@@ -220,6 +220,53 @@ groups_are_known_by_many(void **state)
 	fa_next_destroy(next);
 }
 
+/*
+ * What roles do begins to matter after so many events without roles: mean loss
+ * of the first events then, each of a session of its own.
+ */
+static double
+loss_of_roles(int64_t before)
+{
+	FaNext	   *next = create(1u << FA_NEXT_HABIT);
+	uint64_t	rng = 5;
+	double		loss = 0;
+	int			n = 400;
+
+	for (int64_t i = 0; i < before; i++)
+	{
+		FaNextEvent e = {.session = (uint64_t) i,.node = -1,.time = i,
+		.fragment = (int) (unit_uniform(&rng) * FRAGMENTS)};
+
+		fa_next_observe(next, &e);
+	}
+	for (int64_t i = before; i < before + n; i++)
+	{
+		int			role = (int) (unit_uniform(&rng) * 4);
+		FaNextEvent e = {.session = (uint64_t) i,.profile = role + 1,
+			.node = -1,.time = i,
+		.fragment = 3 * role + (int) (unit_uniform(&rng) * 3)};
+		double		p[FRAGMENTS];
+
+		fa_next_forecast(next, e.session, e.profile, e.node, p);
+		loss -= log(p[e.fragment]) / n;
+		fa_next_observe(next, &e);
+	}
+	fa_next_destroy(next);
+	return loss;
+}
+
+/* A weight first used late learns as fast as one used from the start. */
+static void
+learns_late_as_early(void **state)
+{
+	double		early = loss_of_roles(0);
+	double		late = loss_of_roles(20000);
+
+	(void) state;
+	assert_true(early < log(FRAGMENTS) - 0.8);
+	assert_true(late < early + 0.05);
+}
+
 /* What comes later changes nothing of what was said before. */
 static void
 future_is_not_seen(void **state)
@@ -368,6 +415,7 @@ main(void)
 		cmocka_unit_test(a_pause_takes_trust_away),
 		cmocka_unit_test(repetitions_are_counted),
 		cmocka_unit_test(groups_are_known_by_many),
+		cmocka_unit_test(learns_late_as_early),
 		cmocka_unit_test(future_is_not_seen),
 		cmocka_unit_test(extremes_do_no_harm),
 		cmocka_unit_test(memory_is_bounded),
