@@ -18,6 +18,8 @@
 #ifndef FA_PREDICT_FRAME_H
 #define FA_PREDICT_FRAME_H
 
+#include <math.h>
+
 #include "predict/memory.h"
 #include "predict/predict.h"
 
@@ -129,6 +131,8 @@ struct FaFrame
 	const bool *known;			/* by node; never NULL inside */
 	bool	   *known_buf;
 	double	   *site_y;			/* accesses by node */
+	int64_t		load_until;		/* steps before it are loaded at once */
+	bool		learning;		/* more is done in this step than to count */
 	double		site_total;
 
 	double	   *prior;			/* long-run share of each node, sums to 1 */
@@ -196,6 +200,13 @@ extern void fa_predict_view(FaFrame *frame, int fragment, int h, FaView *view);
 extern void fa_predict_view_at(FaFrame *frame, int fragment, int h,
 							   int64_t target, FaView *view);
 
+/* ln(1 + v) to 1e-16, which is enough for a signal and much faster than log1p */
+static inline double
+fa_predict_ln1p(double v)
+{
+	return log(1 + v);
+}
+
 static inline double *
 fa_predict_cell(const FaFrame *frame, const FaFragment *fr, int pos, int model)
 {
@@ -253,6 +264,8 @@ extern void fa_predict_session_tell(FaFrame *frame, void *model, int64_t step,
 									const FaCell *cells, int ncells);
 extern void fa_predict_profile_tell(FaFrame *frame, void *model, int64_t step,
 									const FaProfileUse *use, int n);
+extern void fa_predict_static_base(const FaFrame *frame, const void *model,
+								   FaView *view);
 extern void fa_predict_static_rates(const FaFrame *frame, const void *model,
 									double *rate_p);
 extern double fa_predict_recent_evidence(const FaFrame *frame,

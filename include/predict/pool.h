@@ -40,6 +40,13 @@ typedef struct FaRateWeights
 } FaRateWeights;
 
 #define FA_RATE_BINS	24
+#define FA_RATE_LANES	((FA_HEADS + 3) / 4 * 4)
+
+/* Weights by signal, for all heads at once. */
+typedef struct FaRateTable
+{
+	double		w[FA_MAX_RATES][FA_RATE_LANES];
+} FaRateTable;
 
 struct FaRates
 {
@@ -94,6 +101,12 @@ extern double fa_predict_profile_sum(FaFrame *frame, const FaView *view,
 extern FaRates *fa_predict_rates_create(FaFrame *frame);
 extern double fa_predict_rates_typical(const FaFrame *frame, const double *w,
 									   const double *rate);
+extern void fa_predict_rates_table(const FaFrame *frame,
+								   const FaRateWeights *weights,
+								   FaRateTable *table_p);
+extern void fa_predict_rates_heads(const FaFrame *frame,
+								   const FaRateTable *table,
+								   const double *rate, double *log_p);
 extern void fa_predict_rates_expand(const FaRates *rates, double typical,
 									double *mean_p, double *any_p);
 extern void fa_predict_rates_learn(FaFrame *frame, FaRates *rates,

@@ -25,6 +25,9 @@
 #define FA_PREDICT_MAX_PROFILE 32
 #define FA_PREDICT_CALIBRATION_BINS 10
 #define FA_PREDICT_TRAINING 16	/* see fa_predictor_train() */
+#ifndef FA_PREDICT_LOAD_LEARNS
+#define FA_PREDICT_LOAD_LEARNS 480	/* see fa_predictor_load() */
+#endif
 
 /* One entry a model; the mixture comes last.  New models go before it. */
 typedef enum FaModel
@@ -126,6 +129,15 @@ extern void fa_predictor_resize(FaPredictor *p, int nnodes, int nfragments);
 extern bool fa_predictor_observe(FaPredictor *p, int64_t step,
 								 const FaCell *cells, int ncells,
 								 const bool *known);
+
+/*
+ * Steps before this one are history that is loaded at once: nobody asks for a
+ * forecast before it is observed.  Of the last FA_PREDICT_LOAD_LEARNS of them
+ * forecasts are made, scored and learned from as ever, but for some fragments
+ * only, chosen by chance; those before are counted, and no more, as weights
+ * remember little of them.
+ */
+extern void fa_predictor_load(FaPredictor *p, int64_t until);
 
 /*
  * What else is known when a step is over, told before that step is observed;

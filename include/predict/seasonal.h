@@ -43,6 +43,8 @@ typedef struct FaStage
 	double		part[FA_STAGE_SLOTS];
 	double		concentration;
 	double	   *exposure;		/* by node: steps, as if all in this slot */
+	int64_t		young_since;	/* of the fragment asked about last */
+	double		young;			/* and its part of that exposure */
 } FaStage;
 
 /* The chain for one target step. */
@@ -82,7 +84,7 @@ extern void fa_predict_plan_alloc(FaFrame *frame, FaPlan *plan);
 extern void fa_predict_plan_make(FaFrame *frame, const FaSeasons *s,
 								 int64_t target, FaPlan *plan);
 extern void fa_predict_chain(FaFrame *frame, const FaSeasons *s,
-							 const FaPlan *plan, const FaView *view,
+							 FaPlan *plan, const FaView *view,
 							 double *v, double *local, double *rate);
 
 #endif							/* FA_PREDICT_SEASONAL_H */

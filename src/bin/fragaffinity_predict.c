@@ -37,6 +37,7 @@ typedef struct Options
 	double		forgetting;
 	bool		scores;
 	bool		next;
+	bool		load;
 	char	   *model_names;
 } Options;
 
@@ -53,6 +54,7 @@ usage(FILE *to)
 		  "  --max-season N     longest season looked for, in steps\n"
 		  "  --forgetting X     kept of a slot from one season to the next\n"
 		  "  --seed N           of sampling (default 1)\n"
+		  "  --load             take what is before test_t0 as a start loads history\n"
 		  "  --scores           log loss of every model on stderr\n", to);
 }
 
@@ -142,6 +144,8 @@ parse_options(Options *o, int argc, char **argv)
 			o->scores = true;
 		else if (strcmp(a, "--next") == 0)
 			o->next = true;
+		else if (strcmp(a, "--load") == 0)
+			o->load = true;
 		else if (strncmp(a, "--", 2) == 0)
 		{
 			if (v == NULL)
@@ -271,6 +275,8 @@ main(int argc, char **argv)
 	fc.typical_rate = fa_bin_alloc(t.nnodes * sizeof(double));
 
 	test = (t.test_t0 - t.t0) / t.step;
+	if (o.load)
+		fa_predictor_load(p, test - 1);
 	puts("ts_bucket,horizon,node,fragment,p,rate");
 	for (int64_t i = 0; i < t.nsteps; i++)
 	{

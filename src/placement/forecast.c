@@ -287,6 +287,7 @@ fa_forecast_take_steps(void)
 		return false;
 	if (next > due)
 		return false;
+	fa_predictor_load(f->predictor, due);
 	while (next <= due)
 	{
 		FaStepBatch batch;

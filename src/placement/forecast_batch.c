@@ -12,7 +12,9 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
+#include "executor/tuptable.h"
 #include "miscadmin.h"
+#include "nodes/params.h"
 #include "portability/instr_time.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -37,6 +39,94 @@ select_between(const char *sql, int64 from_us, int64 to_us, int64 width_us)
 	return SPI_tuptable;
 }
 
+/*
+ * Puts rows of step, node, fragment and a number where they are needed, one by
+ * one: a batch can be of millions, and a table of them would be copied twice.
+ */
+typedef struct CellReceiver
+{
+	DestReceiver pub;
+	FaForecaster *f;
+	MemoryContext context;		/* of the arrays */
+	int			allocated;
+	int			n;
+	int64	   *step;
+	FaCell	   *cells;
+} CellReceiver;
+
+static void
+receiver_grow(CellReceiver *r)
+{
+	r->allocated = r->allocated ? 2 * r->allocated : 1024;
+	if (r->cells == NULL)
+	{
+		r->step = MemoryContextAllocHuge(r->context, sizeof(int64) * r->allocated);
+		r->cells = MemoryContextAllocHuge(r->context, sizeof(FaCell) * r->allocated);
+		return;
+	}
+	r->step = repalloc_huge(r->step, sizeof(int64) * r->allocated);
+	r->cells = repalloc_huge(r->cells, sizeof(FaCell) * r->allocated);
+}
+
+static bool
+receive_cell(TupleTableSlot *slot, DestReceiver *self)
+{
+	CellReceiver *r = (CellReceiver *) self;
+
+	if (r->n == r->allocated)
+		receiver_grow(r);
+	slot_getallattrs(slot);
+	r->step[r->n] =
+		fa_forecast_step_of(r->f, DatumGetTimestampTz(slot->tts_values[0]));
+	r->cells[r->n++] = (FaCell) {
+		.node = fa_forecast_node_index(r->f, DatumGetInt32(slot->tts_values[1])),
+		.fragment = fa_numbering_add(&r->f->fragments,
+									 DatumGetInt64(slot->tts_values[2])),
+		.count = DatumGetFloat8(slot->tts_values[3])
+	};
+	return true;
+}
+
+static void
+receiver_begin(DestReceiver *self, int operation, TupleDesc desc)
+{
+}
+
+static void
+receiver_end(DestReceiver *self)
+{
+}
+
+/* Rows of step, node, fragment and a number, in the order of their steps. */
+static void
+read_cells(FaForecaster *f, MemoryContext outer, const char *sql,
+		   TimestampTz from, TimestampTz to, int *n_p, int64 **step_p,
+		   FaCell **cells_p)
+{
+	CellReceiver r = {
+		.pub = {receive_cell, receiver_begin, receiver_end, receiver_end, DestNone},
+		.f = f,.context = outer
+	};
+	SPIExecuteOptions options = {.read_only = true,.dest = &r.pub};
+	Interval	width = {.time = f->width_us};
+	ParamListInfo params = makeParamList(3);
+
+	params->params[0].value = TimestampTzGetDatum(from);
+	params->params[1].value = TimestampTzGetDatum(to);
+	params->params[2].value = IntervalPGetDatum(&width);
+	for (int i = 0; i < 3; i++)
+	{
+		params->params[i].pflags = PARAM_FLAG_CONST;
+		params->params[i].ptype = i < 2 ? TIMESTAMPTZOID : INTERVALOID;
+	}
+	options.params = params;
+	if (SPI_execute_extended(sql, &options) != SPI_OK_SELECT)
+		elog(ERROR, "could not read history");
+	*n_p = r.n;
+	*step_p = r.step;
+	*cells_p = r.cells;
+}
+
 /* Column of a row that has no nulls. */
 static Datum
 value_of(SPITupleTable *table, int row, int column)
@@ -44,30 +134,6 @@ value_of(SPITupleTable *table, int row, int column)
 	bool		isnull;
 
 	return SPI_getbinval(table->vals[row], table->tupdesc, column, &isnull);
-}
-
-/* Step, node and fragment are the first three columns. */
-static void
-read_cell(FaForecaster *f, SPITupleTable *table, int row, int64 *step_p,
-		  FaCell *cell_p)
-{
-	*step_p = fa_forecast_step_of(f, DatumGetTimestampTz(value_of(table, row, 1)));
-	cell_p->node = fa_forecast_node_index(f, DatumGetInt32(value_of(table, row, 2)));
-	cell_p->fragment = fa_numbering_add(&f->fragments, DatumGetInt64(value_of(table, row, 3)));
-	cell_p->count = DatumGetFloat8(value_of(table, row, 4));
-}
-
-static void
-read_cells(FaForecaster *f, MemoryContext outer, SPITupleTable *table,
-		   int *n_p, int64 **step_p, FaCell **cells_p)
-{
-	int			n = (int) table->numvals;
-
-	*cells_p = MemoryContextAllocHuge(outer, sizeof(FaCell) * (n + 1));
-	*step_p = MemoryContextAllocHuge(outer, sizeof(int64) * (n + 1));
-	for (int i = 0; i < n; i++)
-		read_cell(f, table, i, &(*step_p)[i], &(*cells_p)[i]);
-	*n_p = n;
 }
 
 /* The same number for a role and application on every node. */
@@ -93,12 +159,13 @@ read_use(FaForecaster *f, MemoryContext outer, SPITupleTable *table,
 	for (int i = 0; i < n; i++)
 	{
 		FaProfileUse *u = &batch->use[i];
-		FaCell		cell;
 
-		read_cell(f, table, i, &batch->use_step[i], &cell);
-		u->node = cell.node;
-		u->fragment = cell.fragment;
-		u->accesses = cell.count;
+		batch->use_step[i] =
+			fa_forecast_step_of(f, DatumGetTimestampTz(value_of(table, i, 1)));
+		u->node = fa_forecast_node_index(f, DatumGetInt32(value_of(table, i, 2)));
+		u->fragment = fa_numbering_add(&f->fragments,
+									   DatumGetInt64(value_of(table, i, 3)));
+		u->accesses = DatumGetFloat8(value_of(table, i, 4));
 		u->arrivals = DatumGetFloat8(value_of(table, i, 5));
 		u->profile = profile_key(NameStr(*DatumGetName(value_of(table, i, 6))),
 								 TextDatumGetCString(value_of(table, i, 7)));
@@ -116,18 +183,16 @@ fa_forecast_read(FaForecaster *f, int64 from, int64 to, FaStepBatch *batch)
 
 	memset(batch, 0, sizeof(*batch));
 	SPI_connect();
-	table = select_between("SELECT step, node, fragment, calls::float8"
-						   " FROM fragaffinity.history"
-						   " WHERE step >= $1 AND step < $2 AND width <= $3"
-						   " ORDER BY step", first, last, f->width_us);
-	read_cells(f, outer, table, &batch->ncells, &batch->cell_step,
-			   &batch->cells);
-	table = select_between("SELECT step, node, fragment, accesses"
-						   " FROM fragaffinity.session_forecast"
-						   " WHERE step >= $1 AND step < $2 AND $3 IS NOT NULL"
-						   " ORDER BY step", first, last, f->width_us);
-	read_cells(f, outer, table, &batch->nexpected, &batch->expected_step,
-			   &batch->expected);
+	read_cells(f, outer, "SELECT step, node, fragment, calls::float8"
+			   " FROM fragaffinity.history"
+			   " WHERE step >= $1 AND step < $2 AND width <= $3"
+			   " ORDER BY step", first, last, &batch->ncells,
+			   &batch->cell_step, &batch->cells);
+	read_cells(f, outer, "SELECT step, node, fragment, accesses"
+			   " FROM fragaffinity.session_forecast"
+			   " WHERE step >= $1 AND step < $2 AND $3 IS NOT NULL"
+			   " ORDER BY step", first, last, &batch->nexpected,
+			   &batch->expected_step, &batch->expected);
 	table = select_between("SELECT step, node, fragment, accesses, arrivals,"
 						   "  role, application"
 						   " FROM fragaffinity.profile_use"

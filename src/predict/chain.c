@@ -125,6 +125,7 @@ add_stage(FaFrame *frame, const FaSeasons *s, FaPlan *plan, int k, bool days,
 	st->column = column;
 	st->tilts = plan->nstages == 1 || st[-1].season != k;
 	st->nslots = 0;
+	st->young_since = INT64_MIN;
 	st->concentration = near || days ? NEAR_CONCENTRATION : SLOT_CONCENTRATION;
 	for (int d = 0; d < ndays; d++)
 	{
@@ -177,10 +178,28 @@ fa_predict_plan_make(FaFrame *frame, const FaSeasons *s, int64_t target,
 	}
 }
 
+/* Part of a season's exposure that a fragment has which is younger than it. */
+static double
+young_part(const FaSeason *se, FaStage *st, int64_t since, int64_t target)
+{
+	if (st->young_since != since)
+	{
+		double		age = (double) (target - since) / se->period;
+		double		all = (double) (target - se->since) / se->period;
+		double		keep = pow(se->keep, se->width);
+
+		st->young = (1 - pow(keep, age)) / (1 - pow(keep, all));
+		if (!(st->young > 1e-6))
+			st->young = 1e-6;
+		st->young_since = since;
+	}
+	return st->young;
+}
+
 /* From rates v to rates that have seen the stage's counts. */
 static void
 run_stage(FaFrame *frame, const FaSeasons *s, const FaView *view,
-		  const FaStage *st, double *v, double *local)
+		  FaStage *st, double *v, double *local)
 {
 	const FaFragment *fr = &frame->fragment[view->fragment];
 	const FaSeason *se = &s->season[st->season];
@@ -198,15 +217,7 @@ run_stage(FaFrame *frame, const FaSeasons *s, const FaView *view,
 		return;
 	/* a fragment younger than the season has been in fewer steps of the slot */
 	if (sl->since > se->since)
-	{
-		double		age = (double) (view->target - sl->since) / se->period;
-		double		all = (double) (view->target - se->since) / se->period;
-		double		keep = pow(se->keep, se->width);
-
-		young = (1 - pow(keep, age)) / (1 - pow(keep, all));
-		if (!(young > 1e-6))
-			young = 1e-6;
-	}
+		young = young_part(se, st, sl->since, view->target);
 	kappa = st->concentration / total;
 	for (int i = 0; i < nc; i++)
 	{
@@ -234,7 +245,7 @@ run_stage(FaFrame *frame, const FaSeasons *s, const FaView *view,
  * of every stage.
  */
 void
-fa_predict_chain(FaFrame *frame, const FaSeasons *s, const FaPlan *plan,
+fa_predict_chain(FaFrame *frame, const FaSeasons *s, FaPlan *plan,
 				 const FaView *view, double *v, double *local, double *rate)
 {
 	const FaFragment *fr = &frame->fragment[view->fragment];
@@ -244,20 +255,20 @@ fa_predict_chain(FaFrame *frame, const FaSeasons *s, const FaPlan *plan,
 		v[i] = view->base[i];
 	for (int j = 0; j < plan->nstages; j++)
 	{
-		const FaStage *st = &plan->stage[j];
+		FaStage    *st = &plan->stage[j];
 
 		for (int i = 0; i < fr->ncells && st->tilts; i++)
 			v[i] *= plan->tilt[(size_t) fr->node[i] * FA_MAX_SEASONS +
 							   st->season];
 		run_stage(frame, s, view, st, v, local);
 		for (int i = 0; i < fr->ncells && rate != NULL; i++)
-			rate[(size_t) i * frame->nrate + st->column] = log1p(v[i]);
+			rate[(size_t) i * frame->nrate + st->column] = fa_predict_ln1p(v[i]);
 		done |= 1 << st->column;
 	}
 	/* stages that are not there say what the last one does */
 	for (int k = 0; k < FA_MAX_STAGES && rate != NULL; k++)
 	{
 		for (int i = 0; i < fr->ncells && (done & 1 << k) == 0; i++)
-			rate[(size_t) i * frame->nrate + k] = log1p(v[i]);
+			rate[(size_t) i * frame->nrate + k] = fa_predict_ln1p(v[i]);
 	}
 }

@@ -120,8 +120,8 @@ fa_expected_fragment(const FaFrame *frame, const FaExpected *e,
 			log((v / share + BELIEF) / (total + BELIEF));
 		if (c == view->ncells)
 			break;
-		rate[(size_t) c * frame->nrate] = log1p(v);
-		rate[(size_t) c * frame->nrate + 1] = log1p(total);
+		rate[(size_t) c * frame->nrate] = fa_predict_ln1p(v);
+		rate[(size_t) c * frame->nrate + 1] = fa_predict_ln1p(total);
 	}
 }
 

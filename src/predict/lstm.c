@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "predict/lstm.h"
+#include "predict/vector.h"
 
 #define H				FA_LSTM_HIDDEN
 #define G				FA_LSTM_GATES
@@ -88,14 +89,14 @@ fa_lstm_reset(FaLstm *l, uint64_t seed)
 		bias[H + k] = 1;		/* remember, to begin with */
 }
 
-static inline void
+static FA_PREDICT_INLINE void
 add_scaled(float *restrict to, const float *restrict row, float v)
 {
 	for (int k = 0; k < G; k++)
 		to[k] += v * row[k];
 }
 
-static inline float
+static FA_PREDICT_INLINE float
 product(const float *restrict a, const float *restrict b, int n)
 {
 	float		sum[8] = {0};
@@ -119,7 +120,7 @@ sigmoid(float v)
  * Step t of a window from the state before; after_p gets the state after it.
  * A step that is not to be learned through may be any t.
  */
-void
+FA_PREDICT_WIDE void
 fa_lstm_forward(FaLstm *l, int t, const FaLstmState *before,
 				const float *dense, const int *symbols, FaLstmState *after_p)
 {
@@ -156,7 +157,7 @@ fa_lstm_forward(FaLstm *l, int t, const FaLstmState *before,
 	*after_p = s->after;
 }
 
-void
+FA_PREDICT_WIDE void
 fa_lstm_out(const FaLstm *l, const FaLstmState *state, float *out_p)
 {
 	const float *w = at_out(l, l->param);
@@ -170,7 +171,7 @@ fa_lstm_out(const FaLstm *l, const FaLstmState *state, float *out_p)
  * Adds the gradient of a loss over steps 0 .. nsteps - 1 of the window, given
  * its derivatives by the outputs after each (nsteps x nout).
  */
-void
+FA_PREDICT_WIDE void
 fa_lstm_backward(FaLstm *l, int nsteps, const float *dout)
 {
 	float		dh[H] = {0};
@@ -229,7 +230,7 @@ fa_lstm_backward(FaLstm *l, int nsteps, const float *dout)
 }
 
 /* One step of Adam against the gradient, which is then zero again. */
-void
+FA_PREDICT_WIDE void
 fa_lstm_update(FaLstm *l, double rate)
 {
 	double		length = 0;

@@ -141,7 +141,7 @@ learn(Series *se, int c, int slot, double y, double level_gain,
 {
 	float	   *v = cell_of(se, c);
 	double		moved = v[LEVEL] + DAMPING * v[TREND];
-	double		error = log1p(y) - moved -
+	double		error = (y > 0 ? fa_predict_ln1p(y) : 0) - moved -
 		(se->nslots > 0 ? v[SEASON + slot] : 0);
 
 	v[LEVEL] = (float) (moved + level_gain * error);

@@ -300,7 +300,8 @@ lstm_observe(FaFrame *frame, void *model)
 	Series	   *s = model;
 	bool		any = false;
 
-	for (int h = 0; h < frame->config.nhorizons && s->ntracked > 0; h++)
+	for (int h = 0; h < frame->config.nhorizons && s->ntracked > 0 &&
+		 frame->learning; h++)
 	{
 		int			n = s->sample < s->ntracked ? s->sample : s->ntracked;
 

@@ -243,7 +243,7 @@ recent_fragment(FaFrame *frame, void *model, FaView *view, double *local,
 			if (steps > longest)
 				longest = steps;
 			local[(size_t) i * frame->nlocal + k] = log(v / prev[i]);
-			rate[(size_t) i * frame->nrate + k] = log1p(v);
+			rate[(size_t) i * frame->nrate + k] = fa_predict_ln1p(v);
 			prev[i] = v;
 			if (k == SURGE_OVER)
 				mid[i] = v;
@@ -258,11 +258,11 @@ recent_fragment(FaFrame *frame, void *model, FaView *view, double *local,
 	{
 		double	   *v = fa_predict_cell(frame, fr, i, FA_MODEL_RECENT);
 
-		rate[(size_t) i * frame->nrate + NLEVELS] = log1p(v[NLEVELS]);
-		rate[(size_t) i * frame->nrate + NLEVELS + 1] = log1p(total);
+		rate[(size_t) i * frame->nrate + NLEVELS] = fa_predict_ln1p(v[NLEVELS]);
+		rate[(size_t) i * frame->nrate + NLEVELS + 1] = fa_predict_ln1p(total);
 		for (int k = 3; k < NLEVELS; k++)
 			rate[(size_t) i * frame->nrate + NLEVELS - 1 + k] =
-				log1p(mid[i] * exp(surge(r, fr->node[i], k))) - log1p(mid[i]);
+				fa_predict_ln1p(mid[i] * exp(surge(r, fr->node[i], k))) - fa_predict_ln1p(mid[i]);
 	}
 }
 

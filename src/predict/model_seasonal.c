@@ -162,8 +162,7 @@ learn_levels(FaFrame *frame, Seasonal *s)
 		double	   *expected = view.scratch + (fr->ncells + 1);
 
 		view.fragment = frame->active[i];
-		fa_predict_static.fragment(frame, frame->model[FA_MODEL_STATIC], &view,
-								   frame->view_local, frame->view_rate);
+		fa_predict_static_base(frame, frame->model[FA_MODEL_STATIC], &view);
 		fa_predict_chain(frame, &s->seasons, &s->current, &view, expected,
 						 NULL, NULL);
 		for (int c = 0; c < fr->ncells; c++)
@@ -189,7 +188,8 @@ seasonal_observe(FaFrame *frame, void *model)
 
 	fa_predict_static_rates(frame, frame->model[FA_MODEL_STATIC],
 							se->site_rate);
-	learn_levels(frame, s);
+	if (frame->learning)
+		learn_levels(frame, s);
 	fa_predict_slots_fill(frame, se, frame->step, frame->known);
 	fa_predict_history_add(frame, &s->history);
 	if (se->ndays > 0 &&
@@ -249,8 +249,8 @@ seasonal_fragment(FaFrame *frame, void *model, FaView *view, double *local,
 			if (k == 0)
 				slow = e;
 		}
-		r[0] = log1p(v[i] * exp(slow)) - log1p(v[i]);
-		r[1] = log1p(v[i] * exp(site[FA_MAX_SEASONS + 1])) - log1p(v[i]);
+		r[0] = fa_predict_ln1p(v[i] * exp(slow)) - fa_predict_ln1p(v[i]);
+		r[1] = fa_predict_ln1p(v[i] * exp(site[FA_MAX_SEASONS + 1])) - fa_predict_ln1p(v[i]);
 	}
 }
 

@@ -108,9 +108,9 @@ static_site(FaFrame *frame, void *model, int h, int64_t target, double *signal)
 		signal[(size_t) n * frame->nsite] = log(frame->prior[n]);
 }
 
-static void
-static_fragment(FaFrame *frame, void *model, FaView *view, double *local,
-				double *rate)
+/* The view's long-run rates alone. */
+void
+fa_predict_static_base(const FaFrame *frame, const void *model, FaView *view)
 {
 	const Static *s = model;
 	const FaFragment *fr = &frame->fragment[view->fragment];
@@ -147,11 +147,24 @@ static_fragment(FaFrame *frame, void *model, FaView *view, double *local,
 
 		view->base[i] = (c + CONCENTRATION * prior) / (view->scratch[i] + kappa);
 		view->base_total += view->base[i];
-		local[(size_t) i * frame->nlocal] = log(view->base[i] / prior);
-		rate[(size_t) i * frame->nrate] = log1p(view->base[i]);
 	}
 	view->base_rest = CONCENTRATION / (longest + kappa);
 	view->base_total += view->base_rest * (1 - view->prior_seen);
+}
+
+static void
+static_fragment(FaFrame *frame, void *model, FaView *view, double *local,
+				double *rate)
+{
+	const FaFragment *fr = &frame->fragment[view->fragment];
+
+	fa_predict_static_base(frame, model, view);
+	for (int i = 0; i < fr->ncells; i++)
+	{
+		local[(size_t) i * frame->nlocal] =
+			log(view->base[i] / frame->prior[fr->node[i]]);
+		rate[(size_t) i * frame->nrate] = fa_predict_ln1p(view->base[i]);
+	}
 	local[(size_t) fr->ncells * frame->nlocal] = log(view->base_rest);
 }
 

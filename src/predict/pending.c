@@ -17,6 +17,9 @@
 #define TINY			1e-12
 #define SALT			0x5afe	/* sampling to learn is not sampling to keep */
 #define LEARN_FROM		1000	/* fragments a step; all are scored */
+#ifndef LOAD_FROM
+#define LOAD_FROM		256		/* the same of a step that is loaded */
+#endif
 
 typedef struct Entry
 {
@@ -147,6 +150,9 @@ fa_predict_pending_keep(FaFrame *frame, int h)
 			(frame->fragment[frame->active[i]].ncells + 1);
 	if (want > pd->budget)
 		share = (double) pd->budget / (double) want;
+	/* a loaded step's scores are nobody's */
+	if (frame->last_step + frame->config.horizons[h] < frame->load_until)
+		share = fmin(share, (double) LOAD_FROM / (frame->nactive + 1));
 
 	set = fa_predict_alloc(frame, 1, sizeof(Set));
 	set->origin = frame->last_step;
@@ -231,6 +237,7 @@ typedef struct Settling
 	int			h;
 	double	   *prior;			/* nnodes */
 	double	   *factor;			/* 2 x FA_HEADS x nnodes: weights of then, now */
+	FaRateTable rates;
 } Settling;
 
 /* local has ncells + 1 rows; accesses: what the fragment had had. */
@@ -282,33 +289,31 @@ settle_shares(FaFrame *frame, const Settling *st, const FaFragment *fr,
 	}
 }
 
+/* error_p: squared errors of ln(1 + accesses), by head, and their number. */
 static void
-settle_rates(FaFrame *frame, int h, const Set *set, const Entry *e,
-			 const FaFragment *fr, bool learn)
+settle_rates(FaFrame *frame, const Settling *st, const Entry *e,
+			 const FaFragment *fr, bool learn, double *error_p, double *n_p)
 {
+	const Set  *set = st->set;
+
 	for (int c = 0; c < e->ncells; c++)
 	{
 		const float *v = set->rate + e->rate + (size_t) c * frame->nrate;
 		double		rate[FA_MAX_RATES];
-		double		typical = 0;
+		double		foretold[FA_RATE_LANES];
+		double		came = fr->y[c] > 0 ? fa_predict_ln1p(fr->y[c]) : 0;
 
 		if (!frame->known[fr->node[c]])
 			continue;
 		for (int k = 0; k < frame->nrate; k++)
 			rate[k] = v[k];
+		fa_predict_rates_heads(frame, &st->rates, rate, foretold);
 		for (int head = 0; head < FA_HEADS; head++)
-		{
-			FaScore    *s = &frame->score[h][head];
-			double		d;
-
-			typical = fa_predict_rates_typical(frame, set->rates.w[head], rate);
-			d = log1p(fr->y[c]) - log1p(typical);
-			s->rate_n += 1;
-			s->rate_msle += d * d;
-		}
+			error_p[head] += (came - foretold[head]) * (came - foretold[head]);
+		*n_p += 1;
 		if (learn)
-			fa_predict_rates_learn(frame, frame->rates[h], rate, fr->y[c],
-								   typical);
+			fa_predict_rates_learn(frame, frame->rates[st->h], rate, fr->y[c],
+								   expm1(foretold[FA_MODEL_MIXTURE]));
 	}
 }
 
@@ -319,6 +324,7 @@ start_settling(FaFrame *frame, int h, const Set *set, Settling *st)
 	st->h = h;
 	for (size_t k = 0; k < (size_t) frame->nnodes * frame->nsite; k++)
 		frame->site_scratch[k] = set->site[k];
+	fa_predict_rates_table(frame, &set->rates, &st->rates);
 	st->prior = fa_predict_alloc(frame, frame->nnodes, sizeof(double));
 	for (int n = 0; n < frame->nnodes; n++)
 		st->prior[n] = set->prior[n];
@@ -340,6 +346,8 @@ fa_predict_pending_settle(FaFrame *frame, int h)
 	Settling	st;
 	double		touched = 0;
 	double		part;
+	double		error[FA_HEADS] = {0};
+	double		nrates = 0;
 
 	while (pd->first != NULL && pd->first->target < frame->step)
 		free_first(frame, pd);	/* its step was never seen */
@@ -362,7 +370,13 @@ fa_predict_pending_settle(FaFrame *frame, int h)
 				local[k] = set->local[e->local + k];
 			settle_shares(frame, &st, fr, local, e->ncells, e->accesses, u < part);
 		}
-		settle_rates(frame, h, set, e, fr, u * set->nentries < LEARN_FROM);
+		settle_rates(frame, &st, e, fr, u * set->nentries < LEARN_FROM, error,
+					 &nrates);
+	}
+	for (int head = 0; head < FA_HEADS; head++)
+	{
+		frame->score[h][head].rate_n += nrates;
+		frame->score[h][head].rate_msle += error[head];
 	}
 	/* fragments that did not live yet had the prior as their forecast */
 	for (int i = frame->nactive - 1; i >= 0; i--)

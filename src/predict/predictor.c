@@ -97,6 +97,7 @@ fa_predictor_create(const FaPredictorConfig *config, int nnodes,
 	FaFrame    *frame = &p->frame;
 
 	memset(p, 0, sizeof(*p));
+	frame->load_until = -MAX_STEP;
 	frame->memory.allocator = *allocator;
 	frame->config = *config;
 	clean_config(&frame->config);
@@ -229,6 +230,20 @@ take_cells(FaFrame *frame, int64_t step, const FaCell *cells, int ncells)
 	}
 }
 
+void
+fa_predictor_load(FaPredictor *p, int64_t until)
+{
+	p->frame.load_until = until;
+}
+
+/* Will more be done in this step than to count? */
+static bool
+learns(const FaFrame *frame, int64_t step)
+{
+	return step >= frame->load_until ||
+		frame->load_until - step <= FA_PREDICT_LOAD_LEARNS;
+}
+
 bool
 fa_predictor_observe(FaPredictor *p, int64_t step, const FaCell *cells,
 					 int ncells, const bool *known)
@@ -256,6 +271,7 @@ fa_predictor_observe(FaPredictor *p, int64_t step, const FaCell *cells,
 									   step - frame->last_step - 1);
 	}
 	frame->step = step;
+	frame->learning = learns(frame, step);
 	take_cells(frame, step, cells, ncells);
 	for (int h = 0; h < nh; h++)
 		fa_predict_pending_settle(frame, h);
@@ -279,6 +295,8 @@ fa_predictor_observe(FaPredictor *p, int64_t step, const FaCell *cells,
 		memset(fr->y, 0, sizeof(double) * fr->ncells);
 		fr->total = 0;
 	}
+	if (!frame->learning)
+		return true;
 	fa_predict_site(frame);
 	for (int m = 0; m < FA_MODEL_MIXTURE; m++)
 	{
@@ -294,15 +312,17 @@ void
 fa_predictor_expect(FaPredictor *p, int64_t step, const FaCell *cells,
 					int ncells)
 {
-	fa_predict_session_tell(&p->frame, p->frame.model[FA_MODEL_SESSION], step,
-							cells, ncells);
+	if (learns(&p->frame, step))
+		fa_predict_session_tell(&p->frame, p->frame.model[FA_MODEL_SESSION],
+								step, cells, ncells);
 }
 
 void
 fa_predictor_use(FaPredictor *p, int64_t step, const FaProfileUse *use, int n)
 {
-	fa_predict_profile_tell(&p->frame, p->frame.model[FA_MODEL_PROFILE], step,
-							use, n);
+	if (learns(&p->frame, step))
+		fa_predict_profile_tell(&p->frame, p->frame.model[FA_MODEL_PROFILE],
+								step, use, n);
 }
 
 void

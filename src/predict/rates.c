@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "predict/pool.h"
+#include "predict/vector.h"
 
 #define RIDGE			20.0	/* cells' worth of belief in the start */
 #define KEEP			0.998	/* per step learned */
@@ -92,6 +93,35 @@ fa_predict_rates_typical(const FaFrame *frame, const double *w,
 	return v > 0 ? expm1(v > MAX_LOG ? MAX_LOG : v) : 0;
 }
 
+/* Weights for fa_predict_rates_heads(). */
+void
+fa_predict_rates_table(const FaFrame *frame, const FaRateWeights *weights,
+					   FaRateTable *table_p)
+{
+	memset(table_p, 0, sizeof(*table_p));
+	for (int k = 0; k < frame->nrate; k++)
+	{
+		for (int head = 0; head < FA_HEADS; head++)
+			table_p->w[k][head] = weights->w[head][k];
+	}
+}
+
+/* ln(1 + typical rate) by every head; log_p has FA_RATE_LANES entries. */
+FA_PREDICT_WIDE void
+fa_predict_rates_heads(const FaFrame *frame, const FaRateTable *table,
+					   const double *rate, double *log_p)
+{
+	double		v[FA_RATE_LANES] = {0};
+
+	for (int k = 0; k < frame->nrate; k++)
+	{
+		for (int head = 0; head < FA_RATE_LANES; head++)
+			v[head] += table->w[k][head] * rate[k];
+	}
+	for (int head = 0; head < FA_RATE_LANES; head++)
+		log_p[head] = v[head] > MAX_LOG ? MAX_LOG : v[head] > 0 ? v[head] : 0;
+}
+
 /* Bin of a typical rate, and how far into it: bins meet at their middles. */
 static int
 bin_of(double typical, double *into_p)
@@ -130,7 +160,7 @@ fa_predict_rates_expand(const FaRates *rates, double typical, double *mean_p,
 }
 
 /* Adds one cell's step; typical is what was foretold for it. */
-void
+FA_PREDICT_WIDE void
 fa_predict_rates_learn(FaFrame *frame, FaRates *rates, const double *rate,
 					   double y, double typical)
 {

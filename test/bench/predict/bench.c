@@ -3,12 +3,15 @@
  *	  Time of a step (observe, and forecast everything at three horizons) and
  *	  memory, over synthetic load.  Seconds are of CPU, on one core.
  *
- *	  bench FRAGMENTS NODES CELLS RATE
+ *	  bench FRAGMENTS NODES CELLS RATE [STEPS [full]]
  *
  * Each fragment is touched by CELLS nodes, a cell has RATE accesses a step on
  * average, more by day than by night (a day of 48 steps).  All models have
  * something to read: what open sessions are expected to do is each cell of the
  * step once more, and the accesses are of ROLES roles.
+ *
+ * First STEPS (1440: a day of minutes) are loaded as at a start; with full they
+ * are taken one by one, as if each had been waited for.
  */
 #include <math.h>
 #include <stdio.h>
@@ -17,7 +20,8 @@
 
 #include "predict/predict.h"
 
-#define WARM_STEPS	200
+#define MINUTES		1440
+#define WEEK		10080		/* longest season that the server looks for */
 #define STEPS		20
 #define DAY			48
 #define ROLES			100
@@ -98,37 +102,41 @@ main(int argc, char **argv)
 {
 	static const FaAllocator allocator = {zalloc, zfree, NULL};
 	FaPredictorConfig config = {.nhorizons = 3,.horizons = {1, 10, 60},
-	.max_season = 100,.seed = 1};
+	.max_season = WEEK,.seed = 1};
 	FaForecast	fc = {0};
 	int			nf,
 				nn,
 				cells;
+	int			steps;
 	double		rate;
 	double		observe = 0,
 				worst = 0,
+				load = 0,
 				forecast = 0;
 	uint64_t	rng = 1;
 	FaPredictor *p;
 	FaCell	   *cell;
 	FaProfileUse *use;
-	double		started = now();
 
-	if (argc != 5)
+	if (argc < 5 || argc > 7)
 	{
-		fputs("usage: bench FRAGMENTS NODES CELLS RATE\n", stderr);
+		fputs("usage: bench FRAGMENTS NODES CELLS RATE [STEPS [full]]\n", stderr);
 		return 1;
 	}
 	nf = atoi(argv[1]);
 	nn = atoi(argv[2]);
 	cells = atoi(argv[3]);
 	rate = atof(argv[4]);
+	steps = argc > 5 ? atoi(argv[5]) : MINUTES;
 	cell = malloc(sizeof(FaCell) * nf * cells);
 	use = malloc(sizeof(FaProfileUse) * nf * cells);
 	fc.affinity = malloc(sizeof(double) * nn);
 	fc.access_probability = malloc(sizeof(double) * nn);
 	fc.expected_rate = malloc(sizeof(double) * nn);
 	p = fa_predictor_create(&config, nn, nf, &allocator);
-	for (int64_t t = 0; t < WARM_STEPS + STEPS; t++)
+	if (argc < 7)
+		fa_predictor_load(p, steps - 1);
+	for (int64_t t = 0; t < steps + STEPS; t++)
 	{
 		int			n = make_cells(t, nf, nn, cells, rate, &rng, cell);
 		double		t0 = now();
@@ -137,7 +145,9 @@ main(int argc, char **argv)
 		tell(p, t, cell, n, use);
 		fa_predictor_observe(p, t, cell, n, NULL);
 		t1 = now();
-		if (t >= WARM_STEPS)
+		if (t < steps)
+			load += t1 - t0;
+		if (t >= steps)
 		{
 			observe += t1 - t0;
 			if (t1 - t0 > worst)
@@ -147,9 +157,9 @@ main(int argc, char **argv)
 					fa_predictor_forecast(p, f, h, &fc);
 			forecast += now() - t1;
 		}
-		else if (t == WARM_STEPS - 1)
-			printf("%d x %d, %d cells each: %d steps loaded in %.1f s\n",
-				   nf, nn, cells, WARM_STEPS, now() - started);
+		else if (t == steps - 1)
+			printf("%d x %d, %d cells each, %.3g accesses: %d steps loaded in %.1f s\n",
+				   nf, nn, cells, rate, steps, load);
 	}
 	{
 		int			season[4];
