@@ -34,6 +34,9 @@ fa_ddl_begin(FaDdlState *state)
 	fa_ddl_set("fragaffinity.capture", "off");
 	fa_ddl_set("fragaffinity.routing", "off");
 	fa_ddl_set("check_function_bodies", "off");
+	fa_ddl_set("quote_all_identifiers", "off");
+	fa_ddl_set("array_nulls", "on");
+	fa_ddl_set("transform_null_equals", "off");
 	fa_ddl_set("default_tablespace", "");
 	fa_ddl_set("default_table_access_method", "heap");
 	/* Rows travel as text, as in postgres_fdw. */

@@ -61,6 +61,10 @@ fa_background_session(void)
 		{"idle_in_transaction_session_timeout", "0"},
 		{"datestyle", "ISO"},
 		{"intervalstyle", "postgres"},
+		{"quote_all_identifiers", "off"},
+		{"standard_conforming_strings", "on"},
+		{"array_nulls", "on"},
+		{"transform_null_equals", "off"},
 		{"jit", "off"}
 	};
 

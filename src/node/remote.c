@@ -143,6 +143,11 @@ fa_remote_connect_keywords(int node, const char *name, const char **keywords,
 	return conn;
 }
 
+/* Settings by which text would mean something else, or names look otherwise. */
+#define PLAIN_SYNTAX \
+	" -c quote_all_identifiers=off -c standard_conforming_strings=on" \
+	" -c array_nulls=on -c transform_null_equals=off"
+
 /*
  * Options of the session on the peer: our origin, so that it counts nothing;
  * and for our own work, which superusers do, the right to touch what belongs
@@ -156,6 +161,7 @@ remote_session_options(FaSessionKind kind)
 
 	if (kind == FA_SESSION_MAINTENANCE)
 		more = " -c fragaffinity.maintenance=on -c search_path=pg_catalog"
+			PLAIN_SYNTAX
 			" -c datestyle=ISO -c intervalstyle=postgres"
 			" -c extra_float_digits=3"
 			" -c default_transaction_isolation=read\\ committed"
@@ -165,6 +171,7 @@ remote_session_options(FaSessionKind kind)
 			" -c idle_in_transaction_session_timeout=0";
 	else if (kind == FA_SESSION_CLIENT)
 		more = " -c search_path=pg_catalog"
+			PLAIN_SYNTAX
 			" -c datestyle=ISO -c intervalstyle=postgres"
 			" -c extra_float_digits=3 -c timezone=GMT"
 			" -c default_transaction_isolation=read\\ committed"

@@ -13,7 +13,9 @@ $c->sql(1, "
 	CREATE TABLE t (id bigint PRIMARY KEY, n bigint NOT NULL);
 	INSERT INTO t (id, n) SELECT i, i FROM generate_series(1, 50) i;
 	SELECT fragaffinity.configure('cutover_wait', '60s');
-	SELECT fragaffinity.distribute_table('t', 'id', fragments => 2, placement => 'n2')");
+	SELECT fragaffinity.distribute_table('t', 'id', fragments => 2, placement => 'n2');
+	CREATE TABLE q (id int PRIMARY KEY, a text[]);
+	SELECT fragaffinity.distribute_table('q', 'id', fragments => 1, placement => 'n2')");
 my $f = $c->fragment('t');
 for my $i (1, 2)
 {
@@ -24,7 +26,11 @@ statement_timeout = '20s'
 lock_timeout = '15s'
 search_path = 'nowhere'
 datestyle = 'SQL, DMY'
-intervalstyle = 'sql_standard'");
+intervalstyle = 'sql_standard'
+quote_all_identifiers = on
+array_nulls = off
+transform_null_equals = on
+standard_conforming_strings = off");
 	$c->restart($i);
 	is($c->sql($i, 'SHOW default_transaction_isolation'), 'repeatable read', "node $i has unusual defaults");
 }
@@ -33,6 +39,10 @@ for my $to (qw(n1 n2))
 	$c->sql(1, "$write SELECT fragaffinity.move_fragment($f, '$to')");
 	is($c->owner($f, $_), $to, "moved to $to, says node $_") for 1, 2;
 }
+
+# What a client sends to a peer means there what it means here.
+$c->sql(1, "$write SET array_nulls = on; INSERT INTO q VALUES (1, ARRAY[NULL, 'b'])");
+is($c->sql($_, 'SET array_nulls = on; SELECT a[1] IS NULL, a[2] FROM public.q'), 't|b', "a null in an array is one on node $_") for 1, 2;
 
 # A part that stayed prepared is committed by a resolver that sees the decision,
 # however old the snapshot that its transaction began with would be.

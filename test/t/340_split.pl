@@ -13,7 +13,7 @@ $c->{n} = 3;
 $c->connect_nodes;
 $c->sql(4, 'CREATE EXTENSION fragaffinity CASCADE');
 # A busy machine is not what is tested.
-$c->sql(1, q{SELECT fragaffinity.configure('split_timeout', '1min')});
+$c->sql(1, q{SELECT fragaffinity.configure('split_timeout', '1min'), fragaffinity.configure('cutover_attempts', '1000')});
 
 sub pieces
 {
