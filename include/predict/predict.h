@@ -25,9 +25,7 @@
 #define FA_PREDICT_MAX_PROFILE 32
 #define FA_PREDICT_CALIBRATION_BINS 10
 #define FA_PREDICT_TRAINING 16	/* see fa_predictor_train() */
-#ifndef FA_PREDICT_LOAD_LEARNS
 #define FA_PREDICT_LOAD_LEARNS 480	/* see fa_predictor_load() */
-#endif
 
 /* One entry a model; the mixture comes last.  New models go before it. */
 typedef enum FaModel

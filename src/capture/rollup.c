@@ -8,6 +8,9 @@
  * of its time in one statement, so that no reader counts twice.  At most a
  * few hours or days are rolled up at a time; after a long stop it takes some
  * rounds.
+ *
+ * Times to compare with are computed here: with a volatile function in its place
+ * a statement reads all of history to find nothing, each time.
  */
 #include "postgres.h"
 
@@ -21,15 +24,23 @@
 #define PERIOD_US INT64CONST(30000000)
 #define MAX_CHUNKS 24
 
+/* The time that was so long ago, as a literal. */
+static const char *
+ago(double ms)
+{
+	TimestampTz t = GetCurrentTimestamp() - (TimestampTz) (ms * 1000);
+
+	return psprintf("timestamptz '%s'", timestamptz_to_str(t));
+}
+
 /* Rolls up the oldest hour or day that is due; false when there is none. */
 static bool
 rollup_chunk(const char *unit, const char *finer_than, double retention_ms)
 {
 	char	   *chunk = fa_spi_value(
 		"SELECT date_trunc('%s', min(step), 'UTC') FROM fragaffinity.history "
-		"WHERE width < interval '%s' AND step < date_trunc('%s', "
-		" clock_timestamp() - interval '%.0f ms', 'UTC')",
-		unit, finer_than, unit, retention_ms);
+		"WHERE width < interval '%s' AND step < date_trunc('%s', %s, 'UTC')",
+		unit, finer_than, unit, ago(retention_ms));
 
 	if (chunk == NULL)
 		return false;
@@ -77,21 +88,18 @@ rollup_delete(void)
 	int64		limit = fa_setting_int("transition_limit", 0);
 	double		half_life = fa_setting_float("transition_half_life", 0);
 
-	fa_spi_exec("DELETE FROM fragaffinity.history WHERE step < "
-				"clock_timestamp() - interval '%.0f ms' "
-				"OR step > clock_timestamp() + interval '1 day'",
-				fa_setting_float("history_days_retention", 0));
+	fa_spi_exec("DELETE FROM fragaffinity.history WHERE step < %s "
+				"OR step > %s + interval '1 day'",
+				ago(fa_setting_float("history_days_retention", 0)), ago(0));
 	fa_spi_exec("DELETE FROM fragaffinity.history_step WHERE step < "
-				"date_trunc('hour', clock_timestamp() - interval '%.0f ms', 'UTC') "
-				"OR step > clock_timestamp() + interval '1 day'", steps);
-	fa_spi_exec("DELETE FROM fragaffinity.metric WHERE sampled < "
-				"clock_timestamp() - interval '%.0f ms' "
-				"OR sampled > clock_timestamp() + interval '1 day'",
-				fa_setting_float("metric_retention", 0));
-	fa_spi_exec("DELETE FROM fragaffinity.key_sample WHERE sampled < "
-				"clock_timestamp() - interval '%.0f ms' "
-				"OR sampled > clock_timestamp() + interval '1 hour'",
-				fa_setting_float("heat_window", 0));
+				"date_trunc('hour', %s, 'UTC') "
+				"OR step > %s + interval '1 day'", ago(steps), ago(0));
+	fa_spi_exec("DELETE FROM fragaffinity.metric WHERE sampled < %s "
+				"OR sampled > %s + interval '1 day'",
+				ago(fa_setting_float("metric_retention", 0)), ago(0));
+	fa_spi_exec("DELETE FROM fragaffinity.key_sample WHERE sampled < %s "
+				"OR sampled > %s + interval '1 hour'",
+				ago(fa_setting_float("heat_window", 0)), ago(0));
 	fa_spi_exec("DELETE FROM fragaffinity.access_total t WHERE NOT EXISTS "
 				"(SELECT FROM fragaffinity.fragment f "
 				" WHERE f.fragment = t.fragment) "

@@ -104,7 +104,7 @@ read_cells(FaForecaster *f, MemoryContext outer, const char *sql,
 		   FaCell **cells_p)
 {
 	CellReceiver r = {
-		.pub = {receive_cell, receiver_begin, receiver_end, receiver_end, DestNone},
+		.pub = {receive_cell, receiver_begin, receiver_end, receiver_end, DestTuplestore},
 		.f = f,.context = outer
 	};
 	SPIExecuteOptions options = {.read_only = true,.dest = &r.pub};

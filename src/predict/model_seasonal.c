@@ -37,6 +37,7 @@ typedef struct Seasonal
 	FaHistory	history;
 	int64_t		next_search;	/* steps observed */
 	int32_t		nfewer;			/* searches in a row that saw fewer seasons */
+	bool		blank;			/* levels are zero */
 } Seasonal;
 
 static void
@@ -190,6 +191,10 @@ seasonal_observe(FaFrame *frame, void *model)
 							se->site_rate);
 	if (frame->learning)
 		learn_levels(frame, s);
+	else if (!s->blank)
+		seasonal_skip(frame, s, INT64_MAX);
+	/* what levels were before so many steps is nothing to them */
+	s->blank = !frame->learning;
 	fa_predict_slots_fill(frame, se, frame->step, frame->known);
 	fa_predict_history_add(frame, &s->history);
 	if (se->ndays > 0 &&

@@ -17,9 +17,7 @@
 #define TINY			1e-12
 #define SALT			0x5afe	/* sampling to learn is not sampling to keep */
 #define LEARN_FROM		1000	/* fragments a step; all are scored */
-#ifndef LOAD_FROM
 #define LOAD_FROM		256		/* the same of a step that is loaded */
-#endif
 
 typedef struct Entry
 {

@@ -233,7 +233,7 @@ take_cells(FaFrame *frame, int64_t step, const FaCell *cells, int ncells)
 void
 fa_predictor_load(FaPredictor *p, int64_t until)
 {
-	p->frame.load_until = until;
+	p->frame.load_until = until < MAX_STEP ? until : MAX_STEP;
 }
 
 /* Will more be done in this step than to count? */
