@@ -33,6 +33,12 @@ publish_warn(const char *publication, const char *condition)
 }
 
 static void
+publish_warn_schema(const char *publication, Oid schema)
+{
+	publish_warn(publication, psprintf("c.relnamespace = %u", schema));
+}
+
+static void
 publish_check(const char *publication, List *objects, bool all)
 {
 	ListCell   *lc;
@@ -52,9 +58,11 @@ publish_check(const char *publication, List *objects, bool all)
 				fa_ddl_refuse("publishing", root, HINT_EACH_NODE);
 		}
 		else if (object->pubobjtype == PUBLICATIONOBJ_TABLES_IN_SCHEMA)
-			publish_warn(publication,
-						 psprintf("c.relnamespace = %u",
-								  get_namespace_oid(object->name, true)));
+			publish_warn_schema(publication, get_namespace_oid(object->name, true));
+		else if (object->pubobjtype == PUBLICATIONOBJ_TABLES_IN_CUR_SCHEMA &&
+				 fetch_search_path(false) != NIL)
+			publish_warn_schema(publication,
+								linitial_oid(fetch_search_path(false)));
 	}
 }
 

@@ -76,7 +76,8 @@ is(state_of_tables(), $before, 'nothing has changed');
 
 # All tables, or a schema's: others may want them, and are told.
 for my $sql ('CREATE PUBLICATION every FOR ALL TABLES', 'CREATE PUBLICATION schemas FOR TABLES IN SCHEMA public',
-	'ALTER PUBLICATION mine SET TABLES IN SCHEMA public')
+	'ALTER PUBLICATION mine SET TABLES IN SCHEMA public',
+	'CREATE PUBLICATION current FOR TABLES IN SCHEMA CURRENT_SCHEMA')
 {
 	my $err = '';
 	is($c->node(1)->psql('postgres', $sql, stderr => \$err), 0, $sql);
@@ -84,7 +85,7 @@ for my $sql ('CREATE PUBLICATION every FOR ALL TABLES', 'CREATE PUBLICATION sche
 }
 my $quiet = '';
 $c->node(1)->psql('postgres', 'ALTER PUBLICATION mine SET TABLE plain; CREATE SCHEMA s; CREATE PUBLICATION other FOR TABLES IN SCHEMA s;
-	DROP PUBLICATION every, schemas, other, mine; DROP SCHEMA s', stderr => \$quiet);
+	DROP PUBLICATION every, schemas, current, other, mine; DROP SCHEMA s', stderr => \$quiet);
 is($quiet, '', 'not of what has no distributed table');
 
 # As a superuser's slip inside a block: nothing half done.
