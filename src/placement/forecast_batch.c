@@ -116,6 +116,7 @@ read_cells(FaForecaster *f, MemoryContext outer, const char *sql,
 	params->params[2].value = IntervalPGetDatum(&width);
 	for (int i = 0; i < 3; i++)
 	{
+		params->params[i].isnull = false;
 		params->params[i].pflags = PARAM_FLAG_CONST;
 		params->params[i].ptype = i < 2 ? TIMESTAMPTZOID : INTERVALOID;
 	}
