@@ -34,8 +34,11 @@ typedef void (*FaLateBegin) (void *scan);
 /* Notes one that has been started; until its executor's memory is freed. */
 extern void fa_late_add(EState *estate, void *scan, FaLateKind kind,
 						FaLateBegin begin);
-/* It has begun, or is about to.  Cheap when called for each row. */
-extern void fa_late_begun(void *scan);
+/*
+ * It has begun, or is about to: true when it had not before.  Cheap when called
+ * for each row.
+ */
+extern bool fa_late_begun(void *scan);
 
 /*
  * Did it begin in a savepoint that has been undone?  Then its cursor may be gone, and

@@ -157,9 +157,9 @@ fdw_before_scan(ForeignScanState *node)
 	Oid			relid;
 	Oid			user;
 
-	fa_late_begun(node);
-	(void) fdw_settle_params((Node *) ((ForeignScan *) node->ss.ps.plan)->fdw_exprs,
-							 node->ss.ps.ps_ExprContext);
+	if (fa_late_begun(node))
+		(void) fdw_settle_params((Node *) ((ForeignScan *) node->ss.ps.plan)->fdw_exprs,
+								 node->ss.ps.ps_ExprContext);
 	if (!fa_as_of_is_used())
 		return;
 	relid = fdw_scan_table(node, &user);

@@ -122,21 +122,21 @@ late_find(dlist_head *list, void *scan)
 	return NULL;
 }
 
-void
+bool
 fa_late_begun(void *scan)
 {
 	LateScan   *s;
 
 	if (scan == begun_last || dlist_is_empty(&late))
-		return;
-	s = late_find(&late, scan);
-	if (s)
-	{
-		dlist_delete(&s->link);
-		dlist_push_head(&begun, &s->link);
-		s->level = GetCurrentTransactionNestLevel();
-	}
+		return false;
 	begun_last = scan;
+	s = late_find(&late, scan);
+	if (s == NULL)
+		return false;
+	dlist_delete(&s->link);
+	dlist_push_head(&begun, &s->link);
+	s->level = GetCurrentTransactionNestLevel();
+	return true;
 }
 
 bool

@@ -302,7 +302,7 @@ remote_start(RemoteScanState *state)
 	bool		writes = state->operation != CMD_SELECT;
 	char	  **values;
 
-	fa_late_begun(state);
+	(void) fa_late_begun(state);
 	values = state->values ? state->values : remote_parameters(state);
 	state->started = true;
 	if (state->refused)
