@@ -23,7 +23,9 @@ typedef struct LateScan
 	FaLateKind	kind;
 	FaLateBegin begin;
 	uint64		tried;			/* number of the last pass over all that met it */
-	int			level;			/* of the subtransaction in which it began */
+	bool		listed;			/* in one of the lists; else its execution is dead */
+	int			started;		/* level of the subtransaction of its executor */
+	int			level;			/* of that in which it began */
 	bool		lost;			/* that has been undone since */
 	ResourceOwner owner;		/* of what the executor holds for it */
 	MemoryContextCallback forget;
@@ -50,20 +52,48 @@ late_forget(void *arg)
 {
 	LateScan   *scan = arg;
 
-	dlist_delete(&scan->link);
+	if (scan->listed)
+		dlist_delete(&scan->link);
 	if (begun_last == scan->scan)
 		begun_last = NULL;
 	if (dlist_is_empty(&begun))
 		any_lost = false;
 }
 
-/* What began in a subtransaction that ends. */
+/*
+ * Scans whose executor was started in a subtransaction that ends.  When that is
+ * undone they are never run again, but their memory may live on, a simple
+ * expression's of PL/pgSQL until the transaction ends; what they hold does not.
+ */
+static void
+late_end_started(dlist_head *list, int level, bool lost)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, list)
+	{
+		LateScan   *s = dlist_container(LateScan, link, iter.cur);
+
+		if (s->started < level)
+			continue;
+		s->started = level - 1;
+		if (lost)
+		{
+			dlist_delete(&s->link);
+			s->listed = false;
+		}
+	}
+}
+
+/* What was started, and what began, in a subtransaction that ends. */
 static void
 late_end_level(bool lost)
 {
 	int			level = GetCurrentTransactionNestLevel();
 	dlist_iter	iter;
 
+	late_end_started(&late, level, lost);
+	late_end_started(&begun, level, lost);
 	dlist_foreach(iter, &begun)
 	{
 		LateScan   *s = dlist_container(LateScan, link, iter.cur);
@@ -101,6 +131,8 @@ fa_late_add(EState *estate, void *scan, FaLateKind kind, FaLateBegin begin)
 	added->kind = kind;
 	added->begin = begin;
 	added->owner = CurrentResourceOwner;
+	added->listed = true;
+	added->started = GetCurrentTransactionNestLevel();
 	added->forget.func = late_forget;
 	added->forget.arg = added;
 	dlist_push_tail(&late, &added->link);

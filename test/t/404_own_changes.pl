@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 use FragAffinity;
+use PostgreSQL::Test::Utils;
 use SameAnswers;
 use Test::More;
 
@@ -106,4 +107,22 @@ $c->sql(2, 'UPDATE d SET n = n + 100');
 is($s->query_safe("FETCH 1 FROM c$_") . '/' . $s->query_safe("SELECT n FROM d WHERE k = $_"), "$_/$_", "row $_ as it was") for 1 .. 4;
 $s->query_safe('COMMIT');
 $s->quit;
+
+# A query that an error has ended is not begun by the savepoints after it.
+$c->sql($_, q{ALTER SYSTEM SET log_statement = 'all'}) for 2, 3;
+$c->sql($_, 'SELECT pg_reload_conf()') for 2, 3;
+ok($c->poll($_, 'SHOW log_statement', 'all'), "node $_ logs") for 2, 3;
+my $cursors = sub { return scalar(() = join('', map { slurp_file($c->node($_)->logfile) } 2, 3) =~ /DECLARE c\d+ CURSOR/g) };
+my $before = $cursors->();
+is($c->sql(1, q{
+	TRUNCATE d; INSERT INTO d SELECT i, i, i FROM generate_series(1, 60) i;
+	CREATE FUNCTION fails() RETURNS bigint LANGUAGE sql VOLATILE AS 'SELECT sum(1 / (n - n)) FROM d';
+	CREATE FUNCTION caught() RETURNS int LANGUAGE plpgsql SET enable_async_append = off AS $$
+	DECLARE x bigint; c int := 0; BEGIN
+		FOR i IN 1 .. 5 LOOP
+			BEGIN x := fails(); EXCEPTION WHEN division_by_zero THEN c := c + 1; END;
+		END LOOP;
+		RETURN c; END $$;
+	SELECT caught()}), '5', 'all errors are caught');
+is($cursors->(), $before, 'without asking other nodes');
 done_testing();
