@@ -43,6 +43,23 @@ extern bool fa_table_is_managed(Oid rel);
 /* in table_bound.c */
 
 /*
+ * Attaches a leaf or bucket of a distributed table as the table's owner, whose
+ * code ATTACH may run.  Within fa_ddl_begin(); an owner without USAGE of the
+ * schema gets 42501 when his table has checks, or expressions in indexes.
+ */
+extern void fa_table_attach(Oid parent, Oid child, const char *bound);
+
+/*
+ * New heap or bucket below a parent, with its indexes and owner.  rest follows
+ * in CREATE TABLE: " WITH (...)", " PARTITION BY ...", or nothing.
+ */
+extern void fa_table_create_partition(Oid parent, const char *qualified,
+									  const char *bound, const char *rest);
+/* Columns of another table, for a heap or bucket below it; %s is its name. */
+#define FA_TABLE_LIKE "LIKE %s INCLUDING DEFAULTS INCLUDING GENERATED" \
+	" INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING CONSTRAINTS"
+
+/*
  * Says of a heap that it has only rows that belong in the bucket, so that
  * ATTACH to it does not read them.  True of an empty one; of another, the
  * caller knows why.  To be forgotten after ATTACH: it costs every insert.

@@ -52,7 +52,10 @@ extern void fa_ddl_run(List *statements);
 extern Oid	fa_ddl_owner(Oid rel);
 extern void fa_ddl_become(Oid owner, FaDdlState *state);
 extern void fa_ddl_become_ourselves(const FaDdlState *state);
-/* A statement that writes rows of rel; its names are looked up as ourselves. */
+/*
+ * A statement that writes rows of rel, or attaches partitions.  A query's names are
+ * looked up as ourselves, a utility statement's as the owner.
+ */
 extern void fa_ddl_write(Oid rel, const char *sql);
 
 /* in table_tree.c */

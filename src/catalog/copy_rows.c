@@ -262,8 +262,13 @@ static void
 gather_remote(Oid target, int owner, const char *bucket_name)
 {
 	FaConn	   *conn = fa_xact_conn(owner);
-	char	   *sql = psprintf("COPY (SELECT %s FROM %s) TO STDOUT",
-							   fa_text_column_names(target), bucket_name);
+	/* its only leaf, as COPY of a table is not planned: no code of the owner runs */
+	char	   *leaf = fa_remote_value(conn, 0,
+									   "SELECT inhrelid::pg_catalog.regclass FROM pg_catalog.pg_inherits "
+									   "WHERE inhparent = %s::pg_catalog.regclass",
+									   quote_literal_cstr(bucket_name));
+	char	   *sql = psprintf("COPY %s (%s) TO STDOUT", leaf,
+							   fa_text_column_names(target));
 	ParseState *pstate = make_parsestate(NULL);
 	Relation	rel = table_open(target, RowExclusiveLock);
 	List	   *columns = NIL;

@@ -68,10 +68,15 @@ typedef struct Copied
 
 typedef void (*RowFunction) (void *arg, HeapTuple row, TupleDesc desc);
 
-/* Calls back for each row of a statement, under the active snapshot. */
+/*
+ * Calls back for each row of a statement about a heap, under the active
+ * snapshot.  Its owner reads: what he has written can run in it.
+ */
 static void
-for_each_row(const char *sql, RowFunction function, void *arg)
+for_each_row(Oid heap, const char *sql, RowFunction function, void *arg)
 {
+	Oid			owner = fa_ddl_owner(heap);
+	FaDdlState	state;
 	Portal		portal;
 	SPIPlanPtr	plan;
 
@@ -80,10 +85,14 @@ for_each_row(const char *sql, RowFunction function, void *arg)
 	plan = SPI_prepare(sql, 0, NULL);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	fa_ddl_become(owner, &state);
 	portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
+	fa_ddl_become_ourselves(&state);
 	for (;;)
 	{
+		fa_ddl_become(owner, &state);
 		SPI_cursor_fetch(portal, true, FETCH_ROWS);
+		fa_ddl_become_ourselves(&state);
 		if (SPI_processed == 0)
 			break;
 		for (uint64 i = 0; i < SPI_processed; i++)
@@ -173,11 +182,14 @@ static void
 copy_rows(FaPrecopy *precopy, const char *qual)
 {
 	Copy		copy = {.precopy = precopy};
+	FaDdlState	state;
 	TupleDesc	desc;
 	int			natts;
 
 	copy.owner = fa_ddl_owner(precopy->heap);
+	fa_ddl_become(copy.owner, &state);
 	copy.target = fa_target_open(precopy->heap, &copy.estate);
+	fa_ddl_become_ourselves(&state);
 	desc = RelationGetDescr(copy.target->ri_RelationDesc);
 	natts = desc->natts;
 	copy.slot = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
@@ -188,7 +200,8 @@ copy_rows(FaPrecopy *precopy, const char *qual)
 											 "fragaffinity copied row",
 											 ALLOCSET_DEFAULT_SIZES);
 	PushActiveSnapshot(precopy->snapshot);
-	for_each_row(psprintf("SELECT ctid, %s FROM %s WHERE %s", precopy->columns,
+	for_each_row(precopy->source,
+				 psprintf("SELECT ctid, %s FROM %s WHERE %s", precopy->columns,
 						  fa_table_qualified_name(precopy->source), qual),
 				 copy_row, &copy);
 	PopActiveSnapshot();
@@ -312,7 +325,8 @@ fa_precopy_finish(FaPrecopy *precopy, const char *qual)
 	initStringInfo(&difference.more);
 	initStringInfo(&difference.less);
 	PushActiveSnapshot(GetLatestSnapshot());
-	for_each_row(psprintf("SELECT ctid FROM %s WHERE %s", source_q,
+	for_each_row(precopy->source,
+				 psprintf("SELECT ctid FROM %s WHERE %s", source_q,
 						  qual ? qual : "true"),
 				 look_for_row, &difference);
 	PopActiveSnapshot();
@@ -324,8 +338,9 @@ fa_precopy_finish(FaPrecopy *precopy, const char *qual)
 	}
 	/* first, or a key that is in both would be there twice */
 	if (difference.less.len > 0)
-		fa_spi_exec("DELETE FROM %s WHERE ctid = ANY ('{%s}'::pg_catalog.tid[])",
-					heap_q, difference.less.data);
+		fa_ddl_write(precopy->heap,
+					 psprintf("DELETE FROM %s WHERE ctid = ANY ('{%s}'::pg_catalog.tid[])",
+							  heap_q, difference.less.data));
 	if (difference.more.len > 0)
 		fa_ddl_write(precopy->heap,
 					 psprintf("INSERT INTO %s (%s) SELECT %s FROM %s"
@@ -334,5 +349,6 @@ fa_precopy_finish(FaPrecopy *precopy, const char *qual)
 							  source_q, difference.more.data));
 	UnregisterSnapshot(precopy->snapshot);
 	if (qual)
-		fa_spi_exec("DELETE FROM %s WHERE %s", source_q, qual);
+		fa_ddl_write(precopy->source,
+					 psprintf("DELETE FROM %s WHERE %s", source_q, qual));
 }

@@ -314,16 +314,14 @@ reshape_buckets(Reshape *r)
 		}
 		if (part->now && part->f.bucket != r->home)
 		{
-			fa_spi_exec("ALTER TABLE %s ATTACH PARTITION %s %s", home_q,
-						fa_table_qualified_name(part->f.bucket),
-						piece_bound(part->wanted));
+			fa_table_attach(r->home, part->f.bucket, piece_bound(part->wanted));
 			continue;
 		}
 		bucket_q = fa_table_sibling_name(r->home,
 										 fa_table_piece_name(get_rel_name(r->home),
 															 part->f.fragment));
-		fa_spi_exec("CREATE TABLE %s PARTITION OF %s %s PARTITION BY RANGE (%s)",
-					bucket_q, home_q, piece_bound(part->wanted), r->key);
+		fa_table_create_partition(r->home, bucket_q, piece_bound(part->wanted),
+								  psprintf(" PARTITION BY RANGE (%s)", r->key));
 		fa_table_give_rights(r->root, fa_table_parent(r->home), bucket_q);
 		part->f.bucket = fa_table_oid(bucket_q);
 	}
@@ -441,9 +439,7 @@ reshape_attach_heap(Part *part)
 					fa_table_qualified_name(part->f.leaf), quote_identifier(name));
 	}
 	fa_table_promise_bound(part->f.leaf, part->f.bucket);
-	fa_spi_exec("ALTER TABLE %s ATTACH PARTITION %s " FA_TABLE_WHOLE_RANGE,
-				fa_table_qualified_name(part->f.bucket),
-				fa_table_qualified_name(part->f.leaf));
+	fa_table_attach(part->f.bucket, part->f.leaf, FA_TABLE_WHOLE_RANGE);
 	fa_table_forget_bound(part->f.leaf);
 }
 
@@ -469,9 +465,7 @@ reshape_attach_remote(Part *part)
 					fa_table_qualified_name(part->f.leaf),
 					quote_literal_cstr(bucket));
 	}
-	fa_spi_exec("ALTER TABLE %s ATTACH PARTITION %s " FA_TABLE_WHOLE_RANGE,
-				fa_table_qualified_name(part->f.bucket),
-				fa_table_qualified_name(part->f.leaf));
+	fa_table_attach(part->f.bucket, part->f.leaf, FA_TABLE_WHOLE_RANGE);
 }
 
 /* Step 4. */

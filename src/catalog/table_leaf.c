@@ -74,8 +74,7 @@ fa_table_create_heap(const FaFragment *f, const char *name, bool with_indexes)
 
 	fa_ddl_begin(&state);
 	qualified = fa_table_sibling_name(f->bucket, name);
-	fa_spi_exec("CREATE TABLE %s (LIKE %s INCLUDING DEFAULTS INCLUDING GENERATED"
-				"  INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING CONSTRAINTS)%s",
+	fa_spi_exec("CREATE TABLE %s (" FA_TABLE_LIKE ")%s",
 				qualified, fa_table_qualified_name(f->bucket),
 				heap_options(f->table_id, fa_table_parent(f->home)));
 	fa_ddl_run(fa_text_owner(f->bucket, qualified));
@@ -198,9 +197,9 @@ fa_table_create_leaf(const FaFragment *f)
 	if (f->owner == fa_node_self())
 	{
 		leaf_q = fa_table_sibling_name(f->bucket, fa_table_heap_name(bucket));
-		fa_spi_exec("CREATE TABLE %s PARTITION OF %s " FA_TABLE_WHOLE_RANGE "%s",
-					leaf_q, bucket_q,
-					heap_options(f->table_id, fa_table_parent(f->home)));
+		fa_table_create_partition(f->bucket, leaf_q, FA_TABLE_WHOLE_RANGE,
+								  heap_options(f->table_id,
+											   fa_table_parent(f->home)));
 		fa_ddl_run(fa_text_column_options(f->bucket, leaf_q, false));
 	}
 	else
@@ -209,8 +208,8 @@ fa_table_create_leaf(const FaFragment *f)
 		fa_spi_exec("CREATE FOREIGN TABLE %s PARTITION OF %s "
 					FA_TABLE_WHOLE_RANGE " %s", leaf_q, bucket_q,
 					fa_table_server_options(f->bucket, f->owner));
+		fa_ddl_run(fa_text_owner(f->bucket, leaf_q));
 	}
-	fa_ddl_run(fa_text_owner(f->bucket, leaf_q));
 	return fa_table_oid(leaf_q);
 }
 
@@ -258,11 +257,11 @@ create_fragment(int table_id, Oid root, Oid partition, const char *key, int modu
 	FaFragment	f = {0};
 
 	hide_partitions(partition);
-	fa_spi_exec("CREATE TABLE %s PARTITION OF %s "
-				"FOR VALUES WITH (MODULUS %d, REMAINDER %d) "
-				"PARTITION BY RANGE (%s)", bucket_q,
-				fa_table_qualified_name(partition), modulus, remainder,
-				quote_identifier(key));
+	fa_table_create_partition(partition, bucket_q,
+							  psprintf("FOR VALUES WITH (MODULUS %d, REMAINDER %d)",
+									   modulus, remainder),
+							  psprintf(" PARTITION BY RANGE (%s)",
+									   quote_identifier(key)));
 	fa_table_give_rights(root, partition, bucket_q);
 	f.fragment = fragment;
 	f.table_id = table_id;

@@ -20,6 +20,7 @@
 #include "utils/builtins.h"
 #include "utils/json.h"
 
+#include "catalog/table_ddl.h"
 #include "catalog/table_sequence.h"
 #include "catalog/table_text.h"
 #include "core/fa_compat.h"
@@ -94,13 +95,14 @@ fa_sequence_add_values(List *sequences, Oid rel)
 	foreach(lc, sequences)
 	{
 		FaSequence *s = lfirst(lc);
-		char	   *largest;
+		FaRows	   *rows;
 
-		largest = fa_spi_value("SELECT pg_catalog.max(%s) FROM %s",
-							   quote_identifier(s->column),
-							   fa_spi_value("SELECT %u::pg_catalog.regclass", rel));
-		if (largest)
-			s->last = Max(s->last, to_int64(largest));
+		rows = fa_spi_rows_as(fa_ddl_owner(rel),
+							  psprintf("SELECT pg_catalog.max(%s) FROM %s",
+									   quote_identifier(s->column),
+									   fa_table_qualified_name(rel)));
+		if (rows->value[0][0])
+			s->last = Max(s->last, to_int64(rows->value[0][0]));
 	}
 }
 

@@ -98,17 +98,5 @@ fa_ddl_become_ourselves(const FaDdlState *state)
 void
 fa_ddl_write(Oid rel, const char *sql)
 {
-	Oid			owner = fa_ddl_owner(rel);
-	FaDdlState	state;
-	SPIPlanPtr	plan;
-
-	SPI_connect();
-	plan = SPI_prepare(sql, 0, NULL);
-	if (plan == NULL)
-		elog(ERROR, "could not prepare \"%s\"", sql);
-	fa_ddl_become(owner, &state);
-	if (SPI_execute_plan(plan, NULL, NULL, false, 0) < 0)
-		elog(ERROR, "could not execute \"%s\"", sql);
-	fa_ddl_become_ourselves(&state);
-	SPI_finish();
+	(void) fa_spi_exec_as(fa_ddl_owner(rel), sql);
 }

@@ -205,9 +205,7 @@ cutover_exchange(Oid bucket, Oid old_leaf, Oid new_leaf)
 					   fa_table_qualified_name(bucket),
 					   fa_table_qualified_name(old_leaf));
 	CommandCounterIncrement();
-	(void) fa_spi_exec("ALTER TABLE %s ATTACH PARTITION %s %s",
-					   fa_table_qualified_name(bucket),
-					   fa_table_qualified_name(new_leaf), bound);
+	fa_table_attach(bucket, new_leaf, bound);
 	CommandCounterIncrement();
 }
 

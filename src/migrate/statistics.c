@@ -217,11 +217,14 @@ carry_slot(const StatColumn *column, const StatRow *row, int slot,
 	return true;
 }
 
-/* An expression of an index; NULL: the column is of the table. */
+/*
+ * A constant of an index expression's type; NULL: the column is of the table.
+ * The expression itself would be simplified, which may run the owner's code.
+ */
 static Node *
 index_expression(Relation rel, int attnum)
 {
-	List	   *expressions = RelationGetIndexExpressions(rel);
+	List	   *expressions = RelationGetDummyIndexExpressions(rel);
 	int			n = 0;
 
 	for (int i = 0; i < attnum; i++)

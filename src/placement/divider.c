@@ -154,17 +154,19 @@ divider_find_cut(const FaFragment *f, const Order *order)
 	double		pages = strtod(fa_spi_value("SELECT pg_catalog.pg_relation_size(%u) / %d",
 											f->leaf, BLCKSZ), NULL);
 	double		percent = pages <= SAMPLE_PAGES ? 100 : 100 * SAMPLE_PAGES / pages;
+	char	   *sql;
 	FaRows	   *rows;
 
 	/* rows take that part of their pages, and indexes as much of theirs */
-	rows = fa_spi_rows("SELECT s.cut::pg_catalog.text, s.cut > (SELECT min(%s) FROM %s),"
-					   " s.bytes / (%.1f * pg_catalog.pg_relation_size(%u))"
-					   "  * pg_catalog.pg_total_relation_size(%u) > %.1f"
-					   " FROM (SELECT percentile_disc(%.6g) WITHIN GROUP (ORDER BY %s) AS cut,"
-					   "   sum(pg_catalog.pg_column_size(l.*) + %d) AS bytes"
-					   "  FROM %s l TABLESAMPLE SYSTEM (%.6g)) s",
-					   key, leaf, percent / 100, f->leaf, f->leaf, order->above,
-					   1 - order->share, key, ROW_OVERHEAD, leaf, percent);
+	sql = psprintf("SELECT s.cut::pg_catalog.text, s.cut > (SELECT min(%s) FROM %s),"
+				   " s.bytes / (%.1f * pg_catalog.pg_relation_size(%u))"
+				   "  * pg_catalog.pg_total_relation_size(%u) > %.1f"
+				   " FROM (SELECT percentile_disc(%.6g) WITHIN GROUP (ORDER BY %s) AS cut,"
+				   "   sum(pg_catalog.pg_column_size(l.*) + %d) AS bytes"
+				   "  FROM %s l TABLESAMPLE SYSTEM (%.6g)) s",
+				   key, leaf, percent / 100, f->leaf, f->leaf, order->above,
+				   1 - order->share, key, ROW_OVERHEAD, leaf, percent);
+	rows = fa_spi_rows_as(fa_ddl_owner(f->leaf), sql);
 	if (rows->value[0][0] == NULL || rows->value[0][1][0] != 't' ||
 		rows->value[0][2] == NULL || rows->value[0][2][0] != 't')
 		return NULL;

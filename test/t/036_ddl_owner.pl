@@ -1,0 +1,86 @@
+# PostgreSQL computes expressions of indexes and checks that hold no column when it
+# attaches, makes or plans for a leaf.  That is the code of the table's owner, and
+# runs as him, not as the superuser who moves, splits or joins a node.
+use strict;
+use warnings;
+use FragAffinity;
+use Test::More;
+
+my $c = FragAffinity->new(nodes => 3, connect => 0);
+
+$c->sql($_, q{
+	CREATE EXTENSION fragaffinity CASCADE;
+	CREATE ROLE boss;
+	GRANT CREATE ON SCHEMA public TO boss;
+	CREATE FUNCTION fixed(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
+		IF current_user <> 'boss' THEN
+			RAISE EXCEPTION 'runs as % in %', current_user, current_query();
+		END IF;
+		RETURN n; END $$}) for 1 .. 3;
+$c->add_node($_) for 1, 2;
+my $rows = 6000;
+sub make
+{
+	my ($table, $partitions) = @_;
+	my $more = join(' ', map { "CREATE TABLE ${table}_$_ PARTITION OF $table $partitions->{$_};" } sort keys %$partitions);
+	$c->sql(1, qq{
+		CREATE TABLE $table (id int PRIMARY KEY, n int CHECK (n < 1000000 + public.fixed(5)), s serial, v text)
+			@{[%$partitions ? 'PARTITION BY RANGE (id)' : '']};
+		$more
+		ALTER TABLE $table OWNER TO boss;
+		@{[map { "ALTER TABLE ${table}_$_ OWNER TO boss;" } sort keys %$partitions]}
+		SET ROLE boss;
+		CREATE INDEX ON $table (n) WHERE n > public.fixed(3);
+		CREATE INDEX ON $table ((n + public.fixed(3)));
+		CREATE INDEX ON $table USING gin (string_to_array(v, ',')) WHERE n > public.fixed(3);
+		CREATE UNIQUE INDEX ON $table (id, (n + public.fixed(4))) WHERE n > public.fixed(3);
+		INSERT INTO $table SELECT g, g, g, repeat('x', 200) FROM generate_series(1, $rows) g;
+		RESET ROLE;
+		SELECT fragaffinity.distribute_table('$table', 'id', 2, 'n1')});
+	return $c->fragment($table);
+}
+my $f = make('o', {});
+my $p = make('p', { low => 'FOR VALUES FROM (0) TO (4000)', rest => 'DEFAULT' });
+
+for my $path ('page', 'logical')
+{
+	$c->sql(1, "SELECT fragaffinity.configure('move_path', '$path')");
+	for my $fragment ($f, $p)
+	{
+		for my $node ('n2', 'n1')
+		{
+			$c->move($fragment, $node);
+			is($c->owner($fragment), $node, "moved to $node by path $path");
+		}
+	}
+}
+
+# here and on a peer, and back; the last of it by itself
+for my $at (1, 2)
+{
+	my $new = $c->sql(1, "SELECT string_agg(f::text, ',') FROM fragaffinity.split_fragment($f, '100', '2000') f");
+	ok($new, "split on n$at: $new");
+	note('now united');
+	$c->sql(1, "SELECT fragaffinity.merge_fragments($f, (SELECT fragment FROM fragaffinity.fragments
+		WHERE table_name = 'o'::regclass AND key_from = '100'))");
+	$c->move($f, 'n2') if $at == 1;
+}
+$c->move($p, 'n2');
+$c->sql(1, "SELECT fragaffinity.split_fragment($p, '100')");
+my $parts = $c->sql(1, 'SELECT count(*) FROM fragaffinity.fragment');
+$c->sql(1, q{
+	SELECT fragaffinity.configure('history_interval', '500ms');
+	SELECT fragaffinity.configure('min_residency', '1s');
+	SELECT fragaffinity.configure('fragment_size', '64kB');
+	SELECT fragaffinity.configure('divide_above', '2');
+	SELECT fragaffinity.configure('mode', 'auto')});
+$c->poll(1, "SELECT count(*) > $parts FROM fragaffinity.fragment");
+$c->sql(1, "SELECT fragaffinity.configure('mode', 'observe')");
+
+$c->add_node(3);
+$c->move($f, 'n3');
+is($c->owner($f, 3), 'n3', 'moved to a node that joined later');
+$c->sql(2, "SELECT fragaffinity.undistribute_table('o')");
+is($c->sql(2, 'SET ROLE boss; SELECT count(*), sum(n) FROM o'), "$rows|" . $rows * ($rows + 1) / 2, 'all rows at the end');
+unlike(PostgreSQL::Test::Utils::slurp_file($c->node($_)->logfile), qr/runs as postgres/, "nothing ran as superuser on n$_") for 1 .. 3;
+done_testing();
