@@ -93,6 +93,12 @@ extern void fa_forward_finish(const char *gid, bool commit);
 /* in peer_session.c: before such a statement; true when it needs no more */
 extern bool fa_peer_transaction(TransactionStmt *stmt, QueryCompletion *qc);
 
+/*
+ * Before any statement of a session with an origin: lets the server end it when
+ * it is idle for fragaffinity.peer_idle_timeout.
+ */
+extern void fa_peer_session_begin(void);
+
 /* in resolver.c */
 
 /* Node that decides on a part; 0 when it is none of ours. */

@@ -36,6 +36,12 @@ extern FaConn *fa_remote_connect_address(const char *name, const char *host,
 extern void fa_remote_close(FaConn *conn);
 
 /*
+ * Can an idle connection that was used then be used again?  False when the peer has
+ * ended it, or might do so in this moment ("peer_idle_timeout"): to be closed.
+ */
+extern bool fa_remote_is_usable(FaConn *conn, TimestampTz used);
+
+/*
  * libpq's keywords and values towards a node, NULL-terminated, at most
  * FA_MAX_KEYWORDS; for callers that connect by themselves.
  */

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include <arpa/inet.h>
+#include <limits.h>
 
 #include "utils/guc.h"
 
@@ -19,6 +20,7 @@ bool		fa_capture = true;
 bool		fa_routing = true;
 bool		fa_maintenance = false;
 int			fa_origin = 0;
+int			fa_peer_idle_timeout = 600000;
 int			fa_max_fragments = 16384;
 int			fa_max_movers = 4;
 int			fa_event_ring_size = 32768;
@@ -75,6 +77,12 @@ guc_define_int(void)
 							"Set in the connection options of the foreign servers.",
 							&fa_origin, 0, 0, 1023,
 							PGC_BACKEND, GUC_NOT_IN_SAMPLE,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("fragaffinity.peer_idle_timeout",
+							"Ends sessions that other nodes' clients have here when they have been idle for so long.",
+							"Those nodes open them again when they are wanted. 0 keeps them as long as the clients stay.",
+							&fa_peer_idle_timeout, 600000, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 }
 

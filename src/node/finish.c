@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
@@ -26,6 +27,7 @@ typedef struct Finisher
 	Oid			user;
 	char	   *identity;		/* keywords and values, to see a change */
 	FaConn	   *conn;
+	TimestampTz used;			/* last */
 } Finisher;
 
 static Finisher *finishers = NULL;
@@ -54,16 +56,14 @@ fa_finish_drop(FaConn *conn)
 	}
 }
 
-/* The server closes connections by saying so first. */
 static bool
 finisher_alive(Finisher *f)
 {
-	return f->conn->pg && PQconsumeInput(f->conn->pg) &&
-		PQstatus(f->conn->pg) == CONNECTION_OK &&
+	return fa_remote_is_usable(f->conn, f->used) &&
 		PQtransactionStatus(f->conn->pg) == PQTRANS_IDLE;
 }
 
-static FaConn *
+static Finisher *
 finisher_open(int node, Oid user, const char *identity,
 			  const char **keywords, const char **values)
 {
@@ -83,7 +83,7 @@ finisher_open(int node, Oid user, const char *identity,
 	MemoryContextSetParent(context, TopMemoryContext);
 	f->next = finishers;
 	finishers = f;
-	return f->conn;
+	return f;
 }
 
 FaConn *
@@ -94,7 +94,7 @@ fa_finish_conn(int node, Oid user)
 	StringInfoData identity;
 	Oid			caller;
 	int			sec_context;
-	FaConn	   *conn = NULL;
+	Finisher   *found = NULL;
 
 	GetUserIdAndSecContext(&caller, &sec_context);
 	SetUserIdAndSecContext(user, sec_context | SECURITY_LOCAL_USERID_CHANGE);
@@ -102,18 +102,19 @@ fa_finish_conn(int node, Oid user)
 	initStringInfo(&identity);
 	for (int i = 0; keywords[i]; i++)
 		appendStringInfo(&identity, "%s=%s ", keywords[i], values[i]);
-	for (Finisher *f = finishers, *next; f && !conn; f = next)
+	for (Finisher *f = finishers, *next; f && !found; f = next)
 	{
 		next = f->next;
 		if (f->node != node || f->user != user)
 			continue;
 		if (strcmp(f->identity, identity.data) == 0 && finisher_alive(f))
-			conn = f->conn;
+			found = f;
 		else
 			finisher_destroy(f);
 	}
-	if (conn == NULL)
-		conn = finisher_open(node, user, identity.data, keywords, values);
+	if (found == NULL)
+		found = finisher_open(node, user, identity.data, keywords, values);
+	found->used = GetCurrentStatementStartTimestamp();
 	SetUserIdAndSecContext(caller, sec_context);
-	return conn;
+	return found->conn;
 }

@@ -6,16 +6,38 @@
  * postgres_fdw itself does not know, and ends it once more.  That is not worth
  * a warning for each commit.
  *
+ * Its client may be idle for hours; what it holds here is let go of by then, or
+ * every client of every node would take a place of max_connections here.
+ *
  * And when this session has handed the peer's work on to other nodes, it hands
  * on its PREPARE TRANSACTION and what ends it, too (forward.c).
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "storage/proc.h"
 #include "tcop/utility.h"
+#include "utils/guc.h"
 
 #include "core/settings.h"
 #include "node/cluster_xact.h"
+
+void
+fa_peer_session_begin(void)
+{
+	static bool begun = false;
+	char		ms[16];
+
+	if (begun)
+		return;
+	begun = true;
+	if (fa_peer_idle_timeout == 0 ||
+		(IdleSessionTimeout > 0 && IdleSessionTimeout <= fa_peer_idle_timeout))
+		return;
+	/* weaker than the connection's options, which our own work has */
+	snprintf(ms, sizeof(ms), "%d", fa_peer_idle_timeout);
+	SetConfigOption("idle_session_timeout", ms, PGC_USERSET, PGC_S_DATABASE_USER);
+}
 
 /* COMMIT or ROLLBACK of nothing: the answer is as ever. */
 static bool
@@ -75,7 +97,10 @@ bool
 fa_peer_transaction(TransactionStmt *stmt, QueryCompletion *qc)
 {
 	if (fa_origin != 0)
+	{
+		fa_peer_session_begin();
 		return peer_transaction(stmt, qc);
+	}
 	peer_check_name(stmt);
 	return false;
 }

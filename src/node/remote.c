@@ -168,7 +168,8 @@ remote_session_options(FaSessionKind kind)
 			" -c default_transaction_read_only=off"
 			" -c default_transaction_deferrable=off"
 			" -c statement_timeout=0 -c lock_timeout=0"
-			" -c idle_in_transaction_session_timeout=0";
+			" -c idle_in_transaction_session_timeout=0"
+			" -c idle_session_timeout=0";
 	else if (kind == FA_SESSION_CLIENT)
 		more = " -c search_path=pg_catalog"
 			PLAIN_SYNTAX

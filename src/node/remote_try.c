@@ -7,12 +7,16 @@
  */
 #include "postgres.h"
 
+#include <poll.h>
+
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
 #include "core/format.h"
+#include "core/settings.h"
 #include "node/remote.h"
 
 /* Waits for more of the answer, without serving interrupts: false if none. */
@@ -124,6 +128,30 @@ fa_remote_try_receive(FaConn *conn, int timeout_ms, char **error_p,
 	if (sqlstate_p)
 		*sqlstate_p = sqlstate;
 	return false;
+}
+
+bool
+fa_remote_is_usable(FaConn *conn, TimestampTz used)
+{
+	struct pollfd fd;
+
+	if (conn->pg == NULL || PQstatus(conn->pg) != CONNECTION_OK)
+		return false;
+	/* what it ends while a statement is under way would be an error */
+	if (fa_peer_idle_timeout > 0 &&
+		TimestampDifferenceExceeds(used, GetCurrentStatementStartTimestamp(),
+								   fa_peer_idle_timeout - fa_peer_idle_timeout / 8))
+		return false;
+	fd.fd = PQsocket(conn->pg);
+	fd.events = POLLIN;
+	fd.revents = 0;
+	/* first the message that says so, then the end of the stream */
+	while (poll(&fd, 1, 0) > 0)
+	{
+		if (!PQconsumeInput(conn->pg) || PQstatus(conn->pg) != CONNECTION_OK)
+			return false;
+	}
+	return true;
 }
 
 bool

@@ -7,8 +7,6 @@
  */
 #include "postgres.h"
 
-#include <poll.h>
-
 #include "access/xact.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
@@ -54,6 +52,7 @@ struct FaSession
 	int			lock_timeout;	/* ms, that it has there; -1: not known */
 	bool		outdated;		/* server or mapping has changed */
 	bool		vouched;		/* this node vouches for it, see vouch.h */
+	TimestampTz used;			/* last; the peer ends it when it is idle */
 
 	/* of the statement that runs */
 	bool		busy;
@@ -163,27 +162,6 @@ session_connect(FaSession *session)
 	session->context = context;
 }
 
-/* Has the peer said goodbye while we were idle? */
-static bool
-session_is_dead(FaSession *session)
-{
-	PGconn	   *pg = session->conn->pg;
-	struct pollfd fd;
-
-	if (pg == NULL || PQstatus(pg) != CONNECTION_OK)
-		return true;
-	fd.fd = PQsocket(pg);
-	fd.events = POLLIN;
-	fd.revents = 0;
-	/* first the message that says so, then the end of the stream */
-	while (poll(&fd, 1, 0) > 0)
-	{
-		if (!PQconsumeInput(pg) || PQstatus(pg) != CONNECTION_OK)
-			return true;
-	}
-	return false;
-}
-
 FaSession *
 fa_session_get(int node)
 {
@@ -209,10 +187,12 @@ fa_session_get(int node)
 			   sizeof(FaSession) - sizeof(SessionKey));
 	if (session->busy)
 		return NULL;
-	if (session->context && (session->outdated || session_is_dead(session)))
+	if (session->context &&
+		(session->outdated || !fa_remote_is_usable(session->conn, session->used)))
 		session_close(session);
 	if (session->context == NULL)
 		session_connect(session);
+	session->used = GetCurrentStatementStartTimestamp();
 	return session;
 }
 

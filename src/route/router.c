@@ -18,6 +18,7 @@
 #include "catalog/map.h"
 #include "core/settings.h"
 #include "core/shmem.h"
+#include "node/cluster_xact.h"
 #include "route/gate.h"
 #include "route/hooks.h"
 #include "route/refusal.h"
@@ -188,6 +189,8 @@ router_planner(Query *parse, const char *query_string, int cursor_options,
 {
 	PlannedStmt *plan;
 
+	if (fa_origin != 0)
+		fa_peer_session_begin();
 	if (fa_maintenance || !fa_pin_possible(parse))
 		return router_plan(parse, query_string, cursor_options, params);
 	if (parse->onConflict)
