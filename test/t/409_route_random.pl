@@ -55,6 +55,19 @@ for my $seed (@seeds)
 	$oracle->same($i, "seed $seed, repeatable read", sub { "BEGIN ISOLATION LEVEL REPEATABLE READ;\n$_[0];\nCOMMIT;\n" }, @statements, $count);
 }
 
+# As other clients have set up their sessions.
+my $head = $oracle->{head};
+for my $seed (@seeds)
+{
+	my $random = RandomSql->new($seed + 2000000);
+	my $settings = $random->settings;
+	my @statements = map { $random->statement } 1 .. $n;
+
+	$oracle->{head} = $head . $settings;
+	$oracle->same(1 + $seed % 3, "seed $seed with " . $settings =~ s/\n/ /gr, sub { "$_[0];\n" }, @statements, $count);
+}
+$oracle->{head} = $head;
+
 # Under policies, of one that may neither see nor make all rows.
 $c->sql($_, 'CREATE ROLE app LOGIN') for 1 .. 3;
 ok($c->poll($_, q{SELECT count(*) FROM pg_user_mappings WHERE usename = 'app'}, '2'), "node $_ knows it at the others") for 1 .. 3;
