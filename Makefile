@@ -17,6 +17,7 @@ OBJS = \
 	src/core/background.o \
 	src/core/guc.o \
 	src/core/lock_poll.o \
+	src/core/plain_input.o \
 	src/core/plain_output.o \
 	src/core/ring.o \
 	src/core/settings.o \
@@ -34,6 +35,7 @@ OBJS = \
 	src/node/deadlock_cancel.o \
 	src/node/fdw.o \
 	src/node/fdw_as_of.o \
+	src/node/fdw_base.o \
 	src/node/fdw_callback.o \
 	src/node/fdw_copy.o \
 	src/node/fdw_exec.o \

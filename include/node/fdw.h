@@ -11,6 +11,7 @@
 #define FA_NODE_FDW_H
 
 #include "access/xact.h"
+#include "fmgr.h"
 #include "foreign/foreign.h"
 #include "libpq-fe.h"
 #include "nodes/pathnodes.h"
@@ -25,10 +26,14 @@
  * that answers this, as builds of 16 and later do.
  */
 extern PGconn *fa_fdw_session(Oid user, Oid server);
-extern PGconn *fa_fdw_mapping_session(UserMapping *mapping);
 
-/* postgres_fdw's own routines. */
+/*
+ * in fdw_base.c: postgres_fdw's own routines, a function of its library, and the
+ * session.  What they read, they read by plain settings (core/plain_input.h).
+ */
 extern const struct FdwRoutine *fa_fdw_base(void);
+extern PGFunction fa_fdw_function(const char *name);
+extern PGconn *fa_fdw_mapping_session(UserMapping *mapping);
 
 /*
  * in fdw_exec.c: the same session by other means, for a statement without a

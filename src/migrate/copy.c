@@ -10,9 +10,11 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/partition.h"
 #include "commands/copy.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_relation.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -110,6 +112,19 @@ copy_start(FaMove *move, const char *columns, const char *snapshot,
 	fa_remote_copy_begin(copy_conn, 0, sql);
 }
 
+/*
+ * The check that makes the heap one of its bucket opens the table, for the first row,
+ * and keeps the lock.  Whoever holds the table here, as TRUNCATE does, waits next for
+ * the heap at the source, which COPY holds there: no deadlock that a node could see.
+ * So the table comes first.
+ */
+static void
+copy_lock_table(FaMove *move)
+{
+	LockRelationOid(get_partition_parent(move->fragment.home, false),
+					AccessShareLock);
+}
+
 void
 fa_move_copy_rows(FaMove *move, const char *snapshot)
 {
@@ -129,6 +144,7 @@ fa_move_copy_rows(FaMove *move, const char *snapshot)
 	copy_data = NULL;
 	copy_conn = fa_remote_connect(move->fragment.owner, FA_CONNECT_TIMEOUT_MS);
 	binary = PQserverVersion(copy_conn->pg) / 10000 == FA_PG_MAJOR;
+	copy_lock_table(move);
 	rel = table_open(move->heap, RowExclusiveLock);
 	columns = copy_columns(rel, &names);
 	copy_start(move, columns, snapshot, binary);

@@ -38,31 +38,7 @@
 PG_FUNCTION_INFO_V1(fa_sql_fdw_handler);
 PG_FUNCTION_INFO_V1(fa_sql_fdw_validator);
 
-static const FdwRoutine *base = NULL;	/* postgres_fdw's, kept for good */
-
-static PGFunction
-fdw_function(const char *name)
-{
-	return (PGFunction) load_external_function("$libdir/postgres_fdw", name,
-											   true, NULL);
-}
-
-const FdwRoutine *
-fa_fdw_base(void)
-{
-	LOCAL_FCINFO(fcinfo, 0);
-	FdwRoutine *routine;
-	MemoryContext old;
-
-	if (base)
-		return base;
-	InitFunctionCallInfoData(*fcinfo, NULL, 0, InvalidOid, NULL, NULL);
-	old = MemoryContextSwitchTo(TopMemoryContext);
-	routine = (FdwRoutine *) DatumGetPointer(fdw_function("postgres_fdw_handler")(fcinfo));
-	MemoryContextSwitchTo(old);
-	base = routine;
-	return base;
-}
+static const FdwRoutine *base = NULL;	/* fa_fdw_base() */
 
 static Oid
 fdw_user(Oid check_as)
@@ -408,34 +384,6 @@ fdw_delete(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
 	return slot;
 }
 
-typedef PGconn *(*GetConnectionFunction) (UserMapping *, bool, void **);
-
-static GetConnectionFunction
-fdw_get_connection(void)
-{
-	static GetConnectionFunction function = NULL;
-	static bool sought = false;
-
-	if (!sought)
-		function = (GetConnectionFunction)
-			load_external_function("$libdir/postgres_fdw", "GetConnection",
-								   false, NULL);
-	sought = true;
-	return function;
-}
-
-bool
-fa_fdw_has_conn(void)
-{
-	return fdw_get_connection() != NULL;
-}
-
-PGconn *
-fa_fdw_mapping_session(UserMapping *mapping)
-{
-	return fa_fdw_has_conn() ? fdw_get_connection() (mapping, false, NULL) : NULL;
-}
-
 PGconn *
 fa_fdw_session(Oid user, Oid server)
 {
@@ -508,7 +456,8 @@ fa_sql_fdw_handler(PG_FUNCTION_ARGS)
 	FdwRoutine *routine = palloc(sizeof(FdwRoutine));
 
 	fa_shmem_require();
-	*routine = *fa_fdw_base();
+	base = fa_fdw_base();
+	*routine = *base;
 	routine->GetForeignUpperPaths = fdw_upper_paths;
 	routine->BeginForeignScan = fdw_begin_scan;
 	routine->IterateForeignScan = fdw_iterate_scan;
@@ -535,7 +484,7 @@ fa_sql_fdw_handler(PG_FUNCTION_ARGS)
 Datum
 fa_sql_fdw_validator(PG_FUNCTION_ARGS)
 {
-	return fdw_function("postgres_fdw_validator")(fcinfo);
+	return fa_fdw_function("postgres_fdw_validator")(fcinfo);
 }
 
 int

@@ -6,11 +6,16 @@
  * that it determines may stand beside GROUP BY of the key, and PostgreSQL leaves
  * such columns out of GROUP BY.  The bucket that a peer is asked for shows none:
  * there the statement would be an error.  Then the rows come, and are grouped here.
+ *
+ * Nor is a peer asked for one group of which nothing is wanted, as of a subquery
+ * whose aggregates nobody reads: in what postgres_fdw writes, nothing would say that
+ * the rows are to become one.
  */
 #include "postgres.h"
 
 #include "nodes/nodeFuncs.h"
 #include "nodes/pathnodes.h"
+#include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/tlist.h"
 
@@ -34,8 +39,12 @@ fa_fdw_may_group(PlannerInfo *root, RelOptInfo *grouped_rel, void *extra)
 	PathTarget *target = grouped_rel->reltarget;
 	List	   *clauses = fa_group_clause(root);
 	List	   *grouped = NIL;
+	Node	   *having = ((GroupPathExtraData *) extra)->havingQual;
 	ListCell   *lc;
 
+	if (root->parse->groupClause == NIL &&
+		!contain_agg_clause((Node *) target->exprs) && !contain_agg_clause(having))
+		return false;
 	foreach(lc, target->exprs)
 	{
 		Index		ref = get_pathtarget_sortgroupref(target, foreach_current_index(lc));
@@ -44,5 +53,5 @@ fa_fdw_may_group(PlannerInfo *root, RelOptInfo *grouped_rel, void *extra)
 			grouped = lappend(grouped, lfirst(lc));
 	}
 	return !group_walker((Node *) target->exprs, grouped) &&
-		!group_walker(((GroupPathExtraData *) extra)->havingQual, grouped);
+		!group_walker(having, grouped);
 }

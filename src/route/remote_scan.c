@@ -24,6 +24,7 @@
 #include "utils/snapmgr.h"
 
 #include "core/fa_compat.h"
+#include "core/plain_input.h"
 #include "core/plain_output.h"
 #include "node/fdw.h"
 #include "node/fdw_late.h"
@@ -384,17 +385,12 @@ remote_next_result(RemoteScanState *state)
 	return true;
 }
 
-static TupleTableSlot *
-remote_store_row(RemoteScanState *state)
+static void
+remote_read_row(RemoteScanState *state, int row)
 {
 	TupleTableSlot *slot = state->css.ss.ss_ScanTupleSlot;
 	AttInMetadata *input = state->input;
-	int			row = state->next_row++;
-	MemoryContext caller;
 
-	ExecClearTuple(slot);
-	MemoryContextReset(state->row_context);
-	caller = MemoryContextSwitchTo(state->row_context);
 	for (int i = 0; i < input->tupdesc->natts; i++)
 	{
 		char	   *value = PQgetisnull(state->result, row, i) ? NULL :
@@ -404,6 +400,34 @@ remote_store_row(RemoteScanState *state)
 		slot->tts_values[i] = InputFunctionCall(&input->attinfuncs[i], value,
 												input->attioparams[i],
 												input->atttypmods[i]);
+	}
+}
+
+static TupleTableSlot *
+remote_store_row(RemoteScanState *state)
+{
+	TupleTableSlot *slot = state->css.ss.ss_ScanTupleSlot;
+	int			row = state->next_row++;
+	MemoryContext caller;
+	FaPlainInput own;
+
+	ExecClearTuple(slot);
+	MemoryContextReset(state->row_context);
+	caller = MemoryContextSwitchTo(state->row_context);
+	if (!fa_plain_input_differs())
+		remote_read_row(state, row);
+	else
+	{
+		fa_plain_input_begin(&own);
+		PG_TRY();
+		{
+			remote_read_row(state, row);
+		}
+		PG_FINALLY();
+		{
+			fa_plain_input_end(&own);
+		}
+		PG_END_TRY();
 	}
 	MemoryContextSwitchTo(caller);
 	return ExecStoreVirtualTuple(slot);

@@ -21,7 +21,8 @@ package RandomSql;
 use strict;
 use warnings;
 use RandomForms;
-our @ISA = ('RandomForms');
+use RandomSettings;
+our @ISA = qw(RandomForms RandomSettings);
 
 # Columns: key first; then those that all tables have.
 my %key = (int => 'int', txt => 'text', num => 'numeric', dom => 'small', ts => 'timestamptz', pair => 'int');
