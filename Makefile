@@ -267,6 +267,7 @@ OBJS = \
 	src/route/refusal.o \
 	src/route/remote_scan.o \
 	src/route/router.o \
+	src/route/row_query.o \
 	src/route/row_security.o \
 	src/route/snapshot_guard.o \
 	src/route/split.o \

@@ -95,6 +95,9 @@ extern PlannedStmt *fa_custom_plan(Query *parse,
 								   List *custom_private, List *custom_exprs,
 								   List *rtes);
 
+/* Locks and watches, with a plan, what others that are run as parts of it do. */
+extern void fa_custom_plan_depends(PlannedStmt *plan, List *parts);
+
 /* A range table entry that only stands for a relation and its lock. */
 extern RangeTblEntry *fa_custom_rte(Oid relid, LOCKMODE lockmode);
 
@@ -143,8 +146,10 @@ typedef enum FaRemotePrivate
 	FA_REMOTE_VERSION,			/* String: of the first one in the map */
 	FA_REMOTE_CHECKS,			/* List of String: what is raised when one of the
 								 * last custom_exprs, as many, is not true */
-	FA_REMOTE_FALLIBLE			/* List of int: custom_exprs whose error is the next
+	FA_REMOTE_FALLIBLE,			/* List of int: custom_exprs whose error is the next
 								 * one's value, instead of being raised */
+	FA_REMOTE_QUERIES			/* List of PlannedStmt or NULL: what gives the value of
+								 * a custom_expr that has a subquery; NIL: none has */
 } FaRemotePrivate;
 
 extern const CustomScanMethods fa_remote_scan_methods;

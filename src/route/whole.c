@@ -265,6 +265,8 @@ whole_query(Query *query, FaWhole *cx)
 	cx->conditional = false;
 	cx->where = false;
 	cx->once = false;
+	cx->subqueries = query == cx->top && query->onConflict &&
+		query->cteList == NIL;
 	copy = query_tree_mutator(rest, whole_mutator, cx, QTW_IGNORE_JOINALIASES);
 	/* there may be no row */
 	cx->conditional = true;
@@ -272,6 +274,7 @@ whole_query(Query *query, FaWhole *cx)
 	cx->conditional = false;
 	/* not conditional: of every row, as PostgreSQL has them before all others */
 	cx->where = true;
+	cx->subqueries = query == cx->top && query->cteList == NIL;
 	foreach(lc, security)
 		copy->jointree->quals = make_and_qual(whole_mutator(lfirst(lc), cx),
 											  copy->jointree->quals);
@@ -279,6 +282,7 @@ whole_query(Query *query, FaWhole *cx)
 	cx->once = true;
 	if (targets)
 		copy->targetList = (List *) whole_mutator((Node *) targets, cx);
+	cx->subqueries = cx->subqueries && query->onConflict;
 	foreach(lc, values ? copy->rtable : NIL)
 	{
 		RangeTblEntry *rte = lfirst(lc);
@@ -289,6 +293,7 @@ whole_query(Query *query, FaWhole *cx)
 	cx->once = around.once;
 	cx->conditional = around.conditional;
 	cx->where = around.where;
+	cx->subqueries = around.subqueries;
 	return cx->by_table || cx->failed ? copy :
 		fa_leaf_put_buckets(query, copy, cx->pins);
 }
@@ -316,6 +321,12 @@ whole_mutator(Node *node, void *context)
 		case T_Param:
 			if (((Param *) node)->paramkind == PARAM_EXTERN)
 				return fa_whole_parameter(node, cx);
+			break;
+		case T_SubLink:
+			result = fa_whole_subquery((SubLink *) node, cx);
+			if (result)
+				return IsA(result, ScalarArrayOpExpr) ?
+					whole_mutator(result, cx) : result;
 			break;
 		case T_OnConflictExpr:
 			return whole_on_conflict((OnConflictExpr *) node, cx);
@@ -457,6 +468,7 @@ fa_whole_plan(Query *parse, List *pins, int cursor_options)
 	Query	   *query = parse;
 	List	   *private;
 	List	   *params = NIL;
+	List	   *queries;
 	List	   *rtes = NIL;
 	List	   *invalid = NIL;
 	ListCell   *lc;
@@ -467,6 +479,7 @@ fa_whole_plan(Query *parse, List *pins, int cursor_options)
 	fragment = whole_owner(pins);
 	if (fragment == NULL || !whole_can_receive(parse))
 		return NULL;
+	cx.top = parse;
 	cx.pins = pins;
 	cx.by_table = whole_is_by_table(pins);
 	/* there, the table has its policies, too, under the settings of a peer's session */
@@ -487,6 +500,8 @@ fa_whole_plan(Query *parse, List *pins, int cursor_options)
 	private = lappend(private, cx.fallible);
 	foreach(lc, cx.checks)
 		cx.params = lappend(cx.params, ((WithCheckOption *) lfirst(lc))->qual);
+	queries = fa_whole_queries(cx.params);
+	private = lappend(private, queries);
 	foreach(lc, cx.params)
 		params = lappend(params, expression_planner_with_deps(copyObject(lfirst(lc)),
 															  &rtes, &invalid));
@@ -502,6 +517,7 @@ fa_whole_plan(Query *parse, List *pins, int cursor_options)
 	}
 	plan = fa_custom_plan(parse, &fa_remote_scan_methods, private, params, rtes);
 	plan->invalItems = list_concat(plan->invalItems, invalid);
+	fa_custom_plan_depends(plan, queries);
 	plan->planTree->plan_rows = 1;
 	return plan;
 }
