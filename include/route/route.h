@@ -9,6 +9,7 @@
  *	remote_scan.c	runs that text there
  *	split.c			an INSERT of several fragments' rows, taken apart
  *	copy.c			COPY into a table whose fragments are on several nodes
+ *	row_by_row.c	an upsert or MERGE whose rows have to come here
  *	deferred.c		all of it, for plans that are made before values are known
  *	router.c		the planner hook, where they meet
  *	hooks.c			what happens around the execution

@@ -18,7 +18,8 @@
 
 /*
  * The plan of a query that gives one row of these expressions, which have no
- * columns, but may have external parameters and subqueries.
+ * columns, but may have external parameters and subqueries; or of entries of a target
+ * list, without those that are junk.
  */
 extern PlannedStmt *fa_row_query_plan(List *exprs);
 

@@ -23,6 +23,12 @@ typedef struct FaWhole
 	bool		failed;
 } FaWhole;
 
+/*
+ * in whole.c: targets of an INSERT without those that the user has not named and
+ * that are defaults of the same value there: he may lack the right to write them
+ */
+extern List *fa_whole_named_targets(Query *query);
+
 /* in whole_param.c */
 
 /* Can a value of the type be sent as text? */

@@ -32,10 +32,16 @@ fa_row_query_plan(List *exprs)
 	query->jointree = makeFromExpr(NIL, NULL);
 	query->hasSubLinks = checkExprHasSubLink((Node *) exprs);
 	foreach(lc, exprs)
+	{
+		TargetEntry *entry = lfirst(lc);
+		bool		is_entry = IsA(entry, TargetEntry);
+		Expr	   *expr = is_entry ? entry->expr : lfirst(lc);
+
 		query->targetList = lappend(query->targetList,
-									makeTargetEntry(copyObject(lfirst(lc)),
+									makeTargetEntry(copyObject(expr),
 													foreach_current_index(lc) + 1,
-													NULL, false));
+													NULL, is_entry && entry->resjunk));
+	}
 	return planner(query, "", 0, NULL);
 }
 

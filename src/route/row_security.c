@@ -252,6 +252,13 @@ security_check_is_made(Query *query, WithCheckOption *check)
 static char *
 security_message(WithCheckOption *check)
 {
+	if (check->kind == WCO_RLS_MERGE_UPDATE_CHECK ||
+		check->kind == WCO_RLS_MERGE_DELETE_CHECK)
+		return check->polname ?
+			psprintf(_("target row violates row-level security policy \"%s\" (USING expression) for table \"%s\""),
+					 check->polname, check->relname) :
+			psprintf(_("target row violates row-level security policy (USING expression) for table \"%s\""),
+					 check->relname);
 	if (check->kind == WCO_RLS_CONFLICT_CHECK)
 		return check->polname ?
 			psprintf(_("new row violates row-level security policy \"%s\" (USING expression) for table \"%s\""),
@@ -265,9 +272,8 @@ security_message(WithCheckOption *check)
 				 check->relname);
 }
 
-/* A case of an expression: its result when the condition is not true. */
-static CaseWhen *
-security_unless(Node *condition, Node *result)
+CaseWhen *
+fa_row_security_unless(Node *condition, Node *result)
 {
 	CaseWhen   *when = makeNode(CaseWhen);
 	BooleanTest *test = makeNode(BooleanTest);
@@ -320,7 +326,7 @@ security_raise_there(List *cases, List *checks, NewRowContext *updated)
 		Const	   *error = makeConst(TEXTOID, -1, DEFAULT_COLLATION_OID, -1,
 									  CStringGetTextDatum(text), false, false);
 
-		cases = lappend(cases, security_unless(qual, fa_peer_error((Node *) error)));
+		cases = lappend(cases, fa_row_security_unless(qual, fa_peer_error((Node *) error)));
 	}
 	return cases;
 }
@@ -344,7 +350,7 @@ security_check_conflict(Query *query, List *conflicting, List *updated)
 		cases->args = security_raise_there(NIL, conflicting, NULL);
 	if (conflict->onConflictWhere)
 		cases->args = lappend(cases->args,
-							  security_unless(conflict->onConflictWhere,
+							  fa_row_security_unless(conflict->onConflictWhere,
 											  makeBoolConst(false, false)));
 	if (FA_CONFLICT_WHERE_FIRST)
 		cases->args = security_raise_there(cases->args, conflicting, NULL);

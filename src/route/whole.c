@@ -26,18 +26,24 @@
 #include "core/fa_compat.h"
 #include "core/settings.h"
 #include "route/peer_error.h"
+#include "route/pin_level.h"
 #include "route/route.h"
 #include "route/row_security.h"
 #include "route/whole.h"
 
 static Node *whole_mutator(Node *node, void *context);
 
-/* A cast to a length keeps its length as a constant. */
+/*
+ * A cast to a length keeps its length as a constant.  It may fail, which must come
+ * before the checks of new rows.
+ */
 static Node *
 whole_cast(FuncExpr *func, FaWhole *cx)
 {
 	FuncExpr   *copy = copyObject(func);
 
+	if (cx->once && cx->checks != NIL && fa_pin_has_value((Node *) func))
+		return fa_whole_value((Node *) func, cx);
 	linitial(copy->args) = whole_mutator(linitial(func->args), cx);
 	return (Node *) copy;
 }
@@ -165,12 +171,8 @@ whole_fold_targets(Query *query, Index rti, RangeTblEntry *values)
 	query->targetList = targets;
 }
 
-/*
- * Targets of an INSERT without those that the user has not named and that are
- * defaults of the same value there: he may lack the right to write them.
- */
-static List *
-whole_named_targets(Query *query)
+List *
+fa_whole_named_targets(Query *query)
 {
 	RangeTblEntry *rte = rt_fetch(query->resultRelation, query->rtable);
 	Bitmapset **sets[FA_RTE_COLUMN_SETS];
@@ -207,7 +209,7 @@ whole_take_values(Query *query, List **targets_p, RangeTblEntry **values_p)
 	*values_p = NULL;
 	if (query->commandType != CMD_INSERT)
 		return;
-	query->targetList = whole_named_targets(query);
+	query->targetList = fa_whole_named_targets(query);
 	query->rtable = list_copy(query->rtable);
 	foreach(lc, query->rtable)
 	{
