@@ -133,6 +133,7 @@ sub policies
 	return;
 }
 
+my $turn = 0;
 for my $set (@sets)
 {
 	policies(@$set);
@@ -142,9 +143,11 @@ for my $set (@sets)
 		{
 			# what is kept of statements does not depend on who executes them
 			next if $form eq 'prepared' && $caller ne $callers[0];
+			my @at = $form eq 'alone' ? @nodes : $nodes[ $turn++ % 3 ];
+
 			$oracle->{head} = "DELETE FROM d;\nINSERT INTO d $rows;\n$caller\n";
-			$oracle->same($_, "$set->[0], $form, $caller", $forms{$form}, @upserts) for @nodes;
-			$oracle->same($_, "MERGE, $set->[0], $form, $caller", $forms{$form}, @merges) for @nodes;
+			$oracle->same($_, "$set->[0], $form, $caller", $forms{$form}, @upserts) for @at;
+			$oracle->same($_, "MERGE, $set->[0], $form, $caller", $forms{$form}, @merges) for @at;
 		}
 	}
 }
