@@ -269,7 +269,13 @@ OBJS = \
 	src/route/refusal.o \
 	src/route/remote_scan.o \
 	src/route/router.o \
+	src/route/row_by_row.o \
+	src/route/row_image.o \
+	src/route/row_merge.o \
+	src/route/row_query.o \
 	src/route/row_security.o \
+	src/route/row_statement.o \
+	src/route/row_upsert.o \
 	src/route/snapshot_guard.o \
 	src/route/split.o \
 	src/route/split_scan.o \

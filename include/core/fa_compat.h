@@ -85,6 +85,17 @@ fa_executor_run(QueryDesc *desc)
 #endif
 }
 
+/* The next rows (0: all), of which there may be more. */
+static inline void
+fa_executor_run_some(QueryDesc *desc, uint64 rows)
+{
+#if PG_VERSION_NUM >= 180000
+	ExecutorRun(desc, ForwardScanDirection, rows);
+#else
+	ExecutorRun(desc, ForwardScanDirection, rows, false);
+#endif
+}
+
 /*
  * 16 renamed the fields of PgStat_TableCounts, and made find_tabstat_entry
  * return a copy that includes the transactions in progress.
@@ -344,6 +355,37 @@ fa_merge_condition(Query *query)
 	return query->mergeJoinCondition;
 #else
 	return query->jointree->quals;
+#endif
+}
+
+/* Is the action of MERGE for rows of the target?  17 knows other kinds, too. */
+static inline bool
+fa_merge_action_matched(MergeAction *action)
+{
+#if PG_VERSION_NUM >= 170000
+	return action->matchKind == MERGE_WHEN_MATCHED;
+#else
+	return action->matched;
+#endif
+}
+
+/* 16 wants to know of columns that an outer join may make null. */
+static inline void
+fa_var_nulled_by(Var *var, Index join)
+{
+#if PG_VERSION_NUM >= 160000
+	var->varnullingrels = bms_add_member(var->varnullingrels, join);
+#endif
+}
+
+/* 18 has RETURNING OLD and NEW. */
+static inline bool
+fa_var_is_of_other_row(Var *var)
+{
+#if PG_VERSION_NUM >= 180000
+	return var->varreturningtype != VAR_RETURNING_DEFAULT;
+#else
+	return false;
 #endif
 }
 

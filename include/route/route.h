@@ -9,6 +9,7 @@
  *	remote_scan.c	runs that text there
  *	split.c			an INSERT of several fragments' rows, taken apart
  *	copy.c			COPY into a table whose fragments are on several nodes
+ *	row_by_row.c	an upsert or MERGE whose rows have to come here
  *	deferred.c		all of it, for plans that are made before values are known
  *	router.c		the planner hook, where they meet
  *	hooks.c			what happens around the execution
@@ -95,6 +96,9 @@ extern PlannedStmt *fa_custom_plan(Query *parse,
 								   List *custom_private, List *custom_exprs,
 								   List *rtes);
 
+/* Locks and watches, with a plan, what others that are run as parts of it do. */
+extern void fa_custom_plan_depends(PlannedStmt *plan, List *parts);
+
 /* A range table entry that only stands for a relation and its lock. */
 extern RangeTblEntry *fa_custom_rte(Oid relid, LOCKMODE lockmode);
 
@@ -143,8 +147,10 @@ typedef enum FaRemotePrivate
 	FA_REMOTE_VERSION,			/* String: of the first one in the map */
 	FA_REMOTE_CHECKS,			/* List of String: what is raised when one of the
 								 * last custom_exprs, as many, is not true */
-	FA_REMOTE_FALLIBLE			/* List of int: custom_exprs whose error is the next
+	FA_REMOTE_FALLIBLE,			/* List of int: custom_exprs whose error is the next
 								 * one's value, instead of being raised */
+	FA_REMOTE_QUERIES			/* List of PlannedStmt or NULL: what gives the value of
+								 * a custom_expr that has a subquery; NIL: none has */
 } FaRemotePrivate;
 
 extern const CustomScanMethods fa_remote_scan_methods;

@@ -25,6 +25,9 @@ extern void fa_row_security_init(void); /* from _PG_init */
  */
 extern bool fa_row_security_take(Query *query, List **quals_p, List **checks_p);
 
+/* A case of an expression: its result when the condition is not true. */
+extern CaseWhen *fa_row_security_unless(Node *condition, Node *result);
+
 /* What is raised (INSUFFICIENT_PRIVILEGE) for those that fail, of String. */
 extern List *fa_row_security_messages(List *checks);
 

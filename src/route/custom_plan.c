@@ -130,3 +130,28 @@ fa_custom_plan(Query *parse, const CustomScanMethods *methods,
 					   parse->targetList : parse->returningList);
 	return plan;
 }
+
+void
+fa_custom_plan_depends(PlannedStmt *plan, List *parts)
+{
+	ListCell   *lc;
+	ListCell   *r;
+
+	foreach(lc, parts)
+	{
+		PlannedStmt *part = lfirst(lc);
+
+		if (part == NULL)
+			continue;
+		foreach(r, part->rtable)
+		{
+			RangeTblEntry *rte = lfirst(r);
+
+			if (rte->rtekind == RTE_RELATION && rte->rellockmode != NoLock)
+				plan->rtable = lappend(plan->rtable,
+									   fa_custom_rte(rte->relid, rte->rellockmode));
+		}
+		plan->relationOids = list_concat(plan->relationOids, part->relationOids);
+		plan->invalItems = list_concat(plan->invalItems, part->invalItems);
+	}
+}

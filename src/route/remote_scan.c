@@ -34,6 +34,7 @@
 #include "node/vouch.h"
 #include "route/hooks.h"
 #include "route/route.h"
+#include "route/row_query.h"
 
 typedef struct RemoteScanState
 {
@@ -123,13 +124,32 @@ remote_begin(CustomScanState *node, EState *estate, int eflags)
 		fa_late_add(estate, state, FA_LATE_STATEMENT, remote_begin_early);
 }
 
+/* Evaluates a parameter. */
+static void
+remote_evaluate(RemoteScanState *state, int i, Datum *value_p, bool *isnull_p)
+{
+	List	   *queries = remote_private(state, FA_REMOTE_QUERIES);
+	EState	   *estate = state->css.ss.ps.state;
+	TupleTableSlot *row;
+
+	if (queries == NIL || list_nth(queries, i) == NULL)
+	{
+		*value_p = ExecEvalExprSwitchContext(list_nth(state->params, i),
+											 state->css.ss.ps.ps_ExprContext,
+											 isnull_p);
+		return;
+	}
+	row = fa_row_query_run(list_nth(queries, i), estate,
+						   estate->es_param_list_info);
+	*value_p = slot_getattr(row, 1, isnull_p);
+}
+
 /*
  * Evaluates a parameter that may not be asked for: NULL, or the text of the error
  * in which it ends (peer_error.h), and then it is null.
  */
 static char *
-remote_try(ExprState *param, ExprContext *econtext, Datum *value_p,
-		   bool *isnull_p)
+remote_try(RemoteScanState *state, int i, Datum *value_p, bool *isnull_p)
 {
 	ResourceOwner owner = CurrentResourceOwner;
 	MemoryContext caller = CurrentMemoryContext;
@@ -139,7 +159,7 @@ remote_try(ExprState *param, ExprContext *econtext, Datum *value_p,
 	MemoryContextSwitchTo(caller);
 	PG_TRY();
 	{
-		*value_p = ExecEvalExprSwitchContext(param, econtext, isnull_p);
+		remote_evaluate(state, i, value_p, isnull_p);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -168,7 +188,6 @@ static char **
 remote_parameters(RemoteScanState *state)
 {
 	List	   *fallible = remote_private(state, FA_REMOTE_FALLIBLE);
-	ExprContext *econtext = state->css.ss.ps.ps_ExprContext;
 	char	  **values = palloc0(sizeof(char *) * Max(state->nparams, 1));
 	int			n = list_length(state->params);
 	Datum	   *value = palloc(sizeof(Datum) * Max(n, 1));
@@ -179,11 +198,9 @@ remote_parameters(RemoteScanState *state)
 	/* with the session's own settings; only the output is without them */
 	for (i = 0; i < n; i++)
 	{
-		ExprState  *param = list_nth(state->params, i);
-
 		if (list_member_int(fallible, i))
 		{
-			char	   *error = remote_try(param, econtext, &value[i], &isnull[i]);
+			char	   *error = remote_try(state, i, &value[i], &isnull[i]);
 
 			/* the next one is for it */
 			i++;
@@ -191,7 +208,7 @@ remote_parameters(RemoteScanState *state)
 			value[i] = error ? CStringGetTextDatum(error) : (Datum) 0;
 			continue;
 		}
-		value[i] = ExecEvalExprSwitchContext(param, econtext, &isnull[i]);
+		remote_evaluate(state, i, &value[i], &isnull[i]);
 		if (i >= state->nparams && state->refused == NULL &&
 			(isnull[i] || !DatumGetBool(value[i])))
 			state->refused = strVal(list_nth(state->checks, i - state->nparams));
@@ -301,16 +318,19 @@ remote_start(RemoteScanState *state)
 	int			node = intVal(remote_private(state, FA_REMOTE_NODE));
 	bool		few = boolVal(remote_private(state, FA_REMOTE_FEW_ROWS));
 	bool		writes = state->operation != CMD_SELECT;
+	bool		alone;
 	char	  **values;
 
 	(void) fa_late_begun(state);
+	/* subqueries of its parameters are not, but are part of it, and only read */
+	alone = fa_statement_is_alone();
 	values = state->values ? state->values : remote_parameters(state);
 	state->started = true;
 	if (state->refused)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg_internal("%s", state->refused)));
-	if (fa_statement_is_alone())
+	if (alone && !TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		state->session = fa_session_get(node);
 	if (state->session)
 	{

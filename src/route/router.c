@@ -23,6 +23,7 @@
 #include "route/hooks.h"
 #include "route/refusal.h"
 #include "route/route.h"
+#include "route/row_by_row.h"
 #include "route/whole.h"
 
 static planner_hook_type prev_planner_hook = NULL;
@@ -77,6 +78,28 @@ router_may_refuse(Query *parse)
 	return parse->commandType == CMD_MERGE || parse->onConflict != NULL;
 }
 
+/*
+ * Of what would be refused, as its rows are not all here.  pins: of it; each a
+ * fragment.
+ */
+static PlannedStmt *
+router_plan_by_row(Query *parse, List *pins)
+{
+	ListCell   *lc;
+
+	if (!router_may_refuse(parse) || !parse->hasRowSecurity)
+		return NULL;
+	foreach(lc, pins)
+	{
+		FaPin	   *pin = lfirst(lc);
+
+		if (pin->query == parse && pin->rti == parse->resultRelation &&
+			fa_map_leaf(pin->leaf)->local)
+			return NULL;
+	}
+	return fa_row_by_row_plan(parse);
+}
+
 PlannedStmt *
 fa_route_plan_pinned(Query *parse, List *pins, const char *query_string,
 					 int cursor_options, ParamListInfo params)
@@ -85,6 +108,8 @@ fa_route_plan_pinned(Query *parse, List *pins, const char *query_string,
 	FaRefusal	why = FA_REFUSAL_ROWS;
 	ListCell   *lc;
 
+	if (plan == NULL)
+		plan = router_plan_by_row(parse, pins);
 	if (plan)
 		return plan;
 	if (router_may_refuse(parse))
@@ -105,6 +130,10 @@ PlannedStmt *
 fa_route_plan_unpinned(Query *parse, const char *query_string,
 					   int cursor_options, ParamListInfo params)
 {
+	PlannedStmt *plan = router_plan_by_row(parse, NIL);
+
+	if (plan)
+		return plan;
 	return router_may_refuse(parse) ?
 		router_plan_or_refuse(parse, fa_refusal_why(parse), query_string,
 							  cursor_options, params) :
@@ -216,5 +245,6 @@ fa_router_init(void)
 	fa_remote_scan_init();
 	fa_split_scan_init();
 	fa_deferred_init();
+	fa_row_by_row_init();
 	fa_whole_text_init();
 }

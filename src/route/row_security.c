@@ -13,6 +13,7 @@
 #include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
+#include "rewrite/rewriteManip.h"
 #include "rewrite/rowsecurity.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -72,7 +73,7 @@ security_columns_stay(Query *query, Oid relid, Node *expr)
 {
 	ListCell   *lc;
 
-	foreach(lc, pull_var_clause(expr, PVC_RECURSE_PLACEHOLDERS))
+	foreach(lc, pull_vars_of_level(expr, 0))
 	{
 		AttrNumber	attno = ((Var *) lfirst(lc))->varattno;
 		ListCell   *target;
@@ -116,6 +117,7 @@ typedef struct NewRowContext
 {
 	Query	   *query;			/* INSERT */
 	List	   *row;			/* of its VALUES; NIL: its target list is the row */
+	Index		depth;			/* of subqueries */
 	bool		failed;
 } NewRowContext;
 
@@ -127,11 +129,22 @@ security_row_mutator(Node *node, void *context)
 	Var		   *var = (Var *) node;
 	RangeTblEntry *rte;
 	TargetEntry *entry;
+	NewRowContext value = {0};
 
 	if (node == NULL)
 		return NULL;
+	if (IsA(node, Query))
+	{
+		cx->depth++;
+		node = (Node *) query_tree_mutator((Query *) node, security_row_mutator,
+										   cx, 0);
+		cx->depth--;
+		return node;
+	}
 	if (!IsA(node, Var))
 		return expression_tree_mutator(node, security_row_mutator, cx);
+	if (var->varlevelsup != cx->depth)
+		return node;
 	rte = rt_fetch(var->varno, cx->query->rtable);
 	if (rte->rtekind == RTE_VALUES && var->varattno > 0 && cx->row != NIL)
 		return copyObject(list_nth(cx->row, var->varattno - 1));
@@ -144,7 +157,20 @@ security_row_mutator(Node *node, void *context)
 	entry = get_tle_by_resno(cx->query->targetList, var->varattno);
 	if (entry == NULL)
 		return (Node *) makeNullConst(var->vartype, var->vartypmod, var->varcollid);
-	return security_row_mutator((Node *) entry->expr, cx);
+	value.query = cx->query;
+	value.row = cx->row;
+	node = security_row_mutator((Node *) entry->expr, &value);
+	cx->failed = cx->failed || value.failed;
+	return node;
+}
+
+/* Has the expression a value here, before any row is looked at? */
+static bool
+security_has_value(Node *expr)
+{
+	return fa_pin_has_value(expr) ||
+		(checkExprHasSubLink(expr) && !contain_volatile_functions(expr) &&
+		 !contain_vars_of_level(expr, 0));
 }
 
 /* Adds the check of one row, as an expression that needs no row. */
@@ -157,7 +183,7 @@ security_add_check(Query *query, WithCheckOption *check, List *row, List **check
 	*copy = *check;
 	copy->qual = security_row_mutator(check->qual, &cx);
 	*checks_p = lappend(*checks_p, copy);
-	return !cx.failed && fa_pin_has_value(copy->qual);
+	return !cx.failed && security_has_value(copy->qual);
 }
 
 /* Are values of the column that are equal the same in every respect? */
@@ -212,7 +238,7 @@ security_check_is_made(Query *query, WithCheckOption *check)
 		made = made || (other->kind == WCO_RLS_INSERT_CHECK &&
 						equal(other->qual, check->qual));
 	}
-	foreach(lc, pull_var_clause(check->qual, PVC_RECURSE_PLACEHOLDERS))
+	foreach(lc, pull_vars_of_level(check->qual, 0))
 	{
 		AttrNumber	attno = ((Var *) lfirst(lc))->varattno;
 
@@ -226,6 +252,13 @@ security_check_is_made(Query *query, WithCheckOption *check)
 static char *
 security_message(WithCheckOption *check)
 {
+	if (check->kind == WCO_RLS_MERGE_UPDATE_CHECK ||
+		check->kind == WCO_RLS_MERGE_DELETE_CHECK)
+		return check->polname ?
+			psprintf(_("target row violates row-level security policy \"%s\" (USING expression) for table \"%s\""),
+					 check->polname, check->relname) :
+			psprintf(_("target row violates row-level security policy (USING expression) for table \"%s\""),
+					 check->relname);
 	if (check->kind == WCO_RLS_CONFLICT_CHECK)
 		return check->polname ?
 			psprintf(_("new row violates row-level security policy \"%s\" (USING expression) for table \"%s\""),
@@ -239,9 +272,8 @@ security_message(WithCheckOption *check)
 				 check->relname);
 }
 
-/* A case of an expression: its result when the condition is not true. */
-static CaseWhen *
-security_unless(Node *condition, Node *result)
+CaseWhen *
+fa_row_security_unless(Node *condition, Node *result)
 {
 	CaseWhen   *when = makeNode(CaseWhen);
 	BooleanTest *test = makeNode(BooleanTest);
@@ -265,6 +297,9 @@ security_updated_mutator(Node *node, void *context)
 
 	if (node == NULL)
 		return NULL;
+	/* a subquery would see the row as it was */
+	if (IsA(node, SubLink) && contain_vars_of_level(((SubLink *) node)->subselect, 1))
+		cx->failed = true;
 	if (!IsA(node, Var))
 		return expression_tree_mutator(node, security_updated_mutator, cx);
 	if (var->varattno <= 0 ||
@@ -291,7 +326,7 @@ security_raise_there(List *cases, List *checks, NewRowContext *updated)
 		Const	   *error = makeConst(TEXTOID, -1, DEFAULT_COLLATION_OID, -1,
 									  CStringGetTextDatum(text), false, false);
 
-		cases = lappend(cases, security_unless(qual, fa_peer_error((Node *) error)));
+		cases = lappend(cases, fa_row_security_unless(qual, fa_peer_error((Node *) error)));
 	}
 	return cases;
 }
@@ -315,7 +350,7 @@ security_check_conflict(Query *query, List *conflicting, List *updated)
 		cases->args = security_raise_there(NIL, conflicting, NULL);
 	if (conflict->onConflictWhere)
 		cases->args = lappend(cases->args,
-							  security_unless(conflict->onConflictWhere,
+							  fa_row_security_unless(conflict->onConflictWhere,
 											  makeBoolConst(false, false)));
 	if (FA_CONFLICT_WHERE_FIRST)
 		cases->args = security_raise_there(cases->args, conflicting, NULL);
@@ -402,7 +437,7 @@ fa_row_security_take(Query *query, List **quals_p, List **checks_p)
 	*quals_p = *checks_p = NIL;
 	if (!query->hasRowSecurity)
 		return query->withCheckOptions == NIL;
-	if (query->hasSubLinks || query->cteList != NIL)
+	if (query->cteList != NIL)
 		return false;
 	if (query->commandType == CMD_INSERT)
 	{

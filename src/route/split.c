@@ -13,6 +13,7 @@
 
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "rewrite/rewriteManip.h"
 
 #include "catalog/map.h"
 #include "route/pin_level.h"
@@ -54,7 +55,7 @@ split_values(Query *query)
 	ListCell   *lc;
 
 	if (query->commandType != CMD_INSERT || query->cteList != NIL ||
-		query->hasSubLinks)
+		(query->hasSubLinks && !query->hasRowSecurity))
 		return NULL;
 	foreach(lc, query->rtable)
 	{
@@ -65,6 +66,11 @@ split_values(Query *query)
 		else if (rte->rtekind != RTE_RELATION)
 			return NULL;
 	}
+	/* those of policies are of no concern here */
+	if (query->hasSubLinks && values &&
+		(checkExprHasSubLink((Node *) values->values_lists) ||
+		 checkExprHasSubLink((Node *) query->targetList)))
+		return NULL;
 	return values && list_length(values->values_lists) <=
 		(split_is_upsert(query) ? MAX_UPSERT_ROWS : MAX_INSERT_ROWS) ?
 		values : NULL;

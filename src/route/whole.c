@@ -26,18 +26,24 @@
 #include "core/fa_compat.h"
 #include "core/settings.h"
 #include "route/peer_error.h"
+#include "route/pin_level.h"
 #include "route/route.h"
 #include "route/row_security.h"
 #include "route/whole.h"
 
 static Node *whole_mutator(Node *node, void *context);
 
-/* A cast to a length keeps its length as a constant. */
+/*
+ * A cast to a length keeps its length as a constant.  It may fail, which must come
+ * before the checks of new rows.
+ */
 static Node *
 whole_cast(FuncExpr *func, FaWhole *cx)
 {
 	FuncExpr   *copy = copyObject(func);
 
+	if (cx->once && cx->checks != NIL && fa_pin_has_value((Node *) func))
+		return fa_whole_value((Node *) func, cx);
 	linitial(copy->args) = whole_mutator(linitial(func->args), cx);
 	return (Node *) copy;
 }
@@ -165,12 +171,8 @@ whole_fold_targets(Query *query, Index rti, RangeTblEntry *values)
 	query->targetList = targets;
 }
 
-/*
- * Targets of an INSERT without those that the user has not named and that are
- * defaults of the same value there: he may lack the right to write them.
- */
-static List *
-whole_named_targets(Query *query)
+List *
+fa_whole_named_targets(Query *query)
 {
 	RangeTblEntry *rte = rt_fetch(query->resultRelation, query->rtable);
 	Bitmapset **sets[FA_RTE_COLUMN_SETS];
@@ -207,7 +209,7 @@ whole_take_values(Query *query, List **targets_p, RangeTblEntry **values_p)
 	*values_p = NULL;
 	if (query->commandType != CMD_INSERT)
 		return;
-	query->targetList = whole_named_targets(query);
+	query->targetList = fa_whole_named_targets(query);
 	query->rtable = list_copy(query->rtable);
 	foreach(lc, query->rtable)
 	{
@@ -265,6 +267,8 @@ whole_query(Query *query, FaWhole *cx)
 	cx->conditional = false;
 	cx->where = false;
 	cx->once = false;
+	cx->subqueries = query == cx->top && query->onConflict &&
+		query->cteList == NIL;
 	copy = query_tree_mutator(rest, whole_mutator, cx, QTW_IGNORE_JOINALIASES);
 	/* there may be no row */
 	cx->conditional = true;
@@ -272,6 +276,7 @@ whole_query(Query *query, FaWhole *cx)
 	cx->conditional = false;
 	/* not conditional: of every row, as PostgreSQL has them before all others */
 	cx->where = true;
+	cx->subqueries = query == cx->top && query->cteList == NIL;
 	foreach(lc, security)
 		copy->jointree->quals = make_and_qual(whole_mutator(lfirst(lc), cx),
 											  copy->jointree->quals);
@@ -279,6 +284,7 @@ whole_query(Query *query, FaWhole *cx)
 	cx->once = true;
 	if (targets)
 		copy->targetList = (List *) whole_mutator((Node *) targets, cx);
+	cx->subqueries = cx->subqueries && query->onConflict;
 	foreach(lc, values ? copy->rtable : NIL)
 	{
 		RangeTblEntry *rte = lfirst(lc);
@@ -289,6 +295,7 @@ whole_query(Query *query, FaWhole *cx)
 	cx->once = around.once;
 	cx->conditional = around.conditional;
 	cx->where = around.where;
+	cx->subqueries = around.subqueries;
 	return cx->by_table || cx->failed ? copy :
 		fa_leaf_put_buckets(query, copy, cx->pins);
 }
@@ -316,6 +323,12 @@ whole_mutator(Node *node, void *context)
 		case T_Param:
 			if (((Param *) node)->paramkind == PARAM_EXTERN)
 				return fa_whole_parameter(node, cx);
+			break;
+		case T_SubLink:
+			result = fa_whole_subquery((SubLink *) node, cx);
+			if (result)
+				return IsA(result, ScalarArrayOpExpr) ?
+					whole_mutator(result, cx) : result;
 			break;
 		case T_OnConflictExpr:
 			return whole_on_conflict((OnConflictExpr *) node, cx);
@@ -457,6 +470,7 @@ fa_whole_plan(Query *parse, List *pins, int cursor_options)
 	Query	   *query = parse;
 	List	   *private;
 	List	   *params = NIL;
+	List	   *queries;
 	List	   *rtes = NIL;
 	List	   *invalid = NIL;
 	ListCell   *lc;
@@ -467,6 +481,7 @@ fa_whole_plan(Query *parse, List *pins, int cursor_options)
 	fragment = whole_owner(pins);
 	if (fragment == NULL || !whole_can_receive(parse))
 		return NULL;
+	cx.top = parse;
 	cx.pins = pins;
 	cx.by_table = whole_is_by_table(pins);
 	/* there, the table has its policies, too, under the settings of a peer's session */
@@ -487,6 +502,8 @@ fa_whole_plan(Query *parse, List *pins, int cursor_options)
 	private = lappend(private, cx.fallible);
 	foreach(lc, cx.checks)
 		cx.params = lappend(cx.params, ((WithCheckOption *) lfirst(lc))->qual);
+	queries = fa_whole_queries(cx.params);
+	private = lappend(private, queries);
 	foreach(lc, cx.params)
 		params = lappend(params, expression_planner_with_deps(copyObject(lfirst(lc)),
 															  &rtes, &invalid));
@@ -502,6 +519,7 @@ fa_whole_plan(Query *parse, List *pins, int cursor_options)
 	}
 	plan = fa_custom_plan(parse, &fa_remote_scan_methods, private, params, rtes);
 	plan->invalItems = list_concat(plan->invalItems, invalid);
+	fa_custom_plan_depends(plan, queries);
 	plan->planTree->plan_rows = 1;
 	return plan;
 }

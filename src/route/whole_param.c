@@ -14,9 +14,12 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
+#include "rewrite/rewriteManip.h"
 #include "utils/lsyscache.h"
 
 #include "route/peer_error.h"
+#include "route/pin.h"
+#include "route/row_query.h"
 #include "route/whole.h"
 
 #define MAX_PARAMETERS 30000	/* the protocol can 65535 */
@@ -25,15 +28,19 @@
 static bool
 whole_needs_rows(Node *node, void *context)
 {
+	FaWhole    *cx = context;
+
 	if (node == NULL)
 		return false;
+	if (IsA(node, SubLink) && cx->subqueries)
+		return contain_vars_of_level(node, 0);
 	if (IsA(node, Var) || IsA(node, Aggref) || IsA(node, GroupingFunc) ||
 		IsA(node, WindowFunc) || IsA(node, SubLink) || IsA(node, Query) ||
 		IsA(node, CaseTestExpr) || IsA(node, CoerceToDomainValue) ||
 		IsA(node, SetToDefault) || IsA(node, CurrentOfExpr) ||
 		(IsA(node, Param) && ((Param *) node)->paramkind != PARAM_EXTERN))
 		return true;
-	return expression_tree_walker(node, whole_needs_rows, context);
+	return expression_tree_walker(node, whole_needs_rows, cx);
 }
 
 /* Has the expression a value whatever happens?  current_timestamp, now() */
@@ -179,11 +186,112 @@ fa_whole_value(Node *expr, FaWhole *cx)
 {
 	bool		is_volatile = contain_volatile_functions(expr);
 
-	if (whole_needs_rows(expr, NULL) || (is_volatile && !cx->once))
+	if (whole_needs_rows(expr, cx) || (is_volatile && !cx->once))
 	{
 		cx->failed = true;
 		return expr;
 	}
 	return cx->conditional && !is_volatile && !whole_cannot_fail(expr) ?
 		param_fallible(expr, cx) : fa_whole_parameter(expr, cx);
+}
+
+/* Are all distributed tables in it sent with the statement, and no others there? */
+static bool
+subquery_is_pinned(Node *node, void *context)
+{
+	FaWhole    *cx = context;
+	ListCell   *lc;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		foreach(lc, cx->pins)
+		{
+			if (((FaPin *) lfirst(lc))->query == (Query *) node)
+				return true;
+		}
+		return query_tree_walker((Query *) node, subquery_is_pinned, cx, 0);
+	}
+	return expression_tree_walker(node, subquery_is_pinned, cx);
+}
+
+/* IN (SELECT ...) and the like: a comparison with the array of what it gives. */
+static Node *
+subquery_as_array(SubLink *link)
+{
+	OpExpr	   *test = (OpExpr *) link->testexpr;
+	SubLink    *values = makeNode(SubLink);
+	ScalarArrayOpExpr *result = makeNode(ScalarArrayOpExpr);
+	Node	   *array = (Node *) values;
+	Node	   *right;
+	Oid			type;
+
+	if (!IsA(test, OpExpr) || list_length(test->args) != 2)
+		return NULL;
+	right = lsecond(test->args);
+	type = get_array_type(exprType(right));
+	if (IsA(right, RelabelType))
+		right = (Node *) ((RelabelType *) right)->arg;
+	if (!IsA(right, Param) || !OidIsValid(type) ||
+		!OidIsValid(get_array_type(exprType(right))) ||
+		OidIsValid(get_element_type(exprType(right))))
+		return NULL;
+	values->subLinkType = ARRAY_SUBLINK;
+	values->subselect = link->subselect;
+	values->location = -1;
+	if (exprType(array) != type)
+		array = (Node *) makeRelabelType((Expr *) array, type, -1,
+										 exprCollation(lsecond(test->args)),
+										 COERCE_EXPLICIT_CAST);
+	result->opno = test->opno;
+	result->opfuncid = test->opfuncid;
+	result->useOr = link->subLinkType == ANY_SUBLINK;
+	result->inputcollid = test->inputcollid;
+	result->args = list_make2(linitial(test->args), array);
+	result->location = -1;
+	return (Node *) result;
+}
+
+Node *
+fa_whole_subquery(SubLink *link, FaWhole *cx)
+{
+	if (!cx->subqueries || subquery_is_pinned(link->subselect, cx) ||
+		contain_vars_of_level(link->subselect, 1))
+		return NULL;
+	switch (link->subLinkType)
+	{
+		case EXISTS_SUBLINK:
+		case EXPR_SUBLINK:
+		case ARRAY_SUBLINK:
+			return fa_whole_value((Node *) link, cx);
+		case ANY_SUBLINK:
+		case ALL_SUBLINK:
+			return subquery_as_array(link);
+		default:
+			return NULL;
+	}
+}
+
+List *
+fa_whole_queries(List *exprs)
+{
+	List	   *queries = NIL;
+	bool		any = false;
+	ListCell   *lc;
+
+	foreach(lc, exprs)
+	{
+		Node	   *expr = lfirst(lc);
+		PlannedStmt *query = NULL;
+
+		if (checkExprHasSubLink(expr))
+		{
+			query = fa_row_query_plan(list_make1(expr));
+			lfirst(lc) = makeNullConst(exprType(expr), -1, exprCollation(expr));
+			any = true;
+		}
+		queries = lappend(queries, query);
+	}
+	return any ? queries : NIL;
 }

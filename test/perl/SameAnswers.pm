@@ -12,7 +12,8 @@ SameAnswers - PostgreSQL as the oracle for statements on distributed tables
 Statements name distributed tables; on node 1 each of them has a plain twin
 without the extension's help.  A session runs them one after the other, once on
 these and once, in their twins' names, on those; each must answer the same:
-rows (in any order), command tag, SQLSTATE.
+rows (in any order), command tag, SQLSTATE; or the error's message, if its
+{verbosity} is set to 'terse'.
 
 =cut
 
@@ -53,7 +54,7 @@ sub _answers
 {
 	my ($self, $i, $oracle, $form, @sql) = @_;
 	my ($out, $err) = ('', '');
-	my $script = "\\set VERBOSITY sqlstate\nSET client_min_messages = error;\n$self->{head}\\o\n\\pset null NULL\n";
+	my $script = "\\set VERBOSITY " . ($self->{verbosity} // 'sqlstate') . "\nSET client_min_messages = error;\n$self->{head}\\o\n\\pset null NULL\n";
 	my $n = 0;
 
 	for my $sql (@sql)
@@ -75,6 +76,11 @@ sub _answers
 	IPC::Run::run(['psql', '-XA', '-v', 'ON_ERROR_STOP=0', '-f', $file, $self->{c}->conninfo($oracle ? 1 : $i)],
 		'>', \$out, '2>', \$err);
 	unlink $file;
+	for my $table (keys %{ $self->{twins} })
+	{
+		# some errors name the fragment's heap
+		$err =~ s/"(?:$self->{twins}{$table}|${table}_b\d+_h)(_pkey)?"/my $s = $1 \/\/ ''; "\"$table$s\""/ge;
+	}
 	my @rows = split /^#\d+\n/m, $out;
 	my @errors = split /^#\d+\n/m, $err;
 	return map {
