@@ -423,6 +423,17 @@ fa_item_require_insert(ParseNamespaceItem *item)
 #endif
 }
 
+/* Raises what the user may not do; asks those who hook into that, too. */
+static inline void
+fa_check_permissions(ParseState *pstate)
+{
+#if PG_VERSION_NUM >= 160000
+	(void) ExecCheckPermissions(pstate->p_rtable, pstate->p_rteperminfos, true);
+#else
+	(void) ExecCheckRTPerms(pstate->p_rtable, true);
+#endif
+}
+
 /* The range table of a COPY, which has its own permissions. */
 static inline void
 fa_exec_init_copy_range_table(EState *estate, CopyFromState state)

@@ -439,6 +439,7 @@ fa_copy_run(PlannedStmt *pstmt, const char *query_string, QueryCompletion *qc)
 	}
 	leader.stmt = stmt;
 	pstate = fa_copy_parse_state(rel, stmt, query_string);
+	fa_check_permissions(pstate);
 	leader.state = BeginCopyFrom(pstate, rel, NULL, stmt->filename,
 								 stmt->is_program, NULL, stmt->attlist,
 								 stmt->options);

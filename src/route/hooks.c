@@ -384,7 +384,9 @@ hooks_run_command(COMMAND_PARAMS, bool copies)
 
 	fa_guard_before(statement, context == PROCESS_UTILITY_SUBCOMMAND, &plan);
 	counted = fa_capture_command_begin(statement);
-	if (!copies || !fa_copy_run(pstmt, query_string, qc))
+	/* who comes behind us wants to see it, too */
+	if (!copies || next_process_utility != standard_ProcessUtility ||
+		!fa_copy_run(pstmt, query_string, qc))
 		next_process_utility(COMMAND_ARGS);
 	if (counted)
 		fa_capture_command_end(statement, counted, qc ? qc->nprocessed : 0);

@@ -72,6 +72,8 @@ for my $case (
 	is(workers(1), 0, "$case->[1]: no workers");
 	is(rows_of(1, 'l'), rows_of(1, 'p'), 'the same rows');
 }
+$c->sql(1, "TRUNCATE d; SET max_parallel_workers = 0; COPY d ($names) FROM '$dir/rows'");
+is(rows_of(3, 'd'), rows_of(1, 'p'), 'no workers, and rows of other nodes');
 $c->sql(1, 'TRUNCATE l');
 workers(1);
 $c->sql(1, "COPY l (k, id, v) FROM PROGRAM 'seq 100 | sed \"s/.*/&\t&\tv/\"'");
@@ -161,6 +163,25 @@ is($c->sql(1, q{SELECT count(*), bool_and(v = wide(k)) FROM w}), '4000|t', 'wide
 is($c->sql(1, q{SELECT count(*), bool_and(data ~ ('v.text.:''' || wide(substring(data FROM 'k.integer.:(\d+)')::int) || '''$'))
 	FROM pg_logical_slot_get_changes('w', NULL, NULL) WHERE data ~ 'INSERT' AND data ~ 'table public.w_b'}), '4000|t', 'and decoded so');
 $c->sql(1, q{SELECT pg_drop_replication_slot('w')});
+
+# A deadlock over nodes, in which a worker waits.
+$c->sql(1, "TRUNCATE d; SELECT fragaffinity.configure('deadlock_wait', '500ms')");
+my ($here, $there) = map { (split /\n/, $c->sql(1, "SELECT k FROM generate_series(1, 100) k WHERE fragaffinity.bucket_of('d', k) = $_"))[0] } 0, 1;
+$c->sql(1, "COPY (SELECT k, CASE WHEN k = $here THEN 1 ELSE 2 END, repeat('v', 50) FROM generate_series(1, 20000) k WHERE fragaffinity.bucket_of('d', k) = 0) TO '$dir/here'");
+my @s = map { $c->node($_)->background_psql('postgres', on_error_stop => 0) } 1, 2;
+$_->query_safe('\set VERBOSITY verbose') for @s;
+$s[0]->query_safe("BEGIN; INSERT INTO d (k, id, v) VALUES ($there, 1, 'first')");
+$s[1]->query_safe("BEGIN; INSERT INTO d (k, id, v) VALUES ($here, 1, 'second')");
+$s[1]->{stdin} .= "INSERT INTO d (k, id, v) VALUES ($there, 1, 'second');\n";
+$s[1]->{run}->pump_nb;
+ok($c->poll(2, 'SELECT count(*) FROM fragaffinity.lock_waiters()', '1'), 'one waits');
+$s[0]->query("COPY d (k, id, v) FROM '$dir/here'");
+$s[0]->query('COMMIT');
+$s[1]->query('COMMIT');
+is(scalar(() = join('', map { $_->{stderr} } @s) =~ /40P01/g), 1, 'a deadlock with a worker ends in one error')
+  or diag(map { $_->{stderr} } @s);
+like(join('', map { $_->{stderr} } @s), qr/DETAIL:  Process \d+ of node \d waits on node/, 'which says who');
+$_->quit for @s;
 
 # A COPY that has given half of its rows, and waits.
 sub begin_copy
