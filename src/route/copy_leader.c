@@ -48,9 +48,11 @@ typedef struct Leader
 {
 	CopyFromState state;
 	const CopyStmt *stmt;
-	const char *sql;
+	const char *query_string;
+	PlannedStmt *pstmt;
+	char	   *sql;			/* the statement alone, for workers */
 	FaCopyRoute route;
-	FaCopyText	text;
+	FaCopyText	text;			/* begun when it is needed */
 	StringInfoData held;		/* FaHeldLine and text, one after the other */
 	int			released;		/* bytes of them that have gone their way */
 	bool		many;			/* no more lines are held */
@@ -61,19 +63,18 @@ typedef struct Leader
 	uint64		processed;
 } Leader;
 
-/* The statement's own text, when a worker can read from it what it is. */
-static char *
-leader_sql(PlannedStmt *pstmt, const char *query_string)
+/* Can a worker read from the statement's own text what it is? */
+static bool
+leader_has_sql(Leader *leader)
 {
-	const char *sql = query_string + Max(pstmt->stmt_location, 0);
-	int			len = pstmt->stmt_len > 0 ? pstmt->stmt_len : strlen(sql);
-	char	   *own = pnstrdup(sql, len);
-	List	   *parsed = raw_parser(own, RAW_PARSE_DEFAULT);
+	const char *sql = leader->query_string + Max(leader->pstmt->stmt_location, 0);
+	int			len = leader->pstmt->stmt_len > 0 ? leader->pstmt->stmt_len : strlen(sql);
+	List	   *parsed;
 
-	if (list_length(parsed) != 1 ||
-		!equal(linitial_node(RawStmt, parsed)->stmt, pstmt->utilityStmt))
-		return NULL;
-	return own;
+	leader->sql = pnstrdup(sql, len);
+	parsed = raw_parser(leader->sql, RAW_PARSE_DEFAULT);
+	return list_length(parsed) == 1 &&
+		equal(linitial_node(RawStmt, parsed)->stmt, leader->stmt);
 }
 
 /* Has a heap of the table's fragments here nothing that workers cannot do? */
@@ -253,6 +254,14 @@ leader_write_local(Leader *leader, FaCopyTarget *target, const char *text, int l
 		writer_send(leader, writer);
 }
 
+static FaCopyText *
+leader_text(Leader *leader)
+{
+	if (leader->text.state == NULL)
+		fa_copy_text_begin(&leader->text, leader->state);
+	return &leader->text;
+}
+
 /* Sends a line to where it belongs; false when that is here, without workers. */
 static bool
 leader_send(Leader *leader, FaCopyTarget *target, const char *line, int len,
@@ -261,7 +270,8 @@ leader_send(Leader *leader, FaCopyTarget *target, const char *line, int len,
 	if (target->foreign)
 		fa_fdw_copy_text(target->rri, text, text_len, number);
 	else if (leader->parallel == NULL &&
-			 (!leader_leaves_are_simple(leader) || !leader_start(leader)))
+			 (!leader_has_sql(leader) || !leader_leaves_are_simple(leader) ||
+			  !leader_start(leader)))
 		return false;
 	else
 		leader_write_local(leader, target, line, len, number);
@@ -292,7 +302,7 @@ leader_release(Leader *leader)
 {
 	leader->many = true;
 	if (fa_fdw_copy_takes_text())
-		fa_fdw_copy_begin_text(leader->text.columns);
+		fa_fdw_copy_begin_text(leader_text(leader)->columns);
 	while (leader->released < leader->held.len)
 	{
 		const char *line = leader->held.data + leader->released + sizeof(FaHeldLine);
@@ -316,7 +326,7 @@ leader_take_line(Leader *leader, char **fields, int nfields)
 	const char *line = state->line_buf.data;
 	int			len = fa_copy_line_length(state);
 	StringInfo	text = target->foreign ?
-		fa_copy_text_line(&leader->text, fields, len) : NULL;
+		fa_copy_text_line(leader_text(leader), fields, len) : NULL;
 
 	if (leader->many &&
 		leader_send(leader, target, line, len, text ? text->data : NULL,
@@ -395,7 +405,6 @@ leader_run(Leader *leader)
 
 	leader->around = error_context_stack;
 	fa_copy_route_begin(&leader->route, leader->state);
-	fa_copy_text_begin(&leader->text, leader->state);
 	initStringInfo(&leader->held);
 	PG_TRY();
 	{
@@ -416,7 +425,7 @@ leader_run(Leader *leader)
 	fa_copy_route_end(&leader->route);
 	if (!ended || !leader->many)
 		leader->processed += fa_copy_replay(leader->state, leader->stmt,
-											leader->sql, &leader->held,
+											leader->query_string, &leader->held,
 											leader->released, ended);
 }
 
@@ -431,13 +440,14 @@ fa_copy_run(PlannedStmt *pstmt, const char *query_string, QueryCompletion *qc)
 	if (fa_copy_writers == 0)
 		return false;
 	rel = table_openrv(stmt->relation, RowExclusiveLock);
-	if (!fa_copy_is_simple(rel, stmt) || !leader_may_send(rel) ||
-		(leader.sql = leader_sql(pstmt, query_string)) == NULL)
+	if (!fa_copy_is_simple(rel, stmt) || !leader_may_send(rel))
 	{
 		table_close(rel, NoLock);
 		return false;
 	}
 	leader.stmt = stmt;
+	leader.pstmt = pstmt;
+	leader.query_string = query_string;
 	pstate = fa_copy_parse_state(rel, stmt, query_string);
 	fa_check_permissions(pstate);
 	leader.state = BeginCopyFrom(pstate, rel, NULL, stmt->filename,
