@@ -160,7 +160,7 @@ $c->sql(1, q{CREATE TABLE w (k int PRIMARY KEY, v text); SELECT fragaffinity.dis
 	CREATE FUNCTION wide(i int) RETURNS text LANGUAGE sql AS $$SELECT CASE WHEN i % 5 = 0 THEN string_agg(md5(i || ' ' || j), '') ELSE i::text END FROM generate_series(1, 150) j$$});
 $c->sql(1, "COPY (SELECT i, wide(i) FROM generate_series(1, 4000) i) TO '$dir/wide'; COPY w FROM '$dir/wide'");
 is($c->sql(1, q{SELECT count(*), bool_and(v = wide(k)) FROM w}), '4000|t', 'wide rows');
-is($c->sql(1, q{SELECT count(*), bool_and(right(data, length(v) + 2) =  || v || )
+is($c->sql(1, q{SELECT count(*), bool_and(right(data, length(v) + 2) = chr(39) || v || chr(39))
 	FROM pg_logical_slot_get_changes('w', NULL, NULL) JOIN w ON k = substring(left(data, 100) FROM 'k.integer.:(\d+)')::int
 	WHERE data ~ '^table public.w_b.*: INSERT: '}), '4000|t', 'and decoded so');
 $c->sql(1, q{SELECT pg_drop_replication_slot('w')});
