@@ -43,8 +43,12 @@ extern bool fa_copy_run(PlannedStmt *pstmt, const char *query_string,
 
 /* in copy_simple.c */
 
-/* Means the COPY the same when it goes by lines and in several processes? */
-extern bool fa_copy_is_simple(Relation rel, const CopyStmt *stmt);
+/*
+ * Means the COPY the same when it goes by lines and in several processes?  Then
+ * also from its key to a bucket (all but child), in the current memory context.
+ */
+extern bool fa_copy_is_simple(Relation rel, const CopyStmt *stmt,
+							  FaHashStep *step_p);
 /* Likewise, as far as a fragment's heap matters. */
 extern bool fa_copy_leaf_is_simple(Relation leaf);
 
@@ -84,7 +88,8 @@ typedef struct FaCopyRoute
 } FaCopyRoute;
 
 /* For a COPY that is simple; in the current memory context. */
-extern void fa_copy_route_begin(FaCopyRoute *route, CopyFromState state);
+extern void fa_copy_route_begin(FaCopyRoute *route, CopyFromState state,
+								const FaHashStep *step);
 /*
  * Where the line that state has read belongs.  Raises what COPY would about its
  * number of fields, and its key.

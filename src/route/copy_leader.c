@@ -19,7 +19,6 @@
 #include "commands/copyfrom_internal.h"
 #include "commands/progress.h"
 #include "executor/executor.h"
-#include "libpq/libpq-be.h"
 #include "miscadmin.h"
 #include "parser/parser.h"
 #include "pgstat.h"
@@ -51,6 +50,7 @@ typedef struct Leader
 	const char *query_string;
 	PlannedStmt *pstmt;
 	char	   *sql;			/* the statement alone, for workers */
+	FaHashStep	step;
 	FaCopyRoute route;
 	FaCopyText	text;			/* begun when it is needed */
 	StringInfoData held;		/* FaHeldLine and text, one after the other */
@@ -174,7 +174,7 @@ leader_start(Leader *leader)
 {
 	ParallelContext *parallel;
 
-	/* no worker could get one */
+	/* workers have both, and could get none */
 	(void) GetCurrentTransactionId();
 	(void) GetCurrentCommandId(true);
 	EnterParallelMode();
@@ -404,7 +404,7 @@ leader_run(Leader *leader)
 	volatile bool ended = false;
 
 	leader->around = error_context_stack;
-	fa_copy_route_begin(&leader->route, leader->state);
+	fa_copy_route_begin(&leader->route, leader->state, &leader->step);
 	initStringInfo(&leader->held);
 	PG_TRY();
 	{
@@ -440,7 +440,7 @@ fa_copy_run(PlannedStmt *pstmt, const char *query_string, QueryCompletion *qc)
 	if (fa_copy_writers == 0)
 		return false;
 	rel = table_openrv(stmt->relation, RowExclusiveLock);
-	if (!fa_copy_is_simple(rel, stmt) || !leader_may_send(rel))
+	if (!fa_copy_is_simple(rel, stmt, &leader.step) || !leader_may_send(rel))
 	{
 		table_close(rel, NoLock);
 		return false;

@@ -21,17 +21,15 @@
 #include "route/copy_writers.h"
 
 void
-fa_copy_route_begin(FaCopyRoute *route, CopyFromState state)
+fa_copy_route_begin(FaCopyRoute *route, CopyFromState state,
+					const FaHashStep *step)
 {
 	TupleDesc	desc = RelationGetDescr(state->rel);
-	FaHashStep *step = fa_hash_step(RelationGetRelid(state->rel));
 	HASHCTL		ctl;
 
 	memset(route, 0, sizeof(*route));
 	route->state = state;
 	route->step = *step;
-	fmgr_info_copy(&route->step.function, &step->function,
-				   CurrentMemoryContext);
 	route->key = step->attno;
 	route->nfields = list_length(state->attnumlist);
 	while (list_nth_int(state->attnumlist, route->key_field) != route->key)

@@ -144,21 +144,24 @@ columns_are_simple(Relation rel, List *attnums)
 }
 
 bool
-fa_copy_is_simple(Relation rel, const CopyStmt *stmt)
+fa_copy_is_simple(Relation rel, const CopyStmt *stmt, FaHashStep *step_p)
 {
 	const FaTable *table = fa_map_table(RelationGetRelid(rel));
+	AttrNumber	key = table ? table->key : InvalidAttrNumber;
 	FaHashStep *step = fa_hash_step(RelationGetRelid(rel));
 	List	   *attnums;
 
-	if (table == NULL || step == NULL || step->attno != table->key ||
-		stmt->whereClause || rel->trigdesc || IsInParallelMode() ||
+	if (step == NULL || step->attno != key || stmt->whereClause || rel->trigdesc || IsInParallelMode() ||
 		GetCurrentTransactionNestLevel() > 1 || XactReadOnly ||
 		IsolationIsSerializable() || !options_are_simple(stmt) ||
 		!user_may(rel, stmt))
 		return false;
+	/* it lives until somebody asks for another */
+	*step_p = *step;
+	step_p->child = NULL;
+	fmgr_info_copy(&step_p->function, &step->function, CurrentMemoryContext);
 	attnums = CopyGetAttnums(RelationGetDescr(rel), rel, stmt->attlist);
-	return list_member_int(attnums, step->attno) &&
-		columns_are_simple(rel, attnums);
+	return list_member_int(attnums, key) && columns_are_simple(rel, attnums);
 }
 
 bool
