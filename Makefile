@@ -147,6 +147,12 @@ OBJS = \
 	src/route/alone.o \
 	src/route/async.o \
 	src/route/copy.o \
+	src/route/copy_leader.o \
+	src/route/copy_replay.o \
+	src/route/copy_route.o \
+	src/route/copy_simple.o \
+	src/route/copy_text.o \
+	src/route/copy_writer.o \
 	src/route/custom_plan.o \
 	src/route/ddl_alter.o \
 	src/route/ddl_check.o \

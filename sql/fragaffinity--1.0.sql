@@ -535,7 +535,7 @@ CREATE FUNCTION fragaffinity.transaction_counters(
 	OUT parts_by_hand bigint, OUT parts_forwarded bigint, OUT deadlocks bigint)
 AS 'MODULE_PATHNAME', 'fa_sql_transaction_counters' LANGUAGE C STRICT VOLATILE;
 
--- Sessions that wait for a lock, and since when.
+-- Sessions that wait for a lock, themselves or in a parallel worker, and since when.
 CREATE FUNCTION fragaffinity.lock_waiters(OUT pid integer, OUT wait_start timestamptz)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'fa_sql_lock_waiters' LANGUAGE C STRICT VOLATILE;
@@ -562,8 +562,8 @@ RETURNS SETOF record
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 	WITH waiter AS MATERIALIZED (
-		SELECT w.pid, w.wait_start, pg_blocking_pids(w.pid) AS blockers
-		  FROM fragaffinity.lock_waiters() w),
+		SELECT w.pid, min(w.wait_start) AS wait_start, pg_blocking_pids(w.pid) AS blockers
+		  FROM fragaffinity.lock_waiters() w GROUP BY w.pid),
 	blocker AS MATERIALIZED (
 		SELECT DISTINCT unnest(w.blockers) AS pid FROM waiter w)
 	SELECT a.pid, coalesce(o[1]::integer, 0), coalesce(o[2]::integer, 0),

@@ -10,10 +10,12 @@
 
 #include "access/heapam.h"
 #include "access/multixact.h"
+#include "commands/copyfrom_internal.h"
 #include "commands/vacuum.h"
 #include "executor/executor.h"
 #include "nodes/pathnodes.h"
 #include "nodes/plannodes.h"
+#include "parser/parse_node.h"
 #include "parser/parse_relation.h"
 #include "pgstat.h"
 #include "replication/message.h"
@@ -444,6 +446,47 @@ fa_plan_clear_rtes(PlannedStmt *plan)
 	plan->rtable = NIL;
 #if PG_VERSION_NUM >= 160000
 	plan->permInfos = NIL;
+#endif
+}
+
+/*
+ * The entry asks for the right to insert; the columns that are inserted are to be
+ * added to the set.
+ */
+static inline Bitmapset **
+fa_item_require_insert(ParseNamespaceItem *item)
+{
+#if PG_VERSION_NUM >= 160000
+	item->p_perminfo->requiredPerms = ACL_INSERT;
+	return &item->p_perminfo->insertedCols;
+#else
+	item->p_rte->requiredPerms = ACL_INSERT;
+	return &item->p_rte->insertedCols;
+#endif
+}
+
+/* Raises what the user may not do; asks those who hook into that, too. */
+static inline void
+fa_check_permissions(ParseState *pstate)
+{
+#if PG_VERSION_NUM >= 160000
+	(void) ExecCheckPermissions(pstate->p_rtable, pstate->p_rteperminfos, true);
+#else
+	(void) ExecCheckRTPerms(pstate->p_rtable, true);
+#endif
+}
+
+/* The range table of a COPY, which has its own permissions. */
+static inline void
+fa_exec_init_copy_range_table(EState *estate, CopyFromState state)
+{
+#if PG_VERSION_NUM >= 180000
+	ExecInitRangeTable(estate, state->range_table, state->rteperminfos,
+					   bms_make_singleton(1));
+#elif PG_VERSION_NUM >= 160000
+	ExecInitRangeTable(estate, state->range_table, state->rteperminfos);
+#else
+	ExecInitRangeTable(estate, state->range_table);
 #endif
 }
 

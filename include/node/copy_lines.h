@@ -38,6 +38,7 @@ typedef struct FaCopyPlace
 	const char *table;
 	int64		from;			/* line; 0: not known */
 	int64		to;
+	const char *rest;			/* of it, behind the line; NULL: nothing */
 } FaCopyPlace;
 
 /* The COPY FROM that runs, or NULL. */
@@ -49,5 +50,12 @@ extern void fa_copy_push_place(ErrorContextCallback *context,
 
 /* Raises an error again, with this place as all of its context. */
 FA_NORETURN extern void fa_copy_raise(ErrorData *edata, FaCopyPlace *place);
+
+/*
+ * Likewise an error of a peer's COPY of this table, whose rows were in these lines.
+ * What it says of a column is kept.
+ */
+FA_NORETURN extern void fa_copy_raise_peers(ErrorData *edata, const char *table,
+											const FaLines *lines);
 
 #endif							/* FA_NODE_COPY_LINES_H */

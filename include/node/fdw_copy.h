@@ -29,6 +29,16 @@ extern bool fa_fdw_copy_insert(EState *estate, ResultRelInfo *rri,
 							   TupleTableSlot *slot);
 extern bool fa_fdw_copy_end_insert(EState *estate, ResultRelInfo *rri);
 
+/*
+ * Rows as text, in COPY's text format, with these columns (a list of names): for
+ * who reads the input himself.  Only where the first one says so; the rows go by
+ * their leaf, which has begun, and are of this line of the input.
+ */
+extern bool fa_fdw_copy_takes_text(void);
+extern void fa_fdw_copy_begin_text(List *columns);
+extern void fa_fdw_copy_text(ResultRelInfo *rri, const char *text, int len,
+							 int64 line);
+
 /* Is the leaf one of this COPY? */
 extern bool fa_fdw_copy_has(ResultRelInfo *rri);
 

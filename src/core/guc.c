@@ -21,6 +21,7 @@ bool		fa_routing = true;
 bool		fa_maintenance = false;
 int			fa_origin = 0;
 int			fa_peer_idle_timeout = 600000;
+int			fa_copy_writers = 2;
 int			fa_max_fragments = 16384;
 int			fa_max_movers = 4;
 int			fa_event_ring_size = 32768;
@@ -57,6 +58,11 @@ guc_define_bool(void)
 static void
 guc_define_int(void)
 {
+	DefineCustomIntVariable("fragaffinity.copy_writers",
+							"Parallel workers that write rows of a COPY into this server's fragments, at most.",
+							NULL, &fa_copy_writers,
+							2, 0, 64,
+							PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("fragaffinity.event_ring_size",
 							"Number of captured accesses kept until the worker reads them.",
 							NULL, &fa_event_ring_size,

@@ -38,7 +38,8 @@ place_context(void *arg)
 	if (place->from == 0)
 		errcontext("COPY %s", place->table);
 	else if (place->from == place->to)
-		errcontext("COPY %s, line %lld", place->table, (long long) place->from);
+		errcontext("COPY %s, line %lld%s", place->table, (long long) place->from,
+				   place->rest ? place->rest : "");
 	else
 		errcontext("COPY %s, lines %lld to %lld", place->table,
 				   (long long) place->from, (long long) place->to);
@@ -67,4 +68,22 @@ fa_copy_raise(ErrorData *edata, FaCopyPlace *place)
 	fa_copy_push_place(&context, place);
 	ThrowErrorData(edata);
 	pg_unreachable();
+}
+
+void
+fa_copy_raise_peers(ErrorData *edata, const char *table, const FaLines *lines)
+{
+	FaCopyPlace place = {table};
+	char	   *head = psprintf("COPY %s,", table);
+	char	   *at = edata->context ? strstr(edata->context, head) : NULL;
+
+	if (at)
+	{
+		at += strlen(head);
+		at += strcspn(at, "0123456789\n");
+		place.from = place.to = fa_lines_get(lines, strtoi64(at, &at, 10));
+		if (strncmp(at, ", column ", 9) == 0)
+			place.rest = pnstrdup(at, strcspn(at, "\n"));
+	}
+	fa_copy_raise(edata, &place);
 }

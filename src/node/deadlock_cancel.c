@@ -72,11 +72,38 @@ const FaShmemPart fa_deadlock_part = {
 	"fragaffinity deadlocks", victims_size, victims_init
 };
 
+/* The process whose transaction it is that this one works for: itself, or a leader. */
+static int
+proc_session(PGPROC *proc)
+{
+	PGPROC	   *leader = proc->lockGroupLeader;
+
+	return leader ? leader->pid : proc->pid;
+}
+
 /* When the process's wait for a lock began; 0: it does not wait. */
 static TimestampTz
 proc_wait_start(PGPROC *proc)
 {
 	return (TimestampTz) pg_atomic_read_u64(&proc->waitStart);
+}
+
+/*
+ * The process that waits, for this one's transaction, since then (in Unix time):
+ * itself or a parallel worker; NULL when it has changed.
+ */
+static PGPROC *
+proc_waiting(int pid, int64 wait_start)
+{
+	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
+	{
+		PGPROC	   *proc = &ProcGlobal->allProcs[i];
+
+		if (proc->pid != 0 && proc_session(proc) == pid &&
+			proc_wait_start(proc) + UNIX_EPOCH_US == wait_start)
+			return proc;
+	}
+	return NULL;
 }
 
 TimestampTz
@@ -114,7 +141,8 @@ victim_note(int pid, const char *detail)
 bool
 fa_deadlock_end_wait(int pid, int64 wait_start, const char *detail)
 {
-	PGPROC	   *proc = BackendPidGetProc(pid);
+	PGPROC	   *proc = proc_waiting(pid, wait_start);
+	int			waiter = proc ? proc->pid : 0;
 	bool		ended = false;
 
 	if (proc == NULL)
@@ -123,11 +151,11 @@ fa_deadlock_end_wait(int pid, int64 wait_start, const char *detail)
 	/* All partitions, in their order: which is the lock's, only they say. */
 	for (int i = 0; i < NUM_LOCK_PARTITIONS; i++)
 		LWLockAcquire(LockHashPartitionLockByIndex(i), LW_EXCLUSIVE);
-	if (proc->pid == pid && proc->waitLock != NULL &&
+	if (proc->pid == waiter && proc->waitLock != NULL &&
 		proc->waitStatus == PROC_WAIT_STATUS_WAITING &&
 		proc_wait_start(proc) + UNIX_EPOCH_US == wait_start)
 	{
-		victim_note(pid, detail);
+		victim_note(waiter, detail);
 		RemoveFromWaitQueue(proc, LockTagHashCode(&proc->waitLock->tag));
 		ended = true;
 	}
@@ -221,7 +249,10 @@ fa_deadlock_init(void)
 
 PG_FUNCTION_INFO_V1(fa_sql_lock_waiters);
 
-/* lock_waiters(OUT pid, OUT wait_start): sessions of this database */
+/*
+ * lock_waiters(OUT pid, OUT wait_start): sessions of this database, one also for
+ * each of its parallel workers that waits
+ */
 Datum
 fa_sql_lock_waiters(PG_FUNCTION_ARGS)
 {
@@ -232,7 +263,8 @@ fa_sql_lock_waiters(PG_FUNCTION_ARGS)
 	{
 		PGPROC	   *proc = &ProcGlobal->allProcs[i];
 		TimestampTz start = proc_wait_start(proc);
-		Datum		values[2] = {Int32GetDatum(proc->pid), TimestampTzGetDatum(start)};
+		Datum		values[2] = {Int32GetDatum(proc_session(proc)),
+		TimestampTzGetDatum(start)};
 		bool		nulls[2] = {false, false};
 
 		if (start != 0 && proc->pid != 0 && proc->databaseId == MyDatabaseId)

@@ -87,6 +87,7 @@ typedef struct CopyTarget
 	bool		streaming;		/* rows are not collected, but streamed ... */
 	bool		keeping;		/* ... when there are enough */
 	bool		by_columns;		/* the user may not write all of them */
+	List	   *columns;		/* of rows that come as text; else NIL */
 	CopyFromState state;		/* of the COPY itself */
 	const FdwRoutine *base;
 	MemoryContext context;		/* of all of this, until the transaction ends */
@@ -245,7 +246,8 @@ copy_stream(int node, Relation leaf)
 	stream = palloc0(sizeof(CopyStream));
 	stream->node = node;
 	stream->leaf = RelationGetRelid(leaf);
-	stream->columns = fa_copy_columns(target->table, leaf, target->state);
+	stream->columns = target->columns ? target->columns :
+		fa_copy_columns(target->table, leaf, target->state);
 	stream->sql = fa_copy_sql(target->table, stream->columns);
 	fa_lines_init(&stream->lines);
 	if (target->keeping)
@@ -292,33 +294,34 @@ copy_join_stream(CopyLeaf *leaf)
 	MemoryContextSwitchTo(caller);
 }
 
-/* The row that a peer's error is about, by its context "COPY name, line N". */
-static int64
-copy_row_of_context(const char *context)
-{
-	char	   *head = psprintf("COPY %s,", target->name);
-	const char *c = context ? strstr(context, head) : NULL;
-
-	if (c == NULL)
-		return 0;
-	c += strlen(head);
-	c += strcspn(c, "0123456789\n");
-	return strtoi64(c, NULL, 10);
-}
-
 /* Raises a stream's error again, about the line that it was in here. */
 static void
 copy_stream_failed(CopyStream *stream)
 {
 	MemoryContext caller = MemoryContextSwitchTo(target->context);
 	ErrorData  *edata = CopyErrorData();
-	FaCopyPlace place = {target->name};
 
 	FlushErrorState();
 	MemoryContextSwitchTo(caller);
-	place.from = fa_lines_get(&stream->lines, copy_row_of_context(edata->context));
-	place.to = place.from;
-	fa_copy_raise(edata, &place);
+	fa_copy_raise_peers(edata, target->name, &stream->lines);
+}
+
+/* A row from this line is complete; before it, there were so many bytes. */
+static void
+copy_end_row(CopyStream *stream, int kept, int64 line)
+{
+	fa_lines_add(&stream->lines, line);
+	if (target->keeping)
+		target->nbytes += stream->rows->buf.len - kept;
+	PG_TRY();
+	{
+		fa_row_stream_end_row(stream->rows);
+	}
+	PG_CATCH();
+	{
+		copy_stream_failed(stream);
+	}
+	PG_END_TRY();
 }
 
 /* Sends a row that was read in this line. */
@@ -360,18 +363,7 @@ copy_send(CopyLeaf *leaf, TupleTableSlot *slot, int64 line)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
-	fa_lines_add(&stream->lines, line);
-	if (target->keeping)
-		target->nbytes += stream->rows->buf.len - kept;
-	PG_TRY();
-	{
-		fa_row_stream_end_row(stream->rows);
-	}
-	PG_CATCH();
-	{
-		copy_stream_failed(stream);
-	}
-	PG_END_TRY();
+	copy_end_row(stream, kept, line);
 	error_context_stack = callbacks;
 }
 
@@ -502,6 +494,45 @@ fa_fdw_copy_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot)
 	else
 		copy_insert_all();
 	return true;
+}
+
+bool
+fa_fdw_copy_takes_text(void)
+{
+	return target && (target->streaming || target->alone);
+}
+
+void
+fa_fdw_copy_begin_text(List *columns)
+{
+	MemoryContext caller = MemoryContextSwitchTo(target->context);
+	ListCell   *lc;
+
+	Assert(fa_fdw_copy_takes_text());
+	foreach(lc, columns)
+		target->columns = lappend(target->columns, pstrdup(lfirst(lc)));
+	target->streaming = true;
+	MemoryContextSwitchTo(caller);
+}
+
+void
+fa_fdw_copy_text(ResultRelInfo *rri, const char *text, int len, int64 line)
+{
+	CopyLeaf   *leaf = copy_leaf(rri);
+	ErrorContextCallback context;
+	ErrorContextCallback *callbacks = error_context_stack;
+	FaCopyPlace place = {target->name};
+	int			kept;
+
+	fa_copy_push_place(&context, &place);
+	if (leaf->stream == NULL)
+		copy_join_stream(leaf);
+	kept = leaf->stream->rows->buf.len;
+	appendBinaryStringInfo(&leaf->stream->rows->buf, text, len);
+	copy_end_row(leaf->stream, kept, line);
+	if (target->keeping && target->nbytes >= COLLECT_BYTES)
+		copy_burst();
+	error_context_stack = callbacks;
 }
 
 bool

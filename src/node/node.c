@@ -45,7 +45,8 @@ local_node_read(LocalNode *local)
 	if (!fa_extension_exists())
 		return;
 	rel = table_open(fa_catalog_relid("local_node"), AccessShareLock);
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	/* as new as GetLatestSnapshot(), and to be had in a parallel operation, too */
+	snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(rel)));
 	scan = table_beginscan(rel, snapshot, 0, NULL);
 	if ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
 	{

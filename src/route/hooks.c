@@ -39,6 +39,7 @@
 #include "node/fdw_copy.h"
 #include "node/fdw_late.h"
 #include "node/fdw_leave.h"
+#include "route/copy_writers.h"
 #include "route/ddl_guard.h"
 #include "route/hooks.h"
 #include "route/refusal.h"
@@ -375,7 +376,7 @@ hooks_transaction(COMMAND_PARAMS)
 }
 
 static void
-hooks_run_command(COMMAND_PARAMS)
+hooks_run_command(COMMAND_PARAMS, bool copies)
 {
 	Node	   *statement = pstmt->utilityStmt;
 	void	   *counted;
@@ -383,7 +384,10 @@ hooks_run_command(COMMAND_PARAMS)
 
 	fa_guard_before(statement, context == PROCESS_UTILITY_SUBCOMMAND, &plan);
 	counted = fa_capture_command_begin(statement);
-	next_process_utility(COMMAND_ARGS);
+	/* who comes behind us wants to see it, too */
+	if (!copies || next_process_utility != standard_ProcessUtility ||
+		!fa_copy_run(pstmt, query_string, qc))
+		next_process_utility(COMMAND_ARGS);
 	if (counted)
 		fa_capture_command_end(statement, counted, qc ? qc->nprocessed : 0);
 	fa_guard_after(query_string, pstmt, &plan);
@@ -425,7 +429,7 @@ hooks_command(COMMAND_PARAMS)
 			copies = fa_copy_begin(statement);
 			raised = fa_isolation_raise();
 		}
-		hooks_run_command(COMMAND_ARGS);
+		hooks_run_command(COMMAND_ARGS, copies);
 		if (copies)
 			fa_fdw_copy_end();
 		/* one WITH HOLD would do so twice: it is read anew at the commit */
