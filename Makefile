@@ -257,6 +257,7 @@ OBJS = \
 	src/route/kept_fill.o \
 	src/route/kept_settings.o \
 	src/route/kept_shape.o \
+	src/route/kept_shapes.o \
 	src/route/leaf.o \
 	src/route/leaf_check.o \
 	src/route/leaf_columns.o \

@@ -6,6 +6,7 @@
 #define FA_ROUTE_KEPT_H
 
 #include "fmgr.h"
+#include "lib/ilist.h"
 #include "nodes/plannodes.h"
 #include "nodes/primnodes.h"
 
@@ -51,6 +52,59 @@ typedef struct FaShapeValue
 extern void fa_shape_value_prepare(FaShapeValue *value, Node *expr);
 extern Datum fa_shape_value_compute(FaShapeValue *value, bool *isnull);
 
+/* in kept_shapes.c */
+
+/*
+ * When there is no room, what was used among the last so many statements stays:
+ * making one takes longer than it saves the next.
+ */
+#define FA_KEPT_MIN_AGE 16384
+
+/* A shape that has come more than once. */
+typedef struct FaShape
+{
+	uint32		hash;			/* hash key */
+	int			id;				/* of no shape before */
+	MemoryContext context;		/* of the following */
+	Query	   *query;			/* with the constants of the last that came */
+	int			nconsts;
+	Const	  **consts;			/* in query */
+	int			nvalues;
+	FaShapeValue *values;
+	Query	   *generic;		/* with parameters in the place of values */
+	Oid			relid;
+	int			strangers;
+	int			unfit_for;		/* statements; 0: its plans suit */
+	uint64		unfit_until;	/* by number of look-ups */
+	bool		stale;			/* the relation has changed */
+	Size		bytes;
+	uint64		last_use;		/* likewise */
+	dlist_node	used;			/* in shape_order */
+} FaShape;
+
+/*
+ * What may be the shape of a statement with this scan; NULL when it comes for the
+ * first time, plans of it did not suit lately, or there is no room.  Lives until
+ * the next call.  now: number of the look-up.
+ */
+extern FaShape *fa_shapes_find(Query *parse, FaShapeScan *scan, uint64 now);
+
+/*
+ * Is it?  Then the shape's query has the statement's constants, as long as they
+ * live; else the shape may be gone.
+ */
+extern bool fa_shape_take(FaShape *shape, Query *parse, FaShapeScan *scan,
+						  uint64 now);
+
+/* Did a plan of it suit, that was made for any values? */
+extern void fa_shape_suits(FaShape *shape, bool suits, uint64 now);
+
+/* Of a table, or InvalidOid, all: their shapes go, not at once. */
+extern void fa_shapes_note_change(Oid relid);
+
+/* Has this come before, or something like it lately instead?  It has now. */
+extern bool fa_shapes_seen_before(uint32 what);
+
 /* in kept_fill.c */
 
 /* A constant of a kept plan that is replaced for each execution. */
@@ -70,11 +124,21 @@ extern bool fa_kept_suits(PlannedStmt *plan);
 /* Exchanges the parameters for constants; list of FaKeptPlace. */
 extern List *fa_kept_places(PlannedStmt *plan);
 
-/* in kept_settings.c: of the planner, since it was asked last */
-extern bool fa_kept_settings_changed(void);
+/* in kept_settings.c: of the planner, and those that plans are kept for */
+typedef enum FaKeptSettings
+{
+	FA_SETTINGS_SAME,
+	FA_SETTINGS_OTHER,			/* perhaps for this statement only */
+	FA_SETTINGS_NEW				/* from now on, they are for these */
+} FaKeptSettings;
+
+extern FaKeptSettings fa_kept_settings(void);
 
 /* in kept.c */
 extern void fa_kept_init(void);	/* from fa_router_init() */
+
+/* A shape goes, and with it its plans; those that are lent when they are back. */
+extern void fa_kept_forget_shape(int id);
 
 /*
  * A plan for a statement with this one pin, which is resolved; NULL: it is to be
