@@ -12,16 +12,18 @@
 
 #include "route/pin.h"
 
-/* Statements with more constants are planned each time. */
+/* Statements with more constants and parameters are planned each time. */
 #define FA_SHAPE_CONSTS 64
 
 /*
  * A statement's constants that do not belong to its shape, in the order of a walk
- * through it.  A value is such a constant, or what PostgreSQL would compute of
- * some when it plans: the casts of an INSERT, say.
+ * through it.  A value is such a constant, a parameter, or what PostgreSQL would
+ * compute of some when it plans: the casts of an INSERT, say.
  */
 typedef struct FaShapeScan
 {
+	ParamListInfo params;		/* that the statement is planned for */
+	int			nparams;		/* that it names */
 	uint32		hash;			/* of the shape, not of all that is in it */
 	int			nconsts;
 	Const	   *consts[FA_SHAPE_CONSTS];
@@ -39,18 +41,20 @@ typedef struct FaShapeScan
  * distributed table, and nothing in it whose meaning is settled by planning but
  * constants.  Cheap, unless find_values.
  */
-extern bool fa_shape_scan(Query *query, bool find_values, FaShapeScan *scan);
+extern bool fa_shape_scan(Query *query, ParamListInfo params, bool find_values,
+						  FaShapeScan *scan);
 
 /* How a value is computed. */
 typedef struct FaShapeValue
 {
-	Node	   *expr;			/* Const, or functions of Consts */
+	Node	   *expr;			/* Const, Param, or functions of them */
 	FmgrInfo   *functions;		/* in the order in which expr names them */
 } FaShapeValue;
 
 /* In the current memory context; expr is not copied. */
 extern void fa_shape_value_prepare(FaShapeValue *value, Node *expr);
-extern Datum fa_shape_value_compute(FaShapeValue *value, bool *isnull);
+extern Datum fa_shape_value_compute(FaShapeValue *value, ParamListInfo params,
+									bool *isnull);
 
 /* in kept_shapes.c */
 
@@ -146,6 +150,7 @@ extern void fa_kept_forget_shape(int id);
  * lives.  Does not change the query.
  */
 extern PlannedStmt *fa_kept_plan(Query *parse, FaPin *pin,
-								 const char *query_string, int cursor_options);
+								 const char *query_string, int cursor_options,
+								 ParamListInfo params);
 
 #endif							/* FA_ROUTE_KEPT_H */

@@ -2,8 +2,9 @@
  * kept.c
  *	  Plans of statements that differ in their constants only, kept.
  *
- * A client that puts its values into the text of statements has every one of them
- * planned, which takes longer than executing it.  So when the same shape
+ * A client that puts its values into the text of statements, or prepares each for
+ * one execution, has every one of them planned, which takes longer than executing
+ * it.  So when the same shape
  * (kept_shape.c) comes again and again, a plan for all values is made for the
  * fragment that it is about, if it cannot be worse than one for a certain value
  * (kept_fill.c), and the next such statement gets it with its own constants.
@@ -33,7 +34,7 @@
 #include "route/route.h"
 
 #define MAX_PLANS 1024
-#define MAX_BYTES (2 * 1024 * 1024)
+#define MAX_BYTES (4 * 1024 * 1024)
 
 typedef struct PlanKey
 {
@@ -341,14 +342,14 @@ kept_has_hints(const char *text)
 /* Is the statement of a kind that is looked for? */
 static bool
 kept_wanted(Query *parse, FaPin *pin, const char *query_string,
-			int cursor_options, FaShapeScan *scan)
+			int cursor_options, ParamListInfo params, FaShapeScan *scan)
 {
 	const FaFragment *fragment = fa_map_leaf(pin->leaf);
 
 	return !making && fragment && fragment->local && pin->query == parse &&
 		(cursor_options & ~CURSOR_OPT_PARALLEL_OK) == 0 &&
 		plan_cache_mode != PLAN_CACHE_MODE_FORCE_CUSTOM_PLAN &&
-		fa_shape_scan(parse, false, scan) && !kept_has_hints(query_string);
+		fa_shape_scan(parse, params, false, scan) && !kept_has_hints(query_string);
 }
 
 /* Are plans kept for the planner's settings as they are now? */
@@ -369,7 +370,7 @@ kept_for_settings(void)
 
 PlannedStmt *
 fa_kept_plan(Query *parse, FaPin *pin, const char *query_string,
-			 int cursor_options)
+			 int cursor_options, ParamListInfo params)
 {
 	FaShapeScan scan;
 	FaShape    *shape;
@@ -378,7 +379,7 @@ fa_kept_plan(Query *parse, FaPin *pin, const char *query_string,
 	Datum		value[FA_SHAPE_CONSTS];
 	bool		isnull[FA_SHAPE_CONSTS];
 
-	if (!kept_wanted(parse, pin, query_string, cursor_options, &scan) ||
+	if (!kept_wanted(parse, pin, query_string, cursor_options, params, &scan) ||
 		!kept_for_settings())
 		return NULL;
 	shape = fa_shapes_find(parse, &scan, ++lookups);
@@ -397,7 +398,7 @@ fa_kept_plan(Query *parse, FaPin *pin, const char *query_string,
 		!plan_make(shape, &key, parse, pin, query_string, cursor_options))
 		return NULL;
 	for (int i = 0; i < shape->nvalues; i++)
-		value[i] = fa_shape_value_compute(&shape->values[i], &isnull[i]);
+		value[i] = fa_shape_value_compute(&shape->values[i], params, &isnull[i]);
 	/* again: whatever looked into the catalog may have brought news */
 	plan = plan_find(&key);
 	return plan ? plan_lend(plan, value, isnull, parse) : NULL;

@@ -140,12 +140,39 @@ scan_const(FaShapeScan *scan, Node **place, bool inside)
 		return;
 	}
 	scan_mix(scan, c->consttype);
-	if (scan->nconsts == FA_SHAPE_CONSTS)
+	if (scan->nconsts + scan->nparams == FA_SHAPE_CONSTS)
 	{
 		scan->failed = true;
 		return;
 	}
 	scan->consts[scan->nconsts++] = c;
+	if (!inside)
+		scan_add_value(scan, place);
+}
+
+/* Of a value that planning would take for a constant. */
+static inline void
+scan_param(FaShapeScan *scan, Node **place, bool inside)
+{
+	Param	   *param = (Param *) *place;
+	ParamListInfo params = scan->params;
+	ParamExternData *data;
+
+	if (param->paramkind != PARAM_EXTERN || params == NULL ||
+		params->paramFetch || param->paramid > params->numParams ||
+		scan->nconsts + scan->nparams == FA_SHAPE_CONSTS)
+	{
+		scan->failed = true;
+		return;
+	}
+	data = &params->params[param->paramid - 1];
+	if (!(data->pflags & PARAM_FLAG_CONST) || data->ptype != param->paramtype)
+	{
+		scan->failed = true;
+		return;
+	}
+	scan_mix(scan, param->paramid);
+	scan->nparams++;
 	if (!inside)
 		scan_add_value(scan, place);
 }
@@ -185,7 +212,8 @@ shape_is_computed(Node *node)
 		return false;
 	foreach(lc, args)
 	{
-		if (!IsA(lfirst(lc), Const) && !shape_is_computed(lfirst(lc)))
+		if (!IsA(lfirst(lc), Const) && !IsA(lfirst(lc), Param) &&
+			!shape_is_computed(lfirst(lc)))
 			return false;
 	}
 	return true;
@@ -203,7 +231,7 @@ scan_arguments(FaShapeScan *scan, Node **place, List *args, bool inside)
 {
 	bool		computed = scan->find_values && !inside &&
 		shape_is_computed(*place);
-	int			before = scan->nconsts;
+	int			before = scan->nconsts + scan->nparams;
 	ListCell   *lc;
 
 	foreach(lc, args)
@@ -214,7 +242,7 @@ scan_arguments(FaShapeScan *scan, Node **place, List *args, bool inside)
 		else if (exact_walker(lfirst(lc), scan))
 			scan->failed = true;
 	}
-	if (computed && scan->nconsts > before)
+	if (computed && scan->nconsts + scan->nparams > before)
 		scan_add_value(scan, place);
 }
 
@@ -232,6 +260,9 @@ scan_node(FaShapeScan *scan, Node **place, bool inside)
 			break;
 		case T_Const:
 			scan_const(scan, place, inside);
+			break;
+		case T_Param:
+			scan_param(scan, place, inside);
 			break;
 		case T_OpExpr:
 			scan_mix(scan, ((OpExpr *) node)->opno);
@@ -322,8 +353,11 @@ shape_is_simple(Query *query)
 }
 
 bool
-fa_shape_scan(Query *query, bool find_values, FaShapeScan *scan)
+fa_shape_scan(Query *query, ParamListInfo params, bool find_values,
+			  FaShapeScan *scan)
 {
+	scan->params = params;
+	scan->nparams = 0;
 	scan->hash = 0;
 	scan->nconsts = 0;
 	scan->nvalues = 0;
@@ -345,7 +379,7 @@ fa_shape_scan(Query *query, bool find_values, FaShapeScan *scan)
 	if (exact_walker(query->limitCount, scan) ||
 		exact_walker(query->limitOffset, scan))
 		return false;
-	return !scan->failed && scan->nconsts > 0;
+	return !scan->failed && scan->nconsts + scan->nparams > 0;
 }
 
 static int
@@ -356,7 +390,7 @@ value_count_functions(Node *node)
 	int			n = 1;
 	ListCell   *lc;
 
-	if (IsA(node, Const))
+	if (IsA(node, Const) || IsA(node, Param))
 		return 0;
 	foreach(lc, shape_arguments(node, &function, &collation))
 		n += value_count_functions(lfirst(lc));
@@ -371,7 +405,7 @@ value_find_functions(Node *node, FmgrInfo **next)
 	List	   *args;
 	ListCell   *lc;
 
-	if (IsA(node, Const))
+	if (IsA(node, Const) || IsA(node, Param))
 		return;
 	args = shape_arguments(node, &function, &collation);
 	fmgr_info(function, *next);
@@ -393,7 +427,7 @@ fa_shape_value_prepare(FaShapeValue *value, Node *expr)
 }
 
 static Datum
-value_compute(Node *node, FmgrInfo **next, bool *isnull)
+value_compute(Node *node, FmgrInfo **next, ParamListInfo params, bool *isnull)
 {
 	LOCAL_FCINFO(fcinfo, FUNC_MAX_ARGS);
 	FmgrInfo   *function = *next;
@@ -409,6 +443,13 @@ value_compute(Node *node, FmgrInfo **next, bool *isnull)
 		*isnull = ((Const *) node)->constisnull;
 		return ((Const *) node)->constvalue;
 	}
+	if (IsA(node, Param))
+	{
+		ParamExternData *data = &params->params[((Param *) node)->paramid - 1];
+
+		*isnull = data->isnull;
+		return data->value;
+	}
 	args = shape_arguments(node, &oid, &collation);
 	(*next)++;
 	InitFunctionCallInfoData(*fcinfo, function, list_length(args), collation,
@@ -417,7 +458,7 @@ value_compute(Node *node, FmgrInfo **next, bool *isnull)
 	{
 		NullableDatum *arg = &fcinfo->args[foreach_current_index(lc)];
 
-		arg->value = value_compute(lfirst(lc), next, &arg->isnull);
+		arg->value = value_compute(lfirst(lc), next, params, &arg->isnull);
 		any_null = any_null || arg->isnull;
 	}
 	*isnull = any_null && function->fn_strict;
@@ -429,9 +470,9 @@ value_compute(Node *node, FmgrInfo **next, bool *isnull)
 }
 
 Datum
-fa_shape_value_compute(FaShapeValue *value, bool *isnull)
+fa_shape_value_compute(FaShapeValue *value, ParamListInfo params, bool *isnull)
 {
 	FmgrInfo   *next = value->functions;
 
-	return value_compute(value->expr, &next, isnull);
+	return value_compute(value->expr, &next, params, isnull);
 }

@@ -126,15 +126,15 @@ shapes_make_room(uint64 now)
 
 /* Its query is the statement's, which has come for the second time. */
 static void
-shape_fill(FaShape *shape, Query *parse)
+shape_fill(FaShape *shape, Query *parse, ParamListInfo params)
 {
 	FaShapeScan scan;
 
 	shape->relid = linitial_node(RangeTblEntry, parse->rtable)->relid;
 	shape->query = copyObject(parse);
-	(void) fa_shape_scan(shape->query, true, &scan);
+	(void) fa_shape_scan(shape->query, params, true, &scan);
 	shape->nconsts = scan.nconsts;
-	shape->consts = palloc(sizeof(Const *) * scan.nconsts);
+	shape->consts = palloc(sizeof(Const *) * Max(scan.nconsts, 1));
 	memcpy(shape->consts, scan.consts, sizeof(Const *) * scan.nconsts);
 	shape->nvalues = scan.nvalues;
 	shape->values = palloc(sizeof(FaShapeValue) * scan.nvalues);
@@ -142,7 +142,7 @@ shape_fill(FaShape *shape, Query *parse)
 		fa_shape_value_prepare(&shape->values[i], *scan.values[i]);
 
 	shape->generic = copyObject(parse);
-	(void) fa_shape_scan(shape->generic, true, &scan);
+	(void) fa_shape_scan(shape->generic, params, true, &scan);
 	for (int i = 0; i < scan.nvalues; i++)
 	{
 		Param	   *param = makeNode(Param);
@@ -159,7 +159,7 @@ shape_fill(FaShape *shape, Query *parse)
 }
 
 static FaShape *
-shape_make(Query *parse, uint32 hash)
+shape_make(Query *parse, FaShapeScan *scan)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "fragaffinity shape",
@@ -168,12 +168,12 @@ shape_make(Query *parse, uint32 hash)
 	FaShape    *shape = palloc0(sizeof(FaShape));
 	ShapeEntry *entry;
 
-	shape->hash = hash;
+	shape->hash = scan->hash;
 	shape->id = ++last_id;
 	shape->context = context;
-	shape_fill(shape, parse);
+	shape_fill(shape, parse, scan->params);
 	MemoryContextSwitchTo(caller);
-	entry = hash_search(shapes, &hash, HASH_ENTER, NULL);
+	entry = hash_search(shapes, &scan->hash, HASH_ENTER, NULL);
 	entry->shape = shape;
 	MemoryContextSetParent(context, CacheMemoryContext);
 	shape->bytes = MemoryContextMemAllocated(context, true);
@@ -196,7 +196,7 @@ fa_shapes_find(Query *parse, FaShapeScan *scan, uint64 now)
 		return now < entry->shape->unfit_until ? NULL : entry->shape;
 	if (!fa_shapes_seen_before(scan->hash) || !shapes_make_room(now))
 		return NULL;
-	return shape_make(parse, scan->hash);
+	return shape_make(parse, scan);
 }
 
 /* Puts the statement's constants into the shape's query, where they fit. */

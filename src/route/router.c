@@ -144,9 +144,9 @@ fa_route_plan(Query *parse, const char *query_string, int cursor_options,
 		if (plan)
 			return plan;
 	}
-	else if (!final && list_length(pins) == 1 &&
+	else if (custom && !final && list_length(pins) == 1 &&
 			 (plan = fa_kept_plan(parse, linitial(here), query_string,
-								  cursor_options)) != NULL)
+								  cursor_options, params)) != NULL)
 		return plan;
 	params = custom ? params : NULL;
 	return here == NIL ?
