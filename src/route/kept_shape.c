@@ -198,6 +198,21 @@ shape_arguments(Node *node, Oid *function_p, Oid *collation_p)
 	return NIL;
 }
 
+/* What is under changes of type that change no value. */
+static inline Node *
+shape_value(Node *node)
+{
+	while (IsA(node, RelabelType))
+		node = (Node *) ((RelabelType *) node)->arg;
+	return node;
+}
+
+static inline bool
+shape_is_given(Node *node)
+{
+	return IsA(node, Const) || IsA(node, Param);
+}
+
 /* Is it a function of constants that planning computes? */
 static bool
 shape_is_computed(Node *node)
@@ -212,8 +227,9 @@ shape_is_computed(Node *node)
 		return false;
 	foreach(lc, args)
 	{
-		if (!IsA(lfirst(lc), Const) && !IsA(lfirst(lc), Param) &&
-			!shape_is_computed(lfirst(lc)))
+		Node	   *arg = shape_value(lfirst(lc));
+
+		if (!shape_is_given(arg) && !shape_is_computed(arg))
 			return false;
 	}
 	return true;
@@ -390,10 +406,10 @@ value_count_functions(Node *node)
 	int			n = 1;
 	ListCell   *lc;
 
-	if (IsA(node, Const) || IsA(node, Param))
+	if (shape_is_given(node))
 		return 0;
 	foreach(lc, shape_arguments(node, &function, &collation))
-		n += value_count_functions(lfirst(lc));
+		n += value_count_functions(shape_value(lfirst(lc)));
 	return n;
 }
 
@@ -405,14 +421,14 @@ value_find_functions(Node *node, FmgrInfo **next)
 	List	   *args;
 	ListCell   *lc;
 
-	if (IsA(node, Const) || IsA(node, Param))
+	if (shape_is_given(node))
 		return;
 	args = shape_arguments(node, &function, &collation);
 	fmgr_info(function, *next);
 	fmgr_info_set_expr(node, *next);
 	(*next)++;
 	foreach(lc, args)
-		value_find_functions(lfirst(lc), next);
+		value_find_functions(shape_value(lfirst(lc)), next);
 }
 
 void
@@ -458,7 +474,8 @@ value_compute(Node *node, FmgrInfo **next, ParamListInfo params, bool *isnull)
 	{
 		NullableDatum *arg = &fcinfo->args[foreach_current_index(lc)];
 
-		arg->value = value_compute(lfirst(lc), next, params, &arg->isnull);
+		arg->value = value_compute(shape_value(lfirst(lc)), next, params,
+								   &arg->isnull);
 		any_null = any_null || arg->isnull;
 	}
 	*isnull = any_null && function->fn_strict;
