@@ -224,6 +224,8 @@ ok($kept, 'the outer one is kept');
 is(run("UPDATE t SET v = 'outer' WHERE k = $k[9] RETURNING v"), 'outer', 'and within it the same statement') for 1 .. 2;
 is(run("SELECT v FROM t WHERE k = $k[10]"), 'inner', 'which has its own constants');
 
+like(run("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) UPDATE t SET v = 'outer' WHERE k = $k[9] RETURNING v"),
+	qr/Index Cond: \(k = $k[9]\)/, 'and leaves the outer one its own');
 run("UPDATE t SET v = 'a' WHERE k = $k[9]");
 
 # Moves to and fro.
