@@ -24,6 +24,7 @@ typedef struct FaShapeScan
 {
 	ParamListInfo params;		/* that the statement is planned for */
 	int			nparams;		/* that it names */
+	int			nexact;			/* nodes whose constants belong to the shape */
 	uint32		hash;			/* of the shape, not of all that is in it */
 	int			nconsts;
 	Const	   *consts[FA_SHAPE_CONSTS];

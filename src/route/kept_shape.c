@@ -30,6 +30,9 @@
 
 #include "route/kept.h"
 
+/* Long lists are not worth a look: what is saved is little beside them. */
+#define MAX_EXACT 200
+
 static void scan_node(FaShapeScan *scan, Node **place, bool inside);
 
 static inline void
@@ -62,6 +65,8 @@ exact_walker(Node *node, void *context)
 {
 	if (node == NULL)
 		return false;
+	if (++((FaShapeScan *) context)->nexact > MAX_EXACT)
+		return true;
 	scan_mix(context, nodeTag(node));
 	switch (nodeTag(node))
 	{
@@ -268,6 +273,8 @@ scan_node(FaShapeScan *scan, Node **place, bool inside)
 {
 	Node	   *node = *place;
 
+	if (scan->failed)
+		return;
 	scan_mix(scan, nodeTag(node));
 	switch (nodeTag(node))
 	{
@@ -374,6 +381,7 @@ fa_shape_scan(Query *query, ParamListInfo params, bool find_values,
 {
 	scan->params = params;
 	scan->nparams = 0;
+	scan->nexact = 0;
 	scan->hash = 0;
 	scan->nconsts = 0;
 	scan->nvalues = 0;
