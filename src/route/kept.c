@@ -4,10 +4,10 @@
  *
  * A client that puts its values into the text of statements, or prepares each for
  * one execution, has every one of them planned, which takes longer than executing
- * it.  So when the same shape
- * (kept_shape.c) comes again and again, a plan for all values is made for the
- * fragment that it is about, if it cannot be worse than one for a certain value
- * (kept_fill.c), and the next such statement gets it with its own constants.
+ * it.  So when the same shape (kept_shape.c) comes again and again, a plan for all
+ * values is made for the fragment that it is about, if it cannot be worse than one
+ * for a certain value (kept_fill.c), and the next such statement gets it with its
+ * own constants.
  *
  * The statement has been analysed, its pin is resolved, and so its table and leaf
  * are locked when a plan is looked for; a plan that is found then is valid, as

@@ -352,6 +352,21 @@ scan_quals(FaShapeScan *scan, Node **place)
 		scan_condition(scan, (Node **) &lfirst(lc));
 }
 
+/* What an index is inferred by: columns, and a condition that planning proves. */
+static void
+scan_arbiter(FaShapeScan *scan, OnConflictExpr *conflict)
+{
+	ListCell   *lc;
+
+	foreach(lc, conflict->arbiterElems)
+	{
+		if (!IsA(lfirst_node(InferenceElem, lc)->expr, Var))
+			scan->failed = true;
+	}
+	if (exact_walker(conflict->arbiterWhere, scan))
+		scan->failed = true;
+}
+
 /* One table, and no clause that makes other rows of its rows. */
 static bool
 shape_is_simple(Query *query)
@@ -397,6 +412,7 @@ fa_shape_scan(Query *query, ParamListInfo params, bool find_values,
 	if (query->onConflict)
 	{
 		scan_mix(scan, query->onConflict->action);
+		scan_arbiter(scan, query->onConflict);
 		scan_targets(scan, query->onConflict->onConflictSet);
 		scan_quals(scan, &query->onConflict->onConflictWhere);
 	}

@@ -115,6 +115,8 @@ executed('update', '(int, text, int)', 'UPDATE {t} SET n = $3, v = $2, c = $2, b
 	map { [ $k[15], @$_ ] } [ "'a'", 1 ], [ "'b'", 2 ], [ "'c'", 3 ], [ "'toolong'", 4 ], [ 'NULL', 5 ], [ "'e'", 'NULL' ], [ "'f'", 7 ]);
 executed('upsert', '(int, numeric, bigint)', 'INSERT INTO {t} AS x (k, n, b) VALUES ($1, $2, $3) ON CONFLICT (k) DO UPDATE SET n = x.n + $2, b = $3 + 1 RETURNING *',
 	map { [ $k[16], $_ / 3, $_ ] } 1 .. 6);
+executed('upsert by a condition', '(int, bigint)', 'INSERT INTO {t} AS x (k, b) VALUES ($1, $2) ON CONFLICT (k) WHERE b > 1 DO UPDATE SET b = $2 RETURNING *',
+	map { [ $k[16], $_ ] } 1 .. 4);
 executed('a key that is NULL, or another', '(int)', 'SELECT v FROM {t} WHERE k = $1', [ $k[1] ], ['NULL'], [ $k[2] ], [ $k[1] ], ['NULL'], [ $k[2] ]);
 my $all = 'SELECT count(*), sum(hashtextextended((k, b, v, n, c)::text, 0)) FROM';
 is($c->sql(1, "$all t"), $c->sql(1, "$all p"), 'the tables are the same');
