@@ -261,6 +261,11 @@ OBJS = \
 	src/route/hash_step.o \
 	src/route/hooks.o \
 	src/route/isolation.o \
+	src/route/kept.o \
+	src/route/kept_fill.o \
+	src/route/kept_settings.o \
+	src/route/kept_shape.o \
+	src/route/kept_shapes.o \
 	src/route/leaf.o \
 	src/route/leaf_check.o \
 	src/route/leaf_columns.o \

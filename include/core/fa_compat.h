@@ -51,6 +51,13 @@
 #define FA_HAS_PERMINFO 1
 #endif
 
+/* 16 renamed force_parallel_mode to what it is for. */
+#if PG_VERSION_NUM >= 160000
+#define fa_debug_parallel_query debug_parallel_query
+#else
+#define fa_debug_parallel_query force_parallel_mode
+#endif
+
 /* 17 renamed BackendId to ProcNumber (and made it zero-based). */
 #if PG_VERSION_NUM >= 170000
 #define fa_my_proc_number() ((int) MyProcNumber)

@@ -5,6 +5,7 @@
  *	pin.c			which relations of a statement are on one fragment
  *	pin_resolve.c	which fragment that is
  *	leaf.c			the statement on the fragment's leaf instead of its table
+ *	kept.c			... with the plan of one that differed in its constants
  *	whole.c			... or as text for the fragment's owner
  *	remote_scan.c	runs that text there
  *	split.c			an INSERT of several fragments' rows, taken apart

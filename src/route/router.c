@@ -21,6 +21,7 @@
 #include "node/cluster_xact.h"
 #include "route/gate.h"
 #include "route/hooks.h"
+#include "route/kept.h"
 #include "route/refusal.h"
 #include "route/route.h"
 #include "route/row_by_row.h"
@@ -173,6 +174,10 @@ fa_route_plan(Query *parse, const char *query_string, int cursor_options,
 		if (plan)
 			return plan;
 	}
+	else if (custom && !final && list_length(pins) == 1 &&
+			 (plan = fa_kept_plan(parse, linitial(here), query_string,
+								  cursor_options, params)) != NULL)
+		return plan;
 	params = custom ? params : NULL;
 	return here == NIL ?
 		fa_route_plan_unpinned(parse, query_string, cursor_options, params) :
@@ -246,5 +251,6 @@ fa_router_init(void)
 	fa_split_scan_init();
 	fa_deferred_init();
 	fa_row_by_row_init();
+	fa_kept_init();
 	fa_whole_text_init();
 }
