@@ -98,6 +98,8 @@ fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 			fa_ddl_drop_servers(statement);
 		}
 	}
+	if (plan->dropped)
+		fa_ddl_drop_begin(plan);
 	if (plan->action == FA_DDL_PASS)
 		return;
 	fa_ddl_everywhere_begin();
@@ -108,12 +110,23 @@ fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 		(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_SUSET,
 								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
 								 false);
-	/*
-	 * PostgreSQL would make it anew, and on the partitions, too.  Who may not
-	 * change the table is told so, and gets no lock by it.
-	 */
-	if (plan->retyped && fa_owns_relation(plan->reshaped, GetUserId()))
-		fa_ddl_show_primary(plan->reshaped, false);
+	/* Who may not change the table is told so, and gets no lock by it. */
+	if (plan->action != FA_DDL_RESHAPE ||
+		!fa_owns_relation(plan->reshaped, GetUserId()))
+		return;
+	fa_ddl_reshape_begin(plan->reshaped);
+	if (plan->unique)
+		fa_ddl_unique_begin(statement, plan);
+	/* PostgreSQL would make them anew, and on the partitions, too */
+	if (plan->retyped)
+		fa_ddl_show_unique(plan->reshaped, false);
+}
+
+PlannedStmt *
+fa_guard_statement(PlannedStmt *pstmt, const FaDdlPlan *plan)
+{
+	return plan->only || plan->elsewhere ?
+		fa_ddl_unique_statement(pstmt, plan) : pstmt;
 }
 
 void
@@ -126,11 +139,16 @@ fa_guard_after(const char *query_string, PlannedStmt *pstmt, FaDdlPlan *plan)
 		CommandCounterIncrement();
 		if (plan->action == FA_DDL_RESHAPE)
 			fa_ddl_check_reshaped(plan->reshaped);
-		fa_ddl_everywhere(query_string, pstmt);
+		if (!plan->only && !plan->elsewhere)
+			fa_ddl_everywhere(query_string, pstmt);
 		if (plan->retyped)
-			fa_ddl_show_primary(plan->reshaped, true);
+			fa_ddl_show_unique(plan->reshaped, true);
+		if (OidIsValid(plan->reshaped))
+			fa_ddl_unique_end(plan);
 		AtEOXact_GUC(true, plan->guc_level);
 	}
+	if (plan->dropped)
+		fa_ddl_drop_end(plan);
 	if (IsTransactionState())
 		fa_ddl_roles_after(pstmt->utilityStmt);
 	if (plan->rights)

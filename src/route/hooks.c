@@ -382,6 +382,7 @@ hooks_run_command(COMMAND_PARAMS)
 	FaDdlPlan	plan;
 
 	fa_guard_before(statement, context == PROCESS_UTILITY_SUBCOMMAND, &plan);
+	pstmt = fa_guard_statement(pstmt, &plan);
 	counted = fa_capture_command_begin(statement);
 	next_process_utility(COMMAND_ARGS);
 	if (counted)
