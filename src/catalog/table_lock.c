@@ -2,10 +2,14 @@
  * table_lock.c
  *	  A table locked against everyone, here or on all nodes.
  *
- * Clients come in by the root, and hold its lock on their own node while what
- * they ask of other nodes goes to buckets there.  So the root alone is locked
- * first, on every node: that waits for those clients, and keeps nobody waiting
- * whom they wait for.  Then what is below is free, or soon is.
+ * Clients hold the root's lock on their own node while they wait for what they
+ * have asked of buckets elsewhere; and there it needs the root's lock, too, to
+ * look at its partition bounds, but ACCESS SHARE only.  So on all nodes
+ *
+ *	1. the root alone is locked in EXCLUSIVE mode.  That waits for those who
+ *	   write, and keeps nobody waiting whom they wait for
+ *	2. all is locked against those who read, too.  Where that is not to be had at
+ *	   once, it is all let go, and asked for again
  */
 #include "postgres.h"
 
@@ -14,25 +18,24 @@
 #include "commands/tablecmds.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
+#include "catalog/reshape.h"
 #include "catalog/table_ddl.h"
 #include "catalog/table_move.h"
 #include "catalog/table_text.h"
+#include "core/settings.h"
 #include "core/spi.h"
 #include "node/cluster_xact.h"
 
 static void
-lock_root(Oid rel)
+lock_default_timeout(void)
 {
 	if (LockTimeout == 0)
 		fa_ddl_set("lock_timeout", FA_TABLE_LOCK_TIMEOUT);
-	LockRelationOid(rel, AccessExclusiveLock);
-	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(rel)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table with OID %u was dropped meanwhile", rel)));
 }
 
 void
@@ -40,7 +43,12 @@ fa_table_lock(Oid rel, const char *action)
 {
 	ListCell   *lc;
 
-	lock_root(rel);
+	lock_default_timeout();
+	LockRelationOid(rel, AccessExclusiveLock);
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(rel)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table with OID %u was dropped meanwhile", rel)));
 	foreach(lc, find_all_inheritors(rel, AccessExclusiveLock, NULL))
 	{
 		Relation	r = relation_open(lfirst_oid(lc), NoLock);
@@ -51,17 +59,19 @@ fa_table_lock(Oid rel, const char *action)
 }
 
 static void
-lock_on_peers(Oid root, const char *only)
+lock_for_writers(Oid root)
 {
+	char	   *lock = psprintf("LOCK TABLE ONLY %s IN EXCLUSIVE MODE",
+								fa_table_qualified_name(root));
 	ListCell   *lc;
 
+	fa_spi_exec("%s", lock);
 	foreach(lc, fa_xact_conn_all())
 	{
 		FaConn	   *conn = lfirst(lc);
 
 		fa_remote_exec(conn, 0, "SET LOCAL lock_timeout = %d", LockTimeout);
-		fa_remote_exec(conn, 0, "LOCK TABLE %s%s IN ACCESS EXCLUSIVE MODE", only,
-					   fa_table_qualified_name(root));
+		fa_remote_exec(conn, 0, "%s", lock);
 		fa_remote_exec(conn, 0, "SET LOCAL lock_timeout = 0");
 	}
 }
@@ -70,12 +80,33 @@ void
 fa_table_lock_everywhere(Oid root, const char *action)
 {
 	int			table_id = fa_map_table(root)->table_id;
+	char	   *qualified = fa_table_qualified_name(root);
+	List	   *locks;
+	int64		try_ms = fa_setting_int("cutover_lock_timeout", table_id);
+	TimestampTz begun = GetCurrentTimestamp();
+	char	   *timeout;
+	int			timeout_ms;
 	ListCell   *lc;
 
-	lock_root(root);
-	lock_on_peers(root, "ONLY ");
+	lock_default_timeout();
+	timeout_ms = LockTimeout;
+	timeout = psprintf("%d", timeout_ms);
+	lock_for_writers(root);
+	locks = list_make2(psprintf("LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE", qualified),
+					   psprintf("LOCK TABLE %s IN ACCESS EXCLUSIVE MODE", qualified));
+	for (int i = 1; !fa_lock_try(locks, try_ms); i++)
+	{
+		fa_lock_back_off(i);
+		if (TimestampDifferenceExceeds(begun, GetCurrentTimestamp(), timeout_ms))
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("could not lock \"%s\" on all nodes within %d ms",
+							get_rel_name(root), timeout_ms),
+					 errhint("Long transactions on the table hold its locks; see pg_stat_activity on all nodes.")));
+	}
+	fa_lock_keep();
+	fa_ddl_set("lock_timeout", timeout);
 	fa_table_lock(root, action);
-	lock_on_peers(root, "");
 	fa_refuse_moving(table_id, NULL);
 	foreach(lc, fa_xact_conn_all())
 		fa_refuse_moving(table_id, lfirst(lc));
