@@ -49,8 +49,9 @@ extern void fa_table_run_everywhere(const char *sql);
 
 /*
  * Locks the table with all below it against everyone, on this node or on all.  The
- * second raises while one of its fragments moves.  action: "cannot %s ...".  Both
- * want fa_ddl_begin().
+ * second wants the cluster's metadata locked, and raises while one of its fragments
+ * moves, or when it is no longer distributed.  action: "cannot %s ...".  Both want
+ * fa_ddl_begin().
  */
 extern void fa_table_lock(Oid rel, const char *action);
 extern void fa_table_lock_everywhere(Oid root, const char *action);

@@ -18,6 +18,7 @@
 #include "commands/tablecmds.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -76,22 +77,33 @@ lock_for_writers(Oid root)
 	}
 }
 
-void
-fa_table_lock_everywhere(Oid root, const char *action)
+/* Whoever held the cluster's metadata before may have changed that. */
+static int
+lock_table_id(Oid root)
 {
-	int			table_id = fa_map_table(root)->table_id;
+	const FaTable *table;
+
+	AcceptInvalidationMessages();
+	table = fa_map_table(root);
+	if (table == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the table is no longer distributed"),
+				 errhint("It was dropped or gathered meanwhile; look at it, and try again.")));
+	return table->table_id;
+}
+
+/* Locks all of it against everyone, within lock_timeout. */
+static void
+lock_for_all(Oid root, int table_id)
+{
 	char	   *qualified = fa_table_qualified_name(root);
-	List	   *locks;
+	int			timeout_ms = LockTimeout;
+	char	   *timeout = psprintf("%d", timeout_ms);
 	int64		try_ms = fa_setting_int("cutover_lock_timeout", table_id);
 	TimestampTz begun = GetCurrentTimestamp();
-	char	   *timeout;
-	int			timeout_ms;
-	ListCell   *lc;
+	List	   *locks;
 
-	lock_default_timeout();
-	timeout_ms = LockTimeout;
-	timeout = psprintf("%d", timeout_ms);
-	lock_for_writers(root);
 	locks = list_make2(psprintf("LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE", qualified),
 					   psprintf("LOCK TABLE %s IN ACCESS EXCLUSIVE MODE", qualified));
 	for (int i = 1; !fa_lock_try(locks, try_ms); i++)
@@ -106,6 +118,17 @@ fa_table_lock_everywhere(Oid root, const char *action)
 	}
 	fa_lock_keep();
 	fa_ddl_set("lock_timeout", timeout);
+}
+
+void
+fa_table_lock_everywhere(Oid root, const char *action)
+{
+	int			table_id = lock_table_id(root);
+	ListCell   *lc;
+
+	lock_default_timeout();
+	lock_for_writers(root);
+	lock_for_all(root, table_id);
 	fa_table_lock(root, action);
 	fa_refuse_moving(table_id, NULL);
 	foreach(lc, fa_xact_conn_all())

@@ -260,18 +260,29 @@ unique_keep(Oid root, const char *unique)
 				quote_literal_cstr(unique), root);
 }
 
-/* Makes the unique indexes of a heap those that are wanted. */
+/*
+ * Makes the unique indexes of a heap those that are wanted.  When it has them, as
+ * after COMMENT, it is not even locked.
+ */
 static void
 unique_set_heap(Oid heap, const char *unique)
 {
 	List	   *wanted = unique_parse(unique);
+	List	   *have = unique_parse(fa_text_unique(heap));
+	bool		same = true;
 	ListCell   *lc;
 
-	foreach(lc, unique_parse(fa_text_unique(heap)))
+	foreach(lc, have)
 	{
-		if (!unique_member(wanted, lfirst(lc), false))
-			unique_drop(heap, "", lfirst(lc));
+		if (unique_member(wanted, lfirst(lc), false))
+			continue;
+		unique_drop(heap, "", lfirst(lc));
+		same = false;
 	}
+	foreach(lc, wanted)
+		same = same && unique_member(have, lfirst(lc), false);
+	if (same)
+		return;
 	fa_unique_create(heap, unique, get_rel_name(heap));
 	fa_unique_set_identity(heap);
 }

@@ -163,13 +163,14 @@ fa_ddl_drop_begin(FaDdlPlan *plan)
 	foreach(lc, plan->dropped)
 	{
 		Oid			root = lfirst_oid(lc);
-		int			table_id = fa_map_table(root)->table_id;
+		int			table_id;
 		ListCell   *cc;
 
+		fa_table_lock_everywhere(root, "drop");
+		table_id = fa_map_table(root)->table_id;
 		plan->dropped_names = lappend(plan->dropped_names,
 									  fa_table_qualified_name(root));
 		plan->dropped_ids = lappend_int(plan->dropped_ids, table_id);
-		fa_table_lock_everywhere(root, "drop");
 		fa_table_drop_retired(table_id, NULL);
 		foreach(cc, fa_xact_conn_all())
 			fa_table_drop_retired(table_id, lfirst(cc));

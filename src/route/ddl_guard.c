@@ -15,6 +15,7 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_policy.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
@@ -22,6 +23,7 @@
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 
 #include "core/fa_compat.h"
 #include "core/settings.h"
@@ -83,6 +85,14 @@ release_database(Node *statement)
 	}
 }
 
+/* Its owner, or its schema's, who may drop an index. */
+static bool
+guard_may_change(Oid root)
+{
+	return fa_owns_relation(root, GetUserId()) ||
+		fa_owns_schema(get_rel_namespace(root), GetUserId());
+}
+
 void
 fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 {
@@ -111,8 +121,7 @@ fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
 								 false);
 	/* Who may not change the table is told so, and gets no lock by it. */
-	if (plan->action != FA_DDL_RESHAPE ||
-		!fa_owns_relation(plan->reshaped, GetUserId()))
+	if (plan->action != FA_DDL_RESHAPE || !guard_may_change(plan->reshaped))
 		return;
 	fa_ddl_reshape_begin(plan->reshaped);
 	if (plan->unique)

@@ -189,6 +189,24 @@ is($ddl{err}, '', 'the transaction ends');
 $c->poll(1, "SELECT owner || state FROM fragaffinity.fragments WHERE fragment = $f", "n${back}stable", 'the move ends, too');
 is(on_heaps($_, 'm'), 'USING btree (v, day, k)', "with what is unique now on node $_") for 1 .. 3;
 
+# Who waits while the table is gathered is told so.
+for my $sql ('ALTER TABLE m ADD COLUMN x int', 'DROP INDEX m_new', 'DROP TABLE m')
+{
+	my %undo = (out => '', err => '', in => '');
+	my %late = (out => '', err => '');
+	$undo{run} = IPC::Run::start([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $c->node(1)->connstr('postgres') ],
+		'<', \$undo{in}, '>', \$undo{out}, '2>', \$undo{err});
+	$undo{in} .= "BEGIN; SELECT fragaffinity.undistribute_table('m'); SELECT 'done';\n";
+	pump_until($undo{run}, IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default), \$undo{out}, qr/done/);
+	$late{run} = IPC::Run::start([ 'psql', '-XAtq', '-d', $c->node(1)->connstr('postgres'), '-c', $sql ],
+		'<', \undef, '>', \$late{out}, '2>', \$late{err});
+	$c->poll(1, q{SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'advisory'}, 't', "$sql waits");
+	$undo{in} .= "COMMIT;\n\\q\n";
+	$_->finish for $undo{run}, $late{run};
+	like($late{err}, qr/is no longer distributed.*HINT/s, 'and is refused');
+	$c->sql(1, q{SELECT fragaffinity.distribute_table('m', 'k', 3)});
+}
+
 # Writers meanwhile: what they wrote is unique, or there is no index.
 $c->sql(1, q{CREATE TABLE w (id int NOT NULL, v int NOT NULL DEFAULT 0); INSERT INTO w SELECT generate_series(1, 300);
 	SELECT fragaffinity.distribute_table('w', 'id', 6)});
