@@ -115,9 +115,9 @@ extern char *fa_unique_exclusions(Oid root);
  */
 extern char *fa_unique_changed(Oid root, const char *exclusions);
 /*
- * Makes them what is kept, shown, and on the heaps of this node.  The table is
- * locked against everyone on all nodes: a move that begins has to wait, and
- * finds what is kept then.
+ * Makes them what is kept, shown, and on the heaps of this node.  Unless no more
+ * than comments differ, the table is locked against everyone on all nodes: a move
+ * that begins has to wait, and finds what is kept then.
  */
 extern void fa_unique_set(Oid root, const char *unique);
 /* What the logical path needs of a heap that has its indexes. */

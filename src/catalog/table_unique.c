@@ -260,6 +260,17 @@ unique_keep(Oid root, const char *unique)
 				quote_literal_cstr(unique), root);
 }
 
+/* Are its rows known by something that is there?  Its index may have been dropped. */
+static bool
+unique_has_identity(Oid heap)
+{
+	return fa_spi_value("SELECT 1 FROM pg_catalog.pg_class c WHERE c.oid = %u"
+						"  AND (c.relreplident = 'f' OR EXISTS"
+						"    (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid"
+						"      AND CASE c.relreplident WHEN 'd' THEN i.indisprimary"
+						"          ELSE i.indisreplident END))", heap) != NULL;
+}
+
 /*
  * Makes the unique indexes of a heap those that are wanted.  When it has them, as
  * after COMMENT, it is not even locked.
@@ -281,7 +292,7 @@ unique_set_heap(Oid heap, const char *unique)
 	}
 	foreach(lc, wanted)
 		same = same && unique_member(have, lfirst(lc), false);
-	if (same)
+	if (same && unique_has_identity(heap))
 		return;
 	fa_unique_create(heap, unique, get_rel_name(heap));
 	fa_unique_set_identity(heap);

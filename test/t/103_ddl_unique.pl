@@ -131,7 +131,10 @@ $c->sql(2, q{COMMENT ON CONSTRAINT t_v_id_key ON t IS 'both'; ALTER TABLE t RENA
 $c->sql(3, q{ALTER TABLE t ADD COLUMN x int; CREATE UNIQUE INDEX u2 ON t (id, x); ALTER TABLE t ALTER "W w" TYPE bigint});
 everywhere('CREATE UNIQUE INDEX t_v_id_key ON ONLY public.t USING btree ("W w", id) t_v_id_key; CREATE UNIQUE INDEX u2 ON ONLY public.t USING btree (id, x)',
 	'UNIQUE ("W w", id); USING btree (id, x)', 'renamed');
-$c->sql(1, 'ALTER TABLE t DROP COLUMN x');
+$c->sql(1, 'ALTER TABLE t DROP COLUMN x; ALTER TABLE t ADD COLUMN y int NOT NULL DEFAULT 0; ALTER TABLE t ADD PRIMARY KEY (id, y)');
+is(identities($_, 't'), 'd', "a primary key again on node $_") for 1 .. 3;
+$c->sql(1, 'ALTER TABLE t DROP COLUMN y');
+is(identities($_, 't'), 'f', "that goes with its column on node $_") for 1 .. 3;
 $c->move($c->fragment('t', 1), 'n1');
 everywhere('CREATE UNIQUE INDEX t_v_id_key ON ONLY public.t USING btree ("W w", id) t_v_id_key', 'UNIQUE ("W w", id)', 'a column less');
 $c->sql(2, q{SELECT fragaffinity.undistribute_table('t')});
