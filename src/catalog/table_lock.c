@@ -39,24 +39,31 @@ lock_default_timeout(void)
 		fa_ddl_set("lock_timeout", FA_TABLE_LOCK_TIMEOUT);
 }
 
-void
-fa_table_lock(Oid rel, const char *action)
+/* Locks what is below, too, and raises when this session uses any of it. */
+static void
+lock_below(Oid rel, LOCKMODE mode, const char *action)
 {
 	ListCell   *lc;
 
-	lock_default_timeout();
-	LockRelationOid(rel, AccessExclusiveLock);
-	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(rel)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table with OID %u was dropped meanwhile", rel)));
-	foreach(lc, find_all_inheritors(rel, AccessExclusiveLock, NULL))
+	foreach(lc, find_all_inheritors(rel, mode, NULL))
 	{
 		Relation	r = relation_open(lfirst_oid(lc), NoLock);
 
 		CheckTableNotInUse(r, action);
 		relation_close(r, NoLock);
 	}
+}
+
+void
+fa_table_lock(Oid rel, const char *action)
+{
+	lock_default_timeout();
+	LockRelationOid(rel, AccessExclusiveLock);
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(rel)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table with OID %u was dropped meanwhile", rel)));
+	lock_below(rel, AccessExclusiveLock, action);
 }
 
 static void
@@ -127,6 +134,9 @@ fa_table_lock_everywhere(Oid root, const char *action)
 	ListCell   *lc;
 
 	lock_default_timeout();
+	/* else this session's own work on other nodes would be waited for */
+	LockRelationOid(root, AccessShareLock);
+	lock_below(root, AccessShareLock, action);
 	lock_for_writers(root);
 	lock_for_all(root, table_id);
 	fa_table_lock(root, action);

@@ -50,6 +50,7 @@ make('t', more => q{SELECT fragaffinity.configure('fragment_size', '1GB', 't'); 
 $c->move($c->fragment('t', 0), 'n2');
 $c->move($c->fragment('t', 1), 'n3');
 $c->sql(1, "SELECT fragaffinity.split_fragment(" . $c->fragment('t', 0) . ", '50')");
+$c->poll($_, 'SELECT count(*) FROM fragaffinity.cleanup', '0', 'heaps that moves have left are gone') for 1 .. 3;
 my $last = $c->sql(1, 'SELECT max(fragment) FROM fragaffinity.fragment');
 my @before = map { $_ ? traces($_) : undef } 0 .. 3;
 sub unchanged
