@@ -86,6 +86,7 @@ OBJS = \
 	src/catalog/table_bound.o \
 	src/catalog/table_export.o \
 	src/catalog/table_leaf.o \
+	src/catalog/table_lock.o \
 	src/catalog/table_names.o \
 	src/catalog/table_sequence.o \
 	src/catalog/table_state.o \
@@ -156,11 +157,13 @@ OBJS = \
 	src/route/custom_plan.o \
 	src/route/ddl_alter.o \
 	src/route/ddl_check.o \
+	src/route/ddl_drop.o \
 	src/route/ddl_everywhere.o \
 	src/route/ddl_guard.o \
 	src/route/ddl_policy.o \
 	src/route/ddl_publish.o \
 	src/route/ddl_roles.o \
+	src/route/ddl_unique.o \
 	src/route/deferred.o \
 	src/placement/admit.o \
 	src/placement/balance.o \

@@ -648,10 +648,15 @@ RETURNS void LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'fa_sql_create_leaf_indexes';
 REVOKE ALL ON FUNCTION fragaffinity.create_leaf_indexes FROM PUBLIC;
 
-CREATE FUNCTION fragaffinity.show_primary_key(root regclass, shown boolean)
+CREATE FUNCTION fragaffinity.show_unique(root regclass, shown boolean)
 RETURNS void LANGUAGE c STRICT
-AS 'MODULE_PATHNAME', 'fa_sql_show_primary_key';
-REVOKE ALL ON FUNCTION fragaffinity.show_primary_key FROM PUBLIC;
+AS 'MODULE_PATHNAME', 'fa_sql_show_unique';
+REVOKE ALL ON FUNCTION fragaffinity.show_unique FROM PUBLIC;
+
+CREATE FUNCTION fragaffinity.set_unique(root regclass, "unique" text)
+RETURNS void LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'fa_sql_set_unique';
+REVOKE ALL ON FUNCTION fragaffinity.set_unique FROM PUBLIC;
 
 CREATE FUNCTION fragaffinity.analyze_leaves(table_id integer)
 RETURNS void LANGUAGE c STRICT

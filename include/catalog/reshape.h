@@ -55,6 +55,14 @@ extern void fa_reshape(Oid home, List *pieces);
 /* The statement that does the same on a peer. */
 extern char *fa_reshape_statement(Oid home, List *pieces);
 
+/* in split.c */
+
+/*
+ * First of n numbers for new fragments, which no fragment ever had: history still
+ * speaks of those that are gone.  With the cluster's metadata locked.
+ */
+extern int64 fa_take_fragment_numbers(int64 n);
+
 /* in heap_wait.c */
 
 /*
@@ -75,6 +83,17 @@ extern void fa_heap_wait(Oid bucket, LOCKMODE mode);
  * subtransaction; wants fa_ddl_begin().
  */
 extern void fa_reshape_lock(Oid home, int table_id);
+
+/*
+ * What it does: statements that lock, one after the other, each on all other
+ * nodes at once and then here, waiting at most so long for each lock; as a
+ * subtransaction, and a savepoint on every peer, which the next statement there or
+ * fa_lock_keep() has to release.  False when they were not to be had; then none is
+ * held, and the caller tries again after a jittered pause, longer every time.
+ */
+extern bool fa_lock_try(List *statements, int64 timeout_ms);
+extern void fa_lock_keep(void);
+extern void fa_lock_back_off(int attempt);
 
 /*
  * After it: fa_reshape() on all other nodes, at once; in two halves, with this

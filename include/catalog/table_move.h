@@ -36,20 +36,38 @@ extern int *fa_place_owners(const char *placement, int npartitions, int count,
 
 /* in distribute.c */
 
-/*
- * A client's transaction can hold a lock on one node and wait on another,
- * which no node alone sees: so nobody waits for ever.
- */
-#define FA_TABLE_LOCK_TIMEOUT "30s"
-
 /* Raises unless the current user owns the table, and in a transaction whose
  * snapshot could be older than the lock that follows. */
 extern void fa_table_check_owner(Oid rel);
-/* Locks the table with all below it against everyone. */
-extern void fa_table_lock(Oid rel);
+/* The same statement on every node, at the same time; wants fa_ddl_begin(). */
+extern void fa_table_run_everywhere(const char *sql);
 
-/* in undistribute.c: raises while a fragment moves, as a peer or we know */
+/* in table_lock.c */
+
+/* Nobody waits for ever; lock_timeout, if it is set. */
+#define FA_TABLE_LOCK_TIMEOUT "30s"
+
+/*
+ * Locks the table with all below it against everyone, on this node or on all.  The
+ * second wants the cluster's metadata locked, and raises while one of its fragments
+ * moves, or when it is no longer distributed.  action: "cannot %s ...".  Both want
+ * fa_ddl_begin().
+ */
+extern void fa_table_lock(Oid rel, const char *action);
+extern void fa_table_lock_everywhere(Oid root, const char *action);
+
+/* Raises while a fragment moves, as a peer or we know. */
 extern void fa_refuse_moving(int table_id, FaConn *conn);
+
+/* in undistribute.c */
+
+/*
+ * Drops heaps that moves have retired and that wait for it: their defaults still
+ * use the table's sequences.  Here, or on a peer.
+ */
+extern void fa_table_drop_retired(int table_id, FaConn *conn);
+/* Statements by which a node forgets the table, when it is dropped. */
+extern char *fa_table_forget(int table_id);
 
 /* in copy_rows.c */
 

@@ -99,16 +99,30 @@ extern char *fa_text_unique(Oid rel);
 
 /*
  * Makes the indexes that jsonb "unique" (of fa_text_unique) describes on a
- * table, unless it has them.  Names are made from "stem", or kept as they
- * were when it is NULL.
+ * table.  With "stem" names are made from it, and what the table has is left
+ * alone; with NULL they are kept as they were.
  */
 extern void fa_unique_create(Oid rel, const char *unique, const char *stem);
 /*
- * Show, unless it is shown, and hide the primary key of a distributed table on
- * this node.
+ * Show, unless they are shown, and hide the unique indexes of a distributed table
+ * on this node: for statements that would make PostgreSQL carry them to the
+ * partitions.
  */
-extern void fa_unique_show_primary(Oid root);
-extern void fa_unique_hide_primary(Oid root);
+extern void fa_unique_show(Oid root);
+extern void fa_unique_hide(Oid root);
+/* Those that are kept and not shown, as jsonb. */
+extern char *fa_unique_exclusions(Oid root);
+/*
+ * Those that the root shows now, with these exclusion constraints, as jsonb; NULL
+ * when it is what is kept.
+ */
+extern char *fa_unique_changed(Oid root, const char *exclusions);
+/*
+ * Makes them what is kept, shown, and on the heaps of this node.  Unless no more
+ * than comments differ, the table is locked against everyone on all nodes: a move
+ * that begins has to wait, and finds what is kept then.
+ */
+extern void fa_unique_set(Oid root, const char *unique);
 /* What the logical path needs of a heap that has its indexes. */
 extern void fa_unique_set_identity(Oid heap);
 

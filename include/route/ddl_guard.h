@@ -20,7 +20,15 @@ typedef struct FaDdlPlan
 {
 	FaDdlAction action;
 	Oid			reshaped;		/* root that FA_DDL_RESHAPE is about */
-	bool		retyped;		/* a type of its primary key changes */
+	bool		retyped;		/* a type of what is unique in it changes */
+	bool		unique;			/* what is unique in it changes, */
+	bool		only;			/* by a statement on the table ONLY, */
+	bool		elsewhere;		/* or on another table: */
+	Oid			other;			/* this one, while the statement runs */
+	List	   *dropped;		/* roots that it drops */
+	List	   *dropped_names;	/* of char *, qualified */
+	List	   *dropped_ids;	/* their table_ids */
+	bool		cascade;		/* with all that depends on them */
 	List	   *rights;			/* roots whose owner, grants or row security must
 								 * go to their parts and to all nodes afterwards */
 	int			guc_level;		/* of settings while it runs */
@@ -36,6 +44,8 @@ extern void fa_guard_init(void);	/* from _PG_init */
 extern void fa_guard_before(Node *statement, bool part, FaDdlPlan *plan);
 extern void fa_guard_after(const char *query_string, PlannedStmt *pstmt,
 						   FaDdlPlan *plan);
+/* What is to run in between. */
+extern PlannedStmt *fa_guard_statement(PlannedStmt *pstmt, const FaDdlPlan *plan);
 
 /*
  * Called with a database that is about to be dropped, renamed or copied; set
@@ -60,7 +70,21 @@ extern void fa_ddl_check_drop(Oid rel);
 /* in ddl_alter.c: of one command of ALTER TABLE root, and of RENAME COLUMN */
 extern FaDdlAction fa_ddl_check_alter(AlterTableCmd *cmd, Oid root);
 extern FaDdlAction fa_ddl_check_rename_column(RenameStmt *stmt, Oid root);
-extern bool fa_ddl_in_primary_key(const char *column, Oid root);
+
+/*
+ * in ddl_unique.c: of statements by which unique indexes, unique and exclusion
+ * constraints come or go.  The second is false for an ALTER TABLE that is to be
+ * looked at as any other, and raises for one that cannot be.
+ */
+extern void fa_ddl_check_unique_index(IndexStmt *stmt, Oid root, FaDdlPlan *plan);
+extern bool fa_ddl_check_unique(AlterTableStmt *stmt, Oid root, FaDdlPlan *plan);
+/* Is it named by one of them; or, when shown is false, an exclusion constraint? */
+extern bool fa_ddl_in_unique(const char *column, Oid root, bool shown);
+/* Before and after one runs here, for whoever owns the table; what is to run. */
+extern void fa_ddl_unique_begin(Node *statement, FaDdlPlan *plan);
+extern PlannedStmt *fa_ddl_unique_statement(PlannedStmt *pstmt, const FaDdlPlan *plan);
+/* After any that may have changed what the table shows. */
+extern void fa_ddl_unique_end(FaDdlPlan *plan);
 
 /* in ddl_policy.c */
 
@@ -77,6 +101,19 @@ extern void fa_ddl_check_policy_role(Oid root, Oid role);
  */
 extern void fa_ddl_check_publication(Node *statement);
 
+/*
+ * in ddl_drop.c: of statements that drop whole tables, whose roots they note in the
+ * plan, unless the user may not, as PostgreSQL will say.
+ */
+extern void fa_ddl_check_drop_table(Oid root, DropStmt *stmt, FaDdlPlan *plan);
+extern void fa_ddl_check_drop_schema(DropStmt *stmt, FaDdlPlan *plan);
+extern void fa_ddl_check_owned(Node *statement, FaDdlPlan *plan);
+/* Before and after a statement that drops some runs here. */
+extern void fa_ddl_drop_begin(FaDdlPlan *plan);
+extern void fa_ddl_drop_end(FaDdlPlan *plan);
+/* Is the root one of those that are dropped now? */
+extern bool fa_ddl_is_dropped(Oid root);
+
 /* in ddl_roles.c: around statements on roles */
 extern void fa_ddl_roles_before(Node *statement);
 extern void fa_ddl_roles_after(Node *statement);
@@ -86,14 +123,20 @@ extern void fa_ddl_drop_servers(Node *statement);
 /* in ddl_everywhere.c */
 extern void fa_ddl_everywhere_begin(void);
 /*
- * After FA_DDL_RESHAPE here: raises when a fragment moves, or when a default
- * draws from a sequence that would not be unique in the cluster.
+ * Before FA_DDL_RESHAPE, for whoever owns the root: locks it on all nodes; raises
+ * when a fragment moves.
+ */
+extern void fa_ddl_reshape_begin(Oid root);
+/*
+ * After it here: raises when a default draws from a sequence that would not be
+ * unique in the cluster.
  */
 extern void fa_ddl_check_reshaped(Oid root);
 /* The text of this one statement, on all other nodes, as the current user. */
 extern void fa_ddl_everywhere(const char *query_string, PlannedStmt *pstmt);
-/* Around a change of a column's type: the root's primary key, on all nodes. */
-extern void fa_ddl_show_primary(Oid root, bool shown);
+extern void fa_ddl_everywhere_text(const char *sql);
+/* Around a change of a column's type: what is unique in the root, on all nodes. */
+extern void fa_ddl_show_unique(Oid root, bool shown);
 /* Owner and grants of a root to its parts, and to all other nodes. */
 extern void fa_ddl_copy_rights(Oid root);
 

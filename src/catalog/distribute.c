@@ -33,6 +33,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "catalog/reshape.h"
 #include "catalog/table_ddl.h"
 #include "catalog/table_move.h"
 #include "catalog/table_sequence.h"
@@ -82,27 +83,6 @@ fa_table_check_owner(Oid rel)
 				 errhint("Use READ COMMITTED: here the snapshot could be older than the lock on the table.")));
 }
 
-void
-fa_table_lock(Oid rel)
-{
-	ListCell   *lc;
-
-	if (LockTimeout == 0)
-		fa_ddl_set("lock_timeout", FA_TABLE_LOCK_TIMEOUT);
-	LockRelationOid(rel, AccessExclusiveLock);
-	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(rel)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table with OID %u was dropped meanwhile", rel)));
-	foreach(lc, find_all_inheritors(rel, AccessExclusiveLock, NULL))
-	{
-		Relation	r = relation_open(lfirst_oid(lc), NoLock);
-
-		CheckTableNotInUse(r, "distribute or gather");
-		relation_close(r, NoLock);
-	}
-}
-
 /* Same key, same number of fragments: then equal keys stay together. */
 static void
 check_colocation(Distribution *d)
@@ -150,8 +130,6 @@ plan_fragments(Distribution *d)
 
 	d->table_id = atoi(fa_spi_value("SELECT coalesce(max(table_id), 0) + 1 "
 									"FROM fragaffinity.distributed_table"));
-	d->first_fragment = strtoi64(fa_spi_value("SELECT coalesce(max(fragment), 0) + 1 "
-											  "FROM fragaffinity.fragment"), NULL, 10);
 	d->colocation = d->table_id;
 	foreach(lc, d->tree)
 		if (((FaTreeRel *) lfirst(lc))->leaf)
@@ -169,14 +147,14 @@ plan_fragments(Distribution *d)
 				 errmsg("the table would need " INT64_FORMAT " fragments, but only " INT64_FORMAT " are left",
 						total, Max(fa_max_fragments - used, 0)),
 				 errhint("Ask for fewer fragments, or raise fragaffinity.max_fragments on every node.")));
+	d->first_fragment = fa_take_fragment_numbers(total);
 	d->owners = fa_place_owners(d->placement, d->npartitions, d->count,
 								OidIsValid(d->like) ?
 								fa_map_table(d->like)->table_id : 0);
 }
 
-/* The same statement on every node, at the same time. */
-static void
-run_everywhere(const char *sql)
+void
+fa_table_run_everywhere(const char *sql)
 {
 	List	   *conns = fa_xact_conn_all();
 	ListCell   *lc;
@@ -227,7 +205,7 @@ make_fragments(Distribution *d, FaTreeRel *r, int n)
 						 d->first_fragment + i);
 		appendStringInfo(&owners, "%s%d", owners.len ? "," : "", d->owners[i]);
 	}
-	run_everywhere(psprintf("SELECT fragaffinity.create_fragments(%d, %s::pg_catalog.regclass, %s, '{%s}', '{%s}')",
+	fa_table_run_everywhere(psprintf("SELECT fragaffinity.create_fragments(%d, %s::pg_catalog.regclass, %s, '{%s}', '{%s}')",
 							d->table_id, quote_literal_cstr(r->qualified),
 							quote_literal_cstr(d->key), fragments.data,
 							owners.data));
@@ -250,7 +228,7 @@ distribute(Distribution *d)
 						  fa_sequence_json(d->sequences),
 						  fa_tree_identities(d->rel));
 	schema = make_tables(d);
-	run_everywhere(psprintf("INSERT INTO fragaffinity.distributed_table"
+	fa_table_run_everywhere(psprintf("INSERT INTO fragaffinity.distributed_table"
 							"  (table_id, rel, key, colocation, placement, definition) "
 							"VALUES (%d, %s::pg_catalog.regclass, %s, %d, %s, %s)",
 							d->table_id, quote_literal_cstr(root->qualified),
@@ -269,13 +247,13 @@ distribute(Distribution *d)
 					   d->owners + n * d->count, d->count);
 		n++;
 	}
-	run_everywhere(psprintf("SELECT fragaffinity.create_leaf_indexes(%d)",
+	fa_table_run_everywhere(psprintf("SELECT fragaffinity.create_leaf_indexes(%d)",
 							d->table_id));
 	fa_spi_exec("DROP TABLE %s.old_%u", schema, d->rel);
 	fa_spi_exec("DROP SCHEMA %s", schema);
 	foreach(lc, finish)
-		run_everywhere(lfirst(lc));
-	run_everywhere(psprintf("SELECT fragaffinity.analyze_leaves(%d)",
+		fa_table_run_everywhere(lfirst(lc));
+	fa_table_run_everywhere(psprintf("SELECT fragaffinity.analyze_leaves(%d)",
 							d->table_id));
 }
 
@@ -320,7 +298,7 @@ fa_sql_distribute_table(PG_FUNCTION_ARGS)
 
 	fa_ddl_begin(&state);
 	fa_xact_lock_cluster();
-	fa_table_lock(d.rel);
+	fa_table_lock(d.rel, "distribute");
 	fa_refuse_table(d.rel);
 	fa_refuse_key(d.rel, d.key);
 	fa_refuse_keyless(d.rel, d.key);

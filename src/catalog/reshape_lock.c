@@ -110,35 +110,40 @@ fa_reshape_peers_end(void)
 	peers_receive();
 }
 
-/*
- * One try, as a subtransaction and a savepoint on every peer, which is released
- * by the next statement there.
- */
-static bool
-lock_try(Oid home, int64 timeout_ms)
+static void
+try_statements(List *statements, int64 timeout_ms)
 {
-	char	   *home_q = fa_table_qualified_name(home);
+	char	   *timeout = psprintf(INT64_FORMAT, timeout_ms);
+	ListCell   *lc;
+
+	peers_send(psprintf("SAVEPOINT " SAVEPOINT_NAME "; SET LOCAL lock_timeout = %s",
+						timeout));
+	peers_receive();
+	fa_ddl_set("lock_timeout", timeout);
+	foreach(lc, statements)
+	{
+		peers_send(lfirst(lc));
+		peers_receive();
+		fa_stop_point("split_peers_locked");
+		fa_spi_exec("%s", (char *) lfirst(lc));
+	}
+	peers_send("SET LOCAL lock_timeout = 0");
+	peers_receive();
+	fa_ddl_set("lock_timeout", timeout);
+}
+
+bool
+fa_lock_try(List *statements, int64 timeout_ms)
+{
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	char	   *timeout = psprintf(INT64_FORMAT, timeout_ms);
 	volatile bool locked = false;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		peers_send(psprintf("SAVEPOINT " SAVEPOINT_NAME "; "
-							"SET LOCAL lock_timeout = " INT64_FORMAT "; "
-							FA_HEAP_WAIT "; "
-							"LOCK TABLE %s IN ACCESS EXCLUSIVE MODE; "
-							"SET LOCAL lock_timeout = 0", timeout_ms,
-							quote_literal_cstr(home_q), "true", home_q));
-		peers_receive();
-		fa_stop_point("split_peers_locked");
-		fa_ddl_set("lock_timeout", timeout);
-		fa_heap_wait(home, AccessExclusiveLock);
-		fa_spi_exec("LOCK TABLE %s IN ACCESS EXCLUSIVE MODE", home_q);
-		fa_ddl_set("lock_timeout", timeout);
+		try_statements(statements, timeout_ms);
 		ReleaseCurrentSubTransaction();
 		locked = true;
 	}
@@ -166,8 +171,15 @@ lock_try(Oid home, int64 timeout_ms)
 	return locked;
 }
 
-static void
-lock_back_off(int attempt)
+void
+fa_lock_keep(void)
+{
+	peers_send("RELEASE SAVEPOINT " SAVEPOINT_NAME);
+	peers_receive();
+}
+
+void
+fa_lock_back_off(int attempt)
 {
 	int			max_ms = Min(20 << Min(attempt, 5), MAX_PAUSE_MS);
 
@@ -183,12 +195,15 @@ fa_reshape_lock(Oid home, int table_id)
 {
 	int64		timeout_ms = fa_setting_int("cutover_lock_timeout", table_id);
 	int64		attempts = fa_setting_int("cutover_attempts", table_id);
+	char	   *home_q = fa_table_qualified_name(home);
+	char	   *lock = psprintf(FA_HEAP_WAIT "; LOCK TABLE %s IN ACCESS EXCLUSIVE MODE",
+								quote_literal_cstr(home_q), "true", home_q);
 
 	for (int i = 1; i <= attempts; i++)
 	{
-		if (lock_try(home, timeout_ms))
+		if (fa_lock_try(list_make1(lock), timeout_ms))
 			return;
-		lock_back_off(i);
+		fa_lock_back_off(i);
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),

@@ -116,6 +116,13 @@ ask_coordinator(const char *sql)
 		fa_remote_value(fa_xact_conn(coordinator), 0, "%s", sql);
 }
 
+int64
+fa_take_fragment_numbers(int64 n)
+{
+	return strtoi64(ask_coordinator(psprintf("SELECT fragaffinity.take_fragment_numbers(" INT64_FORMAT ")",
+											 n)), NULL, 10);
+}
+
 static FaPiece *
 division_piece(Division *d, int64 fragment)
 {
@@ -286,9 +293,8 @@ plan_split(Division *d, int64 fragment, ArrayType *at)
 						Max(fa_max_fragments - used, 0)),
 				 errhint("Merge fragments, or raise fragaffinity.max_fragments on every node.")));
 	d->first_fragment = d->next_fragment =
-		strtoi64(ask_coordinator(psprintf("SELECT fragaffinity.take_fragment_numbers(%d)",
-										  rest && cuts->nrows > 1 ? cuts->nrows - 1 :
-										  cuts->nrows)), NULL, 10);
+		fa_take_fragment_numbers(rest && cuts->nrows > 1 ? cuts->nrows - 1 :
+								 cuts->nrows);
 	if (rest)
 		plan_split_rest(d, piece, cuts);
 	else

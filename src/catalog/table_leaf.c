@@ -340,8 +340,8 @@ local_leaves(int table_id)
 }
 
 /*
- * create_leaf_indexes(table_id): unique ones, on all heaps on this node; and the
- * table's own primary key, once its partitions are there.
+ * create_leaf_indexes(table_id): unique ones, on all heaps on this node; and those
+ * that the table shows, once its partitions are there.
  */
 Datum
 fa_sql_create_leaf_indexes(PG_FUNCTION_ARGS)
@@ -362,9 +362,9 @@ fa_sql_create_leaf_indexes(PG_FUNCTION_ARGS)
 		create_indexes(atooid(rows->value[i][0]), atooid(rows->value[i][1]),
 					   table_id);
 	}
-	fa_unique_show_primary(atooid(fa_spi_value("SELECT rel::pg_catalog.oid "
-											   "FROM fragaffinity.distributed_table "
-											   "WHERE table_id = %d", table_id)));
+	fa_unique_show(atooid(fa_spi_value("SELECT rel::pg_catalog.oid "
+									   "FROM fragaffinity.distributed_table "
+									   "WHERE table_id = %d", table_id)));
 	fa_ddl_end(&state);
 	PG_RETURN_VOID();
 }

@@ -260,8 +260,8 @@ fa_text_missing_indexes(Oid parent, Oid heap)
 
 /*
  * Unique indexes and constraints as jsonb: name, whether a constraint and
- * the primary key, its definition, comment, whether it is the replica
- * identity, and the columns that it names anywhere.
+ * the primary key, its definition, comment, and the columns that it names
+ * anywhere.
  */
 char *
 fa_text_unique(Oid rel)
@@ -270,7 +270,6 @@ fa_text_unique(Oid rel)
 						"  pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object("
 						"    'name', c.relname, 'constraint', k.oid IS NOT NULL,"
 						"    'primary', i.indisprimary,"
-						"    'replica_identity', i.indisreplident,"
 						"    'columns', (SELECT pg_catalog.jsonb_agg(DISTINCT a.attname)"
 						"       FROM pg_catalog.pg_attribute a"
 						"      WHERE a.attrelid = i.indrelid AND (a.attnum = ANY (i.indkey)"

@@ -7,10 +7,12 @@
  * key, so equal keys meet in one leaf.  Their definitions are kept in
  * distributed_table.definition, from where a new heap gets them.
  *
- * The table itself shows its primary key, though: as one of the table ONLY, which
- * PostgreSQL keeps as invalid.  Nothing enforces or infers by it.  But the columns
- * that depend on it may stand beside GROUP BY, and clients that read the catalog
- * (JDBC, object-relational mappers) find it.
+ * The table itself shows them, though: as indexes of the table ONLY, which
+ * PostgreSQL keeps as invalid.  Nothing enforces or infers by them.  But their
+ * names are taken, DROP and COMMENT find them, clients that read the catalog
+ * (JDBC, object-relational mappers) see them, and the columns that depend on a
+ * primary key may stand beside GROUP BY.  Exclusion constraints are not shown:
+ * up to 16 no partitioned table may have one.
  */
 #include "postgres.h"
 
@@ -23,22 +25,69 @@
 #include "catalog/table_ddl.h"
 #include "catalog/table_text.h"
 #include "core/spi.h"
+#include "node/node.h"
 
-PG_FUNCTION_INFO_V1(fa_sql_show_primary_key);
+PG_FUNCTION_INFO_V1(fa_sql_show_unique);
+PG_FUNCTION_INFO_V1(fa_sql_set_unique);
 
-/* Does the table have an index of this definition? */
-static bool
-index_exists(Oid rel, bool constraint, const char *definition)
+/* One of them, as fa_text_unique() writes it. */
+typedef struct Unique
 {
-	FaRows	   *rows;
-	char	   *have = fa_text_unique(rel);
+	char	   *name;
+	bool		constraint;
+	bool		primary;
+	char	   *definition;
+	char	   *comment;		/* or NULL */
+} Unique;
 
-	rows = fa_spi_rows("SELECT FROM pg_catalog.jsonb_to_recordset(%s)"
-					   "  AS u(\"constraint\" boolean, definition text) "
-					   "WHERE u.\"constraint\" = %s AND u.definition = %s",
-					   quote_literal_cstr(have), constraint ? "true" : "false",
-					   quote_literal_cstr(definition));
-	return rows->nrows > 0;
+static List *
+unique_parse(const char *unique)
+{
+	List	   *list = NIL;
+	FaRows	   *rows;
+
+	rows = fa_spi_rows("SELECT name, \"constraint\", \"primary\", definition, comment "
+					   "FROM pg_catalog.jsonb_to_recordset(%s) AS u(name name,"
+					   "  \"constraint\" boolean, \"primary\" boolean,"
+					   "  definition text, comment text)",
+					   quote_literal_cstr(unique));
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		char	  **row = rows->value[i];
+		Unique	   *u = palloc(sizeof(Unique));
+
+		u->name = row[0];
+		u->constraint = row[1][0] == 't';
+		u->primary = row[2][0] == 't';
+		u->definition = row[3];
+		u->comment = row[4];
+		list = lappend(list, u);
+	}
+	return list;
+}
+
+static bool
+unique_is_exclusion(const Unique *u)
+{
+	return u->constraint && strncmp(u->definition, "EXCLUDE", 7) == 0;
+}
+
+/* Is one that does the same in the list?  Under the same name, if it matters. */
+static bool
+unique_member(List *list, const Unique *u, bool named)
+{
+	ListCell   *lc;
+
+	foreach(lc, list)
+	{
+		Unique	   *other = lfirst(lc);
+
+		if (other->constraint == u->constraint &&
+			strcmp(other->definition, u->definition) == 0 &&
+			(!named || strcmp(other->name, u->name) == 0))
+			return true;
+	}
+	return false;
 }
 
 /* <stem>_pkey, or <stem>_<name of the template>, with a number when taken. */
@@ -59,97 +108,255 @@ leaf_index_name(Oid rel, const char *stem, const char *template)
 	return ChooseRelationName(stem, base, label, get_rel_namespace(rel), true);
 }
 
+/* Rows that break it are the user's, who knows it by the name that he gave. */
+static void
+unique_raise(const Unique *u, MemoryContext caller)
+{
+	ErrorData  *edata;
+
+	if (geterrcode() != ERRCODE_UNIQUE_VIOLATION &&
+		geterrcode() != ERRCODE_EXCLUSION_VIOLATION)
+		PG_RE_THROW();
+	MemoryContextSwitchTo(caller);
+	edata = CopyErrorData();
+	FlushErrorState();
+	edata->message = psprintf(unique_is_exclusion(u) ?
+							  _("could not create exclusion constraint \"%s\"") :
+							  _("could not create unique index \"%s\""), u->name);
+	edata->constraint_name = u->name;
+	ReThrowError(edata);
+}
+
+/* only: "ONLY " for the table itself, which shows it */
+static void
+unique_make(Oid rel, const char *only, const Unique *u, const char *name)
+{
+	char	   *qualified = fa_table_qualified_name(rel);
+	MemoryContext caller = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		if (u->constraint)
+			fa_spi_exec("ALTER TABLE %s%s ADD CONSTRAINT %s %s", only, qualified,
+						quote_identifier(name), u->definition);
+		else
+			fa_spi_exec("CREATE UNIQUE INDEX %s ON %s%s USING %s",
+						quote_identifier(name), only, qualified, u->definition);
+	}
+	PG_CATCH();
+	{
+		unique_raise(u, caller);
+	}
+	PG_END_TRY();
+	if (u->comment && u->constraint)
+		fa_spi_exec("COMMENT ON CONSTRAINT %s ON %s IS %s",
+					quote_identifier(name), qualified,
+					quote_literal_cstr(u->comment));
+	else if (u->comment)
+		fa_spi_exec("COMMENT ON INDEX %s IS %s",
+					fa_table_sibling_name(rel, name),
+					quote_literal_cstr(u->comment));
+}
+
+static void
+unique_drop(Oid rel, const char *only, const Unique *u)
+{
+	if (u->constraint)
+		fa_spi_exec("ALTER TABLE %s%s DROP CONSTRAINT %s", only,
+					fa_table_qualified_name(rel), quote_identifier(u->name));
+	else
+		fa_spi_exec("DROP INDEX %s", fa_table_sibling_name(rel, u->name));
+}
+
 void
 fa_unique_create(Oid rel, const char *unique, const char *stem)
 {
-	char	   *qualified = fa_table_qualified_name(rel);
-	FaRows	   *rows;
+	List	   *have = unique_parse(fa_text_unique(rel));
+	ListCell   *lc;
 
-	rows = fa_spi_rows("SELECT name, \"constraint\", \"primary\", definition, comment "
-					   "FROM pg_catalog.jsonb_to_recordset(%s) AS u(name name,"
-					   "  \"constraint\" boolean, \"primary\" boolean,"
-					   "  definition text, comment text)",
-					   quote_literal_cstr(unique));
-	for (int i = 0; i < rows->nrows; i++)
+	foreach(lc, unique_parse(unique))
 	{
-		char	  **row = rows->value[i];
-		bool		constraint = row[1][0] == 't';
-		bool		primary = row[2][0] == 't';
-		char	   *name = row[0];
+		Unique	   *u = lfirst(lc);
 
-		if (index_exists(rel, constraint, row[3]))
+		/* two that do the same are one in a heap */
+		if (stem && unique_member(have, u, false))
 			continue;
-		if (stem)
-			name = leaf_index_name(rel, stem, primary ? NULL : row[0]);
-		if (constraint)
-			fa_spi_exec("ALTER TABLE %s ADD CONSTRAINT %s %s", qualified,
-						quote_identifier(name), row[3]);
-		else
-			fa_spi_exec("CREATE UNIQUE INDEX %s ON %s USING %s",
-						quote_identifier(name), qualified, row[3]);
-		if (row[4] && constraint)
-			fa_spi_exec("COMMENT ON CONSTRAINT %s ON %s IS %s",
-						quote_identifier(name), qualified,
-						quote_literal_cstr(row[4]));
-		else if (row[4])
-			fa_spi_exec("COMMENT ON INDEX %s IS %s",
-						fa_table_sibling_name(rel, name),
-						quote_literal_cstr(row[4]));
+		have = lappend(have, u);
+		unique_make(rel, "", u, stem == NULL ? u->name :
+					leaf_index_name(rel, stem, u->primary ? NULL : u->name));
 	}
 }
 
-void
-fa_unique_show_primary(Oid root)
+/* What distributed_table says of a root. */
+static char *
+unique_kept(Oid root)
 {
-	char	   *qualified = fa_table_qualified_name(root);
-	FaRows	   *rows;
+	return fa_spi_value("SELECT definition->'unique' "
+						"FROM fragaffinity.distributed_table WHERE rel = %u", root);
+}
 
-	rows = fa_spi_rows("SELECT pg_catalog.quote_ident(u.name), u.definition, u.comment "
-					   "FROM fragaffinity.distributed_table t,"
-					   "  pg_catalog.jsonb_to_recordset(t.definition->'unique')"
-					   "    AS u(name name, \"primary\" boolean, definition text, comment text) "
-					   "WHERE t.rel = %u AND u.\"primary\" AND NOT EXISTS"
-					   "  (SELECT FROM pg_catalog.pg_constraint"
-					   "    WHERE conrelid = t.rel AND contype = 'p')", root);
-	for (int i = 0; i < rows->nrows; i++)
+void
+fa_unique_show(Oid root)
+{
+	List	   *shown = unique_parse(fa_text_unique(root));
+	ListCell   *lc;
+
+	foreach(lc, unique_parse(unique_kept(root)))
 	{
-		char	  **row = rows->value[i];
+		Unique	   *u = lfirst(lc);
 
-		fa_spi_exec("ALTER TABLE ONLY %s ADD CONSTRAINT %s %s", qualified, row[0],
-					row[1]);
-		if (row[2])
-			fa_spi_exec("COMMENT ON CONSTRAINT %s ON %s IS %s", row[0], qualified,
-						quote_literal_cstr(row[2]));
+		if (!unique_is_exclusion(u) && !unique_member(shown, u, true))
+			unique_make(root, "ONLY ", u, u->name);
 	}
 }
 
 void
-fa_unique_hide_primary(Oid root)
+fa_unique_hide(Oid root)
 {
-	char	   *name = fa_spi_value("SELECT pg_catalog.quote_ident(conname) "
-									"FROM pg_catalog.pg_constraint "
-									"WHERE conrelid = %u AND contype = 'p'", root);
+	ListCell   *lc;
 
-	if (name)
-		fa_spi_exec("ALTER TABLE ONLY %s DROP CONSTRAINT %s",
-					fa_table_qualified_name(root), name);
+	foreach(lc, unique_parse(fa_text_unique(root)))
+		unique_drop(root, "ONLY ", lfirst(lc));
 }
 
-/* show_primary_key(root, shown): what peers ask of each other */
-Datum
-fa_sql_show_primary_key(PG_FUNCTION_ARGS)
+char *
+fa_unique_exclusions(Oid root)
 {
-	FaDdlState	state;
+	return fa_spi_value("SELECT coalesce(pg_catalog.jsonb_agg(u), '[]') "
+						"FROM pg_catalog.jsonb_array_elements(%s) u "
+						"WHERE u->>'definition' LIKE 'EXCLUDE%%'"
+						"  AND (u->>'constraint')::boolean",
+						quote_literal_cstr(unique_kept(root)));
+}
 
+char *
+fa_unique_changed(Oid root, const char *exclusions)
+{
+	return fa_spi_value("SELECT u FROM (SELECT coalesce(pg_catalog.jsonb_agg(x"
+						"    ORDER BY (x->>'primary')::boolean DESC, x->>'name'), '[]') AS u "
+						"  FROM pg_catalog.jsonb_array_elements(%s::pg_catalog.jsonb || %s::pg_catalog.jsonb) x) y "
+						"WHERE u <> (SELECT coalesce(pg_catalog.jsonb_agg(x"
+						"    ORDER BY (x->>'primary')::boolean DESC, x->>'name'), '[]') "
+						"  FROM pg_catalog.jsonb_array_elements(%s) x)",
+						quote_literal_cstr(fa_text_unique(root)),
+						quote_literal_cstr(exclusions),
+						quote_literal_cstr(unique_kept(root)));
+}
+
+/* What undistribute_table would say of an index that is gone by then is forgotten. */
+static void
+unique_keep(Oid root, const char *unique)
+{
+	fa_spi_exec("UPDATE fragaffinity.distributed_table"
+				" SET definition = definition || pg_catalog.jsonb_build_object('unique', u,"
+				"   'identities', (SELECT coalesce(pg_catalog.jsonb_agg(i), '[]')"
+				"     FROM pg_catalog.jsonb_array_elements(definition->'identities') i"
+				"    WHERE NOT EXISTS (SELECT FROM pg_catalog.jsonb_array_elements(definition->'unique') gone,"
+				"         LATERAL (SELECT ' USING INDEX ' || pg_catalog.quote_ident(gone->>'name')) x(index)"
+				"       WHERE pg_catalog.right(i #>> '{}', pg_catalog.length(x.index)) = x.index"
+				"         AND gone->>'name' NOT IN (SELECT x->>'name'"
+				"           FROM pg_catalog.jsonb_array_elements(u) x)))) "
+				"FROM (SELECT %s::pg_catalog.jsonb) w(u) WHERE rel = %u",
+				quote_literal_cstr(unique), root);
+}
+
+/* Are its rows known by something that is there?  Its index may have been dropped. */
+static bool
+unique_has_identity(Oid heap)
+{
+	return fa_spi_value("SELECT 1 FROM pg_catalog.pg_class c WHERE c.oid = %u"
+						"  AND (c.relreplident = 'f' OR EXISTS"
+						"    (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid"
+						"      AND CASE c.relreplident WHEN 'd' THEN i.indisprimary"
+						"          ELSE i.indisreplident END))", heap) != NULL;
+}
+
+/*
+ * Makes the unique indexes of a heap those that are wanted.  When it has them, as
+ * after COMMENT, it is not even locked.
+ */
+static void
+unique_set_heap(Oid heap, const char *unique)
+{
+	List	   *wanted = unique_parse(unique);
+	List	   *have = unique_parse(fa_text_unique(heap));
+	bool		same = true;
+	ListCell   *lc;
+
+	foreach(lc, have)
+	{
+		if (unique_member(wanted, lfirst(lc), false))
+			continue;
+		unique_drop(heap, "", lfirst(lc));
+		same = false;
+	}
+	foreach(lc, wanted)
+		same = same && unique_member(have, lfirst(lc), false);
+	if (same && unique_has_identity(heap))
+		return;
+	fa_unique_create(heap, unique, get_rel_name(heap));
+	fa_unique_set_identity(heap);
+}
+
+void
+fa_unique_set(Oid root, const char *unique)
+{
+	List	   *wanted = unique_parse(unique);
+	FaRows	   *heaps;
+	ListCell   *lc;
+
+	unique_keep(root, unique);
+	foreach(lc, unique_parse(fa_text_unique(root)))
+	{
+		if (!unique_member(wanted, lfirst(lc), true))
+			unique_drop(root, "ONLY ", lfirst(lc));
+	}
+	fa_unique_show(root);
+	heaps = fa_spi_rows("SELECT f.leaf::pg_catalog.oid FROM fragaffinity.fragment f "
+						"JOIN fragaffinity.distributed_table t USING (table_id) "
+						"WHERE t.rel = %u AND f.owner = %d ORDER BY f.fragment",
+						root, fa_node_self());
+	for (int i = 0; i < heaps->nrows; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		unique_set_heap(atooid(heaps->value[i][0]), unique);
+	}
+}
+
+static void
+unique_check_superuser(void)
+{
 	if (!superuser())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be superuser to show or hide the primary key of a distributed table")));
+				 errmsg("must be superuser to change what is unique in a distributed table")));
+}
+
+/* show_unique(root, shown): what peers ask of each other */
+Datum
+fa_sql_show_unique(PG_FUNCTION_ARGS)
+{
+	FaDdlState	state;
+
+	unique_check_superuser();
 	fa_ddl_begin(&state);
 	if (PG_GETARG_BOOL(1))
-		fa_unique_show_primary(PG_GETARG_OID(0));
+		fa_unique_show(PG_GETARG_OID(0));
 	else
-		fa_unique_hide_primary(PG_GETARG_OID(0));
+		fa_unique_hide(PG_GETARG_OID(0));
+	fa_ddl_end(&state);
+	PG_RETURN_VOID();
+}
+
+/* set_unique(root, unique): likewise */
+Datum
+fa_sql_set_unique(PG_FUNCTION_ARGS)
+{
+	FaDdlState	state;
+
+	unique_check_superuser();
+	fa_ddl_begin(&state);
+	fa_unique_set(PG_GETARG_OID(0), text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	fa_ddl_end(&state);
 	PG_RETURN_VOID();
 }
@@ -166,7 +373,12 @@ fa_unique_set_identity(Oid heap)
 
 	if (fa_spi_value("SELECT 1 FROM pg_catalog.pg_index "
 					 "WHERE indrelid = %u AND indisprimary AND indimmediate", heap))
+	{
+		if (fa_spi_value("SELECT 1 FROM pg_catalog.pg_class "
+						 "WHERE oid = %u AND relreplident <> 'd'", heap))
+			fa_spi_exec("ALTER TABLE %s REPLICA IDENTITY DEFAULT", qualified);
 		return;
+	}
 	index = fa_spi_value("SELECT c.relname FROM pg_catalog.pg_index i "
 						 "JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid "
 						 "WHERE i.indrelid = %u AND i.indisunique AND i.indimmediate"

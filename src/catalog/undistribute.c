@@ -5,8 +5,7 @@
  *
  * One cluster transaction:
  *
- *	1. lock the table here and, against writers, on every other node; refuse
- *	   while one of its fragments moves
+ *	1. lock the table on all nodes; refuse while one of its fragments moves
  *	2. write the text of the plain table, move the distributed one away, make
  *	   the plain one
  *	3. rows of this node by INSERT ... SELECT, of others by COPY
@@ -53,28 +52,7 @@ typedef struct Gathering
 } Gathering;
 
 void
-fa_refuse_moving(int table_id, FaConn *conn)
-{
-	static const char query[] =
-	"SELECT fragment FROM fragaffinity.fragments "
-	"WHERE table_id = %d AND state = 'moving' LIMIT 1";
-	char	   *sql = psprintf(query, table_id);
-	char	   *moving = conn ? fa_remote_value(conn, 0, "%s", sql) :
-		fa_spi_value("%s", sql);
-
-	if (moving)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("fragment %s of the table is moving", moving),
-				 errhint("Wait for the move, or end it with fragaffinity.cancel_move.")));
-}
-
-/*
- * Heaps that moves have retired and that wait to be dropped: their defaults
- * still use the table's sequences.  Of this node, or of the connection's.
- */
-static void
-drop_retired(int table_id, FaConn *conn)
+fa_table_drop_retired(int table_id, FaConn *conn)
 {
 	char	   *sql = psprintf("DELETE FROM fragaffinity.cleanup WHERE kind = 'table' "
 							   "AND fragment IN (SELECT fragment FROM fragaffinity.fragment "
@@ -92,9 +70,9 @@ drop_retired(int table_id, FaConn *conn)
 	}
 }
 
-/* Step 1 for the other nodes, and their sequences' positions. */
+/* What stands in the way on the other nodes, and their sequences' positions. */
 static void
-lock_peers(Gathering *g)
+check_peers(Gathering *g)
 {
 	char	   *digest = fa_spi_value(OWNERS_DIGEST, g->table_id);
 	ListCell   *lc;
@@ -108,12 +86,7 @@ lock_peers(Gathering *g)
 		if (node->id == fa_node_self())
 			continue;
 		conn = fa_xact_conn(node->id);
-		fa_remote_exec(conn, 0, "SET LOCAL lock_timeout = '" FA_TABLE_LOCK_TIMEOUT "'");
-		fa_remote_exec(conn, 0, "LOCK TABLE %s IN ACCESS EXCLUSIVE MODE",
-					   g->qualified);
-		fa_remote_exec(conn, 0, "SET LOCAL lock_timeout = 0");
-		fa_refuse_moving(g->table_id, conn);
-		drop_retired(g->table_id, conn);
+		fa_table_drop_retired(g->table_id, conn);
 		fa_refuse_back(g->qualified, conn);
 		/* A row read through a node that is behind would wait for ourselves. */
 		if (strcmp(fa_remote_value(conn, 0, OWNERS_DIGEST, g->table_id), digest) != 0)
@@ -193,6 +166,20 @@ gather_rows(Gathering *g)
 	}
 }
 
+char *
+fa_table_forget(int table_id)
+{
+	return psprintf("DELETE FROM fragaffinity.pin WHERE fragment IN "
+					"(SELECT fragment FROM fragaffinity.fragment WHERE table_id = %d); "
+					"DELETE FROM fragaffinity.key_sample WHERE fragment IN "
+					"(SELECT fragment FROM fragaffinity.fragment WHERE table_id = %d); "
+					"DELETE FROM fragaffinity.fragment WHERE table_id = %d; "
+					"DELETE FROM fragaffinity.setting WHERE table_id = %d; "
+					"DELETE FROM fragaffinity.distributed_table WHERE table_id = %d",
+					table_id, table_id, table_id, table_id,
+					table_id);
+}
+
 static void
 gather(Gathering *g)
 {
@@ -208,15 +195,7 @@ gather(Gathering *g)
 	fa_unique_create(plain, g->unique, NULL);
 	fa_ddl_run(g->identities);
 
-	forget = psprintf("DELETE FROM fragaffinity.pin WHERE fragment IN "
-					  "(SELECT fragment FROM fragaffinity.fragment WHERE table_id = %d); "
-					  "DELETE FROM fragaffinity.key_sample WHERE fragment IN "
-					  "(SELECT fragment FROM fragaffinity.fragment WHERE table_id = %d); "
-					  "DELETE FROM fragaffinity.fragment WHERE table_id = %d; "
-					  "DELETE FROM fragaffinity.setting WHERE table_id = %d; "
-					  "DELETE FROM fragaffinity.distributed_table WHERE table_id = %d",
-					  g->table_id, g->table_id, g->table_id, g->table_id,
-					  g->table_id);
+	forget = fa_table_forget(g->table_id);
 	fa_spi_exec("%s", forget);
 	fa_spi_exec("DROP TABLE %s.old_%u", schema, g->rel);
 	fa_spi_exec("DROP SCHEMA %s", schema);
@@ -252,12 +231,11 @@ fa_sql_undistribute_table(PG_FUNCTION_ARGS)
 
 	fa_ddl_begin(&state);
 	fa_xact_lock_cluster();
-	fa_table_lock(g.rel);
-	fa_refuse_moving(fa_map_table(g.rel)->table_id, NULL);
+	fa_table_lock_everywhere(g.rel, "gather");
 	read_table(&g);
-	drop_retired(g.table_id, NULL);
+	fa_table_drop_retired(g.table_id, NULL);
 	fa_refuse_back(g.qualified, NULL);
-	lock_peers(&g);
+	check_peers(&g);
 	gather(&g);
 	fa_ddl_end(&state);
 	PG_RETURN_VOID();

@@ -6,7 +6,7 @@
  * and foreign tables, through PostgreSQL's own recursion.  What must stay:
  *
  *	- the key, which every bucket is partitioned by, and its NOT NULL
- *	- the columns of unique indexes, which are templates by name
+ *	- the columns of exclusion constraints, which are templates by name
  *	- unique values from sequences, which differ from node to node
  *	- heaps that moves have begun: see fa_ddl_check_reshaped()
  */
@@ -25,38 +25,12 @@ is_key(const char *column, Oid root)
 												false)) == 0;
 }
 
-/* Named by a unique index's template, or fed by a sequence. */
 static bool
-is_kept_by_name(const char *column, Oid root)
+is_fed_by_sequence(const char *column, Oid root)
 {
-	return fa_ddl_catalog_values(psprintf("SELECT '' FROM fragaffinity.distributed_table t "
-										  "WHERE t.rel = %u AND (EXISTS"
-										  "  (SELECT FROM pg_catalog.jsonb_array_elements(t.definition->'unique') u"
-										  "    WHERE u->'columns' ? %s)"
-										  " OR EXISTS"
-										  "  (SELECT FROM pg_catalog.jsonb_array_elements(t.definition->'sequences') s"
-										  "    WHERE s->>'column' = %s))",
-										  root, quote_literal_cstr(column),
-										  quote_literal_cstr(column))) != NIL;
-}
-
-static bool
-is_primary_key(const char *constraint, Oid root)
-{
-	return fa_ddl_catalog_values(psprintf("SELECT '' FROM pg_catalog.pg_constraint "
-										  "WHERE conrelid = %u AND contype = 'p'"
-										  "  AND conname = %s",
-										  root, quote_literal_cstr(constraint))) != NIL;
-}
-
-bool
-fa_ddl_in_primary_key(const char *column, Oid root)
-{
-	return fa_ddl_catalog_values(psprintf("SELECT '' FROM pg_catalog.pg_index i "
-										  "JOIN pg_catalog.pg_attribute a"
-										  "  ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) "
-										  "WHERE i.indrelid = %u AND i.indisprimary"
-										  "  AND a.attname = %s",
+	return fa_ddl_catalog_values(psprintf("SELECT '' FROM fragaffinity.distributed_table t,"
+										  "  pg_catalog.jsonb_array_elements(t.definition->'sequences') s "
+										  "WHERE t.rel = %u AND s->>'column' = %s",
 										  root, quote_literal_cstr(column))) != NIL;
 }
 
@@ -87,7 +61,8 @@ check_constraint(Constraint *constraint, Oid root)
 						  "The rows it refers to may be on another node.");
 			break;
 		default:
-			fa_ddl_refuse("a new unique constraint", root, NULL);
+			fa_ddl_refuse("a unique constraint of a new column", root,
+						  "Add the column, then the constraint by ALTER TABLE ... ADD.");
 	}
 }
 
@@ -113,9 +88,17 @@ check_column_change(const char *column, AlterTableType change, Oid root)
 {
 	if (change != AT_ColumnDefault && is_key(column, root))
 		fa_ddl_refuse("this change of the key's column", root, NULL);
-	if (change != AT_AlterColumnType && is_kept_by_name(column, root))
-		fa_ddl_refuse("this change of a column with a unique index or a sequence",
-					  root, NULL);
+	if (change == AT_AlterColumnType)
+		return;
+	if (is_fed_by_sequence(column, root))
+		fa_ddl_refuse("this change of a column with a sequence", root, NULL);
+	/* heaps may know their rows by it */
+	if (change != AT_ColumnDefault &&
+		fa_ddl_in_unique(column, root, change == AT_DropNotNull))
+		fa_ddl_refuse(change == AT_DropNotNull ?
+					  "this change of a column with a unique index" :
+					  "this change of a column with an exclusion constraint", root,
+					  "Drop the index or constraint first.");
 }
 
 /* From 18 on NOT NULL is a constraint with a name, and can be dropped by it. */
@@ -155,8 +138,6 @@ fa_ddl_check_alter(AlterTableCmd *cmd, Oid root)
 			check_constraint(castNode(Constraint, cmd->def), root);
 			return FA_DDL_RESHAPE;
 		case AT_DropConstraint:
-			if (is_primary_key(cmd->name, root))
-				fa_ddl_refuse("DROP of the primary key", root, NULL);
 			check_drop_constraint(cmd->name, root);
 			return FA_DDL_RESHAPE;
 		case AT_SetNotNull:
@@ -180,8 +161,10 @@ fa_ddl_check_rename_column(RenameStmt *stmt, Oid root)
 {
 	if (!stmt->relation->inh)
 		fa_ddl_refuse("ALTER TABLE ONLY", root, "Leave out ONLY.");
-	if (is_key(stmt->subname, root) || is_kept_by_name(stmt->subname, root))
-		fa_ddl_refuse("RENAME of the key or a column with a unique index or a sequence",
-					  root, NULL);
+	if (is_key(stmt->subname, root) || is_fed_by_sequence(stmt->subname, root))
+		fa_ddl_refuse("RENAME of the key or a column with a sequence", root, NULL);
+	if (fa_ddl_in_unique(stmt->subname, root, false))
+		fa_ddl_refuse("RENAME of a column with an exclusion constraint", root,
+					  "Drop the constraint first.");
 	return FA_DDL_RESHAPE;
 }

@@ -2,9 +2,9 @@
  * ddl_check.c
  *	  Which statements may touch a distributed table, and how.
  *
- *	runs everywhere		on the root: CREATE INDEX (not unique), DROP INDEX,
- *						CREATE and DROP STATISTICS, COMMENT, policies, what
- *						ddl_alter.c allows of ALTER TABLE
+ *	runs everywhere		on the root: CREATE INDEX, DROP INDEX, CREATE and DROP
+ *						STATISTICS, COMMENT, policies, what ddl_alter.c and
+ *						ddl_unique.c allow of ALTER TABLE
  *	copied afterwards	GRANT, REVOKE, what DROP OWNED revokes
  *	passes				DML, COPY, TRUNCATE, ANALYZE, VACUUM, LOCK, REINDEX,
  *						CLUSTER, and all that is not a distributed table's
@@ -19,6 +19,7 @@
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_statistic_ext.h"
 #include "commands/extension.h"
 #include "utils/acl.h"
@@ -146,14 +147,14 @@ fa_ddl_check_drop(Oid rel)
 	if (!fa_ddl_catalog_exists())
 		return;
 	root = fa_ddl_root(rel);
-	if (!OidIsValid(root))
+	if (!OidIsValid(root) || fa_ddl_is_dropped(root))
 		return;
 	if (rel == root)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-				 errmsg("cannot drop distributed table \"%s\"",
+				 errmsg("cannot drop distributed table \"%s\" by this statement",
 						get_rel_name(rel)),
-				 errhint("Use fragaffinity.undistribute_table first: it leaves a plain table here and none on other nodes.")));
+				 errhint("Use DROP TABLE, which drops it on all nodes.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 			 errmsg("cannot drop \"%s\": it belongs to distributed table \"%s\"",
@@ -207,8 +208,21 @@ statistics_relation(List *name)
 	return rel;
 }
 
+static bool
+index_is_unique(Oid rel)
+{
+	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(rel));
+	bool		unique;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	unique = ((Form_pg_index) GETSTRUCT(tuple))->indisunique;
+	ReleaseSysCache(tuple);
+	return unique;
+}
+
 static FaDdlAction
-check_drop(DropStmt *stmt)
+check_drop(DropStmt *stmt, FaDdlPlan *plan)
 {
 	ListCell   *lc;
 	Oid			ours = InvalidOid;
@@ -225,6 +239,11 @@ check_drop(DropStmt *stmt)
 				return FA_DDL_EVERYWHERE;
 		return FA_DDL_PASS;
 	}
+	if (stmt->removeType == OBJECT_SCHEMA)
+	{
+		fa_ddl_check_drop_schema(stmt, plan);
+		return FA_DDL_PASS;
+	}
 	if (stmt->removeType == OBJECT_POLICY)
 		return fa_ddl_check_policy(relation_of_names(castNode(List, linitial(stmt->objects))));
 	if (stmt->removeType != OBJECT_TABLE && stmt->removeType != OBJECT_INDEX &&
@@ -239,11 +258,23 @@ check_drop(DropStmt *stmt)
 
 		if (!OidIsValid(root))
 			continue;
+		if (stmt->removeType == OBJECT_TABLE && rel == root)
+		{
+			fa_ddl_check_drop_table(root, stmt, plan);
+			continue;
+		}
 		ours = root;
 		if (stmt->removeType != OBJECT_INDEX || stmt->concurrent ||
 			list_length(stmt->objects) > 1 || table_of(rel) != root)
 			fa_ddl_check_drop(rel);
+		if (index_is_unique(rel))
+		{
+			plan->reshaped = root;
+			plan->unique = true;
+		}
 	}
+	if (plan->unique)
+		return FA_DDL_RESHAPE;
 	return OidIsValid(ours) ? FA_DDL_EVERYWHERE : FA_DDL_PASS;
 }
 
@@ -271,13 +302,15 @@ check_alter_table(AlterTableStmt *stmt, FaDdlPlan *plan)
 		fa_ddl_refuse("ALTER of a part or index", root, NULL);
 	if (!stmt->relation->inh)
 		fa_ddl_refuse("ALTER TABLE ONLY", root, "Leave out ONLY.");
+	if (fa_ddl_check_unique(stmt, root, plan))
+		return FA_DDL_RESHAPE;
 	foreach(lc, stmt->cmds)
 	{
 		AlterTableCmd *cmd = lfirst(lc);
 
 		action = Max(action, fa_ddl_check_alter(cmd, root));
 		if (cmd->subtype == AT_AlterColumnType &&
-			fa_ddl_in_primary_key(cmd->name, root))
+			fa_ddl_in_unique(cmd->name, root, true))
 			plan->retyped = true;
 		if (cmd->subtype == AT_ChangeOwner ||
 			cmd->subtype == AT_EnableRowSecurity ||
@@ -289,7 +322,7 @@ check_alter_table(AlterTableStmt *stmt, FaDdlPlan *plan)
 }
 
 static FaDdlAction
-check_index(IndexStmt *stmt)
+check_index(IndexStmt *stmt, FaDdlPlan *plan)
 {
 	Oid			rel = RangeVarGetRelid(stmt->relation, NoLock, true);
 	Oid			root = fa_ddl_root(rel);
@@ -302,9 +335,10 @@ check_index(IndexStmt *stmt)
 	if (stmt->concurrent)
 		fa_ddl_refuse("CREATE INDEX CONCURRENTLY", root,
 			   "Create the index without CONCURRENTLY.");
-	if (stmt->unique || stmt->primary || stmt->isconstraint)
-		fa_ddl_refuse("a new unique index", root, NULL);
-	return FA_DDL_EVERYWHERE;
+	if (!stmt->unique)
+		return FA_DDL_EVERYWHERE;
+	fa_ddl_check_unique_index(stmt, root, plan);
+	return FA_DDL_RESHAPE;
 }
 
 static FaDdlAction
@@ -334,7 +368,7 @@ check_statistics(CreateStatsStmt *stmt)
 }
 
 static FaDdlAction
-check_comment(CommentStmt *stmt)
+check_comment(CommentStmt *stmt, FaDdlPlan *plan)
 {
 	RangeVar   *name;
 	Oid			rel;
@@ -360,7 +394,11 @@ check_comment(CommentStmt *stmt)
 	if (!OidIsValid(fa_ddl_root(rel)))
 		return FA_DDL_PASS;
 	/* Of parts, each node has its own. */
-	return table_of(rel) == fa_ddl_root(rel) ? FA_DDL_EVERYWHERE : FA_DDL_PASS;
+	if (table_of(rel) != fa_ddl_root(rel))
+		return FA_DDL_PASS;
+	if (stmt->objtype == OBJECT_INDEX || stmt->objtype == OBJECT_TABCONSTRAINT)
+		plan->reshaped = table_of(rel);
+	return FA_DDL_EVERYWHERE;
 }
 
 static FaDdlAction
@@ -449,49 +487,6 @@ check_rename(RenameStmt *stmt, FaDdlPlan *plan)
 	return FA_DDL_PASS;
 }
 
-static Oid
-owner_of(Oid rel)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(rel));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		return InvalidOid;
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
-
-/*
- * REASSIGN OWNED would change owners here alone; DROP OWNED takes grants away
- * (and would drop tables, which fa_ddl_check_drop() refuses), and would take the
- * role out of policies here alone.
- */
-static void
-check_owned(Node *statement, FaDdlPlan *plan)
-{
-	ListCell   *lc;
-
-	foreach(lc, fa_ddl_catalog_values("SELECT rel::pg_catalog.oid "
-									  "FROM fragaffinity.distributed_table"))
-	{
-		Oid			root = atooid(lfirst(lc));
-		ListCell   *rc;
-
-		if (IsA(statement, DropOwnedStmt))
-		{
-			plan->rights = lappend_oid(plan->rights, root);
-			foreach(rc, castNode(DropOwnedStmt, statement)->roles)
-				fa_ddl_check_policy_role(root, get_rolespec_oid(lfirst(rc), false));
-			continue;
-		}
-		foreach(rc, castNode(ReassignOwnedStmt, statement)->roles)
-			if (owner_of(root) == get_rolespec_oid(lfirst(rc), false))
-				fa_ddl_refuse("REASSIGN OWNED", root,
-							  "Use ALTER TABLE ... OWNER TO on it first.");
-	}
-}
-
 static FaDdlAction
 check_statement(Node *statement, FaDdlPlan *plan)
 {
@@ -506,7 +501,7 @@ check_statement(Node *statement, FaDdlPlan *plan)
 						 ((AlterObjectSchemaStmt *) statement)->relation);
 			break;
 		case T_IndexStmt:
-			return check_index((IndexStmt *) statement);
+			return check_index((IndexStmt *) statement, plan);
 		case T_CreateTrigStmt:
 			refuse_named("CREATE TRIGGER",
 						 ((CreateTrigStmt *) statement)->relation);
@@ -527,11 +522,11 @@ check_statement(Node *statement, FaDdlPlan *plan)
 			check_create(&((CreateForeignTableStmt *) statement)->base);
 			break;
 		case T_DropStmt:
-			return check_drop((DropStmt *) statement);
+			return check_drop((DropStmt *) statement, plan);
 		case T_GrantStmt:
 			return check_grant((GrantStmt *) statement, plan);
 		case T_CommentStmt:
-			return check_comment((CommentStmt *) statement);
+			return check_comment((CommentStmt *) statement, plan);
 		case T_AlterSeqStmt:
 			refuse_named("ALTER SEQUENCE",
 						 ((AlterSeqStmt *) statement)->sequence);
@@ -542,7 +537,7 @@ check_statement(Node *statement, FaDdlPlan *plan)
 			break;
 		case T_DropOwnedStmt:
 		case T_ReassignOwnedStmt:
-			check_owned(statement, plan);
+			fa_ddl_check_owned(statement, plan);
 			break;
 		default:
 			break;

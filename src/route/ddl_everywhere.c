@@ -60,16 +60,21 @@ current_search_path(void)
 }
 
 void
-fa_ddl_check_reshaped(Oid root)
+fa_ddl_reshape_begin(Oid root)
 {
-	int			table_id = fa_map_table(root)->table_id;
 	FaDdlState	state;
-	ListCell   *lc;
 
 	fa_ddl_begin(&state);
-	fa_refuse_moving(table_id, NULL);
-	foreach(lc, fa_xact_conn_all())
-		fa_refuse_moving(table_id, lfirst(lc));
+	fa_table_lock_everywhere(root, "change");
+	fa_ddl_end(&state);
+}
+
+void
+fa_ddl_check_reshaped(Oid root)
+{
+	FaDdlState	state;
+
+	fa_ddl_begin(&state);
 	fa_refuse_sequences(root, NIL);
 	fa_ddl_end(&state);
 }
@@ -79,8 +84,14 @@ fa_ddl_everywhere(const char *query_string, PlannedStmt *pstmt)
 {
 	/* -1: unknown; a length of 0: the rest of the string */
 	const char *text = query_string + Max(pstmt->stmt_location, 0);
-	char	   *sql = pnstrdup(text, pstmt->stmt_len > 0 ? pstmt->stmt_len :
-							   strlen(text));
+
+	fa_ddl_everywhere_text(pnstrdup(text, pstmt->stmt_len > 0 ? pstmt->stmt_len :
+									strlen(text)));
+}
+
+void
+fa_ddl_everywhere_text(const char *sql)
+{
 	char	   *path = current_search_path();
 	const char *role = quote_identifier(GetUserNameFromId(GetUserId(), false));
 	FaDdlState	state;
@@ -97,16 +108,16 @@ fa_ddl_everywhere(const char *query_string, PlannedStmt *pstmt)
 }
 
 void
-fa_ddl_show_primary(Oid root, bool shown)
+fa_ddl_show_unique(Oid root, bool shown)
 {
 	FaDdlState	state;
 
 	fa_ddl_begin(&state);
 	if (shown)
-		fa_unique_show_primary(root);
+		fa_unique_show(root);
 	else
-		fa_unique_hide_primary(root);
-	fa_xact_exec_all("SELECT fragaffinity.show_primary_key(%s::pg_catalog.regclass, %s)",
+		fa_unique_hide(root);
+	fa_xact_exec_all("SELECT fragaffinity.show_unique(%s::pg_catalog.regclass, %s)",
 					 quote_literal_cstr(fa_table_qualified_name(root)),
 					 shown ? "true" : "false");
 	fa_ddl_end(&state);

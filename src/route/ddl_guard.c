@@ -15,6 +15,7 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_policy.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
@@ -22,6 +23,7 @@
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 
 #include "core/fa_compat.h"
 #include "core/settings.h"
@@ -83,6 +85,14 @@ release_database(Node *statement)
 	}
 }
 
+/* Its owner, or its schema's, who may drop an index. */
+static bool
+guard_may_change(Oid root)
+{
+	return fa_owns_relation(root, GetUserId()) ||
+		fa_owns_schema(get_rel_namespace(root), GetUserId());
+}
+
 void
 fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 {
@@ -98,6 +108,8 @@ fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 			fa_ddl_drop_servers(statement);
 		}
 	}
+	if (plan->dropped)
+		fa_ddl_drop_begin(plan);
 	if (plan->action == FA_DDL_PASS)
 		return;
 	fa_ddl_everywhere_begin();
@@ -108,12 +120,22 @@ fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 		(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_SUSET,
 								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
 								 false);
-	/*
-	 * PostgreSQL would make it anew, and on the partitions, too.  Who may not
-	 * change the table is told so, and gets no lock by it.
-	 */
-	if (plan->retyped && fa_owns_relation(plan->reshaped, GetUserId()))
-		fa_ddl_show_primary(plan->reshaped, false);
+	/* Who may not change the table is told so, and gets no lock by it. */
+	if (plan->action != FA_DDL_RESHAPE || !guard_may_change(plan->reshaped))
+		return;
+	fa_ddl_reshape_begin(plan->reshaped);
+	if (plan->unique)
+		fa_ddl_unique_begin(statement, plan);
+	/* PostgreSQL would make them anew, and on the partitions, too */
+	if (plan->retyped)
+		fa_ddl_show_unique(plan->reshaped, false);
+}
+
+PlannedStmt *
+fa_guard_statement(PlannedStmt *pstmt, const FaDdlPlan *plan)
+{
+	return plan->only || plan->elsewhere ?
+		fa_ddl_unique_statement(pstmt, plan) : pstmt;
 }
 
 void
@@ -126,11 +148,16 @@ fa_guard_after(const char *query_string, PlannedStmt *pstmt, FaDdlPlan *plan)
 		CommandCounterIncrement();
 		if (plan->action == FA_DDL_RESHAPE)
 			fa_ddl_check_reshaped(plan->reshaped);
-		fa_ddl_everywhere(query_string, pstmt);
+		if (!plan->only && !plan->elsewhere)
+			fa_ddl_everywhere(query_string, pstmt);
 		if (plan->retyped)
-			fa_ddl_show_primary(plan->reshaped, true);
+			fa_ddl_show_unique(plan->reshaped, true);
+		if (OidIsValid(plan->reshaped))
+			fa_ddl_unique_end(plan);
 		AtEOXact_GUC(true, plan->guc_level);
 	}
+	if (plan->dropped)
+		fa_ddl_drop_end(plan);
 	if (IsTransactionState())
 		fa_ddl_roles_after(pstmt->utilityStmt);
 	if (plan->rights)

@@ -55,7 +55,8 @@ fa_ddl_check_drop_policy(Oid policy)
 	}
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
-	if (OidIsValid(root) && OidIsValid(fa_ddl_root(root)))
+	if (OidIsValid(root) && OidIsValid(fa_ddl_root(root)) &&
+		!fa_ddl_is_dropped(root))
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				 errmsg("cannot drop policy \"%s\" of distributed table \"%s\" by CASCADE",

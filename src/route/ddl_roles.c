@@ -12,8 +12,10 @@
 #include "access/xact.h"
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 
 #include "catalog/membership.h"
@@ -69,12 +71,35 @@ fa_ddl_roles_before(Node *statement)
 	fa_ddl_end(&state);
 }
 
+/* A role that may log in has a mapping for each server. */
+static void
+add_mappings(const char *name)
+{
+	run_for_servers("CREATE USER MAPPING FOR %1$I SERVER %2$I"
+					" OPTIONS (user %1$L, password_required 'false')",
+					"m.oid IS NULL AND r.rolcanlogin", name);
+}
+
+/* DROP OWNED takes its mappings from a role, as they are its own. */
+static List *
+names_of(List *roles)
+{
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	foreach(lc, roles)
+		names = lappend(names, get_rolespec_name(lfirst(lc)));
+	return names;
+}
+
 void
 fa_ddl_roles_after(Node *statement)
 {
 	FaDdlState	state;
 	const char *name = NULL;
+	List	   *disowned = NIL;	/* names */
 	bool		renamed = false;
+	ListCell   *lc;
 
 	if (IsA(statement, CreateRoleStmt))
 		name = castNode(CreateRoleStmt, statement)->role;
@@ -91,17 +116,19 @@ fa_ddl_roles_after(Node *statement)
 		name = castNode(RenameStmt, statement)->newname;
 		renamed = true;
 	}
-	if (name == NULL || !concerned())
+	else if (IsA(statement, DropOwnedStmt))
+		disowned = names_of(castNode(DropOwnedStmt, statement)->roles);
+	if ((name == NULL && disowned == NIL) || !concerned())
 		return;
 	CommandCounterIncrement();
 	fa_ddl_begin(&state);
 	if (renamed)
 		run_for_servers("ALTER USER MAPPING FOR %1$I SERVER %2$I OPTIONS (SET user %1$L)",
 						"m.oid IS NOT NULL", name);
-	else
-		run_for_servers("CREATE USER MAPPING FOR %1$I SERVER %2$I"
-						" OPTIONS (user %1$L, password_required 'false')",
-						"m.oid IS NULL AND r.rolcanlogin", name);
+	else if (name)
+		add_mappings(name);
+	foreach(lc, disowned)
+		add_mappings(lfirst(lc));
 	fa_ddl_end(&state);
 }
 

@@ -383,6 +383,7 @@ hooks_run_command(COMMAND_PARAMS, bool copies)
 	FaDdlPlan	plan;
 
 	fa_guard_before(statement, context == PROCESS_UTILITY_SUBCOMMAND, &plan);
+	pstmt = fa_guard_statement(pstmt, &plan);
 	counted = fa_capture_command_begin(statement);
 	/* who comes behind us wants to see it, too */
 	if (!copies || next_process_utility != standard_ProcessUtility ||

@@ -185,8 +185,8 @@ fa_route_plan(Query *parse, const char *query_string, int cursor_options,
 }
 
 /*
- * ON CONFLICT ON CONSTRAINT of the primary key: the table only shows it, so the
- * statement is about its columns, which each heap has an index of.
+ * ON CONFLICT ON CONSTRAINT: the table only shows it, so the statement is about
+ * its columns, which each heap has an index of.
  */
 static void
 router_infer_columns(Query *parse)
@@ -198,7 +198,7 @@ router_infer_columns(Query *parse)
 	if (!OidIsValid(conflict->constraint) || fa_map_table(rte->relid) == NULL)
 		return;
 	index = index_open(get_constraint_index(conflict->constraint), AccessShareLock);
-	for (int i = 0; index->rd_index->indisprimary &&
+	for (int i = 0; index->rd_index->indisunique &&
 		 i < index->rd_index->indnkeyatts; i++)
 	{
 		AttrNumber	attno = index->rd_index->indkey.values[i];
@@ -212,7 +212,7 @@ router_infer_columns(Query *parse)
 									  collation, 0);
 		conflict->arbiterElems = lappend(conflict->arbiterElems, elem);
 	}
-	if (index->rd_index->indisprimary)
+	if (index->rd_index->indisunique)
 		conflict->constraint = InvalidOid;
 	index_close(index, AccessShareLock);
 }
