@@ -154,6 +154,7 @@ OBJS = \
 	src/route/ddl_publish.o \
 	src/route/ddl_roles.o \
 	src/route/deferred.o \
+	src/route/function.o \
 	src/placement/admit.o \
 	src/placement/balance.o \
 	src/placement/co_access.o \
@@ -268,6 +269,7 @@ OBJS = \
 	src/route/remote_scan.o \
 	src/route/router.o \
 	src/route/row_security.o \
+	src/route/scan_keys.o \
 	src/route/snapshot_guard.o \
 	src/route/split.o \
 	src/route/split_scan.o \
