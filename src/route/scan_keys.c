@@ -149,8 +149,11 @@ FaScanKeys *
 fa_scan_keys_collect(PlannedStmt *plan)
 {
 	FaScanKeys *keys = palloc0(sizeof(FaScanKeys));
+	ListCell   *lc;
 
 	keys_add_plan(keys, plan->planTree);
+	foreach(lc, plan->subplans)
+		keys_add_plan(keys, lfirst(lc));
 	if (keys->nkeys > 0 || keys->nconditions > 0)
 		return keys;
 	pfree(keys);

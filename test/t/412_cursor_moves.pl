@@ -13,6 +13,7 @@ $c->sql(1, q{CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i
 	SELECT fragaffinity.configure('cutover_wait', '1min'); CREATE TABLE started (move bigint)});
 my $fragment = $c->fragment('t', 0);
 my $client = $c->node(1)->background_psql('postgres', on_error_stop => 0);
+$client->set_query_timer_restart();
 $client->query_safe('PREPARE p(int) AS SELECT * FROM t WHERE id = $1; PREPARE u(int) AS UPDATE t SET v = v WHERE id = $1');
 my $generic = 'SET plan_cache_mode = force_generic_plan;';
 

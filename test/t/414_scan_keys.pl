@@ -17,6 +17,7 @@ $c->sql(1, q{
 my @near = split /\n/, $c->sql(1, q{SELECT k FROM t JOIN (SELECT fragaffinity.bucket_of('t', 1) AS first) f
 	ON fragaffinity.bucket_of('t', k) = first WHERE length(s) = 2 ORDER BY k LIMIT 5});
 my $session = $c->node(1)->background_psql('postgres', on_error_stop => 0);
+$session->set_query_timer_restart();
 sub answers
 {
 	my ($statements, $expected, $name) = @_;
