@@ -165,6 +165,7 @@ OBJS = \
 	src/route/ddl_roles.o \
 	src/route/ddl_unique.o \
 	src/route/deferred.o \
+	src/route/function.o \
 	src/placement/admit.o \
 	src/placement/balance.o \
 	src/placement/co_access.o \
@@ -290,6 +291,7 @@ OBJS = \
 	src/route/row_security.o \
 	src/route/row_statement.o \
 	src/route/row_upsert.o \
+	src/route/scan_keys.o \
 	src/route/snapshot_guard.o \
 	src/route/split.o \
 	src/route/split_scan.o \

@@ -12,6 +12,8 @@
 #include "executor/execdesc.h"
 #include "nodes/parsenodes.h"
 
+#include "route/scan_keys.h"
+
 /* in hooks.c */
 extern void fa_hooks_init(void);
 
@@ -36,8 +38,11 @@ extern bool fa_hooks_may_renew(void);
 
 /* Stands the plan for one that is made when parameters are known? */
 extern bool fa_deferred_is(PlannedStmt *plan);
-/* Before ExecutorStart: puts that one in its place. */
-extern void fa_deferred_start(QueryDesc *desc);
+/*
+ * Before ExecutorStart: puts that one in its place.  What its index scans are to
+ * be started with, or NULL.
+ */
+extern FaScanKeys *fa_deferred_start(QueryDesc *desc);
 /* Before ExecutorRun; true: a snapshot is to be popped after it. */
 extern bool fa_deferred_push_snapshot(QueryDesc *desc);
 

@@ -12,6 +12,8 @@
  *	copy.c			COPY into a table whose fragments are on several nodes
  *	row_by_row.c	an upsert or MERGE whose rows have to come here
  *	deferred.c		all of it, for plans that are made before values are known
+ *	function.c		... of functions' statements, too
+ *	scan_keys.c		... started with the values in them
  *	router.c		the planner hook, where they meet
  *	hooks.c			what happens around the execution
  */
@@ -206,6 +208,7 @@ extern bool fa_statement_may_be_interrupted(void);
 extern void fa_deferred_init(void);
 
 /* Stands for a statement's plan until ExecutorStart. */
-extern PlannedStmt *fa_deferred_plan(Query *parse, int cursor_options);
+extern PlannedStmt *fa_deferred_plan(Query *parse, const char *query_string,
+									 int cursor_options);
 
 #endif							/* FA_ROUTE_ROUTE_H */

@@ -16,10 +16,10 @@
  * These locks come after the statement's snapshot, and a move may have come
  * between: the snapshot is then older than the leaf.  In READ COMMITTED a
  * client's own statement simply takes a new one, and so does what EXECUTE runs, alone
- * or as part of EXPLAIN or CREATE TABLE AS.  Statements in functions
- * cannot (their caller's snapshot may be theirs); so their stand-ins tell a
- * price at which the plan cache prefers to plan for each execution, which
- * locks first.
+ * or as part of EXPLAIN or CREATE TABLE AS, and a statement of a volatile PL/pgSQL
+ * function (function.c).  Of other functions nobody knows whether their caller's
+ * snapshot is theirs; so their stand-ins tell a price at which the plan cache
+ * prefers to plan for each execution, which locks first.
  */
 #include "postgres.h"
 
@@ -37,8 +37,10 @@
 
 #include "catalog/map.h"
 #include "core/fa_compat.h"
+#include "route/function.h"
 #include "route/hooks.h"
 #include "route/route.h"
+#include "route/scan_keys.h"
 
 #define MAX_PINS 4				/* statements with more are planned each time */
 #define MAX_PLANS 1024			/* of statements that wait, too */
@@ -67,6 +69,7 @@ typedef struct LeafPlan
 	PlanKey		key;
 	MemoryContext context;
 	PlannedStmt *plan;
+	FaScanKeys *keys;			/* of its index scans; NULL: none */
 	bool		valid;
 	int			users;
 	dlist_node	used;			/* in plan_order, while it is valid */
@@ -110,7 +113,7 @@ typedef struct PlanEntry
 	LeafPlan   *plan;
 } PlanEntry;
 
-/* The client's statement that runs now, if it got a new snapshot. */
+/* The statement that was started last with a new snapshot. */
 static QueryDesc *renewed = NULL;
 
 static Node *
@@ -125,10 +128,11 @@ static const CustomScanMethods deferred_methods = {
 };
 
 PlannedStmt *
-fa_deferred_plan(Query *parse, int cursor_options)
+fa_deferred_plan(Query *parse, const char *query_string, int cursor_options)
 {
 	/* functions and SQL's EXECUTE run inside a portal */
 	bool		own = ActivePortal == NULL;
+	bool		may_renew = own || fa_function_is_known(query_string);
 	PlannedStmt *plan;
 
 	plan = fa_custom_plan(parse, &deferred_methods,
@@ -138,7 +142,7 @@ fa_deferred_plan(Query *parse, int cursor_options)
 						  NIL, NIL);
 	/* the plan cache locks the query's tables before, and once is enough */
 	fa_plan_clear_rtes(plan);
-	plan->planTree->total_cost = own ? 0 : disable_cost;
+	plan->planTree->total_cost = may_renew ? 0 : disable_cost;
 	plan->planTree->plan_rows = 1;
 	return plan;
 }
@@ -387,6 +391,7 @@ template_cache_plan(Template *template, const PlanKey *key, QueryDesc *desc)
 	cached->key = *key;
 	cached->context = context;
 	cached->plan = copyObject(plan);
+	cached->keys = fa_scan_keys_collect(cached->plan);
 	MemoryContextSwitchTo(caller);
 	if (hash_get_num_entries(plans) >= MAX_PLANS)
 		plan_forget(dlist_tail_element(LeafPlan, used, &plan_order));
@@ -398,21 +403,21 @@ template_cache_plan(Template *template, const PlanKey *key, QueryDesc *desc)
 	return cached;
 }
 
-/*
- * A snapshot older than the leaf would not see the rows that came with it.
- * True when there is a new one.
- */
+/* A snapshot older than the leaf would not see the rows that came with it. */
 static bool
+deferred_snapshot_may_be_old(QueryDesc *desc)
+{
+	return !IsolationUsesXactSnapshot() && desc->snapshot != NULL &&
+		desc->snapshot->snapshot_type == SNAPSHOT_MVCC &&
+		fa_map_snapshot_may_be_old(desc->snapshot->xmin);
+}
+
+static void
 deferred_renew_snapshot(QueryDesc *desc)
 {
-	if (IsolationUsesXactSnapshot() || desc->snapshot == NULL ||
-		desc->snapshot->snapshot_type != SNAPSHOT_MVCC ||
-		!fa_map_snapshot_may_be_old(desc->snapshot->xmin))
-		return false;
 	UnregisterSnapshot(desc->snapshot);
 	desc->snapshot = NULL;
 	desc->snapshot = RegisterSnapshot(GetTransactionSnapshot());
-	return true;
 }
 
 /* Plans for this execution, with its values. */
@@ -424,8 +429,8 @@ deferred_plan_once(QueryDesc *desc, CustomScan *scan)
 						 desc->params, true, true);
 }
 
-/* The cached plan for this execution's values, made if need be. */
-static void
+/* The cached plan for this execution's values, made if need be; its keys. */
+static FaScanKeys *
 deferred_use_template(QueryDesc *desc, Template *template)
 {
 	PlanKey		key;
@@ -441,7 +446,7 @@ deferred_use_template(QueryDesc *desc, Template *template)
 	if (!template_resolve(template, desc->params, &key))
 	{
 		desc->plannedstmt = template_plan(template, desc, true);
-		return;
+		return NULL;
 	}
 	plan = plan_find(&key);
 	if (plan == NULL)
@@ -450,44 +455,51 @@ deferred_use_template(QueryDesc *desc, Template *template)
 	plan->users++;
 	use->plan = plan;
 	desc->plannedstmt = plan->plan;
+	return plan->keys;
 }
 
 /* Puts the plan for this execution's values in the stand-in's place. */
-static void
+static FaScanKeys *
 deferred_replace(QueryDesc *desc, CustomScan *scan)
 {
 	Template   *template = template_find(scan);
 	MemoryContext caller = MemoryContextSwitchTo(GetMemoryChunkContext(desc));
+	FaScanKeys *keys = NULL;
 
 	if (template)
-		deferred_use_template(desc, template);
+		keys = deferred_use_template(desc, template);
 	else
 		desc->plannedstmt = deferred_plan_once(desc, scan);
 	MemoryContextSwitchTo(caller);
+	return keys;
 }
 
 /*
  * Functions that read tables may lead to another leaf under a new snapshot,
  * whose lock may ask for a snapshot that is newer still.
  */
-static void
+static FaScanKeys *
 deferred_replace_again(QueryDesc *desc, CustomScan *scan)
 {
+	FaScanKeys *keys;
+
 	for (int i = 0; i < MAX_SNAPSHOTS; i++)
 	{
 		List	   *relations = desc->plannedstmt->relationOids;
 
 		PushActiveSnapshot(desc->snapshot);
-		deferred_replace(desc, scan);
+		keys = deferred_replace(desc, scan);
 		PopActiveSnapshot();
 		if (equal(desc->plannedstmt->relationOids, relations) ||
-			!deferred_renew_snapshot(desc))
-			return;
+			!deferred_snapshot_may_be_old(desc))
+			return keys;
+		deferred_renew_snapshot(desc);
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 			 errmsg("could not find the statement's fragment while fragments move"),
 			 errhint("The transaction might succeed if retried.")));
+	return NULL;				/* keep compiler quiet */
 }
 
 bool
@@ -497,22 +509,29 @@ fa_deferred_is(PlannedStmt *plan)
 		((CustomScan *) plan->planTree)->methods == &deferred_methods;
 }
 
-void
+/* Is the snapshot this statement's alone? */
+static bool
+deferred_may_renew(QueryDesc *desc, CustomScan *scan)
+{
+	return intVal(lfourth(scan->custom_private)) || fa_hooks_may_renew() ||
+		fa_function_may_renew(desc);
+}
+
+FaScanKeys *
 fa_deferred_start(QueryDesc *desc)
 {
 	CustomScan *scan = castNode(CustomScan, desc->plannedstmt->planTree);
-	bool		may_renew = intVal(lfourth(scan->custom_private)) ||
-		fa_hooks_may_renew();
+	FaScanKeys *keys = deferred_replace(desc, scan);
 
-	deferred_replace(desc, scan);
-	if (may_renew)
-		renewed = NULL;
-	if (may_renew && deferred_renew_snapshot(desc))
-	{
-		renewed = desc;
-		if (contain_mutable_functions(lsecond(scan->custom_private)))
-			deferred_replace_again(desc, scan);
-	}
+	if (renewed == desc)
+		renewed = NULL;			/* another one was in its place */
+	if (!deferred_snapshot_may_be_old(desc) || !deferred_may_renew(desc, scan))
+		return keys;
+	deferred_renew_snapshot(desc);
+	if (contain_mutable_functions(lsecond(scan->custom_private)))
+		keys = deferred_replace_again(desc, scan);
+	renewed = desc;
+	return keys;
 }
 
 /*

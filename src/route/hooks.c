@@ -174,9 +174,28 @@ statement_find(QueryDesc *query)
 	return s;
 }
 
-/* ExecutorStart of a statement of ours, whose plan is the one to be run. */
+/* ExecutorStart of a plan that is kept here. */
 static void
-hooks_start_ours(QueryDesc *desc, int eflags)
+hooks_start_kept(QueryDesc *desc, int eflags, FaScanKeys *keys)
+{
+	PG_TRY();
+	{
+		fa_scan_keys_put(keys, desc->params);
+		next_executor_start(desc, eflags);
+	}
+	PG_FINALLY();
+	{
+		fa_scan_keys_restore(keys);
+	}
+	PG_END_TRY();
+}
+
+/*
+ * ExecutorStart of a statement of ours, whose plan is the one to be run; keys: of
+ * a kept one, or NULL.
+ */
+static void
+hooks_start_ours(QueryDesc *desc, int eflags, FaScanKeys *keys)
 {
 	bool		foreign = fa_fdw_plan_has_foreign(desc->plannedstmt);
 	Statement  *s;
@@ -186,7 +205,10 @@ hooks_start_ours(QueryDesc *desc, int eflags)
 	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY) && !fa_maintenance)
 		fa_snapshot_guard_check(desc, queries == 1);
 	counted = fa_capture_wants(desc, eflags, foreign, &started_ns);
-	next_executor_start(desc, eflags);
+	if (keys)
+		hooks_start_kept(desc, eflags, keys);
+	else
+		next_executor_start(desc, eflags);
 	s = statement_make(desc);
 	if (counted)
 		s->counted = fa_capture_begin(&s->execution, desc, started_ns);
@@ -205,10 +227,11 @@ hooks_executor_start(QueryDesc *desc, int eflags)
 	bool		ours = deferred ||
 		(!fa_maintenance && !IsParallelWorker() &&
 		 hooks_is_ours(desc->plannedstmt));
+	FaScanKeys *keys = NULL;
 	bool		raised;
 
 	if (deferred)
-		fa_deferred_start(desc);
+		keys = fa_deferred_start(desc);
 	hooks_know_transaction();
 	queries++;
 	fa_as_of_apply(desc);
@@ -216,7 +239,7 @@ hooks_executor_start(QueryDesc *desc, int eflags)
 	if (!raised)
 	{
 		if (ours)
-			hooks_start_ours(desc, eflags);
+			hooks_start_ours(desc, eflags, keys);
 		else
 			next_executor_start(desc, eflags);
 		return;
@@ -224,7 +247,7 @@ hooks_executor_start(QueryDesc *desc, int eflags)
 	PG_TRY();
 	{
 		if (ours)
-			hooks_start_ours(desc, eflags);
+			hooks_start_ours(desc, eflags, keys);
 		else
 			next_executor_start(desc, eflags);
 	}
@@ -304,6 +327,19 @@ hooks_executor_run(FA_EXECUTOR_RUN_PARAMS)
 	renewable = outer;
 }
 
+/* Is there more to do for a modification than to say that it is over? */
+static bool
+hooks_finish_takes_time(QueryDesc *desc)
+{
+	ModifyTableState *top = (ModifyTableState *) desc->planstate;
+
+	/* what is not done yet; rows that were routed; triggers that wait */
+	return !IsA(top, ModifyTableState) || top->mt_nrels != 1 ||
+		desc->estate->es_auxmodifytables != NIL ||
+		desc->estate->es_tuple_routing_result_relations != NIL ||
+		top->resultRelInfo->ri_TrigDesc != NULL;
+}
+
 static void
 hooks_finish_counted(FaExecution *execution, QueryDesc *desc)
 {
@@ -329,7 +365,7 @@ hooks_executor_finish(QueryDesc *desc)
 	/* a query that only reads has nothing to finish */
 	Statement  *s = desc->operation == CMD_SELECT ? NULL : statement_find(desc);
 
-	if (s && s->counted)
+	if (s && s->counted && hooks_finish_takes_time(desc))
 		hooks_finish_counted(&s->execution, desc);
 	else
 		next_executor_finish(desc);

@@ -30,6 +30,7 @@
 #include "core/shmem.h"
 #include "route/gate.h"
 #include "route/hash_step.h"
+#include "route/param_value.h"
 #include "route/pin.h"
 
 #define MAX_DEPTH 16
@@ -67,17 +68,10 @@ resolve_needs_execution(Node *node, void *context)
 		return false;
 	if (IsA(node, Param))
 	{
-		Param	   *param = (Param *) node;
-		ParamExternData *data;
 		ParamExternData space;
+		const ParamExternData *data = fa_param_value((Param *) node, params, &space);
 
-		if (params == NULL || param->paramid > params->numParams)
-			return true;
-		data = params->paramFetch ?
-			params->paramFetch(params, param->paramid, true, &space) :
-			&params->params[param->paramid - 1];
-		return !(data->pflags & PARAM_FLAG_CONST) ||
-			data->ptype != param->paramtype;
+		return data == NULL || !(data->pflags & PARAM_FLAG_CONST);
 	}
 	return expression_tree_walker(node, resolve_needs_execution, context);
 }
@@ -105,23 +99,13 @@ resolve_is_uncertain(Node *node, void *context)
 	return expression_tree_walker(node, resolve_is_uncertain, context);
 }
 
-/* The parameter's value, where it is of the type that the statement thinks. */
-static inline ParamExternData *
-resolve_parameter(Node *expr, ParamListInfo params)
-{
-	Param	   *param = (Param *) expr;
-
-	if (!IsA(expr, Param) || params == NULL || params->paramFetch ||
-		params->params[param->paramid - 1].ptype != param->paramtype)
-		return NULL;
-	return &params->params[param->paramid - 1];
-}
-
 /* Value of an expression without variables; false when it is NULL. */
 static bool
 resolve_evaluate(Node *expr, ParamListInfo params, Datum *value_p)
 {
-	ParamExternData *param = resolve_parameter(expr, params);
+	ParamExternData space;
+	const ParamExternData *param = IsA(expr, Param) ?
+		fa_param_value((Param *) expr, params, &space) : NULL;
 	EState	   *estate;
 	ExprContext *econtext;
 	MemoryContext caller = CurrentMemoryContext;
@@ -201,13 +185,15 @@ static inline bool
 resolve_at_once(Resolve *r, FaKnown *known, Values *values)
 {
 	Node	   *expr = linitial(known->exprs);
-	ParamExternData *param;
+	ParamExternData space;
+	const ParamExternData *param;
 
 	if (known->array || list_length(known->exprs) != 1)
 		return false;
 	if (IsA(expr, Const) && !((Const *) expr)->constisnull)
 		values->one = ((Const *) expr)->constvalue;
-	else if (r->final && (param = resolve_parameter(expr, r->params)) != NULL &&
+	else if (r->final && IsA(expr, Param) &&
+			 (param = fa_param_value((Param *) expr, r->params, &space)) != NULL &&
 			 !param->isnull)
 		values->one = param->value;
 	else

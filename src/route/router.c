@@ -19,6 +19,7 @@
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "node/cluster_xact.h"
+#include "route/function.h"
 #include "route/gate.h"
 #include "route/hooks.h"
 #include "route/kept.h"
@@ -162,7 +163,7 @@ fa_route_plan(Query *parse, const char *query_string, int cursor_options,
 			here = lappend(here, pin);
 	}
 	if (later)
-		return fa_deferred_plan(parse, cursor_options);
+		return fa_deferred_plan(parse, query_string, cursor_options);
 	if (here == NIL)
 	{
 		if (parse->commandType != CMD_INSERT && list_length(pins) == 1)
@@ -233,6 +234,8 @@ router_planner(Query *parse, const char *query_string, int cursor_options,
 		plan = router_plan_ours(parse, query_string, cursor_options, params);
 	else
 	{
+		if (params)
+			fa_function_note(query_string, params);
 		fa_gate_wait_statement(parse, params);
 		plan = fa_route_plan(parse, query_string, cursor_options, params, false,
 							 true);

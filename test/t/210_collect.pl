@@ -49,10 +49,10 @@ is($c->sql(1, q{SELECT count(*) FROM fragaffinity.history_step
 	WHERE extract(epoch FROM step)::numeric % 0.5 <> 0}), '0', 'steps start on the interval');
 
 for my $i (1 .. 3) { read_local($i, 20) for 1 .. 3; }
-sleep(1.2);
 my $now = now(1);
 for my $i (2, 3)
 {
+	ok($c->poll($i, "SELECT max(step) > '$now' FROM fragaffinity.history_step WHERE node = $i"), "all steps of n$i until then are complete");
 	my $own = known($i, $i, $now);
 	ok($c->poll(1, qq{SELECT fragaffinity.is_preloaded() AND '$own' = (
 		SELECT concat_ws('|', count(DISTINCT s.step), count(h.*), coalesce(sum(calls), 0),
