@@ -74,6 +74,8 @@ OBJS = \
 	src/catalog/map.o \
 	src/catalog/map_bucket.o \
 	src/catalog/membership.o \
+	src/catalog/partition_add.o \
+	src/catalog/partition_kind.o \
 	src/catalog/placement.o \
 	src/catalog/precopy.o \
 	src/catalog/refuse.o \
@@ -150,6 +152,7 @@ OBJS = \
 	src/route/ddl_check.o \
 	src/route/ddl_everywhere.o \
 	src/route/ddl_guard.o \
+	src/route/ddl_partition.o \
 	src/route/ddl_policy.o \
 	src/route/ddl_publish.o \
 	src/route/ddl_roles.o \

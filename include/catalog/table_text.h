@@ -66,6 +66,10 @@ extern List *fa_tree_read(Oid root);
  */
 extern List *fa_tree_create(List *tree, List *sequences, int node,
 							const char *key, const char *options);
+/* CREATE TABLE of one of its relations; then its owner, grants and comments. */
+extern char *fa_tree_create_rel(List *tree, FaTreeRel *r, const char *key,
+								const char *options);
+extern List *fa_tree_belongings(FaTreeRel *r);
 extern List *fa_tree_finish(List *tree, bool distributed);
 extern char *fa_tree_options(Oid root);
 extern char *fa_tree_identities(Oid root);
@@ -106,6 +110,12 @@ extern void fa_unique_create(Oid rel, const char *unique, const char *stem);
  */
 extern void fa_unique_show_primary(Oid root);
 extern void fa_unique_hide_primary(Oid root);
+/*
+ * Of a new partition without partitions of its own: drops the primary key that
+ * PostgreSQL has given it as the table shows one, which foreign leaves could not
+ * have.
+ */
+extern void fa_unique_unlink_primary(Oid partition);
 /* What the logical path needs of a heap that has its indexes. */
 extern void fa_unique_set_identity(Oid heap);
 

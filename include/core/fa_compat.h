@@ -229,9 +229,12 @@ fa_exec_insert_index_tuples(ResultRelInfo *target, TupleTableSlot *slot,
 	object_ownercheck(RelationRelationId, rel, role)
 #define fa_owns_database(db, role) \
 	object_ownercheck(DatabaseRelationId, db, role)
+#define fa_owns_namespace(schema, role) \
+	object_ownercheck(NamespaceRelationId, schema, role)
 #else
 #define fa_owns_relation(rel, role) pg_class_ownercheck(rel, role)
 #define fa_owns_database(db, role) pg_database_ownercheck(db, role)
+#define fa_owns_namespace(schema, role) pg_namespace_ownercheck(schema, role)
 #endif
 
 /*

@@ -13,17 +13,38 @@ typedef enum FaDdlAction
 {
 	FA_DDL_PASS,				/* none of our business */
 	FA_DDL_EVERYWHERE,			/* run it here and, as text, on every node */
-	FA_DDL_RESHAPE				/* so, too; not while a fragment moves */
+	FA_DDL_RESHAPE,				/* so, too; not while a fragment moves */
+	FA_DDL_PARTITION			/* run it here; ddl_partition.c tells the nodes */
 } FaDdlAction;
+
+typedef enum FaPartitionChange
+{
+	FA_PARTITION_CREATE,
+	FA_PARTITION_ATTACH,
+	FA_PARTITION_DETACH,
+	FA_PARTITION_DROP
+} FaPartitionChange;
 
 typedef struct FaDdlPlan
 {
 	FaDdlAction action;
-	Oid			reshaped;		/* root that FA_DDL_RESHAPE is about */
+	Oid			reshaped;		/* root that RESHAPE or PARTITION is about */
 	bool		retyped;		/* a type of its primary key changes */
 	List	   *rights;			/* roots whose owner, grants or row security must
 								 * go to their parts and to all nodes afterwards */
 	int			guc_level;		/* of settings while it runs */
+
+	/* of FA_DDL_PARTITION: */
+	FaPartitionChange change;
+	Node	   *instead;		/* to be run instead of the statement, or NULL */
+	Oid			parent;
+	Oid			partition;		/* attached or detached */
+	Oid			schema;			/* of what is created, */
+	const char *name;			/* its name, */
+	bool		divided;		/* whether it is to have buckets, */
+	const char *options;		/* and of its heaps, or NULL */
+	List	   *dropped;		/* partitions */
+	List	   *roots;			/* and the tables that lose them */
 } FaDdlPlan;
 
 /* in ddl_guard.c */
@@ -61,6 +82,19 @@ extern void fa_ddl_check_drop(Oid rel);
 extern FaDdlAction fa_ddl_check_alter(AlterTableCmd *cmd, Oid root);
 extern FaDdlAction fa_ddl_check_rename_column(RenameStmt *stmt, Oid root);
 extern bool fa_ddl_in_primary_key(const char *column, Oid root);
+
+/* in ddl_partition.c */
+
+/* Of CREATE TABLE ... PARTITION OF. */
+extern FaDdlAction fa_ddl_check_new_partition(CreateStmt *stmt, FaDdlPlan *plan);
+/* Of ATTACH and DETACH PARTITION; parent is root or what belongs to it. */
+extern FaDdlAction fa_ddl_check_partition_command(AlterTableCmd *cmd, Oid parent,
+												  Oid root, FaDdlPlan *plan);
+/* Of DROP TABLE: is it one of the root's own partitions? */
+extern bool fa_ddl_check_drop_partition(Oid rel, Oid root, FaDdlPlan *plan);
+/* Around the statement. */
+extern void fa_ddl_partition_before(FaDdlPlan *plan);
+extern void fa_ddl_partition_after(FaDdlPlan *plan);
 
 /* in ddl_policy.c */
 

@@ -27,6 +27,7 @@
 #include "utils/timeout.h"
 #include "utils/wait_event.h"
 
+#include "catalog/partitions.h"
 #include "catalog/reshape.h"
 #include "catalog/table_ddl.h"
 #include "catalog/table_text.h"
@@ -112,32 +113,36 @@ fa_reshape_peers_end(void)
 
 /*
  * One try, as a subtransaction and a savepoint on every peer, which is released
- * by the next statement there.
+ * by the next statement there.  locks: SQL; home: whose heaps are waited for
+ * before, or InvalidOid.
  */
 static bool
-lock_try(Oid home, int64 timeout_ms)
+lock_try(const char *locks, Oid home, int64 timeout_ms)
 {
-	char	   *home_q = fa_table_qualified_name(home);
+	char	   *wait = "";
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	char	   *timeout = psprintf(INT64_FORMAT, timeout_ms);
 	volatile bool locked = false;
 
+	if (OidIsValid(home))
+		wait = psprintf(FA_HEAP_WAIT "; ",
+						quote_literal_cstr(fa_table_qualified_name(home)), "true");
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
 		peers_send(psprintf("SAVEPOINT " SAVEPOINT_NAME "; "
 							"SET LOCAL lock_timeout = " INT64_FORMAT "; "
-							FA_HEAP_WAIT "; "
-							"LOCK TABLE %s IN ACCESS EXCLUSIVE MODE; "
+							"%s%s; "
 							"SET LOCAL lock_timeout = 0", timeout_ms,
-							quote_literal_cstr(home_q), "true", home_q));
+							wait, locks));
 		peers_receive();
 		fa_stop_point("split_peers_locked");
 		fa_ddl_set("lock_timeout", timeout);
-		fa_heap_wait(home, AccessExclusiveLock);
-		fa_spi_exec("LOCK TABLE %s IN ACCESS EXCLUSIVE MODE", home_q);
+		if (OidIsValid(home))
+			fa_heap_wait(home, AccessExclusiveLock);
+		fa_spi_exec("%s", locks);
 		fa_ddl_set("lock_timeout", timeout);
 		ReleaseCurrentSubTransaction();
 		locked = true;
@@ -178,23 +183,51 @@ lock_back_off(int attempt)
 	CHECK_FOR_INTERRUPTS();
 }
 
-void
-fa_reshape_lock(Oid home, int table_id)
+/* rel: the relation that an error names. */
+static void
+lock_everywhere(const char *locks, Oid home, Oid rel, int table_id)
 {
 	int64		timeout_ms = fa_setting_int("cutover_lock_timeout", table_id);
 	int64		attempts = fa_setting_int("cutover_attempts", table_id);
 
 	for (int i = 1; i <= attempts; i++)
 	{
-		if (lock_try(home, timeout_ms))
+		if (lock_try(locks, home, timeout_ms))
 			return;
 		lock_back_off(i);
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 			 errmsg("could not lock \"%s\" on all nodes in " INT64_FORMAT " tries",
-					get_rel_name(home), attempts),
+					get_rel_name(rel), attempts),
 			 errhint("Long transactions on the table hold its locks; see pg_stat_activity on all nodes.")));
+}
+
+void
+fa_reshape_lock(Oid home, int table_id)
+{
+	lock_everywhere(psprintf("LOCK TABLE %s IN ACCESS EXCLUSIVE MODE",
+							 fa_table_qualified_name(home)),
+					home, home, table_id);
+}
+
+void
+fa_partition_lock(Oid parent, Oid partition, int table_id)
+{
+	char	   *locks = psprintf("LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE",
+								 fa_table_qualified_name(parent));
+	FaDdlState	state;
+
+	fa_ddl_begin(&state);
+	(void) fa_xact_conn_all();
+	if (OidIsValid(partition))
+		locks = psprintf("%s; LOCK TABLE %s IN ACCESS EXCLUSIVE MODE", locks,
+						 fa_table_qualified_name(partition));
+	lock_everywhere(locks, InvalidOid, OidIsValid(partition) ? partition : parent,
+					table_id);
+	peers_send("RELEASE SAVEPOINT " SAVEPOINT_NAME);
+	peers_receive();
+	fa_ddl_end(&state);
 }
 
 /* Ends whatever this backend does or waits for, as a cancel would. */

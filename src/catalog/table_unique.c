@@ -14,17 +14,23 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "catalog/pg_constraint.h"
 #include "commands/defrem.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 #include "catalog/table_ddl.h"
 #include "catalog/table_text.h"
 #include "core/spi.h"
 
 PG_FUNCTION_INFO_V1(fa_sql_show_primary_key);
+PG_FUNCTION_INFO_V1(fa_sql_unlink_primary_key);
 
 /* Does the table have an index of this definition? */
 static bool
@@ -150,6 +156,47 @@ fa_sql_show_primary_key(PG_FUNCTION_ARGS)
 		fa_unique_show_primary(PG_GETARG_OID(0));
 	else
 		fa_unique_hide_primary(PG_GETARG_OID(0));
+	fa_ddl_end(&state);
+	PG_RETURN_VOID();
+}
+
+void
+fa_unique_unlink_primary(Oid partition)
+{
+	FaRows	   *rows;
+
+	rows = fa_spi_rows("SELECT oid, conindid, pg_catalog.quote_ident(conname) "
+					   "FROM pg_catalog.pg_constraint "
+					   "WHERE conrelid = %u AND contype = 'p' AND conparentid <> 0",
+					   partition);
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		Relation	index = index_open(atooid(rows->value[i][1]),
+									   AccessExclusiveLock);
+
+		/* as DETACH does */
+		IndexSetParentIndex(index, InvalidOid);
+		ConstraintSetParentConstraint(atooid(rows->value[i][0]), InvalidOid,
+									  InvalidOid);
+		index_close(index, NoLock);
+		CommandCounterIncrement();
+		fa_spi_exec("ALTER TABLE ONLY %s DROP CONSTRAINT %s",
+					fa_table_qualified_name(partition), rows->value[i][2]);
+	}
+}
+
+/* unlink_primary_key(partition): what peers ask of each other */
+Datum
+fa_sql_unlink_primary_key(PG_FUNCTION_ARGS)
+{
+	FaDdlState	state;
+
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be superuser to unlink the primary key of a partition")));
+	fa_ddl_begin(&state);
+	fa_unique_unlink_primary(PG_GETARG_OID(0));
 	fa_ddl_end(&state);
 	PG_RETURN_VOID();
 }

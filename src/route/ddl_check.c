@@ -5,6 +5,8 @@
  *	runs everywhere		on the root: CREATE INDEX (not unique), DROP INDEX,
  *						CREATE and DROP STATISTICS, COMMENT, policies, what
  *						ddl_alter.c allows of ALTER TABLE
+ *	runs here, and is	CREATE TABLE PARTITION OF, ATTACH, DETACH PARTITION, DROP
+ *	told to the others	TABLE of a partition: ddl_partition.c
  *	copied afterwards	GRANT, REVOKE, what DROP OWNED revokes
  *	passes				DML, COPY, TRUNCATE, ANALYZE, VACUUM, LOCK, REINDEX,
  *						CLUSTER, and all that is not a distributed table's
@@ -208,7 +210,7 @@ statistics_relation(List *name)
 }
 
 static FaDdlAction
-check_drop(DropStmt *stmt)
+check_drop(DropStmt *stmt, FaDdlPlan *plan)
 {
 	ListCell   *lc;
 	Oid			ours = InvalidOid;
@@ -239,11 +241,16 @@ check_drop(DropStmt *stmt)
 
 		if (!OidIsValid(root))
 			continue;
+		if (stmt->removeType == OBJECT_TABLE &&
+			fa_ddl_check_drop_partition(rel, root, plan))
+			continue;
 		ours = root;
 		if (stmt->removeType != OBJECT_INDEX || stmt->concurrent ||
 			list_length(stmt->objects) > 1 || table_of(rel) != root)
 			fa_ddl_check_drop(rel);
 	}
+	if (plan->dropped)
+		return FA_DDL_PARTITION;
 	return OidIsValid(ours) ? FA_DDL_EVERYWHERE : FA_DDL_PASS;
 }
 
@@ -255,7 +262,15 @@ check_alter_table(AlterTableStmt *stmt, FaDdlPlan *plan)
 	FaDdlAction action = FA_DDL_EVERYWHERE;
 	ListCell   *lc;
 
-	/* ATTACH of a managed relation to a stranger cannot be: it has a parent. */
+	if (OidIsValid(root) && list_length(stmt->cmds) == 1)
+	{
+		AlterTableCmd *cmd = linitial(stmt->cmds);
+
+		if (get_rel_relkind(rel) == RELKIND_PARTITIONED_TABLE &&
+			(cmd->subtype == AT_AttachPartition ||
+			 cmd->subtype == AT_DetachPartition))
+			return fa_ddl_check_partition_command(cmd, rel, root, plan);
+	}
 	if (!OidIsValid(root))
 	{
 		foreach(lc, stmt->cmds)
@@ -264,6 +279,10 @@ check_alter_table(AlterTableStmt *stmt, FaDdlPlan *plan)
 
 			if (cmd->subtype == AT_AddInherit)
 				refuse_named("inheritance", castNode(RangeVar, cmd->def));
+			else if (cmd->subtype == AT_AttachPartition &&
+					 get_rel_relkind(rel) == RELKIND_PARTITIONED_TABLE)
+				refuse_named("ATTACH PARTITION",
+							 castNode(PartitionCmd, cmd->def)->name);
 		}
 		return FA_DDL_PASS;
 	}
@@ -405,13 +424,16 @@ check_grant(GrantStmt *stmt, FaDdlPlan *plan)
 }
 
 /* CREATE TABLE under a distributed one. */
-static void
-check_create(CreateStmt *stmt)
+static FaDdlAction
+check_create(CreateStmt *stmt, FaDdlPlan *plan)
 {
 	ListCell   *lc;
 
+	if (stmt->partbound && IsA(stmt, CreateStmt))
+		return fa_ddl_check_new_partition(stmt, plan);
 	foreach(lc, stmt->inhRelations)
-		refuse_named("a new partition or child", lfirst_node(RangeVar, lc));
+		refuse_named("a child or foreign partition", lfirst_node(RangeVar, lc));
+	return FA_DDL_PASS;
 }
 
 static FaDdlAction
@@ -521,13 +543,12 @@ check_statement(Node *statement, FaDdlPlan *plan)
 		case T_CreateStatsStmt:
 			return check_statistics((CreateStatsStmt *) statement);
 		case T_CreateStmt:
-			check_create((CreateStmt *) statement);
-			break;
+			return check_create((CreateStmt *) statement, plan);
 		case T_CreateForeignTableStmt:
-			check_create(&((CreateForeignTableStmt *) statement)->base);
-			break;
+			return check_create(&((CreateForeignTableStmt *) statement)->base,
+								plan);
 		case T_DropStmt:
-			return check_drop((DropStmt *) statement);
+			return check_drop((DropStmt *) statement, plan);
 		case T_GrantStmt:
 			return check_grant((GrantStmt *) statement, plan);
 		case T_CommentStmt:

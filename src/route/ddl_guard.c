@@ -112,6 +112,16 @@ fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 	 * PostgreSQL would make it anew, and on the partitions, too.  Who may not
 	 * change the table is told so, and gets no lock by it.
 	 */
+	if (plan->action == FA_DDL_PARTITION)
+	{
+		/* a heap gets none, and what it belongs to must not have one to give */
+		(void) set_config_option("default_tablespace", "", PGC_SUSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		/* other nodes' rows of a DEFAULT partition are checked there */
+		(void) set_config_option("client_min_messages", "error", PGC_SUSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		fa_ddl_partition_before(plan);
+	}
 	if (plan->retyped && fa_owns_relation(plan->reshaped, GetUserId()))
 		fa_ddl_show_primary(plan->reshaped, false);
 }
@@ -121,7 +131,13 @@ fa_guard_after(const char *query_string, PlannedStmt *pstmt, FaDdlPlan *plan)
 {
 	ListCell   *lc;
 
-	if (plan->action != FA_DDL_PASS)
+	if (plan->action == FA_DDL_PARTITION)
+	{
+		CommandCounterIncrement();
+		fa_ddl_partition_after(plan);
+		AtEOXact_GUC(true, plan->guc_level);
+	}
+	else if (plan->action != FA_DDL_PASS)
 	{
 		CommandCounterIncrement();
 		if (plan->action == FA_DDL_RESHAPE)

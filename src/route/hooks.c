@@ -382,6 +382,14 @@ hooks_run_command(COMMAND_PARAMS)
 	FaDdlPlan	plan;
 
 	fa_guard_before(statement, context == PROCESS_UTILITY_SUBCOMMAND, &plan);
+	if (plan.instead)
+	{
+		PlannedStmt *changed = makeNode(PlannedStmt);
+
+		*changed = *pstmt;
+		changed->utilityStmt = plan.instead;
+		pstmt = changed;
+	}
 	counted = fa_capture_command_begin(statement);
 	next_process_utility(COMMAND_ARGS);
 	if (counted)
