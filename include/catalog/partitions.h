@@ -25,9 +25,9 @@ extern Oid	fa_partition_like(Oid root, Oid partition);
 /* in reshape_lock.c */
 
 /*
- * Locks what a partition belongs to, without the others below it, and if it is
- * there the partition, against everyone, on every node; as fa_reshape_lock().  Not
- * in a subtransaction.
+ * Locks what a partition belongs to, without the others below it, and unless it is
+ * InvalidOid this partition with all below it, against everyone, on every node; as
+ * fa_reshape_lock().  Not in a subtransaction.
  */
 extern void fa_partition_lock(Oid parent, Oid partition, int table_id);
 
@@ -46,7 +46,7 @@ extern void fa_partition_created(Oid root, Oid partition, bool divided,
  * cannot be one, and takes away what the table has for all its partitions; then
  * divides it, with its rows to their owners.
  */
-extern void fa_partition_attach(Oid root, Oid rel);
+extern void fa_partition_attach(Oid root, Oid parent, Oid rel);
 extern void fa_partition_attached(Oid root, Oid rel);
 
 /* in undistribute.c, after fa_partition_lock().  Raise while a fragment moves. */

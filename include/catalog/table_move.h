@@ -41,7 +41,7 @@ extern int *fa_place_owners(const char *placement, int npartitions, int count,
  * owners by remainder of "like", which has so many fragments; what lies on a node
  * that drains is placed anew.  NULL when it has not so many.
  */
-extern int *fa_place_owners_like(const char *placement, Oid like, int count);
+extern int *fa_place_owners_like(Oid like, int count);
 
 /*
  * First of so many numbers for new fragments, with the cluster's metadata locked.

@@ -87,7 +87,9 @@ extern bool fa_ddl_in_primary_key(const char *column, Oid root);
 
 /* Of CREATE TABLE ... PARTITION OF. */
 extern FaDdlAction fa_ddl_check_new_partition(CreateStmt *stmt, FaDdlPlan *plan);
-/* Of ATTACH and DETACH PARTITION; parent is root or what belongs to it. */
+/* Is it ATTACH or DETACH PARTITION of a table? */
+extern bool fa_ddl_is_partition_command(const AlterTableStmt *stmt, Oid rel);
+/* Of these; parent is root or what belongs to it. */
 extern FaDdlAction fa_ddl_check_partition_command(AlterTableCmd *cmd, Oid parent,
 												  Oid root, FaDdlPlan *plan);
 /* Of DROP TABLE: is it one of the root's own partitions? */

@@ -62,6 +62,18 @@ find_in_tree(List *tree, Oid rel)
 	return NULL;
 }
 
+/* The node that a table was put on may have gone since, or be about to go. */
+static const char *
+placement_of_today(const char *placement)
+{
+	if (strcmp(placement, "local") == 0 ||
+		fa_spi_value("SELECT '' FROM fragaffinity.node "
+					 "WHERE name = %s AND state = 'active'",
+					 quote_literal_cstr(placement)))
+		return placement;
+	return "balanced";
+}
+
 /* user: who ran the statement. */
 static Addition *
 addition_read(Oid root, Oid partition, bool divided, Oid user)
@@ -86,9 +98,9 @@ addition_read(Oid root, Oid partition, bool divided, Oid user)
 	a->count = atoi(rows->value[0][3]);
 	like = fa_partition_like(root, partition);
 	if (OidIsValid(like))
-		a->owners = fa_place_owners_like(a->placement, like, a->count);
+		a->owners = fa_place_owners_like(like, a->count);
 	if (a->owners == NULL)
-		a->owners = fa_place_owners(a->placement, 1, a->count, 0);
+		a->owners = fa_place_owners(placement_of_today(a->placement), 1, a->count, 0);
 	return a;
 }
 
@@ -179,12 +191,12 @@ fa_partition_created(Oid root, Oid partition, bool divided, const char *options)
 }
 
 /*
- * Unique indexes and keys that every heap of the distributed table gets, but the
- * primary key, which the table shows.  What else there is of them is found by
- * fa_refuse_partition().
+ * Unique indexes and keys that every heap of the distributed table gets, but when
+ * it becomes a partition of the root the primary key, which that shows.  What else
+ * there is of them is found by fa_refuse_partition().
  */
 static void
-drop_unique(Oid root, Oid rel)
+drop_unique(Oid root, Oid rel, bool but_primary)
 {
 	char	   *qualified = fa_table_qualified_name(rel);
 	FaRows	   *rows;
@@ -192,12 +204,13 @@ drop_unique(Oid root, Oid rel)
 	rows = fa_spi_rows("SELECT u.name, u.\"constraint\" "
 					   "FROM pg_catalog.jsonb_to_recordset(%s)"
 					   "  AS u(name name, \"constraint\" boolean, \"primary\" boolean, definition text) "
-					   "WHERE NOT u.\"primary\" AND EXISTS (SELECT FROM fragaffinity.distributed_table t,"
+					   "WHERE NOT (%s AND u.\"primary\") AND EXISTS (SELECT FROM fragaffinity.distributed_table t,"
 					   "  pg_catalog.jsonb_to_recordset(t.definition->'unique')"
 					   "    AS d(\"constraint\" boolean, definition text)"
 					   "  WHERE t.rel = %u AND d.\"constraint\" = u.\"constraint\""
 					   "    AND d.definition = u.definition)",
-					   quote_literal_cstr(fa_text_unique(rel)), root);
+					   quote_literal_cstr(fa_text_unique(rel)),
+					   but_primary ? "true" : "false", root);
 	for (int i = 0; i < rows->nrows; i++)
 	{
 		char	   *name = rows->value[i][0];
@@ -225,7 +238,7 @@ drop_identity(Oid rel)
 }
 
 void
-fa_partition_attach(Oid root, Oid rel)
+fa_partition_attach(Oid root, Oid parent, Oid rel)
 {
 	FaDdlState	state;
 
@@ -241,7 +254,7 @@ fa_partition_attach(Oid root, Oid rel)
 						get_rel_name(rel), get_rel_name(root)),
 				 errhint("Create the partition with CREATE TABLE ... PARTITION OF, and use INSERT ... SELECT.")));
 	fa_refuse_table(rel);
-	drop_unique(root, rel);
+	drop_unique(root, rel, parent == root);
 	drop_identity(rel);
 	fa_ddl_end(&state);
 }

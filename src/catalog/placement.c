@@ -155,7 +155,7 @@ copy_owners(int like, int npartitions, int count, int *owners)
 }
 
 int *
-fa_place_owners_like(const char *placement, Oid like, int count)
+fa_place_owners_like(Oid like, int count)
 {
 	FaRows	   *rows;
 	int		   *owners = NULL;

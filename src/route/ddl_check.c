@@ -262,15 +262,9 @@ check_alter_table(AlterTableStmt *stmt, FaDdlPlan *plan)
 	FaDdlAction action = FA_DDL_EVERYWHERE;
 	ListCell   *lc;
 
-	if (OidIsValid(root) && list_length(stmt->cmds) == 1)
-	{
-		AlterTableCmd *cmd = linitial(stmt->cmds);
-
-		if (get_rel_relkind(rel) == RELKIND_PARTITIONED_TABLE &&
-			(cmd->subtype == AT_AttachPartition ||
-			 cmd->subtype == AT_DetachPartition))
-			return fa_ddl_check_partition_command(cmd, rel, root, plan);
-	}
+	if (OidIsValid(root) && fa_ddl_is_partition_command(stmt, rel))
+		return fa_ddl_check_partition_command(linitial(stmt->cmds), rel, root,
+											  plan);
 	if (!OidIsValid(root))
 	{
 		foreach(lc, stmt->cmds)
@@ -279,8 +273,7 @@ check_alter_table(AlterTableStmt *stmt, FaDdlPlan *plan)
 
 			if (cmd->subtype == AT_AddInherit)
 				refuse_named("inheritance", castNode(RangeVar, cmd->def));
-			else if (cmd->subtype == AT_AttachPartition &&
-					 get_rel_relkind(rel) == RELKIND_PARTITIONED_TABLE)
+			else if (fa_ddl_is_partition_command(stmt, rel))
 				refuse_named("ATTACH PARTITION",
 							 castNode(PartitionCmd, cmd->def)->name);
 		}

@@ -98,6 +98,14 @@ fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 			fa_ddl_drop_servers(statement);
 		}
 	}
+	/* of CREATE SCHEMA: the only one that has other statements for its parts */
+	else if (!fa_maintenance && IsA(statement, CreateStmt))
+	{
+		fa_ddl_check(statement, plan);
+		if (plan->action != FA_DDL_PASS)
+			fa_ddl_refuse("a partition within CREATE SCHEMA", plan->reshaped,
+						  "Create it by a statement of its own.");
+	}
 	if (plan->action == FA_DDL_PASS)
 		return;
 	fa_ddl_everywhere_begin();

@@ -158,6 +158,17 @@ fa_ddl_check_new_partition(CreateStmt *stmt, FaDdlPlan *plan)
 	return FA_DDL_PARTITION;
 }
 
+bool
+fa_ddl_is_partition_command(const AlterTableStmt *stmt, Oid rel)
+{
+	AlterTableCmd *cmd = linitial(stmt->cmds);
+
+	/* nothing can be written beside it, and an index can have it, too */
+	return (cmd->subtype == AT_AttachPartition ||
+			cmd->subtype == AT_DetachPartition) &&
+		OidIsValid(rel) && get_rel_relkind(rel) == RELKIND_PARTITIONED_TABLE;
+}
+
 FaDdlAction
 fa_ddl_check_partition_command(AlterTableCmd *cmd, Oid parent, Oid root,
 							   FaDdlPlan *plan)
@@ -244,11 +255,12 @@ fa_ddl_partition_before(FaDdlPlan *plan)
 		return;
 	}
 	fa_table_check_owner(plan->parent);
+	/* one that is added concerns the default partition */
 	fa_partition_lock(plan->parent, plan->change == FA_PARTITION_DETACH ?
-					  plan->partition : InvalidOid,
+					  plan->partition : get_default_partition_oid(plan->parent),
 					  fa_map_table(plan->reshaped)->table_id);
 	if (plan->change == FA_PARTITION_ATTACH)
-		fa_partition_attach(plan->reshaped, plan->partition);
+		fa_partition_attach(plan->reshaped, plan->parent, plan->partition);
 }
 
 void

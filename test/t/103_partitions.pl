@@ -107,7 +107,7 @@ for my $case (
 	[ sprintf("CREATE TABLE x $next", '', 'WITH (fillfactor = 5)'), '22023' ],
 	[ 'CREATE TABLE x PARTITION OF o_2401 FOR VALUES WITH (MODULUS 9, REMAINDER 1)', '0A000' ],
 	[ 'CREATE TABLE x PARTITION OF o_2401_b0 DEFAULT', '0A000' ],
-	[ 'CREATE TABLE x () INHERITS (o)', '0A000' ],
+	[ 'CREATE TABLE x () INHERITS (o)', '0A000' ], [ 'CREATE SCHEMA z CREATE TABLE x PARTITION OF public.o DEFAULT', '0A000' ],
 	[ 'ALTER TABLE o DETACH PARTITION o_2401 CONCURRENTLY', '0A000' ],
 	[ 'ALTER TABLE o_2401 DETACH PARTITION o_2401_b0', '0A000' ],
 	[ 'DROP TABLE o_2401_b0', '2BP01' ], [ 'DROP TABLE o_2401, o_2402_b1', '2BP01' ],
@@ -268,7 +268,7 @@ $c->sql(3, q{SELECT monthly('2024-09-01'), monthly('2024-10-01')});
 alike('by a function');
 
 # Partitions of partitions; a table that had none when it was distributed; row security.
-$c->sql(2, q{CREATE TABLE l (k int NOT NULL, c text, at date) PARTITION BY RANGE (at);
+$c->sql(2, q{CREATE TABLE l (k int, c text, at date, PRIMARY KEY (at, k, c)) PARTITION BY RANGE (at);
 	SELECT fragaffinity.distribute_table('l', 'k', 3, 'n2')});
 $c->sql(1, q{CREATE TABLE l_1 PARTITION OF l FOR VALUES FROM ('2024-01-01') TO ('2024-02-01') PARTITION BY LIST (c);
 	CREATE TABLE l_1_eu PARTITION OF l_1 FOR VALUES IN ('eu')});
@@ -278,7 +278,13 @@ $c->move($c->fragment('l', 0), 'n1');
 $c->sql(3, q{CREATE TABLE l_2_eu PARTITION OF l_2 FOR VALUES IN ('eu'); CREATE TABLE l_2_us PARTITION OF l_2 FOR VALUES IN ('us')});
 is($c->sql(1, sprintf $owners, 'l_2_eu'), 'n1 n2 n2', 'of the same list in the month before');
 is($c->sql(1, sprintf $owners, 'l_2_us'), 'n2 n2 n2', 'another list is placed as ever');
-$c->sql($_, q{INSERT INTO l SELECT i, CASE WHEN i % 2 = 0 THEN 'eu' ELSE 'us' END, '2024-02-03' FROM generate_series(1, 30) i}) for 1 .. 3;
+$c->sql($_, qq{INSERT INTO l SELECT i + 100 * $_, CASE WHEN i % 2 = 0 THEN 'eu' ELSE 'us' END, '2024-02-03' FROM generate_series(1, 30) i}) for 1 .. 3;
+($code) = $c->fails($_, q{INSERT INTO l VALUES (102, 'eu', '2024-02-03')})
+  and is($code, '23505', "the primary key holds in a sub-partition, asked by node $_") for 1 .. 3;
+$c->sql(1, q{CREATE TABLE l_2_xx (LIKE l INCLUDING ALL); INSERT INTO l_2_xx SELECT i, 'xx', '2024-02-03' FROM generate_series(1, 20) i;
+	ALTER TABLE l_2 ATTACH PARTITION l_2_xx FOR VALUES IN ('xx')});
+count_rows("l WHERE c = 'xx'", 20, 'attached to a partition');
+$c->sql(2, 'DROP TABLE l_2_xx');
 count_rows('l', 90, 'sub-partitions');
 $c->sql(1, q{ALTER TABLE l DETACH PARTITION l_2});
 is($c->sql(1, q{SELECT (SELECT count(*) FROM ONLY l_2_eu) || ' ' || (SELECT count(*) FROM ONLY l_2_us) || ' ' || (SELECT count(*) FROM l)}), '45 45 0', 'detached with its partitions');
@@ -296,6 +302,15 @@ $c->sql(3, 'SET SESSION AUTHORIZATION ann; ALTER TABLE l DETACH PARTITION l_4');
 is($c->sql(3, 'SELECT count(*) FROM ONLY l_4'), '30', 'the owner takes a partition that another one made');
 $c->sql(2, q{SELECT fragaffinity.undistribute_table('l')});
 is($c->sql(2, 'SELECT count(*) FROM l'), '30', 'undistributed after all');
+
+# A node that is to be emptied gets none, also when the table was put there.
+$c->sql(1, q{CREATE TABLE z (k int NOT NULL, at date) PARTITION BY RANGE (at); SELECT fragaffinity.distribute_table('z', 'k', 3, 'n2')});
+$c->sql(1, q{CREATE TABLE z_1 PARTITION OF z FOR VALUES FROM ('2024-01-01') TO ('2024-02-01')});
+$c->sql($_, q{UPDATE fragaffinity.node SET state = 'draining' WHERE name = 'n2'}) for 1 .. 3;
+$c->sql(3, q{CREATE TABLE z_2 PARTITION OF z FOR VALUES FROM ('2024-02-01') TO ('2024-03-01');
+	CREATE TABLE z_0 PARTITION OF z DEFAULT});
+unlike($c->sql(1, sprintf $owners, $_), qr/n2/, "$_ is not on a draining node") for qw(z_2 z_0);
+$c->sql($_, q{UPDATE fragaffinity.node SET state = 'active' WHERE name = 'n2'}) for 1 .. 3;
 
 # Equal keys of co-located tables meet, also in new partitions.
 $c->sql(1, q{CREATE TABLE i (who int NOT NULL, at date NOT NULL) PARTITION BY RANGE (at);

@@ -49,7 +49,7 @@ for my $n (1 .. 3)
 	$c->sql(1 + $i % 3, "CREATE TABLE x_$n (LIKE m); INSERT INTO x_$n SELECT i, 10000 + 1000 * $n + i, 0 FROM generate_series(1, 60) i;
 		ALTER TABLE m ATTACH PARTITION x_$n " . bound(10 + $n));
 	is($c->sql($i, 'SELECT count(*) FROM m WHERE at > 1000'), '120', "rows of round $n");
-	ok($c->poll(1, "SELECT count(*) FROM fragaffinity.fragments WHERE state = 'moving'", '0', "the move of round $n"), \'\');
+	ok($c->poll(1, "SELECT count(*) FROM fragaffinity.fragments WHERE state = 'moving'", '0'), "the move of round $n");
 	$c->sql($i, "ALTER TABLE m DETACH PARTITION m_$n; DROP TABLE x_$n");
 	is($c->sql($i, "SELECT count(*) FROM ONLY m_$n"), '60', "detached in round $n");
 }
@@ -87,9 +87,9 @@ for my $step (
 	$s->{run}->finish;
 	$c->release(1);
 	$c->restart(1);
-	ok($c->poll($_, $is, $before, "$name undone on node $_"), \'\') for 1 .. 3;
-	ok($c->poll($_, 'SELECT count(*) FROM pg_prepared_xacts', '0', "nothing prepared on node $_"), \'\') for 1 .. 3;
-	ok($c->poll($_, $count, $rows, "$name: rows as before on node $_"), \'\') for 1 .. 3;
+	ok($c->poll($_, $is, $before), "$name undone on node $_") for 1 .. 3;
+	ok($c->poll($_, 'SELECT count(*) FROM pg_prepared_xacts', '0'), "nothing prepared on node $_") for 1 .. 3;
+	ok($c->poll($_, $count, $rows), "$name: rows as before on node $_") for 1 .. 3;
 
 	$c->hold(1, 'cluster_before_decision');
 	$s = background(1, $sql);
@@ -98,11 +98,11 @@ for my $step (
 	$c->release(1);
 	$s->{run}->finish;
 	$c->restart(3);
-	ok($c->poll($_, $is, $after, "$name done on node $_"), \'\') for 1 .. 3;
-	ok($c->poll(3, 'SELECT count(*) FROM pg_prepared_xacts', '0', 'nothing prepared on node 3'), \'\');
+	ok($c->poll($_, $is, $after), "$name done on node $_") for 1 .. 3;
+	ok($c->poll(3, 'SELECT count(*) FROM pg_prepared_xacts', '0'), 'nothing prepared on node 3');
 	$rows = '100' if $name eq 'ATTACH';
 	$rows = '0' if $name eq 'DETACH';
-	ok($c->poll($_, $count, $rows, "$name: rows on node $_"), \'\') for 1 .. 3;
+	ok($c->poll($_, $count, $rows), "$name: rows on node $_") for 1 .. 3;
 }
 is($c->sql(1, 'SELECT count(*) FROM ONLY plain'), '100', 'the rows are back');
 
@@ -122,9 +122,9 @@ $c->sql(1, 'INSERT INTO m SELECT i, 23000 + i FROM generate_series(1, 30) i');
 
 # What was recorded of fragments that are gone goes, too.
 my $gone = $c->sql(1, q{SELECT array_agg(fragment) FROM fragaffinity.fragments WHERE bucket::text LIKE 'm_23%'});
-ok($c->poll(1, "SELECT count(*) > 0 FROM fragaffinity.history WHERE fragment = ANY ('$gone')", 't', 'accesses to a partition are recorded'), \'\');
+ok($c->poll(1, "SELECT count(*) > 0 FROM fragaffinity.history WHERE fragment = ANY ('$gone')", 't'), 'accesses to a partition are recorded');
 $c->sql(2, 'DROP TABLE m_23');
-ok($c->poll($_, "SELECT count(*) FROM fragaffinity.dropped_fragment", 0, "node $_ has forgotten fragments"), \'\') for 1 .. 3;
+ok($c->poll($_, "SELECT count(*) FROM fragaffinity.dropped_fragment", 0), "node $_ has forgotten fragments") for 1 .. 3;
 is($c->sql(1, "SELECT count(*) FROM fragaffinity.history WHERE fragment = ANY ('$gone')"), '0', 'with their history');
 
 ok($c->check_consistent('after all'), 'consistent');
