@@ -661,6 +661,11 @@ RETURNS void LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'fa_sql_show_primary_key';
 REVOKE ALL ON FUNCTION fragaffinity.show_primary_key FROM PUBLIC;
 
+CREATE FUNCTION fragaffinity.run_as(role name, statement text)
+RETURNS void LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'fa_sql_run_as';
+REVOKE ALL ON FUNCTION fragaffinity.run_as FROM PUBLIC;
+
 CREATE FUNCTION fragaffinity.unlink_primary_key(partition regclass)
 RETURNS void LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'fa_sql_unlink_primary_key';

@@ -14,8 +14,6 @@
  */
 #include "postgres.h"
 
-#include "access/relation.h"
-#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -42,7 +40,7 @@ typedef struct Addition
 	int			count;			/* of its fragments; 0: it is not divided */
 	List	   *tree;
 	FaTreeRel  *rel;			/* of the tree: the partition */
-	char	   *user;			/* quoted; who adds it */
+	char	   *user;			/* who adds it */
 	int		   *owners;
 } Addition;
 
@@ -90,7 +88,7 @@ addition_read(Oid root, Oid partition, bool divided, Oid user)
 	a->placement = rows->value[0][2];
 	a->tree = fa_tree_read(root);
 	a->rel = find_in_tree(a->tree, partition);
-	a->user = pstrdup(quote_identifier(GetUserNameFromId(user, false)));
+	a->user = GetUserNameFromId(user, false);
 	if (!divided)
 		return a;
 	a->rel->leaf = true;
@@ -104,16 +102,21 @@ addition_read(Oid root, Oid partition, bool divided, Oid user)
 	return a;
 }
 
-/* CREATE TABLE on the other nodes, with the user's own rights. */
-static void
-create_on_peers(Addition *a, const char *create)
+/*
+ * CREATE TABLE with the user's own rights: it computes the bound's columns of the
+ * rows of a DEFAULT partition.
+ */
+static char *
+create_statement(Addition *a)
 {
 	ListCell   *lc;
 
 	foreach(lc, fa_xact_conn_all())
 		fa_refuse_peer(lfirst(lc), a->rel->rel, list_make1(a->rel), NIL);
-	fa_xact_exec_all("SET LOCAL client_min_messages = error; "
-					 "SET LOCAL ROLE %s; %s; SET LOCAL ROLE NONE", a->user, create);
+	return psprintf("SELECT fragaffinity.run_as(%s, %s)",
+					quote_literal_cstr(a->user),
+					quote_literal_cstr(fa_tree_create_rel(a->tree, a->rel, a->key,
+														  "{}")));
 }
 
 static void
@@ -174,7 +177,7 @@ fa_partition_created(Oid root, Oid partition, bool divided, const char *options)
 
 	fa_ddl_begin(&state);
 	a = addition_read(root, partition, divided, user);
-	create_on_peers(a, fa_tree_create_rel(a->tree, a->rel, a->key, "{}"));
+	fa_xact_exec_all("%s", create_statement(a));
 	foreach(lc, fa_tree_belongings(a->rel))
 		fa_xact_exec_all("%s", (char *) lfirst(lc));
 	unlink_everywhere(a);
@@ -277,15 +280,12 @@ fa_partition_attached(Oid root, Oid rel)
 	a = addition_read(root, rel, true, user);
 	belongings = fa_tree_belongings(a->rel);
 	options = fa_tree_options(rel);
-	create = fa_tree_create_rel(a->tree, a->rel, a->key, "{}");
+	create = create_statement(a);
 	fa_spi_exec("ALTER TABLE %s DETACH PARTITION %s",
 				fa_table_qualified_name(a->rel->parent), a->rel->qualified);
 	schema = fa_tree_move_away(list_make1(a->rel));
-	/* no warnings of a DEFAULT partition's foreign leaves */
-	fa_ddl_set("client_min_messages", "error");
-	fa_spi_exec("%s", create);
+	fa_table_run_everywhere(create);
 	partition = fa_table_oid(a->rel->qualified);
-	create_on_peers(a, create);
 	unlink_everywhere(a);
 	/* rows go as the table's owner, whose code its constraints are */
 	foreach(lc, fa_text_owner(root, a->rel->qualified))

@@ -245,7 +245,6 @@ fa_ddl_partition_before(FaDdlPlan *plan)
 			if (!with)
 				dropped = lappend_oid(dropped, lfirst_oid(lc));
 		}
-		plan->roots = NIL;
 		foreach(lc, dropped)
 		{
 			plan->roots = list_append_unique_oid(plan->roots,

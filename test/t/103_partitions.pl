@@ -303,6 +303,22 @@ is($c->sql(3, 'SELECT count(*) FROM ONLY l_4'), '30', 'the owner takes a partiti
 $c->sql(2, q{SELECT fragaffinity.undistribute_table('l')});
 is($c->sql(2, 'SELECT count(*) FROM l'), '30', 'undistributed after all');
 
+# What the owner has written runs as the owner, and cannot become another.
+$c->sql($_, q{CREATE FUNCTION tens(n int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+	BEGIN
+		BEGIN PERFORM set_config('role', 'none', true); EXCEPTION WHEN insufficient_privilege THEN NULL; END;
+		IF current_user <> 'ann' THEN RAISE 'runs as %', current_user; END IF;
+		RETURN n / 10;
+	END $$}) for 1 .. 3;
+$c->sql(1, q{SET SESSION AUTHORIZATION ann; CREATE TABLE e (k int NOT NULL, n int) PARTITION BY RANGE (tens(n));
+	CREATE TABLE e_rest PARTITION OF e DEFAULT});
+$c->sql(1, q{SELECT fragaffinity.distribute_table('e', 'k', 6)});
+my $rows = q{SET SESSION AUTHORIZATION ann; INSERT INTO e SELECT i, 200 FROM generate_series(1, 30) i;};
+$c->sql(1, "$rows CREATE TABLE e_1 PARTITION OF e FOR VALUES FROM (1) TO (2)");
+$c->sql(3, q{SET SESSION AUTHORIZATION ann; CREATE TABLE e_2 (LIKE e);
+	ALTER TABLE e ATTACH PARTITION e_2 FOR VALUES FROM (2) TO (3)});
+is($c->sql(2, q{SET SESSION AUTHORIZATION ann; SELECT count(*) FROM e}), '30', 'functions of the bound run as the owner');
+
 # A node that is to be emptied gets none, also when the table was put there.
 $c->sql(1, q{CREATE TABLE z (k int NOT NULL, at date) PARTITION BY RANGE (at); SELECT fragaffinity.distribute_table('z', 'k', 3, 'n2')});
 $c->sql(1, q{CREATE TABLE z_1 PARTITION OF z FOR VALUES FROM ('2024-01-01') TO ('2024-02-01')});
