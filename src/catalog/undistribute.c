@@ -264,7 +264,8 @@ forget_everywhere(Gathering *g)
 							 g->table_id);
 		}
 	appendStringInfo(&sql, "INSERT INTO fragaffinity.dropped_fragment (fragment) "
-					 "SELECT pg_catalog.unnest('%s'::bigint[])", g->numbers);
+					 "SELECT pg_catalog.unnest('%s'::bigint[]) ON CONFLICT DO NOTHING",
+					 g->numbers);
 	fa_table_run_everywhere(sql.data);
 }
 
