@@ -76,6 +76,8 @@ OBJS = \
 	src/catalog/map.o \
 	src/catalog/map_bucket.o \
 	src/catalog/membership.o \
+	src/catalog/partition_add.o \
+	src/catalog/partition_kind.o \
 	src/catalog/placement.o \
 	src/catalog/precopy.o \
 	src/catalog/refuse.o \
@@ -160,6 +162,7 @@ OBJS = \
 	src/route/ddl_drop.o \
 	src/route/ddl_everywhere.o \
 	src/route/ddl_guard.o \
+	src/route/ddl_partition.o \
 	src/route/ddl_policy.o \
 	src/route/ddl_publish.o \
 	src/route/ddl_roles.o \

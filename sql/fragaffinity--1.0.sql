@@ -57,9 +57,15 @@ CREATE TABLE fragaffinity.fragment (
 	-- when it got these keys, on this node's clock
 	made		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
--- Last number that a split has given, on the coordinator: history still speaks
--- of parts that were merged.
+-- Last number that was given, on the coordinator: history still speaks of parts
+-- that were merged, and of partitions that are gone.
 CREATE SEQUENCE fragaffinity.fragment_number AS bigint MINVALUE 0;
+-- Whose partition is gone for good; the worker removes what was recorded of them,
+-- and then this.
+CREATE TABLE fragaffinity.dropped_fragment (
+	fragment	bigint PRIMARY KEY,
+	dropped		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
 CREATE INDEX fragment_table_id_idx ON fragaffinity.fragment (table_id);
 CREATE INDEX fragment_bucket_idx ON fragaffinity.fragment (bucket);
 CREATE INDEX fragment_home_idx ON fragaffinity.fragment (home);
@@ -636,14 +642,16 @@ REVOKE ALL ON FUNCTION fragaffinity.start_worker() FROM PUBLIC;
 -- Tables
 -- ---------------------------------------------------------------------
 
--- What peers ask of each other while a table is distributed.
+-- What peers ask of each other while a table is distributed, or gets a partition
+-- (0: all that it has).
 CREATE FUNCTION fragaffinity.create_fragments(table_id integer,
 	partition regclass, key name, fragments bigint[], owners integer[])
 RETURNS void LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'fa_sql_create_fragments';
 REVOKE ALL ON FUNCTION fragaffinity.create_fragments FROM PUBLIC;
 
-CREATE FUNCTION fragaffinity.create_leaf_indexes(table_id integer)
+CREATE FUNCTION fragaffinity.create_leaf_indexes(table_id integer,
+	partition regclass)
 RETURNS void LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'fa_sql_create_leaf_indexes';
 REVOKE ALL ON FUNCTION fragaffinity.create_leaf_indexes FROM PUBLIC;
@@ -658,7 +666,18 @@ RETURNS void LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'fa_sql_set_unique';
 REVOKE ALL ON FUNCTION fragaffinity.set_unique FROM PUBLIC;
 
-CREATE FUNCTION fragaffinity.analyze_leaves(table_id integer)
+CREATE FUNCTION fragaffinity.run_as(role name, statement text)
+RETURNS void LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'fa_sql_run_as';
+REVOKE ALL ON FUNCTION fragaffinity.run_as FROM PUBLIC;
+
+CREATE FUNCTION fragaffinity.unlink_unique(partition regclass)
+RETURNS void LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'fa_sql_unlink_unique';
+REVOKE ALL ON FUNCTION fragaffinity.unlink_unique FROM PUBLIC;
+
+CREATE FUNCTION fragaffinity.analyze_leaves(table_id integer,
+	partition regclass)
 RETURNS void LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'fa_sql_analyze_leaves';
 REVOKE ALL ON FUNCTION fragaffinity.analyze_leaves FROM PUBLIC;

@@ -55,14 +55,6 @@ extern void fa_reshape(Oid home, List *pieces);
 /* The statement that does the same on a peer. */
 extern char *fa_reshape_statement(Oid home, List *pieces);
 
-/* in split.c */
-
-/*
- * First of n numbers for new fragments, which no fragment ever had: history still
- * speaks of those that are gone.  With the cluster's metadata locked.
- */
-extern int64 fa_take_fragment_numbers(int64 n);
-
 /* in heap_wait.c */
 
 /*

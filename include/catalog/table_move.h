@@ -10,6 +10,8 @@
 
 /* in refuse.c: raise what cannot be kept, changing nothing */
 extern void fa_refuse_table(Oid rel);
+/* The same of a table that has just become a partition of a distributed one. */
+extern void fa_refuse_partition(Oid rel);
 /* The same for the way back; on a peer, or here when conn is NULL. */
 extern void fa_refuse_back(const char *root, FaConn *conn);
 extern void fa_refuse_key(Oid rel, const char *key);
@@ -34,13 +36,31 @@ extern int	fa_place_count(List *tree);
 extern int *fa_place_owners(const char *placement, int npartitions, int count,
 							int like);
 
+/*
+ * Of one more partition, whose fragments are to be found where another's are:
+ * owners by remainder of "like", which has so many fragments; what lies on a node
+ * that drains is placed anew.  NULL when it has not so many.
+ */
+extern int *fa_place_owners_like(Oid like, int count);
+
+/*
+ * First of so many numbers for new fragments, with the cluster's metadata locked.
+ * Raises when fragaffinity.max_fragments leaves no room for them.
+ */
+extern int64 fa_place_number(int64 n);
+
 /* in distribute.c */
 
-/* Raises unless the current user owns the table, and in a transaction whose
- * snapshot could be older than the lock that follows. */
+/* Raises in a transaction whose snapshot could be older than the lock that
+ * follows; the first also unless the current user owns the table. */
 extern void fa_table_check_owner(Oid rel);
+extern void fa_table_check_isolation(void);
 /* The same statement on every node, at the same time; wants fa_ddl_begin(). */
 extern void fa_table_run_everywhere(const char *sql);
+/* Divides a partition, which is there and empty on all nodes, on all of them. */
+extern void fa_table_make_fragments(int table_id, const char *partition,
+									const char *key, int64 first_fragment,
+									const int *owners, int count);
 
 /* in table_lock.c */
 
@@ -58,6 +78,8 @@ extern void fa_table_lock_everywhere(Oid root, const char *action);
 
 /* Raises while a fragment moves, as a peer or we know. */
 extern void fa_refuse_moving(int table_id, FaConn *conn);
+/* The same of some fragments: an array's text. */
+extern void fa_refuse_moving_fragments(const char *numbers, FaConn *conn);
 
 /* in undistribute.c */
 

@@ -69,6 +69,10 @@ extern List *fa_tree_read(Oid root);
  */
 extern List *fa_tree_create(List *tree, List *sequences, int node,
 							const char *key, const char *options);
+/* CREATE TABLE of one of its relations; then its owner, grants and comments. */
+extern char *fa_tree_create_rel(List *tree, FaTreeRel *r, const char *key,
+								const char *options);
+extern List *fa_tree_belongings(FaTreeRel *r);
 extern List *fa_tree_finish(List *tree, bool distributed);
 extern char *fa_tree_options(Oid root);
 extern char *fa_tree_identities(Oid root);
@@ -123,6 +127,12 @@ extern char *fa_unique_changed(Oid root, const char *exclusions);
  * that begins has to wait, and finds what is kept then.
  */
 extern void fa_unique_set(Oid root, const char *unique);
+/*
+ * Of a new partition without partitions of its own: drops the unique indexes that
+ * PostgreSQL has given it as the table shows them, which foreign leaves could not
+ * have.
+ */
+extern void fa_unique_unlink(Oid partition);
 /* What the logical path needs of a heap that has its indexes. */
 extern void fa_unique_set_identity(Oid heap);
 

@@ -57,6 +57,9 @@ extern void fa_xact_note_use(Oid foreign_table, Oid user, FaUse use);
 /* Runs a statement on every other node (not here), on all at once. */
 extern void fa_xact_exec_all(const char *fmt,...) pg_attribute_printf(1, 2);
 
+/* First column of the first row of a statement that the coordinator runs. */
+extern char *fa_xact_ask_coordinator(const char *sql);
+
 /* Serialises changes of metadata over the cluster until commit: an advisory
  * lock on the coordinator.  Raises when the coordinator cannot be reached. */
 extern void fa_xact_lock_cluster(void);

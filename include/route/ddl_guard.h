@@ -13,13 +13,22 @@ typedef enum FaDdlAction
 {
 	FA_DDL_PASS,				/* none of our business */
 	FA_DDL_EVERYWHERE,			/* run it here and, as text, on every node */
-	FA_DDL_RESHAPE				/* so, too; not while a fragment moves */
+	FA_DDL_RESHAPE,				/* so, too; not while a fragment moves */
+	FA_DDL_PARTITION			/* run it here; ddl_partition.c tells the nodes */
 } FaDdlAction;
+
+typedef enum FaPartitionChange
+{
+	FA_PARTITION_CREATE,
+	FA_PARTITION_ATTACH,
+	FA_PARTITION_DETACH,
+	FA_PARTITION_DROP
+} FaPartitionChange;
 
 typedef struct FaDdlPlan
 {
 	FaDdlAction action;
-	Oid			reshaped;		/* root that FA_DDL_RESHAPE is about */
+	Oid			reshaped;		/* root that RESHAPE or PARTITION is about */
 	bool		retyped;		/* a type of what is unique in it changes */
 	bool		unique;			/* what is unique in it changes, */
 	bool		only;			/* by a statement on the table ONLY, */
@@ -32,6 +41,18 @@ typedef struct FaDdlPlan
 	List	   *rights;			/* roots whose owner, grants or row security must
 								 * go to their parts and to all nodes afterwards */
 	int			guc_level;		/* of settings while it runs */
+
+	/* of FA_DDL_PARTITION: */
+	FaPartitionChange change;
+	Node	   *instead;		/* to be run instead of the statement, or NULL */
+	Oid			parent;
+	Oid			partition;		/* attached or detached */
+	Oid			schema;			/* of what is created, */
+	const char *name;			/* its name, */
+	bool		divided;		/* whether it is to have buckets, */
+	const char *options;		/* and of its heaps, or NULL */
+	List	   *parted;			/* partitions that are dropped, */
+	List	   *roots;			/* and the tables that lose them */
 } FaDdlPlan;
 
 /* in ddl_guard.c */
@@ -85,6 +106,21 @@ extern void fa_ddl_unique_begin(Node *statement, FaDdlPlan *plan);
 extern PlannedStmt *fa_ddl_unique_statement(PlannedStmt *pstmt, const FaDdlPlan *plan);
 /* After any that may have changed what the table shows. */
 extern void fa_ddl_unique_end(FaDdlPlan *plan);
+
+/* in ddl_partition.c */
+
+/* Of CREATE TABLE ... PARTITION OF. */
+extern FaDdlAction fa_ddl_check_new_partition(CreateStmt *stmt, FaDdlPlan *plan);
+/* Is it ATTACH or DETACH PARTITION of a table? */
+extern bool fa_ddl_is_partition_command(const AlterTableStmt *stmt, Oid rel);
+/* Of these; parent is root or what belongs to it. */
+extern FaDdlAction fa_ddl_check_partition_command(AlterTableCmd *cmd, Oid parent,
+												  Oid root, FaDdlPlan *plan);
+/* Of DROP TABLE: is it one of the root's own partitions? */
+extern bool fa_ddl_check_drop_partition(Oid rel, Oid root, FaDdlPlan *plan);
+/* Around the statement. */
+extern void fa_ddl_partition_before(FaDdlPlan *plan);
+extern void fa_ddl_partition_after(FaDdlPlan *plan);
 
 /* in ddl_policy.c */
 

@@ -21,6 +21,8 @@
 #include "core/spi.h"
 #include "node/node.h"
 
+/* Of what is known of fragments whose partition was dropped. */
+#define FORGET_AFTER_MS 10000
 #define PERIOD_US INT64CONST(30000000)
 #define MAX_CHUNKS 24
 
@@ -120,6 +122,40 @@ rollup_delete(void)
 				half_life / 1000, limit);
 }
 
+/*
+ * Fragments whose partition was dropped, a while after that: sessions may have had
+ * accesses to tell.  Not by whoever drops it: rows that its prepared transaction has
+ * deleted would be waited for by the worker that is to finish that transaction.
+ */
+static void
+rollup_forget_dropped(void)
+{
+	static const struct
+	{
+		const char *table;
+		const char *column;
+	}			columns[] = {
+		{"history", "fragment"}, {"prediction_history", "fragment"},
+		{"co_access_pair", "fragment"}, {"co_access_pair", "other"},
+		{"transition", "from_fragment"}, {"transition", "to_fragment"},
+		{"key_sample", "fragment"}, {"planned_move", "fragment"},
+		{"recommendation", "fragment"}, {"division", "fragment"},
+		{"division_failure", "fragment"}
+	};
+	char	   *fragments;
+
+	fragments = fa_spi_value("SELECT pg_catalog.array_agg(fragment) "
+							 "FROM fragaffinity.dropped_fragment WHERE dropped < %s",
+							 ago(FORGET_AFTER_MS));
+	if (fragments == NULL)
+		return;
+	for (int i = 0; i < lengthof(columns); i++)
+		fa_spi_exec("DELETE FROM fragaffinity.%s WHERE %s = ANY ('%s')",
+					columns[i].table, columns[i].column, fragments);
+	fa_spi_exec("DELETE FROM fragaffinity.dropped_fragment WHERE fragment = ANY ('%s')",
+				fragments);
+}
+
 void
 fa_history_maintain(void)
 {
@@ -133,7 +169,10 @@ fa_history_maintain(void)
 	fa_stats_begin();
 	member = fa_extension_exists() && fa_node_self() != 0;
 	if (member)
+	{
 		rollup_delete();
+		rollup_forget_dropped();
+	}
 	fa_stats_commit();
 	if (!member)
 		return;

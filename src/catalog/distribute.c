@@ -76,6 +76,12 @@ fa_table_check_owner(Oid rel)
 		aclcheck_error(ACLCHECK_NOT_OWNER,
 					   get_relkind_objtype(get_rel_relkind(rel)),
 					   get_rel_name(rel));
+	fa_table_check_isolation();
+}
+
+void
+fa_table_check_isolation(void)
+{
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
@@ -107,10 +113,9 @@ check_colocation(Distribution *d)
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("tables with keys of type %s and %s cannot be co-located",
 						format_type_be(type[0]), format_type_be(type[1]))));
-	count = atoi(fa_spi_value("SELECT pg_catalog.count(DISTINCT f.home) / pg_catalog.count(DISTINCT i.inhparent) "
-							  "FROM fragaffinity.fragment f "
-							  "JOIN pg_catalog.pg_inherits i ON i.inhrelid = f.home "
-							  "WHERE f.table_id = %d", like->table_id));
+	count = atoi(fa_spi_value("SELECT definition->>'fragments' "
+							  "FROM fragaffinity.distributed_table "
+							  "WHERE table_id = %d", like->table_id));
 	if (d->count != 0 && d->count != count)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -125,8 +130,6 @@ static void
 plan_fragments(Distribution *d)
 {
 	ListCell   *lc;
-	int64		total;
-	int64		used;
 
 	d->table_id = atoi(fa_spi_value("SELECT coalesce(max(table_id), 0) + 1 "
 									"FROM fragaffinity.distributed_table"));
@@ -138,16 +141,7 @@ plan_fragments(Distribution *d)
 		check_colocation(d);
 	if (d->count == 0)
 		d->count = fa_place_count(d->tree);
-	total = (int64) d->count * d->npartitions;
-	used = strtoi64(fa_spi_value("SELECT pg_catalog.count(*) FROM fragaffinity.fragment"),
-					NULL, 10);
-	if (total + used > fa_max_fragments)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("the table would need " INT64_FORMAT " fragments, but only " INT64_FORMAT " are left",
-						total, Max(fa_max_fragments - used, 0)),
-				 errhint("Ask for fewer fragments, or raise fragaffinity.max_fragments on every node.")));
-	d->first_fragment = fa_take_fragment_numbers(total);
+	d->first_fragment = fa_place_number((int64) d->count * d->npartitions);
 	d->owners = fa_place_owners(d->placement, d->npartitions, d->count,
 								OidIsValid(d->like) ?
 								fa_map_table(d->like)->table_id : 0);
@@ -190,25 +184,26 @@ make_tables(Distribution *d)
 	return schema;
 }
 
-/* Step 4: fragments of the n-th partition. */
-static void
-make_fragments(Distribution *d, FaTreeRel *r, int n)
+/* Step 4: fragments of a partition. */
+void
+fa_table_make_fragments(int table_id, const char *partition, const char *key,
+						int64 first_fragment, const int *owners, int count)
 {
 	StringInfoData fragments;
-	StringInfoData owners;
+	StringInfoData nodes;
 
 	initStringInfo(&fragments);
-	initStringInfo(&owners);
-	for (int i = n * d->count; i < (n + 1) * d->count; i++)
+	initStringInfo(&nodes);
+	for (int i = 0; i < count; i++)
 	{
-		appendStringInfo(&fragments, "%s" INT64_FORMAT, fragments.len ? "," : "",
-						 d->first_fragment + i);
-		appendStringInfo(&owners, "%s%d", owners.len ? "," : "", d->owners[i]);
+		appendStringInfo(&fragments, "%s" INT64_FORMAT, i ? "," : "",
+						 first_fragment + i);
+		appendStringInfo(&nodes, "%s%d", i ? "," : "", owners[i]);
 	}
 	fa_table_run_everywhere(psprintf("SELECT fragaffinity.create_fragments(%d, %s::pg_catalog.regclass, %s, '{%s}', '{%s}')",
-							d->table_id, quote_literal_cstr(r->qualified),
-							quote_literal_cstr(d->key), fragments.data,
-							owners.data));
+									 table_id, quote_literal_cstr(partition),
+									 quote_literal_cstr(key), fragments.data,
+									 nodes.data));
 }
 
 /* Steps 3 to 6. */
@@ -223,10 +218,10 @@ distribute(Distribution *d)
 	ListCell   *lc;
 
 	definition = psprintf("{\"unique\": %s, \"options\": %s, \"sequences\": %s,"
-						  " \"identities\": %s}",
+						  " \"identities\": %s, \"fragments\": %d}",
 						  fa_text_unique(d->rel), fa_tree_options(d->rel),
 						  fa_sequence_json(d->sequences),
-						  fa_tree_identities(d->rel));
+						  fa_tree_identities(d->rel), d->count);
 	schema = make_tables(d);
 	fa_table_run_everywhere(psprintf("INSERT INTO fragaffinity.distributed_table"
 							"  (table_id, rel, key, colocation, placement, definition) "
@@ -242,18 +237,20 @@ distribute(Distribution *d)
 
 		if (!r->leaf)
 			continue;
-		make_fragments(d, r, n);
+		fa_table_make_fragments(d->table_id, r->qualified, d->key,
+								d->first_fragment + n * d->count,
+								d->owners + n * d->count, d->count);
 		fa_rows_spread(r->rel, fa_table_oid(r->qualified), d->key,
 					   d->owners + n * d->count, d->count);
 		n++;
 	}
-	fa_table_run_everywhere(psprintf("SELECT fragaffinity.create_leaf_indexes(%d)",
+	fa_table_run_everywhere(psprintf("SELECT fragaffinity.create_leaf_indexes(%d, 0)",
 							d->table_id));
 	fa_spi_exec("DROP TABLE %s.old_%u", schema, d->rel);
 	fa_spi_exec("DROP SCHEMA %s", schema);
 	foreach(lc, finish)
 		fa_table_run_everywhere(lfirst(lc));
-	fa_table_run_everywhere(psprintf("SELECT fragaffinity.analyze_leaves(%d)",
+	fa_table_run_everywhere(psprintf("SELECT fragaffinity.analyze_leaves(%d, 0)",
 							d->table_id));
 }
 

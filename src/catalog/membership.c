@@ -377,6 +377,9 @@ fa_sql_add_node(PG_FUNCTION_ARGS)
 
 	membership_require_coordinator();
 	membership_check_arguments(name, host, port, capacity);
+	/* first: whoever holds it may come to the nodes by a foreign key */
+	if (fa_node_self() != 0)
+		fa_xact_lock_cluster();
 	(void) fa_spi_exec("LOCK TABLE fragaffinity.node IN EXCLUSIVE MODE");
 	membership_check_unused(name, host, port, dbname);
 	local = membership_local_facts();

@@ -9,7 +9,9 @@
 #include "catalog/table_move.h"
 #include "catalog/table_text.h"
 #include "core/settings.h"
+#include "core/shmem.h"
 #include "core/spi.h"
+#include "node/cluster_xact.h"
 #include "node/node.h"
 
 /*
@@ -150,6 +152,55 @@ copy_owners(int like, int npartitions, int count, int *owners)
 		for (int p = 0; p < npartitions; p++)
 			owners[p * count + i] = atoi(rows->value[i][0]);
 	}
+}
+
+int *
+fa_place_owners_like(Oid like, int count)
+{
+	FaRows	   *rows;
+	int		   *owners = NULL;
+	int		   *others = NULL;
+	List	   *nodes;
+
+	rows = fa_spi_rows("SELECT f.owner FROM fragaffinity.fragment f "
+					   "JOIN pg_catalog.pg_inherits i ON i.inhrelid = f.home "
+					   "WHERE i.inhparent = %u"
+					   "  AND f.key_from IS NULL AND f.key_to IS NULL "
+					   "ORDER BY f.fragment", like);
+	if (rows->nrows != count)
+		return NULL;
+	nodes = candidates("balanced");
+	owners = palloc(sizeof(int) * count);
+	for (int i = 0; i < count; i++)
+	{
+		owners[i] = atoi(rows->value[i][0]);
+		if (!fa_node_find(owners[i])->draining)
+			continue;
+		if (others == NULL)
+		{
+			others = palloc(sizeof(int) * count);
+			deal(nodes, others, count);
+		}
+		owners[i] = others[i];
+	}
+	return owners;
+}
+
+int64
+fa_place_number(int64 n)
+{
+	int64		used;
+
+	used = strtoi64(fa_spi_value("SELECT pg_catalog.count(*) FROM fragaffinity.fragment"),
+					NULL, 10);
+	if (n + used > fa_max_fragments)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("the table would need " INT64_FORMAT " fragments, but only " INT64_FORMAT " are left",
+						n, Max(fa_max_fragments - used, 0)),
+				 errhint("Ask for fewer fragments, or raise fragaffinity.max_fragments on every node.")));
+	return strtoi64(fa_xact_ask_coordinator(psprintf("SELECT fragaffinity.take_fragment_numbers(" INT64_FORMAT ")",
+													 n)), NULL, 10);
 }
 
 int *

@@ -258,6 +258,12 @@ void
 fa_refuse_table(Oid rel)
 {
 	refuse_relation(rel);
+	fa_refuse_partition(rel);
+}
+
+void
+fa_refuse_partition(Oid rel)
+{
 	for (const Refusal *r = refusals; r->query; r++)
 		refuse_listed(r, psprintf("%u", rel), NULL);
 }

@@ -27,6 +27,7 @@
 #include "utils/timeout.h"
 #include "utils/wait_event.h"
 
+#include "catalog/partitions.h"
 #include "catalog/reshape.h"
 #include "catalog/table_ddl.h"
 #include "catalog/table_text.h"
@@ -190,26 +191,51 @@ fa_lock_back_off(int attempt)
 	CHECK_FOR_INTERRUPTS();
 }
 
-void
-fa_reshape_lock(Oid home, int table_id)
+/* rel: the relation that an error names. */
+static void
+lock_everywhere(const char *locks, Oid rel, int table_id)
 {
 	int64		timeout_ms = fa_setting_int("cutover_lock_timeout", table_id);
 	int64		attempts = fa_setting_int("cutover_attempts", table_id);
-	char	   *home_q = fa_table_qualified_name(home);
-	char	   *lock = psprintf(FA_HEAP_WAIT "; LOCK TABLE %s IN ACCESS EXCLUSIVE MODE",
-								quote_literal_cstr(home_q), "true", home_q);
 
 	for (int i = 1; i <= attempts; i++)
 	{
-		if (fa_lock_try(list_make1(lock), timeout_ms))
+		if (fa_lock_try(list_make1(unconstify(char *, locks)), timeout_ms))
 			return;
 		fa_lock_back_off(i);
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 			 errmsg("could not lock \"%s\" on all nodes in " INT64_FORMAT " tries",
-					get_rel_name(home), attempts),
+					get_rel_name(rel), attempts),
 			 errhint("Long transactions on the table hold its locks; see pg_stat_activity on all nodes.")));
+}
+
+void
+fa_reshape_lock(Oid home, int table_id)
+{
+	char	   *home_q = fa_table_qualified_name(home);
+
+	lock_everywhere(psprintf(FA_HEAP_WAIT "; LOCK TABLE %s IN ACCESS EXCLUSIVE MODE",
+							 quote_literal_cstr(home_q), "true", home_q),
+					home, table_id);
+}
+
+void
+fa_partition_lock(Oid parent, Oid partition, int table_id)
+{
+	char	   *locks = psprintf("LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE",
+								 fa_table_qualified_name(parent));
+	FaDdlState	state;
+
+	fa_ddl_begin(&state);
+	(void) fa_xact_conn_all();
+	if (OidIsValid(partition))
+		locks = psprintf("%s; LOCK TABLE %s IN ACCESS EXCLUSIVE MODE", locks,
+						 fa_table_qualified_name(partition));
+	lock_everywhere(locks, OidIsValid(partition) ? partition : parent, table_id);
+	fa_lock_keep();
+	fa_ddl_end(&state);
 }
 
 /* Ends whatever this backend does or waits for, as a cancel would. */

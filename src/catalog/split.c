@@ -106,23 +106,6 @@ division_begin(Division *d, const FaFragment *f)
 	d->pieces = fa_pieces_read(f->home);
 }
 
-/* First column of the first row of a statement, run by the coordinator. */
-static char *
-ask_coordinator(const char *sql)
-{
-	int			coordinator = fa_node_coordinator();
-
-	return coordinator == fa_node_self() ? fa_spi_value("%s", sql) :
-		fa_remote_value(fa_xact_conn(coordinator), 0, "%s", sql);
-}
-
-int64
-fa_take_fragment_numbers(int64 n)
-{
-	return strtoi64(ask_coordinator(psprintf("SELECT fragaffinity.take_fragment_numbers(" INT64_FORMAT ")",
-											 n)), NULL, 10);
-}
-
 static FaPiece *
 division_piece(Division *d, int64 fragment)
 {
@@ -293,8 +276,9 @@ plan_split(Division *d, int64 fragment, ArrayType *at)
 						Max(fa_max_fragments - used, 0)),
 				 errhint("Merge fragments, or raise fragaffinity.max_fragments on every node.")));
 	d->first_fragment = d->next_fragment =
-		fa_take_fragment_numbers(rest && cuts->nrows > 1 ? cuts->nrows - 1 :
-								 cuts->nrows);
+		strtoi64(fa_xact_ask_coordinator(psprintf("SELECT fragaffinity.take_fragment_numbers(%d)",
+												  rest && cuts->nrows > 1 ? cuts->nrows - 1 :
+												  cuts->nrows)), NULL, 10);
 	if (rest)
 		plan_split_rest(d, piece, cuts);
 	else
@@ -416,8 +400,8 @@ division_apply(Division *d)
 		fa_reshape(d->home, d->pieces);
 		fa_reshape_peers_end();
 		/* hints about keys are kept by fragment */
-		(void) ask_coordinator(psprintf("SELECT fragaffinity.renew_hints(%d)",
-										d->table_id));
+		(void) fa_xact_ask_coordinator(psprintf("SELECT fragaffinity.renew_hints(%d)",
+												d->table_id));
 		fa_stop_point("split_reshaped");
 	}
 	PG_CATCH();

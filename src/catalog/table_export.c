@@ -76,7 +76,7 @@ export_table(FaConn *conn, char **row)
 		if (r->leaf)
 			export_fragments(conn, table_id, row[2], r);
 	}
-	fa_remote_exec(conn, 0, "SELECT fragaffinity.create_leaf_indexes(%d)", table_id);
+	fa_remote_exec(conn, 0, "SELECT fragaffinity.create_leaf_indexes(%d, 0)", table_id);
 	foreach(lc, fa_tree_finish(tree, true))
 		fa_remote_exec(conn, 0, "%s", (char *) lfirst(lc));
 }

@@ -329,19 +329,24 @@ fa_sql_create_fragments(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Heaps of a table on this node: OIDs of leaf and bucket. */
+/*
+ * Heaps of a table, or if it is not 0 of a partition, on this node: OIDs of leaf
+ * and bucket.
+ */
 static FaRows *
-local_leaves(int table_id)
+local_leaves(int table_id, Oid partition)
 {
 	return fa_spi_rows("SELECT leaf::pg_catalog.oid, bucket::pg_catalog.oid "
 					   "FROM fragaffinity.fragment "
-					   "WHERE table_id = %d AND owner = %d ORDER BY fragment",
-					   table_id, fa_node_self());
+					   "WHERE table_id = %d AND owner = %d AND (%u = 0 OR home IN"
+					   "  (SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = %u)) "
+					   "ORDER BY fragment",
+					   table_id, fa_node_self(), partition, partition);
 }
 
 /*
- * create_leaf_indexes(table_id): unique ones, on all heaps on this node; and those
- * that the table shows, once its partitions are there.
+ * create_leaf_indexes(table_id, partition): unique ones, on the heaps on this
+ * node; and those that the table shows, once its partitions are there.
  */
 Datum
 fa_sql_create_leaf_indexes(PG_FUNCTION_ARGS)
@@ -355,7 +360,7 @@ fa_sql_create_leaf_indexes(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be superuser to create the indexes of fragments")));
 	fa_ddl_begin(&state);
-	rows = local_leaves(table_id);
+	rows = local_leaves(table_id, PG_GETARG_OID(1));
 	for (int i = 0; i < rows->nrows; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -370,7 +375,7 @@ fa_sql_create_leaf_indexes(PG_FUNCTION_ARGS)
 }
 
 /*
- * analyze_leaves(table_id): heaps only; what is foreign cannot be read before
+ * analyze_leaves(table_id, partition): heaps only; what is foreign cannot be read before
  * it is committed there.
  */
 Datum
@@ -384,7 +389,7 @@ fa_sql_analyze_leaves(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be superuser to analyze fragments")));
 	fa_ddl_begin(&state);
-	rows = local_leaves(PG_GETARG_INT32(0));
+	rows = local_leaves(PG_GETARG_INT32(0), PG_GETARG_OID(1));
 	for (int i = 0; i < rows->nrows; i++)
 		fa_spi_exec("ANALYZE %s",
 					fa_table_qualified_name(atooid(rows->value[i][0])));

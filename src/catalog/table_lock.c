@@ -145,13 +145,12 @@ fa_table_lock_everywhere(Oid root, const char *action)
 		fa_refuse_moving(table_id, lfirst(lc));
 }
 
-void
-fa_refuse_moving(int table_id, FaConn *conn)
+/* which: SQL, of the view */
+static void
+refuse_moving(const char *which, FaConn *conn)
 {
-	static const char query[] =
-	"SELECT fragment FROM fragaffinity.fragments "
-	"WHERE table_id = %d AND state = 'moving' LIMIT 1";
-	char	   *sql = psprintf(query, table_id);
+	char	   *sql = psprintf("SELECT fragment FROM fragaffinity.fragments "
+							   "WHERE %s AND state = 'moving' LIMIT 1", which);
 	char	   *moving = conn ? fa_remote_value(conn, 0, "%s", sql) :
 		fa_spi_value("%s", sql);
 
@@ -160,4 +159,16 @@ fa_refuse_moving(int table_id, FaConn *conn)
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("fragment %s of the table is moving", moving),
 				 errhint("Wait for the move, or end it with fragaffinity.cancel_move.")));
+}
+
+void
+fa_refuse_moving(int table_id, FaConn *conn)
+{
+	refuse_moving(psprintf("table_id = %d", table_id), conn);
+}
+
+void
+fa_refuse_moving_fragments(const char *numbers, FaConn *conn)
+{
+	refuse_moving(psprintf("fragment = ANY ('%s')", numbers), conn);
 }

@@ -8,7 +8,10 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "executor/spi.h"
+#include "fmgr.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/syscache.h"
 
@@ -99,4 +102,30 @@ void
 fa_ddl_write(Oid rel, const char *sql)
 {
 	(void) fa_spi_exec_as(fa_ddl_owner(rel), sql);
+}
+
+PG_FUNCTION_INFO_V1(fa_sql_run_as);
+
+/*
+ * run_as(role, statement): DDL that may run what the role has written, and must not
+ * let it become somebody else, as SET ROLE in a superuser's session would.
+ */
+Datum
+fa_sql_run_as(PG_FUNCTION_ARGS)
+{
+	FaDdlState	state;
+	FaDdlState	ourselves;
+
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be superuser to run a statement as another role")));
+	fa_ddl_begin(&state);
+	/* of a DEFAULT partition's foreign leaves, which are checked elsewhere */
+	fa_ddl_set("client_min_messages", "error");
+	fa_ddl_become(get_role_oid(NameStr(*PG_GETARG_NAME(0)), false), &ourselves);
+	fa_spi_exec("%s", text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	fa_ddl_become_ourselves(&ourselves);
+	fa_ddl_end(&state);
+	PG_RETURN_VOID();
 }

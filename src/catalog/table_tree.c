@@ -81,9 +81,9 @@ tree_find(List *tree, Oid rel)
 	elog(ERROR, "relation %u has no parent in its tree", rel);
 }
 
-/* CREATE TABLE of one relation. */
-static char *
-tree_create(List *tree, FaTreeRel *r, const char *key, const char *options)
+char *
+fa_tree_create_rel(List *tree, FaTreeRel *r, const char *key,
+				   const char *options)
 {
 	StringInfoData buf;
 	char	   *own;
@@ -112,6 +112,15 @@ tree_create(List *tree, FaTreeRel *r, const char *key, const char *options)
 }
 
 List *
+fa_tree_belongings(FaTreeRel *r)
+{
+	List	   *list = fa_text_owner(r->rel, r->qualified);
+
+	list = list_concat(list, fa_text_grants(r->rel, r->qualified));
+	return list_concat(list, fa_text_comments(r->rel, r->qualified));
+}
+
+List *
 fa_tree_create(List *tree, List *sequences, int node, const char *key,
 			   const char *options)
 {
@@ -122,7 +131,7 @@ fa_tree_create(List *tree, List *sequences, int node, const char *key,
 	{
 		FaTreeRel  *r = lfirst(lc);
 
-		list = lappend(list, tree_create(tree, r, key, options));
+		list = lappend(list, fa_tree_create_rel(tree, r, key, options));
 		if (!OidIsValid(r->parent))
 		{
 			list = list_concat(list, fa_sequence_after(sequences, r->qualified,
@@ -130,9 +139,7 @@ fa_tree_create(List *tree, List *sequences, int node, const char *key,
 			list = list_concat(list, fa_text_column_options(r->rel, r->qualified,
 															true));
 		}
-		list = list_concat(list, fa_text_owner(r->rel, r->qualified));
-		list = list_concat(list, fa_text_grants(r->rel, r->qualified));
-		list = list_concat(list, fa_text_comments(r->rel, r->qualified));
+		list = list_concat(list, fa_tree_belongings(r));
 	}
 	return list;
 }

@@ -16,11 +16,16 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "catalog/pg_constraint.h"
 #include "commands/defrem.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 #include "catalog/table_ddl.h"
 #include "catalog/table_text.h"
@@ -29,16 +34,17 @@
 
 PG_FUNCTION_INFO_V1(fa_sql_show_unique);
 PG_FUNCTION_INFO_V1(fa_sql_set_unique);
+PG_FUNCTION_INFO_V1(fa_sql_unlink_unique);
 
 /* One of them, as fa_text_unique() writes it. */
-typedef struct Unique
+typedef struct UniqueIndex
 {
 	char	   *name;
 	bool		constraint;
 	bool		primary;
 	char	   *definition;
 	char	   *comment;		/* or NULL */
-} Unique;
+} UniqueIndex;
 
 static List *
 unique_parse(const char *unique)
@@ -54,7 +60,7 @@ unique_parse(const char *unique)
 	for (int i = 0; i < rows->nrows; i++)
 	{
 		char	  **row = rows->value[i];
-		Unique	   *u = palloc(sizeof(Unique));
+		UniqueIndex *u = palloc(sizeof(UniqueIndex));
 
 		u->name = row[0];
 		u->constraint = row[1][0] == 't';
@@ -67,20 +73,20 @@ unique_parse(const char *unique)
 }
 
 static bool
-unique_is_exclusion(const Unique *u)
+unique_is_exclusion(const UniqueIndex *u)
 {
 	return u->constraint && strncmp(u->definition, "EXCLUDE", 7) == 0;
 }
 
 /* Is one that does the same in the list?  Under the same name, if it matters. */
 static bool
-unique_member(List *list, const Unique *u, bool named)
+unique_member(List *list, const UniqueIndex *u, bool named)
 {
 	ListCell   *lc;
 
 	foreach(lc, list)
 	{
-		Unique	   *other = lfirst(lc);
+		UniqueIndex *other = lfirst(lc);
 
 		if (other->constraint == u->constraint &&
 			strcmp(other->definition, u->definition) == 0 &&
@@ -110,7 +116,7 @@ leaf_index_name(Oid rel, const char *stem, const char *template)
 
 /* Rows that break it are the user's, who knows it by the name that he gave. */
 static void
-unique_raise(const Unique *u, MemoryContext caller)
+unique_raise(const UniqueIndex *u, MemoryContext caller)
 {
 	ErrorData  *edata;
 
@@ -129,7 +135,7 @@ unique_raise(const Unique *u, MemoryContext caller)
 
 /* only: "ONLY " for the table itself, which shows it */
 static void
-unique_make(Oid rel, const char *only, const Unique *u, const char *name)
+unique_make(Oid rel, const char *only, const UniqueIndex *u, const char *name)
 {
 	char	   *qualified = fa_table_qualified_name(rel);
 	MemoryContext caller = CurrentMemoryContext;
@@ -159,7 +165,7 @@ unique_make(Oid rel, const char *only, const Unique *u, const char *name)
 }
 
 static void
-unique_drop(Oid rel, const char *only, const Unique *u)
+unique_drop(Oid rel, const char *only, const UniqueIndex *u)
 {
 	if (u->constraint)
 		fa_spi_exec("ALTER TABLE %s%s DROP CONSTRAINT %s", only,
@@ -176,7 +182,7 @@ fa_unique_create(Oid rel, const char *unique, const char *stem)
 
 	foreach(lc, unique_parse(unique))
 	{
-		Unique	   *u = lfirst(lc);
+		UniqueIndex *u = lfirst(lc);
 
 		/* two that do the same are one in a heap */
 		if (stem && unique_member(have, u, false))
@@ -203,7 +209,7 @@ fa_unique_show(Oid root)
 
 	foreach(lc, unique_parse(unique_kept(root)))
 	{
-		Unique	   *u = lfirst(lc);
+		UniqueIndex *u = lfirst(lc);
 
 		if (!unique_is_exclusion(u) && !unique_member(shown, u, true))
 			unique_make(root, "ONLY ", u, u->name);
@@ -357,6 +363,50 @@ fa_sql_set_unique(PG_FUNCTION_ARGS)
 	unique_check_superuser();
 	fa_ddl_begin(&state);
 	fa_unique_set(PG_GETARG_OID(0), text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	fa_ddl_end(&state);
+	PG_RETURN_VOID();
+}
+
+void
+fa_unique_unlink(Oid partition)
+{
+	FaRows	   *rows;
+
+	rows = fa_spi_rows("SELECT i.indexrelid, c.oid, pg_catalog.quote_ident(c.conname), x.relname "
+					   "FROM pg_catalog.pg_index i "
+					   "JOIN pg_catalog.pg_inherits h ON h.inhrelid = i.indexrelid "
+					   "JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid "
+					   "LEFT JOIN pg_catalog.pg_constraint c"
+					   "  ON c.conindid = i.indexrelid AND c.contype IN ('p', 'u') "
+					   "WHERE i.indrelid = %u AND i.indisunique", partition);
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		char	  **row = rows->value[i];
+		Relation	index = index_open(atooid(row[0]), AccessExclusiveLock);
+
+		/* as DETACH does */
+		IndexSetParentIndex(index, InvalidOid);
+		if (row[1])
+			ConstraintSetParentConstraint(atooid(row[1]), InvalidOid, InvalidOid);
+		index_close(index, NoLock);
+		CommandCounterIncrement();
+		if (row[1])
+			fa_spi_exec("ALTER TABLE ONLY %s DROP CONSTRAINT %s",
+						fa_table_qualified_name(partition), row[2]);
+		else
+			fa_spi_exec("DROP INDEX %s", fa_table_sibling_name(partition, row[3]));
+	}
+}
+
+/* unlink_unique(partition): likewise */
+Datum
+fa_sql_unlink_unique(PG_FUNCTION_ARGS)
+{
+	FaDdlState	state;
+
+	unique_check_superuser();
+	fa_ddl_begin(&state);
+	fa_unique_unlink(PG_GETARG_OID(0));
 	fa_ddl_end(&state);
 	PG_RETURN_VOID();
 }

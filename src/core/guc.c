@@ -85,8 +85,8 @@ guc_define_int(void)
 							PGC_BACKEND, GUC_NOT_IN_SAMPLE,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("fragaffinity.peer_idle_timeout",
-							"Ends sessions that other nodes' clients have here when they have been idle for so long.",
-							"Those nodes open them again when they are wanted. 0 keeps them as long as the clients stay.",
+							"Ends sessions that other nodes' clients have here when they have been idle for so long; they come back when they are wanted. Equal on all nodes; 0 never ends them.",
+							NULL,
 							&fa_peer_idle_timeout, 600000, 0, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);

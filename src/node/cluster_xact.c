@@ -197,6 +197,15 @@ fa_xact_exec_all(const char *fmt,...)
 	fa_remote_exec_many(fa_xact_conn_all(), 0, "%s", sql);
 }
 
+char *
+fa_xact_ask_coordinator(const char *sql)
+{
+	int			coordinator = fa_node_coordinator();
+
+	return coordinator == fa_node_self() ? fa_spi_value("%s", sql) :
+		fa_remote_value(fa_xact_conn(coordinator), 0, "%s", sql);
+}
+
 void
 fa_xact_lock_cluster(void)
 {

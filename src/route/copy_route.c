@@ -144,6 +144,8 @@ fa_copy_route_end(FaCopyRoute *route)
 {
 	ExecDropSingleTupleTableSlot(route->slot);
 	ExecCleanupTupleRouting(route->mtstate, route->proute);
+	/* slots of leaves with other columns than the table */
+	ExecResetTupleTable(route->estate->es_tupleTable, false);
 	ExecCloseResultRelations(route->estate);
 	ExecCloseRangeTableRelations(route->estate);
 	FreeExecutorState(route->estate);

@@ -347,6 +347,7 @@ writer_end(Writer *writer)
 		table_close(leaf->rri->ri_RelationDesc, NoLock);
 	}
 	ExecDropSingleTupleTableSlot(writer->row);
+	ExecResetTupleTable(writer->estate->es_tupleTable, false);
 	ExecCloseResultRelations(writer->estate);
 	ExecCloseRangeTableRelations(writer->estate);
 	FreeExecutorState(writer->estate);

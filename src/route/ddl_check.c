@@ -5,6 +5,8 @@
  *	runs everywhere		on the root: CREATE INDEX, DROP INDEX, CREATE and DROP
  *						STATISTICS, COMMENT, policies, what ddl_alter.c and
  *						ddl_unique.c allow of ALTER TABLE
+ *	runs here, and is	CREATE TABLE PARTITION OF, ATTACH, DETACH PARTITION, DROP
+ *	told to the others	TABLE of a partition: ddl_partition.c
  *	copied afterwards	GRANT, REVOKE, what DROP OWNED revokes
  *	passes				DML, COPY, TRUNCATE, ANALYZE, VACUUM, LOCK, REINDEX,
  *						CLUSTER, and all that is not a distributed table's
@@ -263,6 +265,9 @@ check_drop(DropStmt *stmt, FaDdlPlan *plan)
 			fa_ddl_check_drop_table(root, stmt, plan);
 			continue;
 		}
+		if (stmt->removeType == OBJECT_TABLE &&
+			fa_ddl_check_drop_partition(rel, root, plan))
+			continue;
 		ours = root;
 		if (stmt->removeType != OBJECT_INDEX || stmt->concurrent ||
 			list_length(stmt->objects) > 1 || table_of(rel) != root)
@@ -273,6 +278,11 @@ check_drop(DropStmt *stmt, FaDdlPlan *plan)
 			plan->unique = true;
 		}
 	}
+	if (plan->parted && plan->dropped)
+		fa_ddl_refuse("DROP TABLE of a table and a partition", linitial_oid(plan->dropped),
+					  "Drop them by statements of their own.");
+	if (plan->parted)
+		return FA_DDL_PARTITION;
 	if (plan->unique)
 		return FA_DDL_RESHAPE;
 	return OidIsValid(ours) ? FA_DDL_EVERYWHERE : FA_DDL_PASS;
@@ -286,7 +296,9 @@ check_alter_table(AlterTableStmt *stmt, FaDdlPlan *plan)
 	FaDdlAction action = FA_DDL_EVERYWHERE;
 	ListCell   *lc;
 
-	/* ATTACH of a managed relation to a stranger cannot be: it has a parent. */
+	if (OidIsValid(root) && fa_ddl_is_partition_command(stmt, rel))
+		return fa_ddl_check_partition_command(linitial(stmt->cmds), rel, root,
+											  plan);
 	if (!OidIsValid(root))
 	{
 		foreach(lc, stmt->cmds)
@@ -295,6 +307,9 @@ check_alter_table(AlterTableStmt *stmt, FaDdlPlan *plan)
 
 			if (cmd->subtype == AT_AddInherit)
 				refuse_named("inheritance", castNode(RangeVar, cmd->def));
+			else if (fa_ddl_is_partition_command(stmt, rel))
+				refuse_named("ATTACH PARTITION",
+							 castNode(PartitionCmd, cmd->def)->name);
 		}
 		return FA_DDL_PASS;
 	}
@@ -443,13 +458,16 @@ check_grant(GrantStmt *stmt, FaDdlPlan *plan)
 }
 
 /* CREATE TABLE under a distributed one. */
-static void
-check_create(CreateStmt *stmt)
+static FaDdlAction
+check_create(CreateStmt *stmt, FaDdlPlan *plan)
 {
 	ListCell   *lc;
 
+	if (stmt->partbound && IsA(stmt, CreateStmt))
+		return fa_ddl_check_new_partition(stmt, plan);
 	foreach(lc, stmt->inhRelations)
-		refuse_named("a new partition or child", lfirst_node(RangeVar, lc));
+		refuse_named("a child or foreign partition", lfirst_node(RangeVar, lc));
+	return FA_DDL_PASS;
 }
 
 static FaDdlAction
@@ -516,11 +534,10 @@ check_statement(Node *statement, FaDdlPlan *plan)
 		case T_CreateStatsStmt:
 			return check_statistics((CreateStatsStmt *) statement);
 		case T_CreateStmt:
-			check_create((CreateStmt *) statement);
-			break;
+			return check_create((CreateStmt *) statement, plan);
 		case T_CreateForeignTableStmt:
-			check_create(&((CreateForeignTableStmt *) statement)->base);
-			break;
+			return check_create(&((CreateForeignTableStmt *) statement)->base,
+								plan);
 		case T_DropStmt:
 			return check_drop((DropStmt *) statement, plan);
 		case T_GrantStmt:

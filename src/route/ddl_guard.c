@@ -108,6 +108,14 @@ fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 			fa_ddl_drop_servers(statement);
 		}
 	}
+	/* of CREATE SCHEMA: the only one that has other statements for its parts */
+	else if (!fa_maintenance && IsA(statement, CreateStmt))
+	{
+		fa_ddl_check(statement, plan);
+		if (plan->action != FA_DDL_PASS)
+			fa_ddl_refuse("a partition within CREATE SCHEMA", plan->reshaped,
+						  "Create it by a statement of its own.");
+	}
 	if (plan->dropped)
 		fa_ddl_drop_begin(plan);
 	if (plan->action == FA_DDL_PASS)
@@ -120,6 +128,16 @@ fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 		(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_SUSET,
 								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
 								 false);
+	if (plan->action == FA_DDL_PARTITION)
+	{
+		/* a heap gets none, and what it belongs to must not have one to give */
+		(void) set_config_option("default_tablespace", "", PGC_SUSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		/* other nodes' rows of a DEFAULT partition are checked there */
+		(void) set_config_option("client_min_messages", "error", PGC_SUSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		fa_ddl_partition_before(plan);
+	}
 	/* Who may not change the table is told so, and gets no lock by it. */
 	if (plan->action != FA_DDL_RESHAPE || !guard_may_change(plan->reshaped))
 		return;
@@ -143,7 +161,13 @@ fa_guard_after(const char *query_string, PlannedStmt *pstmt, FaDdlPlan *plan)
 {
 	ListCell   *lc;
 
-	if (plan->action != FA_DDL_PASS)
+	if (plan->action == FA_DDL_PARTITION)
+	{
+		CommandCounterIncrement();
+		fa_ddl_partition_after(plan);
+		AtEOXact_GUC(true, plan->guc_level);
+	}
+	else if (plan->action != FA_DDL_PASS)
 	{
 		CommandCounterIncrement();
 		if (plan->action == FA_DDL_RESHAPE)

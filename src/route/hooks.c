@@ -420,6 +420,14 @@ hooks_run_command(COMMAND_PARAMS, bool copies)
 
 	fa_guard_before(statement, context == PROCESS_UTILITY_SUBCOMMAND, &plan);
 	pstmt = fa_guard_statement(pstmt, &plan);
+	if (plan.instead)
+	{
+		PlannedStmt *changed = makeNode(PlannedStmt);
+
+		*changed = *pstmt;
+		changed->utilityStmt = plan.instead;
+		pstmt = changed;
+	}
 	counted = fa_capture_command_begin(statement);
 	/* who comes behind us wants to see it, too */
 	if (!copies || next_process_utility != standard_ProcessUtility ||

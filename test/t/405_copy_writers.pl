@@ -236,9 +236,9 @@ for my $case ([ 'cluster_before_decision', '0|0' ], [ 'cluster_decided', '40000|
 	$client->finish;
 	$c->release(1);
 	$c->restart(1);
+	ok($c->poll($_, 'SELECT count(*) FROM pg_prepared_xacts', '0'), "$point: settled on node $_") for 1 .. 3;
 	for my $i (1 .. 3)
 	{
-		ok($c->poll($i, 'SELECT count(*) FROM pg_prepared_xacts', '0'), "$point: settled on node $i");
 		is($c->sql($i, 'SELECT count(*), count(DISTINCT id) FROM d'), $rows, "$point: all or nothing on node $i");
 	}
 }
@@ -257,5 +257,6 @@ $c->move($c->fragment('d', $_), $c->owner($c->fragment('d', $_)) eq 'n3' ? 'n1' 
 $c->sql(1, "SELECT fragaffinity.split_fragment(" . $c->fragment('d', 1) . ", '2000000')");
 for my $run (@runs) { ok($run->[0]->finish, 'copies under moves succeed') or diag(${ $run->[1] }); }
 is($c->sql($_, 'SELECT count(*), count(DISTINCT (k, id)) FROM d'), '180000|180000', "node $_ sees all rows once") for 1 .. 3;
+unlike(PostgreSQL::Test::Utils::slurp_file($c->node($_)->logfile), qr/WARNING:  .*leak/, "nothing is left open on n$_") for 1 .. 3;
 $c->check_consistent('all is consistent');
 done_testing();
