@@ -15,16 +15,18 @@
  */
 #include "postgres.h"
 
+#include "fmgr.h"
 #include "plpgsql.h"
 #include "tcop/pquery.h"
 #include "utils/portal.h"
 #include "utils/snapshot.h"
 
-#include "core/fa_compat.h"
 #include "route/function.h"
 
-/* Texts of statements that functions were seen to execute, as the plan cache has
- * them, by the low bits of their addresses. */
+/*
+ * Texts of statements that functions were seen to execute, as the plan cache has
+ * them, by the low bits of their addresses.
+ */
 #define NSEEN 256
 static const char *seen[NSEEN];
 
