@@ -14,8 +14,8 @@
  *	  need nothing evaluated
  *	- before a change: statements that are sent whole
  *
- * A scan whose parameters come from other rows of its plan begins when they do; it
- * is lost with the savepoint only while it has rows to fetch.
+ * A scan whose parameters come from other rows of its plan begins when they do.  In a
+ * savepoint that its executor is older than, it fetches all of its rows at once.
  */
 #ifndef FA_NODE_FDW_LATE_H
 #define FA_NODE_FDW_LATE_H
@@ -45,6 +45,8 @@ extern bool fa_late_begun(void *scan);
  * cannot be closed.  Rows that it has fetched can still be read.
  */
 extern bool fa_late_is_lost(void *scan);
+/* It has begun in a savepoint that it may survive. */
+extern bool fa_late_may_be_lost(void *scan);
 /* It is going to begin again. */
 extern void fa_late_anew(void *scan);
 

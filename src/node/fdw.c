@@ -38,6 +38,8 @@
 PG_FUNCTION_INFO_V1(fa_sql_fdw_handler);
 PG_FUNCTION_INFO_V1(fa_sql_fdw_validator);
 
+#define FETCH_SIZE_PLACE 2		/* in fdw_private of a scan; from 14 to 18 */
+
 static const FdwRoutine *base = NULL;	/* fa_fdw_base() */
 
 static Oid
@@ -126,6 +128,31 @@ fdw_settle_params(Node *node, void *context)
 	return expression_tree_walker(node, fdw_settle_params, context);
 }
 
+/*
+ * Makes a scan that may lose its cursor fetch all of its rows at once.  postgres_fdw
+ * reads how many it fetches when it begins, so that is done anew.
+ */
+static void
+fdw_fetch_all(ForeignScanState *node)
+{
+	ForeignScan *scan = (ForeignScan *) node->ss.ps.plan;
+	List	   *planned = scan->fdw_private;
+	MemoryContext caller = MemoryContextSwitchTo(node->ss.ps.state->es_query_cxt);
+
+	scan->fdw_private = list_copy(planned);
+	lfirst(list_nth_cell(scan->fdw_private, FETCH_SIZE_PLACE)) = makeInteger(INT_MAX);
+	PG_TRY();
+	{
+		base->BeginForeignScan(node, 0);
+	}
+	PG_FINALLY();
+	{
+		scan->fdw_private = planned;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+}
+
 /* The scan's cursor may be opened now. */
 static void
 fdw_before_scan(ForeignScanState *node)
@@ -134,8 +161,12 @@ fdw_before_scan(ForeignScanState *node)
 	Oid			user;
 
 	if (fa_late_begun(node))
+	{
 		(void) fdw_settle_params((Node *) ((ForeignScan *) node->ss.ps.plan)->fdw_exprs,
 								 node->ss.ps.ps_ExprContext);
+		if (fa_late_may_be_lost(node))
+			fdw_fetch_all(node);
+	}
 	if (!fa_as_of_is_used())
 		return;
 	relid = fdw_scan_table(node, &user);

@@ -179,6 +179,14 @@ fa_late_is_lost(void *scan)
 	return s && s->lost;
 }
 
+bool
+fa_late_may_be_lost(void *scan)
+{
+	LateScan   *s = late_find(&begun, scan);
+
+	return s && s->level > s->started;
+}
+
 void
 fa_late_anew(void *scan)
 {
