@@ -370,6 +370,17 @@ fa_merge_condition(Query *query)
 #endif
 }
 
+/* A MERGE, all of whose parts have been taken, is none any more. */
+static inline void
+fa_merge_forget(Query *query)
+{
+	query->mergeActionList = NIL;
+#if PG_VERSION_NUM >= 170000
+	query->mergeJoinCondition = NULL;
+	query->mergeTargetRelation = 0;
+#endif
+}
+
 /* Is the action of MERGE for rows of the target?  17 knows other kinds, too. */
 static inline bool
 fa_merge_action_matched(MergeAction *action)

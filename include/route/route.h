@@ -196,9 +196,10 @@ extern PlannedStmt *fa_async_settle(PlannedStmt *plan);
 
 /*
  * Will the statement that runs now be all that its transaction has done when
- * it commits, and is it the client's own?
+ * it commits, and is it the client's own?  parts: queries that it has run itself, and
+ * that only read.
  */
-extern bool fa_statement_is_alone(void);
+extern bool fa_statement_is_alone(int parts);
 /* The same for a utility command that is about to run. */
 extern bool fa_command_is_alone(void);
 /* May others come between its start and its first row, as of a cursor?  Cheap. */

@@ -34,11 +34,15 @@ alone_sync_follows(void)
 	return follows;
 }
 
-/* in_commands: how many commands around it are the statement itself */
+/*
+ * in_commands: how many commands around it are the statement itself; parts: how many
+ * statements it has begun that are
+ */
 static bool
-alone(int in_commands)
+alone(int in_commands, int parts)
 {
-	if (fa_hooks_begun() != 1 || fa_hooks_in_commands() != in_commands || ActivePortal == NULL || IsTransactionBlock() ||
+	if (fa_hooks_begun() != 1 + parts ||
+		fa_hooks_in_commands() != in_commands || ActivePortal == NULL || IsTransactionBlock() ||
 		IsSubTransaction() || XactIsoLevel != XACT_READ_COMMITTED ||
 		whereToSendOutput != DestRemote ||
 		TransactionIdIsValid(GetTopTransactionIdIfAny()))
@@ -48,15 +52,15 @@ alone(int in_commands)
 }
 
 bool
-fa_statement_is_alone(void)
+fa_statement_is_alone(int parts)
 {
-	return alone(0);
+	return alone(0, parts);
 }
 
 bool
 fa_command_is_alone(void)
 {
-	return alone(1);
+	return alone(1, 0);
 }
 
 bool

@@ -46,6 +46,7 @@ typedef struct RemoteScanState
 	FmgrInfo   *output;			/* their types' output functions */
 	int			nparams;
 	char	  **values;			/* of them, if evaluated before, as a part */
+	int			nqueries;		/* that were run for them */
 	char	   *refused;		/* by a check, then: raised when it is run */
 	AttInMetadata *input;		/* of the result's columns */
 	MemoryContext row_context;
@@ -139,6 +140,7 @@ remote_evaluate(RemoteScanState *state, int i, Datum *value_p, bool *isnull_p)
 											 isnull_p);
 		return;
 	}
+	state->nqueries++;
 	row = fa_row_query_run(list_nth(queries, i), estate,
 						   estate->es_param_list_info);
 	*value_p = slot_getattr(row, 1, isnull_p);
@@ -318,19 +320,16 @@ remote_start(RemoteScanState *state)
 	int			node = intVal(remote_private(state, FA_REMOTE_NODE));
 	bool		few = boolVal(remote_private(state, FA_REMOTE_FEW_ROWS));
 	bool		writes = state->operation != CMD_SELECT;
-	bool		alone;
 	char	  **values;
 
 	(void) fa_late_begun(state);
-	/* subqueries of its parameters are not, but are part of it, and only read */
-	alone = fa_statement_is_alone();
 	values = state->values ? state->values : remote_parameters(state);
 	state->started = true;
 	if (state->refused)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg_internal("%s", state->refused)));
-	if (alone && !TransactionIdIsValid(GetTopTransactionIdIfAny()))
+	if (fa_statement_is_alone(state->nqueries))
 		state->session = fa_session_get(node);
 	if (state->session)
 	{

@@ -9,6 +9,8 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "nodes/makefuncs.h"
 #include "optimizer/planner.h"
 #include "parser/parsetree.h"
@@ -80,6 +82,20 @@ router_may_refuse(Query *parse)
 	return parse->commandType == CMD_MERGE || parse->onConflict != NULL;
 }
 
+/* Are there fragments of the table that are elsewhere? */
+static bool
+router_has_remote(Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(relid, NoLock, NULL))
+	{
+		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_FOREIGN_TABLE)
+			return true;
+	}
+	return false;
+}
+
 /*
  * Of what would be refused, as its rows are not all here.  pins: of it; each a
  * fragment.
@@ -89,7 +105,9 @@ router_plan_by_row(Query *parse, List *pins)
 {
 	ListCell   *lc;
 
-	if (!router_may_refuse(parse) || !parse->hasRowSecurity)
+	if (!router_may_refuse(parse) || !parse->hasRowSecurity ||
+		(parse->commandType == CMD_MERGE &&
+		 !router_has_remote(rt_fetch(parse->resultRelation, parse->rtable)->relid)))
 		return NULL;
 	foreach(lc, pins)
 	{

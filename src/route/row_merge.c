@@ -197,7 +197,7 @@ merge_rows_plan(FaRowPlan *plan, List *old)
 	query->commandType = CMD_SELECT;
 	query->resultRelation = 0;
 	query->targetList = targets;
-	query->mergeActionList = NIL;
+	fa_merge_forget(query);
 	query->withCheckOptions = NIL;
 	return planner(query, "", 0, NULL);
 }

@@ -256,7 +256,9 @@ subquery_as_array(SubLink *link)
 Node *
 fa_whole_subquery(SubLink *link, FaWhole *cx)
 {
-	if (!cx->subqueries || subquery_is_pinned(link->subselect, cx) ||
+	/* one that locks rows is more than a value */
+	if (!cx->subqueries || ((Query *) link->subselect)->rowMarks != NIL ||
+		subquery_is_pinned(link->subselect, cx) ||
 		contain_vars_of_level(link->subselect, 1))
 		return NULL;
 	switch (link->subLinkType)
