@@ -48,6 +48,7 @@ sub variables
 		$default = $default eq 'true' ? 'on' : $default eq 'false' ? 'off' :
 		  $default eq '""' ? 'empty' : $default;
 		$default .= 'kB' if $rest =~ /GUC_UNIT_KB/;
+		$default .= 'ms' if $rest =~ /GUC_UNIT_MS/;
 		push @rows,
 		  [ $name, $default,
 			$rest =~ /PGC_POSTMASTER/ ? 'server start' : $rest =~ /PGC_SIGHUP/ ? 'reload' : 'session', $text ];
