@@ -87,8 +87,9 @@ static FaRowStream *
 stream_open(int node, Oid partition, Oid role)
 {
 	return fa_row_stream_open(fa_xact_conn(node),
-							  psprintf("SET LOCAL client_min_messages = error; SET LOCAL ROLE %s; COPY %s (%s) FROM STDIN",
-									   quote_identifier(GetUserNameFromId(role, false)),
+							  psprintf("SET LOCAL client_min_messages = error; "
+									   "SET LOCAL fragaffinity.run_as = %s; COPY %s (%s) FROM STDIN",
+									   quote_literal_cstr(GetUserNameFromId(role, false)),
 									   fa_table_qualified_name(partition),
 									   fa_text_column_names(partition)));
 }
@@ -112,9 +113,11 @@ send_row(HeapTuple tuple, TupleDesc desc, FmgrInfo *output,
 	fa_row_stream_end_row(stream);
 }
 
+/* Read by the owner, whose code the planner may run. */
 static void
-send_rows(const char *sql, FaRowStream **streams)
+send_rows(Oid reader, const char *sql, FaRowStream **streams)
 {
+	FaDdlState	state;
 	SPIPlanPtr	plan;
 	Portal		portal;
 	FmgrInfo   *output = NULL;
@@ -126,12 +129,16 @@ send_rows(const char *sql, FaRowStream **streams)
 	plan = SPI_prepare_cursor(sql, 0, NULL, CURSOR_OPT_NO_SCROLL);
 	if (plan == NULL)
 		elog(ERROR, "could not prepare \"%s\"", sql);
+	fa_ddl_become(reader, &state);
 	portal = SPI_cursor_open(NULL, plan, NULL, NULL, false);
+	fa_ddl_become_ourselves(&state);
 	for (;;)
 	{
 		TupleDesc	desc;
 
+		fa_ddl_become(reader, &state);
 		SPI_cursor_fetch(portal, true, FETCH_ROWS);
+		fa_ddl_become_ourselves(&state);
 		if (SPI_processed == 0)
 			break;
 		desc = SPI_tuptable->tupdesc;
@@ -201,7 +208,8 @@ fa_rows_spread(Oid old, Oid partition, const char *key, const int *owners,
 	for (int i = 0; i < nowners; i++)
 		if (owners[i] != self && streams[owners[i]] == NULL)
 			streams[owners[i]] = stream_open(owners[i], partition, role);
-	send_rows(psprintf("SELECT %s, %s FROM ONLY %s WHERE %s <> %d", owner.data,
+	send_rows(role,
+			  psprintf("SELECT %s, %s FROM ONLY %s WHERE %s <> %d", owner.data,
 					   columns, fa_table_qualified_name(old), owner.data, self),
 			  streams);
 	for (int i = 0; i < 1024; i++)
@@ -212,7 +220,7 @@ fa_rows_spread(Oid old, Oid partition, const char *key, const int *owners,
 		if (streams[i] == NULL)
 			continue;
 		(void) fa_row_stream_close(streams[i]);
-		fa_remote_exec(fa_xact_conn(i), 0, "SET LOCAL ROLE NONE");
+		fa_remote_exec(fa_xact_conn(i), 0, "SET LOCAL fragaffinity.run_as = ''");
 	}
 }
 

@@ -25,6 +25,7 @@ int			fa_copy_writers = 2;
 int			fa_max_fragments = 16384;
 int			fa_max_movers = 4;
 int			fa_event_ring_size = 32768;
+char	   *fa_run_as = NULL;
 char	   *fa_stop_point_name = NULL;
 char	   *fa_transport_faults = NULL;
 char	   *fa_rdma_address = NULL;
@@ -95,6 +96,11 @@ guc_define_int(void)
 static void
 guc_define_string(void)
 {
+	DefineCustomStringVariable("fragaffinity.run_as",
+							   "Role as which commands of the extension's own connections run, and cannot become another.",
+							   NULL, &fa_run_as, "",
+							   PGC_SUSET, GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE,
+							   NULL, NULL, NULL);
 	DefineCustomStringVariable("fragaffinity.stop_point",
 							   "Halts processes at the named step, for tests of crash recovery.",
 							   NULL, &fa_stop_point_name, "",

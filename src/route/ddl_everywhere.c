@@ -93,15 +93,15 @@ void
 fa_ddl_everywhere_text(const char *sql)
 {
 	char	   *path = current_search_path();
-	const char *role = quote_identifier(GetUserNameFromId(GetUserId(), false));
+	const char *role = quote_literal_cstr(GetUserNameFromId(GetUserId(), false));
 	FaDdlState	state;
 
 	fa_ddl_begin(&state);
 	fa_xact_exec_all("SET LOCAL lock_timeout = %d; "
 					 "SET LOCAL search_path = %s; "
-					 "SET LOCAL ROLE %s", LockTimeout, path, role);
+					 "SET LOCAL fragaffinity.run_as = %s", LockTimeout, path, role);
 	fa_xact_exec_all("%s", sql);
-	fa_xact_exec_all("SET LOCAL ROLE NONE; "
+	fa_xact_exec_all("SET LOCAL fragaffinity.run_as = ''; "
 					 "SET LOCAL search_path = pg_catalog; "
 					 "SET LOCAL lock_timeout = 0");
 	fa_ddl_end(&state);

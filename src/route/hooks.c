@@ -26,10 +26,12 @@
 #include "executor/executor.h"
 #include "storage/proc.h"
 #include "tcop/utility.h"
+#include "utils/acl.h"
 #include "utils/snapmgr.h"
 
 #include "capture/capture.h"
 #include "catalog/map.h"
+#include "catalog/table_text.h"
 #include "core/fa_compat.h"
 #include "core/settings.h"
 #include "node/cluster_xact.h"
@@ -502,6 +504,20 @@ hooks_command(COMMAND_PARAMS)
 	fa_isolation_restore(raised);
 }
 
+/*
+ * A peer's command for somebody whose code may run in it: SET ROLE would let that
+ * code become the superuser again.
+ */
+static void
+hooks_command_as(COMMAND_PARAMS)
+{
+	FaDdlState	ourselves;
+
+	fa_ddl_become(get_role_oid(fa_run_as, false), &ourselves);
+	hooks_command(COMMAND_ARGS);
+	fa_ddl_become_ourselves(&ourselves);
+}
+
 static void
 hooks_process_utility(COMMAND_PARAMS)
 {
@@ -518,7 +534,11 @@ hooks_process_utility(COMMAND_PARAMS)
 			next_process_utility(COMMAND_ARGS);
 			break;
 		default:
-			hooks_command(COMMAND_ARGS);
+			if (fa_maintenance && fa_run_as[0] != '\0' &&
+				context == PROCESS_UTILITY_TOPLEVEL)
+				hooks_command_as(COMMAND_ARGS);
+			else
+				hooks_command(COMMAND_ARGS);
 			break;
 	}
 }

@@ -16,15 +16,23 @@ $c->sql($_, q{
 		IF current_user <> 'boss' THEN
 			RAISE EXCEPTION 'runs as % in %', current_user, current_query();
 		END IF;
+		IF current_setting('fragaffinity.origin') <> '0' THEN
+			BEGIN
+				PERFORM set_config('role', 'none', false);
+				RAISE WARNING 'runs as %', current_user;
+			EXCEPTION WHEN insufficient_privilege THEN NULL;
+			END;
+		END IF;
 		RETURN n; END $$}) for 1 .. 3;
 $c->add_node($_) for 1, 2;
 my $rows = 6000;
 sub make
 {
-	my ($table, $partitions) = @_;
+	my ($table, $partitions, $node) = @_;
+	$node //= 'n1';
 	my $more = join(' ', map { "CREATE TABLE ${table}_$_ PARTITION OF $table $partitions->{$_};" } sort keys %$partitions);
 	$c->sql(1, qq{
-		CREATE TABLE $table (id int PRIMARY KEY, n int CHECK (n < 1000000 + public.fixed(5)), s serial, v text)
+		CREATE TABLE $table (id int PRIMARY KEY, n int CHECK (n < 1000000 + public.fixed(5) AND public.fixed(n) > 0), s serial, v text)
 			@{[%$partitions ? 'PARTITION BY RANGE (id)' : '']};
 		$more
 		ALTER TABLE $table OWNER TO boss;
@@ -36,7 +44,7 @@ sub make
 		CREATE UNIQUE INDEX ON $table (id, (n + public.fixed(4))) WHERE n > public.fixed(3);
 		INSERT INTO $table SELECT g, g, g, repeat('x', 200) FROM generate_series(1, $rows) g;
 		RESET ROLE;
-		SELECT fragaffinity.distribute_table('$table', 'id', 2, 'n1')});
+		SELECT fragaffinity.distribute_table('$table', 'id', 2, '$node')});
 	return $c->fragment($table);
 }
 my $f = make('o', {});
@@ -54,6 +62,12 @@ for my $path ('page', 'logical')
 		}
 	}
 }
+
+# rows that go to other nodes, and DDL that is told to them
+my $q = make('q', {}, 'n2');
+$c->sql(2, "SET ROLE boss; ALTER TABLE q ADD COLUMN w int DEFAULT public.fixed(1) CHECK (public.fixed(w) > 0)");
+$c->sql(1, "SET ROLE boss; CREATE INDEX ON q ((w + public.fixed(2)))");
+is($c->sql(2, 'SET ROLE boss; SELECT sum(n), sum(w) FROM q'), $rows * ($rows + 1) / 2 . "|$rows", 'rows went to the other node');
 
 # here and on a peer, and back; the last of it by itself
 for my $at (1, 2)
