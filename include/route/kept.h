@@ -25,6 +25,7 @@ typedef struct FaShapeScan
 	ParamListInfo params;		/* that the statement is planned for */
 	int			nparams;		/* that it names */
 	int			nexact;			/* nodes whose constants belong to the shape */
+	int			depth;			/* of expressions around the node it is at */
 	uint32		hash;			/* of the shape, not of all that is in it */
 	int			nconsts;
 	Const	   *consts[FA_SHAPE_CONSTS];

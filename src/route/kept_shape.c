@@ -33,6 +33,9 @@
 /* Long lists are not worth a look: what is saved is little beside them. */
 #define MAX_EXACT 200
 
+/* Nor are deep expressions; and what walks here does not watch the stack. */
+#define MAX_DEPTH 64
+
 static void scan_node(FaShapeScan *scan, Node **place, bool inside);
 
 static inline void
@@ -275,6 +278,12 @@ scan_node(FaShapeScan *scan, Node **place, bool inside)
 
 	if (scan->failed)
 		return;
+	if (scan->depth == MAX_DEPTH)
+	{
+		scan->failed = true;
+		return;
+	}
+	scan->depth++;
 	scan_mix(scan, nodeTag(node));
 	switch (nodeTag(node))
 	{
@@ -309,6 +318,7 @@ scan_node(FaShapeScan *scan, Node **place, bool inside)
 				scan->failed = true;
 			break;
 	}
+	scan->depth--;
 }
 
 static void
@@ -397,6 +407,7 @@ fa_shape_scan(Query *query, ParamListInfo params, bool find_values,
 	scan->params = params;
 	scan->nparams = 0;
 	scan->nexact = 0;
+	scan->depth = 0;
 	scan->hash = 0;
 	scan->nconsts = 0;
 	scan->nvalues = 0;

@@ -73,6 +73,9 @@ same('functions that are not the same each time', 'last',
 same('rows compared', 'any', 'SELECT v FROM {t} WHERE (k, b) = (%s, %s)', map { [ $k[$_], 3 * $k[$_] ] } 1 .. 4);
 same('locked', 'last', 'SELECT v, %s FROM {t} WHERE k = %s FOR UPDATE', map { [ $_, $k[$_] ] } 1 .. 3);
 same('an error without a row', 'any', 'SELECT %s / %s FROM {t} WHERE k = %s AND b = -1', [ 1, 1, $k[0] ], [ 2, 1, $k[0] ], [ 3, 1, $k[0] ], [ 1, 0, $k[0] ], [ 4, 1, $k[0] ]);
+run(q{SET max_stack_depth = '7680kB'});
+same('a deep expression', 'none', 'SELECT v, ' . '~ ' x 6000 . '%s FROM {t} WHERE k = %s', map { [ $_, $k[0] ] } 1 .. 4);
+run('RESET max_stack_depth');
 is(run("SELECT v FROM t WHERE k = $k[0]") , run("SELECT v FROM p WHERE k = $k[0]"), 'after all this')
   for 1 .. 3;
 
