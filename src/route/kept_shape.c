@@ -221,7 +221,11 @@ shape_is_given(Node *node)
 	return IsA(node, Const) || IsA(node, Param);
 }
 
-/* Is it a function of constants that planning computes? */
+/*
+ * Is it a function of constants that planning computes?  None of types that users
+ * define: how those compare is up to functions of theirs, which may execute
+ * statements while the shape has the constants of this one.
+ */
 static bool
 shape_is_computed(Node *node)
 {
@@ -237,7 +241,9 @@ shape_is_computed(Node *node)
 	{
 		Node	   *arg = shape_value(lfirst(lc));
 
-		if (!shape_is_given(arg) && !shape_is_computed(arg))
+		if (exprType(lfirst(lc)) >= FirstUnpinnedObjectId ||
+			exprType(arg) >= FirstUnpinnedObjectId ||
+			(!shape_is_given(arg) && !shape_is_computed(arg)))
 			return false;
 	}
 	return true;

@@ -233,6 +233,26 @@ like(run("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) UPDATE t SET v =
 	qr/Index Cond: \(k = $k[9]\)/, 'and leaves the outer one its own');
 run("UPDATE t SET v = 'a' WHERE k = $k[9]");
 
+# So is what compares constants of a type of the user's.
+$c->sql(1, q{CREATE TYPE point_on AS (x int);
+	CREATE FUNCTION point_cmp(a point_on, b point_on) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+		IF current_setting('my.again', true) = 'yes' THEN
+			PERFORM set_config('my.again', 'no', false);
+			EXECUTE format('SELECT %L::point_on[] < %L, k FROM t WHERE k = %s', '{(1)}', '{(2)}', current_setting('my.key'));
+		END IF;
+		RETURN a.x - b.x; END $$});
+my @by = ([ '<', 'lt' ], [ '<=', 'le' ], [ '=', 'eq' ], [ '>=', 'ge' ], [ '>', 'gt' ]);
+$c->sql(1, "CREATE FUNCTION point_$_->[1](point_on, point_on) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT \$1.x $_->[0] \$2.x';
+	CREATE OPERATOR $_->[0]# (LEFTARG = point_on, RIGHTARG = point_on, FUNCTION = point_$_->[1])") for @by;
+$c->sql(1, 'CREATE OPERATOR CLASS point_ops DEFAULT FOR TYPE point_on USING btree AS FUNCTION 1 point_cmp(point_on, point_on), '
+	. join ', ', map { 'OPERATOR ' . ($_ + 1) . " $by[$_][0]#" } 0 .. $#by);
+my $compare = "SELECT '{(1)}'::point_on[] < '{(2)}', k FROM t WHERE k = $k[9]";
+run($compare) for 1 .. 4;
+ok($kept, 'kept with such constants');
+run(q{SET my.again = 'yes'});
+is(run($compare), "t|$k[9]", 'and has its own key after the same statement within it');
+is(run('SHOW my.again'), 'no', 'which there was');
+
 # Moves to and fro.
 my $fragment = $c->fragment('t');
 for my $value (1 .. 2)
