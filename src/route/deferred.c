@@ -386,6 +386,7 @@ template_cache_plan(Template *template, const PlanKey *key, QueryDesc *desc)
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	LeafPlan   *cached = palloc0(sizeof(LeafPlan));
+	LeafPlan   *other;
 	PlanEntry  *entry;
 
 	cached->key = *key;
@@ -393,6 +394,10 @@ template_cache_plan(Template *template, const PlanKey *key, QueryDesc *desc)
 	cached->plan = copyObject(plan);
 	cached->keys = fa_scan_keys_collect(cached->plan);
 	MemoryContextSwitchTo(caller);
+	/* functions that planning calls may have executed the same statement */
+	other = plan_find(key);
+	if (other)
+		plan_forget(other);
 	if (hash_get_num_entries(plans) >= MAX_PLANS)
 		plan_forget(dlist_tail_element(LeafPlan, used, &plan_order));
 	MemoryContextSetParent(context, CacheMemoryContext);

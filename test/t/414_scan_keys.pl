@@ -73,6 +73,26 @@ my $list = join ',', @near;
 answers("SELECT nested('{$list}')", join('', map { "$_ " } @near), "nested, round $_") for 1 .. 8;
 answers("SELECT count(*) FROM t WHERE k IN ($list) AND stored(k, s) = k || s", 6, "keys as they are stored, round $_") for 1 .. 3;
 
+# One that is executed while its plan is made: there is one plan of it, which goes when
+# the leaf changes.
+my $near = $near[0];
+my $leaf = $c->sql(1, "SELECT tableoid::regclass FROM t WHERE k = $near LIMIT 1");
+$session->query_safe(qq{SET my.again = 'no';
+	CREATE FUNCTION again() RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN
+		FOR i IN 1 .. 3 LOOP EXECUTE 'EXECUTE by_itself ($near)'; END LOOP;
+	END \$\$;
+	CREATE FUNCTION same(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS \$\$ BEGIN
+		IF current_setting('my.again') = 'yes' THEN
+			PERFORM set_config('my.again', 'no', false), again();
+		END IF;
+		RETURN \$1;
+	END \$\$;
+	PREPARE by_itself (int) AS SELECT k, same(5) FROM t WHERE k = \$1 LIMIT 1});
+answers("EXECUTE by_itself ($near)", "$near|5", 'for the first time');
+answers("SET my.again = 'yes'; EXECUTE by_itself ($near); SHOW my.again", "$near|5\nno", 'while it is planned');
+$session->query_safe("REINDEX TABLE CONCURRENTLY $leaf");
+answers("EXECUTE by_itself ($near)", "$near|5", "with other indexes, round $_") for 1 .. 2;
+
 # A row whose key is changed by another session while the statement waits for it.
 my $other = $c->node(1)->background_psql('postgres', on_error_stop => 1);
 for my $committed (1, 0)
