@@ -42,6 +42,7 @@ OBJS = \
 	src/node/fdw_group.o \
 	src/node/fdw_late.o \
 	src/node/fdw_leave.o \
+	src/node/fdw_security.o \
 	src/node/fdw_settings.o \
 	src/node/finish.o \
 	src/node/forward.o \

@@ -31,6 +31,7 @@
 #include "node/fdw_copy.h"
 #include "node/fdw_late.h"
 #include "node/fdw_leave.h"
+#include "node/fdw_security.h"
 #include "node/node.h"
 #include "node/remote.h"
 #include "node/vouch.h"
@@ -469,6 +470,36 @@ fdw_truncate(List *rels, DropBehavior behavior, bool restart_seqs)
 }
 
 static void
+fdw_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid foreign_table)
+{
+	List	   *kept = fa_fdw_keep_conditions(root, rel, rel->baserestrictinfo);
+
+	base->GetForeignRelSize(root, rel, foreign_table);
+	fa_fdw_conditions_kept(kept, NIL);
+}
+
+static void
+fdw_join_paths(PlannerInfo *root, RelOptInfo *joinrel, RelOptInfo *outerrel,
+			   RelOptInfo *innerrel, JoinType jointype, JoinPathExtraData *extra)
+{
+	if (fa_fdw_may_join(root, extra->restrictlist))
+		base->GetForeignJoinPaths(root, joinrel, outerrel, innerrel, jointype, extra);
+}
+
+static ForeignScan *
+fdw_plan(PlannerInfo *root, RelOptInfo *rel, Oid foreign_table, ForeignPath *path,
+		 List *tlist, List *scan_clauses, Plan *outer_plan)
+{
+	List	   *kept = IS_SIMPLE_REL(rel) ?
+		fa_fdw_keep_conditions(root, rel, scan_clauses) : NIL;
+	ForeignScan *plan = base->GetForeignPlan(root, rel, foreign_table, path, tlist,
+											 scan_clauses, outer_plan);
+
+	fa_fdw_conditions_kept(kept, plan->scan.plan.qual);
+	return plan;
+}
+
+static void
 fdw_upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input_rel,
 				RelOptInfo *output_rel, void *extra)
 {
@@ -489,6 +520,9 @@ fa_sql_fdw_handler(PG_FUNCTION_ARGS)
 	fa_shmem_require();
 	base = fa_fdw_base();
 	*routine = *base;
+	routine->GetForeignRelSize = fdw_rel_size;
+	routine->GetForeignJoinPaths = fdw_join_paths;
+	routine->GetForeignPlan = fdw_plan;
 	routine->GetForeignUpperPaths = fdw_upper_paths;
 	routine->BeginForeignScan = fdw_begin_scan;
 	routine->IterateForeignScan = fdw_iterate_scan;

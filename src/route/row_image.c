@@ -20,6 +20,7 @@
 
 #include "catalog/map.h"
 #include "core/fa_compat.h"
+#include "core/plain_output.h"
 #include "route/row_image.h"
 #include "route/row_query.h"
 #include "route/row_security.h"
@@ -379,7 +380,8 @@ row_key(FaRowState *state, FaRowImage image, List *key)
 		ParamExternData *value = fa_row_value(state, image, lfirst_int(lc));
 		Oid			output;
 		bool		varlena;
-		char	   *text;
+		char	   *volatile text = NULL;
+		FaPlainOutput own;
 
 		if (value->isnull)
 		{
@@ -387,7 +389,16 @@ row_key(FaRowState *state, FaRowImage image, List *key)
 			continue;
 		}
 		getTypeOutputInfo(value->ptype, &output, &varlena);
-		text = OidOutputFunctionCall(output, value->value);
+		fa_plain_output_begin(&own);
+		PG_TRY();
+		{
+			text = OidOutputFunctionCall(output, value->value);
+		}
+		PG_FINALLY();
+		{
+			fa_plain_output_end(&own);
+		}
+		PG_END_TRY();
 		appendStringInfo(&buf, "%zu:%s", strlen(text), text);
 	}
 	return buf.data;

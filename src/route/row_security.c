@@ -10,6 +10,7 @@
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "nodes/params.h"
 #include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
@@ -25,6 +26,7 @@
 #include "catalog/map.h"
 #include "core/fa_compat.h"
 #include "core/settings.h"
+#include "node/deadlock.h"
 #include "node/vouch.h"
 #include "route/peer_error.h"
 #include "route/pin_level.h"
@@ -48,6 +50,24 @@ policy_of_all_rows(void)
 	return policy;
 }
 
+/*
+ * Is the statement part of a function?  Every language tells errors of where they
+ * are.  What a peer sends is none; a function that it makes run is a table's owner's,
+ * as of a check of new rows, and must not read what is the peer's to read.
+ */
+static bool
+security_is_in_function(void)
+{
+	for (ErrorContextCallback *around = error_context_stack; around;
+		 around = around->previous)
+	{
+		if (around->callback != fa_deadlock_error_context &&
+			around->callback != ParamsErrorCallback)
+			return true;
+	}
+	return false;
+}
+
 /* Of a bucket that is named by itself, by a role that row security holds for. */
 static List *
 row_security_permissive(CmdType command, Relation rel)
@@ -57,7 +77,7 @@ row_security_permissive(CmdType command, Relation rel)
 	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE ||
 		!fa_map_is_bucket(RelationGetRelid(rel)))
 		return policies;
-	if (fa_origin == 0 || !fa_vouch_is_given())
+	if (fa_origin == 0 || !fa_vouch_is_given() || security_is_in_function())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for table %s",

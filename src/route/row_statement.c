@@ -23,9 +23,9 @@
 #include "core/fa_compat.h"
 #include "route/row_image.h"
 
-/* Plans the text of a statement that only names the target. */
-static PlannedStmt *
-statement_plan(FaRowPlan *plan, const char *sql)
+/* The statement, which only names the target. */
+static Query *
+statement_parse(FaRowPlan *plan, const char *sql)
 {
 	TupleDesc	desc = RelationGetDescr(plan->rel);
 	int			ntypes = plan->first + FA_ROW_IMAGES * desc->natts;
@@ -39,7 +39,13 @@ statement_plan(FaRowPlan *plan, const char *sql)
 	query = parse_analyze_fixedparams(raw, sql, types, ntypes, NULL);
 	foreach(lc, query->rtable)
 		fa_rte_check_nothing(query, lfirst(lc));
-	return planner(query, sql, 0, NULL);
+	return query;
+}
+
+static PlannedStmt *
+statement_plan(FaRowPlan *plan, const char *sql)
+{
+	return planner(statement_parse(plan, sql), sql, 0, NULL);
 }
 
 static const char *
@@ -84,6 +90,7 @@ statement_equals(Oid type)
 	return text;
 }
 
+/* Nulls are in conflict where an index has them not distinct. */
 static void
 statement_where(StringInfo buf, FaRowPlan *plan, FaRowImage image, List *key)
 {
@@ -92,19 +99,31 @@ statement_where(StringInfo buf, FaRowPlan *plan, FaRowImage image, List *key)
 	foreach(lc, key)
 	{
 		AttrNumber	attno = lfirst_int(lc);
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(plan->rel), attno - 1);
+		const char *column = statement_column(plan, attno);
+		int			number = fa_row_parameter(plan, image, attno);
 
-		appendStringInfo(buf, " %s %s %s $%d",
-						 foreach_current_index(lc) ? "AND" : "WHERE",
-						 statement_column(plan, attno),
-						 statement_equals(TupleDescAttr(RelationGetDescr(plan->rel), attno - 1)->atttypid),
-						 fa_row_parameter(plan, image, attno));
+		appendStringInfo(buf, " %s (%s %s $%d",
+						 foreach_current_index(lc) ? "AND" : "WHERE", column,
+						 statement_equals(att->atttypid), number);
+		if (!att->attnotnull)
+			appendStringInfo(buf, " OR (%s IS NULL AND $%d IS NULL)", column, number);
+		appendStringInfoChar(buf, ')');
 	}
+}
+
+/* The planner wants them in the table's order. */
+static int
+statement_compare_targets(const ListCell *a, const ListCell *b)
+{
+	return lfirst_node(TargetEntry, a)->resno - lfirst_node(TargetEntry, b)->resno;
 }
 
 PlannedStmt *
 fa_row_insert_plan(FaRowPlan *plan, List *columns, List *arbiter)
 {
 	StringInfoData buf;
+	Query	   *query;
 	ListCell   *lc;
 
 	initStringInfo(&buf);
@@ -121,7 +140,17 @@ fa_row_insert_plan(FaRowPlan *plan, List *columns, List *arbiter)
 		statement_columns(&buf, plan, arbiter);
 		appendStringInfoString(&buf, ") DO NOTHING");
 	}
-	return statement_plan(plan, buf.data);
+	query = statement_parse(plan, buf.data);
+	/* defaults that are constants: a peer has them itself (fa_whole_named_targets) */
+	foreach(lc, plan->query->commandType == CMD_INSERT ? plan->query->targetList : NIL)
+	{
+		TargetEntry *entry = lfirst(lc);
+
+		if (!entry->resjunk && !list_member_int(columns, entry->resno))
+			query->targetList = lappend(query->targetList, copyObject(entry));
+	}
+	list_sort(query->targetList, statement_compare_targets);
+	return planner(query, buf.data, 0, NULL);
 }
 
 PlannedStmt *

@@ -21,6 +21,7 @@
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/tuplestore.h"
 
 #include "core/fa_compat.h"
@@ -55,9 +56,12 @@ typedef struct Upsert
 	Tuplestorestate *returned;
 } Upsert;
 
-/* The arbiter's columns; NIL when it is not just columns. */
+/*
+ * The arbiter's columns; NIL when it is not just columns, or one by which a row would
+ * be looked for is computed where the row is.
+ */
 static List *
-upsert_key(OnConflictExpr *conflict)
+upsert_key(OnConflictExpr *conflict, Relation rel)
 {
 	List	   *key = NIL;
 	ListCell   *lc;
@@ -67,11 +71,17 @@ upsert_key(OnConflictExpr *conflict)
 	foreach(lc, conflict->arbiterElems)
 	{
 		InferenceElem *elem = lfirst(lc);
+		AttrNumber	attno;
 
 		if (!IsA(elem->expr, Var) || OidIsValid(elem->infercollid) ||
 			OidIsValid(elem->inferopclass))
 			return NIL;
-		key = lappend_int(key, ((Var *) elem->expr)->varattno);
+		attno = ((Var *) elem->expr)->varattno;
+		if (attno <= 0 ||
+			(conflict->action == ONCONFLICT_UPDATE &&
+			 TupleDescAttr(RelationGetDescr(rel), attno - 1)->attgenerated != '\0'))
+			return NIL;
+		key = lappend_int(key, attno);
 	}
 	return key;
 }
@@ -165,7 +175,7 @@ fa_row_upsert_plan(FaRowPlan *plan)
 {
 	Query	   *query = plan->query;
 	OnConflictExpr *conflict = query->onConflict;
-	List	   *key = upsert_key(conflict);
+	List	   *key = upsert_key(conflict, plan->rel);
 	List	   *columns = upsert_columns(query->targetList);
 	List	   *checks;
 	List	   *private;
