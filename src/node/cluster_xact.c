@@ -213,7 +213,12 @@ fa_xact_lock_cluster(void)
 	"SELECT pg_advisory_xact_lock('fragaffinity.node'::regclass::oid::int, 1)";
 	int			self = fa_node_require_cluster();
 	int			coordinator = fa_node_coordinator();
+	ListCell   *lc;
 
+	/* what a savepoint undoes here would be done on connections that are there */
+	foreach(lc, parts)
+		if (!((FaPart *) lfirst(lc))->fdw)
+			cluster_check_allowed();
 	if (coordinator == self)
 		(void) fa_spi_rows("%s", lock);
 	else
