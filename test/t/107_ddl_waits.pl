@@ -70,7 +70,8 @@ for (
 # What a savepoint would undo here would have been done on the others.
 $c->sql(1, q{CREATE TABLE t (id int NOT NULL, v int); INSERT INTO t SELECT i, i FROM generate_series(1, 100) i;
 	SELECT fragaffinity.distribute_table('t', 'id', 3)});
-for my $ddl ('ALTER TABLE t ADD COLUMN b int', 'CREATE UNIQUE INDEX ON t (id)', 'DROP TABLE t', "SELECT fragaffinity.undistribute_table('t')")
+for my $ddl ('ALTER TABLE t ADD COLUMN b int', 'CREATE UNIQUE INDEX ON t (id)', 'DROP TABLE t', "SELECT fragaffinity.undistribute_table('t')",
+	"SELECT fragaffinity.configure('fragment_size', '1GB', 't')")
 {
 	is(($c->fails(1, "BEGIN; ALTER TABLE t ADD COLUMN a int; SAVEPOINT s; $ddl"))[0], '0A000', "not in a savepoint, after other DDL: $ddl");
 }
