@@ -12,6 +12,8 @@
 extern void fa_refuse_table(Oid rel);
 /* The same of a table that has just become a partition of a distributed one. */
 extern void fa_refuse_partition(Oid rel);
+/* A partition key, of it or of what is below, that calls what a user has written. */
+extern void fa_refuse_partition_key(Oid rel);
 /* The same for the way back; on a peer, or here when conn is NULL. */
 extern void fa_refuse_back(const char *root, FaConn *conn);
 extern void fa_refuse_key(Oid rel, const char *key);

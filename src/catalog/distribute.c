@@ -85,7 +85,7 @@ fa_table_check_isolation(void)
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("a table cannot be distributed or gathered in a transaction at this isolation level"),
+				 errmsg("a table cannot be distributed, gathered or changed like this in a transaction at this isolation level"),
 				 errhint("Use READ COMMITTED: here the snapshot could be older than the lock on the table.")));
 }
 

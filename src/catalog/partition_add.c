@@ -176,6 +176,7 @@ fa_partition_created(Oid root, Oid partition, bool divided, const char *options)
 	ListCell   *lc;
 
 	fa_ddl_begin(&state);
+	fa_refuse_partition_key(partition);
 	a = addition_read(root, partition, divided, user);
 	fa_xact_exec_all("%s", create_statement(a));
 	foreach(lc, fa_tree_belongings(a->rel))

@@ -184,6 +184,25 @@ static const Refusal refusals[] = {
 	{NULL}
 };
 
+/*
+ * Whoever opens a partitioned table computes what in its key holds no column, or none
+ * any more once a function of SQL is inlined.  We do so as a superuser, on every node:
+ * so that must be none of a user's code.  The server's own is not in pg_depend.
+ */
+static const Refusal refusal_key = {
+	"SELECT p.proname FROM r JOIN pg_catalog.pg_depend d"
+		" ON d.classid = " CLASS("pg_class") " AND d.objid = r.oid"
+		" LEFT JOIN pg_catalog.pg_operator o"
+		" ON d.refclassid = " CLASS("pg_operator") " AND o.oid = d.refobjid"
+		" JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode"
+		" OR d.refclassid = " CLASS("pg_proc") " AND p.oid = d.refobjid"
+		" JOIN pg_catalog.pg_authid a ON a.oid = p.proowner"
+		" WHERE r.relkind = 'p' AND NOT a.rolsuper",
+	ERRCODE_FEATURE_NOT_SUPPORTED,
+	"a partition key calls function \"%s\", which no superuser owns",
+	"Use PostgreSQL's own functions or a column, or have a superuser own the function on all nodes."
+};
+
 /* %s: the root, as something that is cast to regclass */
 #define TREE_CTE \
 	"WITH r AS (SELECT c.* FROM pg_catalog.pg_class c WHERE c.oid IN (" \
@@ -262,8 +281,15 @@ fa_refuse_table(Oid rel)
 }
 
 void
+fa_refuse_partition_key(Oid rel)
+{
+	refuse_listed(&refusal_key, psprintf("%u", rel), NULL);
+}
+
+void
 fa_refuse_partition(Oid rel)
 {
+	fa_refuse_partition_key(rel);
 	for (const Refusal *r = refusals; r->query; r++)
 		refuse_listed(r, psprintf("%u", rel), NULL);
 }

@@ -150,6 +150,35 @@ fa_refuse_peer_roles(FaConn *conn, Oid rel)
 				 errhint("Create the role there: the table or a grant names it.")));
 }
 
+/* As fa_refuse_partition_key(): of the same name, it may be somebody else's there. */
+static void
+refuse_key_functions(FaConn *conn, Oid rel)
+{
+	FaRows	   *functions;
+	char	   *found;
+
+	functions = fa_spi_rows("SELECT DISTINCT p.oid::pg_catalog.regprocedure FROM"
+							"  (SELECT relid FROM pg_catalog.pg_partition_tree(%u) UNION SELECT %u) r "
+							"JOIN pg_catalog.pg_class c ON c.oid = r.relid AND c.relkind = 'p' "
+							"JOIN pg_catalog.pg_depend d ON d.objid = c.oid"
+							"  AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass "
+							"LEFT JOIN pg_catalog.pg_operator o ON o.oid = d.refobjid"
+							"  AND d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass "
+							"JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode OR p.oid = d.refobjid"
+							"  AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass "
+							"WHERE p.oid >= 16384", rel, rel);
+	found = peer_finds(conn, literals(functions),
+					   "NOT EXISTS (SELECT FROM pg_catalog.pg_proc p"
+					   "  JOIN pg_catalog.pg_authid a ON a.oid = p.proowner"
+					   "  WHERE p.oid = pg_catalog.to_regprocedure(x) AND a.rolsuper)");
+	if (found)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a partition key calls function %s, which no superuser owns on node \"%s\"",
+						found, conn->name),
+				 errhint("Use PostgreSQL's own functions or a column, or have a superuser own the function on all nodes.")));
+}
+
 /*
  * Collations of the columns, but for the database's, which add_node() compares:
  * bounds and sorted results have to mean the same at all nodes.
@@ -220,6 +249,7 @@ fa_refuse_peer(FaConn *conn, Oid rel, List *tree, List *sequences)
 						rel);
 	refuse_names(conn, relations.data, schemas.data, literals(types));
 	fa_refuse_peer_roles(conn, rel);
+	refuse_key_functions(conn, rel);
 	refuse_collations(conn, rel);
 }
 

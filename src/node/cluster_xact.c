@@ -124,6 +124,17 @@ cluster_check_allowed(void)
 				 errhint("Do not call the function inside a savepoint or an exception block.")));
 }
 
+/* What a savepoint undoes here would stay done over connections that are there. */
+static void
+cluster_check_connected(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, parts)
+		if (!((FaPart *) lfirst(lc))->fdw)
+			cluster_check_allowed();
+}
+
 void
 fa_xact_enlist(FaConn *conn)
 {
@@ -193,6 +204,7 @@ fa_xact_exec_all(const char *fmt,...)
 {
 	char	   *sql;
 
+	cluster_check_connected();
 	FA_FORMAT(sql, fmt);
 	fa_remote_exec_many(fa_xact_conn_all(), 0, "%s", sql);
 }
@@ -214,6 +226,7 @@ fa_xact_lock_cluster(void)
 	int			self = fa_node_require_cluster();
 	int			coordinator = fa_node_coordinator();
 
+	cluster_check_connected();
 	if (coordinator == self)
 		(void) fa_spi_rows("%s", lock);
 	else

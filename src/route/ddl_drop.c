@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
@@ -36,11 +37,15 @@
 /* Roots that the statement under way may drop, in the transaction's memory. */
 static List *dropped = NIL;
 static LocalTransactionId dropped_in = InvalidLocalTransactionId;
+/* Where it runs: once that is undone, nothing is dropped any more. */
+static SubTransactionId dropped_below = InvalidSubTransactionId;
 
 bool
 fa_ddl_is_dropped(Oid root)
 {
-	return dropped_in == fa_my_lxid() && list_member_oid(dropped, root);
+	return dropped_in == fa_my_lxid() &&
+		dropped_below == GetCurrentSubTransactionId() &&
+		list_member_oid(dropped, root);
 }
 
 void
@@ -158,6 +163,8 @@ fa_ddl_drop_begin(FaDdlPlan *plan)
 	MemoryContext old;
 	ListCell   *lc;
 
+	/* fragments that are newer than a snapshot would be left in the catalog */
+	fa_table_check_isolation();
 	fa_ddl_begin(&state);
 	fa_xact_lock_cluster();
 	foreach(lc, plan->dropped)
@@ -179,6 +186,7 @@ fa_ddl_drop_begin(FaDdlPlan *plan)
 	old = MemoryContextSwitchTo(TopTransactionContext);
 	dropped = list_copy(plan->dropped);
 	dropped_in = fa_my_lxid();
+	dropped_below = GetCurrentSubTransactionId();
 	MemoryContextSwitchTo(old);
 }
 

@@ -23,8 +23,10 @@
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 
+#include "catalog/table_move.h"
 #include "core/fa_compat.h"
 #include "core/settings.h"
 #include "route/ddl_guard.h"
@@ -93,6 +95,20 @@ guard_may_change(Oid root)
 		fa_owns_schema(get_rel_namespace(root), GetUserId());
 }
 
+/*
+ * A statement on partitions has waited for others like it: the table may have been
+ * gathered meanwhile, the partition be there or be gone.  What is left to do is
+ * found out once more, as nobody can change it now.
+ */
+static void
+guard_check_again(Node *statement, FaDdlPlan *plan)
+{
+	fa_ddl_everywhere_begin();
+	AcceptInvalidationMessages();
+	memset(plan, 0, sizeof(FaDdlPlan));
+	fa_ddl_check(statement, plan);
+}
+
 void
 fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 {
@@ -104,6 +120,8 @@ fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 		if (IsTransactionState())
 		{
 			fa_ddl_check(statement, plan);
+			if (plan->action == FA_DDL_PARTITION)
+				guard_check_again(statement, plan);
 			fa_ddl_roles_before(statement);
 			fa_ddl_drop_servers(statement);
 		}
@@ -141,6 +159,8 @@ fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 	/* Who may not change the table is told so, and gets no lock by it. */
 	if (plan->action != FA_DDL_RESHAPE || !guard_may_change(plan->reshaped))
 		return;
+	if (plan->unique || plan->retyped)
+		fa_table_check_isolation();
 	fa_ddl_reshape_begin(plan->reshaped);
 	if (plan->unique)
 		fa_ddl_unique_begin(statement, plan);

@@ -346,9 +346,13 @@ fa_ddl_unique_end(FaDdlPlan *plan)
 	else
 		exclusions = fa_unique_exclusions(root);
 	unique = fa_unique_changed(root, exclusions);
+	/* heaps that are newer than a snapshot would not get them */
 	if (unique)
+	{
+		fa_table_check_isolation();
 		fa_table_run_everywhere(psprintf("SELECT fragaffinity.set_unique(%s::pg_catalog.regclass, %s)",
 										 quote_literal_cstr(fa_table_qualified_name(root)),
 										 quote_literal_cstr(unique)));
+	}
 	fa_ddl_end(&state);
 }

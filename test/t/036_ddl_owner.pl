@@ -91,6 +91,26 @@ $c->sql(1, q{
 $c->poll(1, "SELECT count(*) > $parts FROM fragaffinity.fragment");
 $c->sql(1, "SELECT fragaffinity.configure('mode', 'observe')");
 
+# Whoever opens a table computes what in its partition key holds no column: that is
+# nobody's who is not a superuser, on any node.
+my $key = q{CREATE TABLE k (id int NOT NULL, d int NOT NULL) PARTITION BY RANGE ((d + public.zero(0)));
+	CREATE TABLE k1 PARTITION OF k FOR VALUES FROM (1) TO (10)};
+$c->sql($_, q{CREATE FUNCTION zero(n int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT n'}) for 1, 2;
+for my $i (1, 2)
+{
+	$c->sql($i, 'ALTER FUNCTION zero OWNER TO boss');
+	is(($c->fails(1, "BEGIN; $key; SELECT fragaffinity.distribute_table('k', 'id', 2)"))[0], '0A000', "a key with a function of another on node $i");
+	$c->sql($i, 'ALTER FUNCTION zero OWNER TO postgres');
+}
+$c->sql(1, "$key; SELECT fragaffinity.distribute_table('k', 'id', 2); GRANT SELECT ON k TO boss");
+$c->sql($_, 'ALTER FUNCTION zero OWNER TO boss') for 1, 2;
+for my $i (1, 2)
+{
+	is(($c->fails($i, 'CREATE TABLE k2 PARTITION OF k FOR VALUES FROM (10) TO (20) PARTITION BY RANGE ((id + public.zero(0)))'))[0],
+		'0A000', "nor a new partition's, on node $i");
+}
+$c->sql(1, 'DROP TABLE k');
+
 $c->add_node(3);
 $c->move($f, 'n3');
 is($c->owner($f, 3), 'n3', 'moved to a node that joined later');

@@ -1,0 +1,96 @@
+# DDL that others' was ahead of, in savepoints, and with snapshots that are older than
+# the table's fragments.
+use strict;
+use warnings;
+use FragAffinity;
+use IPC::Run;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $c = FragAffinity->new(nodes => 3);
+
+sub session
+{
+	my ($i) = @_;
+	my %s = (out => '', err => '', in => '');
+	$s{run} = IPC::Run::start([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $c->node($i)->connstr('postgres') ],
+		'<', \$s{in}, '>', \$s{out}, '2>', \$s{err});
+	return \%s;
+}
+
+sub say_to
+{
+	my ($s, $sql) = @_;
+	$s->{out} = '';
+	$s->{in} .= "$sql; SELECT 'done';\n";
+	pump_until($s->{run}, IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default), \$s->{out}, qr/done/);
+	return;
+}
+
+sub end
+{
+	my ($s, $sql) = @_;
+	$s->{in} .= "$sql;\n\\q\n";
+	$s->{run}->finish;
+	return;
+}
+
+my $partitioned = q{CREATE TABLE p (id int NOT NULL, d int NOT NULL) PARTITION BY RANGE (d);
+	CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (1) TO (10); CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (10) TO (20);
+	SELECT fragaffinity.distribute_table('p', 'id', 3)};
+my $gather = q{SELECT fragaffinity.undistribute_table('p')};
+my $p3 = 'p3 PARTITION OF p FOR VALUES FROM (20) TO (30)';
+
+# What one says of partitions is about what is there when its turn comes.
+for (
+	[ 1, $gather, "CREATE TABLE $p3", qr/^$/, 'f' ],
+	[ 1, $gather, 'DROP TABLE p2', qr/^$/ ],
+	[ 1, $gather, 'ALTER TABLE p DETACH PARTITION p2', qr/^$/ ],
+	[ 2, 'DROP TABLE p2', 'DROP TABLE IF EXISTS p2', qr/NOTICE: .*"p2" does not exist, skipping/ ],
+	[ 2, 'DROP TABLE p2', 'ALTER TABLE p DETACH PARTITION p2', qr/ERROR: .*"p2" does not exist/ ],
+	[ 2, "CREATE TABLE $p3", "CREATE TABLE IF NOT EXISTS $p3", qr/NOTICE: .*"p3" already exists, skipping/ ],
+	[ 3, 'DROP TABLE p', "CREATE TABLE $p3", qr/ERROR: .*"p" does not exist/ ])
+{
+	my ($i, $first, $second, $said) = @$_;
+	$c->sql(1, $partitioned);
+	my $ahead = session(1);
+	say_to($ahead, "BEGIN; $first");
+	my %late = (out => '', err => '');
+	$late{run} = IPC::Run::start([ 'psql', '-XAtq', '-d', $c->node($i)->connstr('postgres'), '-c', $second ],
+		'<', \undef, '>', \$late{out}, '2>', \$late{err});
+	$c->poll(1, q{SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'advisory'}, 't', "$second waits for $first");
+	end($ahead, 'COMMIT');
+	is($ahead->{err}, '', $first);
+	$late{run}->finish;
+	like($late{err}, $said, "$second afterwards, on node $i");
+	$c->sql(1, 'DROP TABLE IF EXISTS p');
+	$c->sql(1, 'DROP TABLE IF EXISTS p2');
+}
+
+# What a savepoint would undo here would have been done on the others.
+$c->sql(1, q{CREATE TABLE t (id int NOT NULL, v int); INSERT INTO t SELECT i, i FROM generate_series(1, 100) i;
+	SELECT fragaffinity.distribute_table('t', 'id', 3)});
+for my $ddl ('ALTER TABLE t ADD COLUMN b int', 'CREATE UNIQUE INDEX ON t (id)', 'DROP TABLE t', "SELECT fragaffinity.undistribute_table('t')",
+	"SELECT fragaffinity.configure('fragment_size', '1GB', 't')")
+{
+	is(($c->fails(1, "BEGIN; ALTER TABLE t ADD COLUMN a int; SAVEPOINT s; $ddl"))[0], '0A000', "not in a savepoint, after other DDL: $ddl");
+}
+is($c->sql($_, q{SELECT count(*) FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0}), '2', "unchanged on node $_") for 1 .. 3;
+
+# A heap that a move has brought since a snapshot would be left out.
+my $f = $c->sql(1, q{SELECT fragment FROM fragaffinity.fragments WHERE table_name = 't'::regclass AND owner = 'n2' LIMIT 1});
+for my $ddl ('CREATE UNIQUE INDEX ON t (id)', 'ALTER TABLE t ADD PRIMARY KEY (id)', 'DROP TABLE t')
+{
+	my ($to) = $c->owner($f) eq 'n1' ? 'n2' : 'n1';
+	my $old = session(1);
+	say_to($old, 'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class');
+	$c->move($f, $to);
+	end($old, "\\set VERBOSITY verbose\n$ddl; COMMIT");
+	like($old->{err}, qr/25001/, "with a snapshot older than a move: $ddl");
+}
+$c->sql(1, 'ALTER TABLE t ADD PRIMARY KEY (id)');
+is(($c->fails(1, "BEGIN ISOLATION LEVEL REPEATABLE READ; $_"))[0], '25001', "nor what changes it besides: $_")
+  for 'ALTER TABLE t DROP CONSTRAINT t_pkey';
+ok($c->check_consistent('at the end'), 'consistent');
+
+done_testing();
