@@ -86,6 +86,17 @@ $c->sql(1, "COPY u (k, id) FROM PROGRAM 'seq 2 2 40000 | sed \"s/.*/&\t&/\"'");
 is($c->sql(1, 'SELECT count(*), count(DISTINCT x) FROM u'), '20000|20000', 'an identity column, and a function that is not parallel safe');
 is(workers(1), 0, 'without workers');
 
+
+# Queries of an index's function, which are planned as in any worker: without others.
+$c->sql(1, 'CREATE TABLE many AS SELECT i FROM generate_series(1, 1000) i');
+$c->sql($_, q{CREATE FUNCTION below(int) RETURNS bigint LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS 'BEGIN RETURN (SELECT count(*) FROM public.many WHERE i < $1); END'}) for 1 .. 3;
+$c->sql(1, q{CREATE TABLE f (k int NOT NULL, v text); SELECT fragaffinity.distribute_table('f', 'k', fragments => 2, placement => 'n1'); CREATE INDEX ON f (below(k))});
+workers(1);
+$c->sql(1, q{SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
+	COPY f FROM PROGRAM 'seq 300 | sed "s/.*/&\t} . 'v' x 300 . q{/"'});
+is(workers(1), 2, 'no workers of workers');
+is($c->sql(1, 'SELECT count(*) FROM f WHERE below(k) < 300'), '300', 'and the rows');
+
 # Numbers of lines, wherever the error is found.
 sub fails_alike
 {
