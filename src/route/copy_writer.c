@@ -265,7 +265,8 @@ writer_take_line(Writer *writer, const FaCopyLine *line, const char *text)
 
 	line_text = text;
 	line_left = line->len;
-	writer->state->cur_lineno = line->line - 1;
+	writer->state->cur_lineno = fa_copy_line_before(writer->state, line->line,
+													text, line->len);
 	ResetPerTupleExprContext(writer->estate);
 	caller = MemoryContextSwitchTo(GetPerTupleMemoryContext(writer->estate));
 	ExecClearTuple(row);

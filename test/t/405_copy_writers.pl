@@ -136,6 +136,8 @@ fails_alike(bad(6321, "1\t1\tv"), '', 'too few columns');
 fails_alike(bad(6321, "1\t1\tv\t1\t1"), '', 'too many columns');
 fails_alike(bad(6321, "x\t1\tv\t1"), '', 'no key');
 fails_alike([ map({ s/\t/,/gr } @good), "7,7,\"two\nlines\",1\n", "8,x,v,1\n" ], '(FORMAT csv)', 'behind a line of two');
+fails_alike([ map({ s/\t/,/gr } @good), "7,7,\"two\nlines\",1\n", "8,x,\"two\nlines\n\",1\n" ], '(FORMAT csv)', 'in one of three');
+fails_alike([ "7,7,\"two\r\nlines\",1\r\n", "8,x,\"two\r\nlines\r\n\",1\r\n" ], '(FORMAT csv)', 'in one of three, of a few rows');
 
 # The last line, with what would not be its end elsewhere.
 open my $fh, '>', "$dir/last" or die;
