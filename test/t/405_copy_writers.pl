@@ -91,10 +91,11 @@ is(workers(1), 0, 'without workers');
 $c->sql(1, 'CREATE TABLE many AS SELECT i FROM generate_series(1, 1000) i');
 $c->sql($_, q{CREATE FUNCTION below(int) RETURNS bigint LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS 'BEGIN RETURN (SELECT count(*) FROM public.many WHERE i < $1); END'}) for 1 .. 3;
 $c->sql(1, q{CREATE TABLE f (k int NOT NULL, v text); SELECT fragaffinity.distribute_table('f', 'k', fragments => 2, placement => 'n1'); CREATE INDEX ON f (below(k))});
-workers(1);
+my $from = -s $c->node(1)->logfile;
 $c->sql(1, q{SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
 	COPY f FROM PROGRAM 'seq 300 | sed "s/.*/&\t} . 'v' x 300 . q{/"'});
-is(workers(1), 2, 'no workers of workers');
+my %leaders = map { $_ => 1 } slurp_file($c->node(1)->logfile, $from) =~ /registering background worker "parallel worker for PID (\d+)/g;
+is(scalar(keys %leaders), 1, 'no workers of workers');
 is($c->sql(1, 'SELECT count(*) FROM f WHERE below(k) < 300'), '300', 'and the rows');
 
 # Numbers of lines, wherever the error is found.
@@ -195,6 +196,22 @@ $s[1]->query('COMMIT');
 is(scalar(() = join('', map { $_->{stderr} } @s) =~ /40P01/g), 1, 'a deadlock with a worker ends in one error')
   or diag(map { $_->{stderr} } @s);
 like(join('', map { $_->{stderr} } @s), qr/DETAIL:  Process \d+ of node \d waits on node/, 'which says who');
+
+# An error of a worker that comes while a peer is waited for is not the peer's.
+$c->sql(1, 'TRUNCATE d');
+$_->{stderr} = '' for @s;
+$s[0]->query_safe("BEGIN; INSERT INTO d (k, id) VALUES ($here, 700)");
+$s[1]->query_safe("BEGIN; INSERT INTO d (k, id) VALUES ($there, 1)");
+open $fh, '>', "$dir/waits" or die;
+print $fh "$there\t1\tv\n", map({ "$here\t$_\t" . 'v' x 50 . "\n" } 2 .. 3000), map({ "$there\t$_\t" . 'v' x 400 . "\n" } 3001 .. 60000);
+close $fh;
+my $waits = IPC::Run::start([ 'psql', '-XqAt', '-c', "COPY d (k, id, v) FROM '$dir/waits'", $c->conninfo(1) ], '<', \undef, '>', \my $none, '2>', \my $why);
+ok($c->poll(1, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'parallel worker' AND wait_event_type = 'Lock'
+	OR query ~ '^COPY' AND wait_event = 'Extension'}, '2'), 'a worker and the leader wait');
+$s[0]->query_safe('COMMIT');
+$waits->finish;
+like($why, qr/CONTEXT:  COPY d, line 700$/m, 'the line of a worker');
+$s[1]->query_safe('ROLLBACK');
 $_->quit for @s;
 
 # A COPY that has given half of its rows, and waits.
