@@ -32,6 +32,7 @@
 #include "parser/parser.h"
 #include "pgstat.h"
 #include "storage/shm_mq.h"
+#include "utils/backend_progress.h"
 #include "utils/rel.h"
 #include "utils/wait_event.h"
 
@@ -325,6 +326,8 @@ writer_begin(Writer *writer, FaCopyShared *shared, const char *sql)
 	writer->state = BeginCopyFrom(fa_copy_parse_state(rel, stmt, sql), rel, NULL,
 								  NULL, false, writer_read, stmt->attlist,
 								  fa_copy_line_options(stmt));
+	/* pg_stat_progress_copy is about the leader's */
+	pgstat_progress_end_command();
 	writer->estate = CreateExecutorState();
 	fa_exec_init_copy_range_table(writer->estate, writer->state);
 	writer->root = makeNode(ResultRelInfo);

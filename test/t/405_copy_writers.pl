@@ -232,6 +232,7 @@ for my $table ('l', 'd')
 	$c->sql(1, "TRUNCATE $table");
 	my $copy = begin_copy($table, "$table, seen");
 	is($c->sql(1, "SELECT count(*) FROM $table"), '0', 'nothing is seen before its end');
+	is($c->sql(1, 'SELECT count(*) FROM pg_stat_progress_copy'), '1', 'its progress is one');
 	append_to_file("$dir/go", '');
 	$copy->{run}->finish;
 	is($c->sql(1, "SELECT count(*), count(DISTINCT id) FROM $table"), '40000|40000', 'all of it then');
