@@ -48,6 +48,12 @@ extern CopyFromState fa_copy_state(void);
 extern void fa_copy_push_place(ErrorContextCallback *context,
 							   FaCopyPlace *place);
 
+/*
+ * Has a parallel worker of this session raised it?  Then its context is that of the
+ * worker's COPY.
+ */
+extern bool fa_copy_is_workers(const ErrorData *edata);
+
 /* Raises an error again, with this place as all of its context. */
 FA_NORETURN extern void fa_copy_raise(ErrorData *edata, FaCopyPlace *place);
 

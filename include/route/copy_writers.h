@@ -135,6 +135,13 @@ typedef struct FaHeldLine
 extern int	fa_copy_line_length(CopyFromState state);
 
 /*
+ * Which line state must be in for it to be in this one when it has read the text:
+ * it counts those within quotes itself, as those did whose number is given.
+ */
+extern uint64 fa_copy_line_before(CopyFromState state, uint64 line,
+								  const char *text, int len);
+
+/*
  * Has PostgreSQL copy lines that are held, from a place on, and all that state has
  * yet to read; returns the number of rows.
  */

@@ -59,6 +59,16 @@ fa_copy_push_place(ErrorContextCallback *context, FaCopyPlace *place)
 	error_context_stack = context;
 }
 
+/* PostgreSQL says so at the end of the context; that of a peer's error ends else. */
+bool
+fa_copy_is_workers(const ErrorData *edata)
+{
+	const char *tail = _("parallel worker");
+	int			len = edata->context ? strlen(edata->context) - strlen(tail) : -1;
+
+	return len >= 0 && strcmp(edata->context + len, tail) == 0;
+}
+
 void
 fa_copy_raise(ErrorData *edata, FaCopyPlace *place)
 {

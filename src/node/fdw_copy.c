@@ -294,7 +294,10 @@ copy_join_stream(CopyLeaf *leaf)
 	MemoryContextSwitchTo(caller);
 }
 
-/* Raises a stream's error again, about the line that it was in here. */
+/*
+ * Raises a stream's error again, about the line that it was in here; one that has
+ * come while the stream was waited for as it is.
+ */
 static void
 copy_stream_failed(CopyStream *stream)
 {
@@ -303,6 +306,8 @@ copy_stream_failed(CopyStream *stream)
 
 	FlushErrorState();
 	MemoryContextSwitchTo(caller);
+	if (fa_copy_is_workers(edata))
+		ReThrowError(edata);
 	fa_copy_raise_peers(edata, target->name, &stream->lines);
 }
 

@@ -262,11 +262,16 @@ leader_text(Leader *leader)
 	return &leader->text;
 }
 
-/* Sends a line to where it belongs; false when that is here, without workers. */
+/*
+ * Sends a line to where it belongs; false when that is here, without workers, or,
+ * since its fragment has moved just now, a peer for whom there is no stream.
+ */
 static bool
 leader_send(Leader *leader, FaCopyTarget *target, const char *line, int len,
 			const char *text, int text_len, uint64 number)
 {
+	if (target->foreign && !fa_fdw_copy_takes_text())
+		return false;
 	if (target->foreign)
 		fa_fdw_copy_text(target->rri, text, text_len, number);
 	else if (leader->parallel == NULL &&

@@ -38,6 +38,23 @@ fa_copy_line_length(CopyFromState state)
 	return len - n % 2;
 }
 
+uint64
+fa_copy_line_before(CopyFromState state, uint64 line, const char *text, int len)
+{
+	char		end = state->eol_type == EOL_NL ? '\n' : '\r';
+
+	for (int i = 0; state->opts.csv_mode && i < len; i++)
+		line -= text[i] == end;
+	return line - 1;
+}
+
+/* PostgreSQL has begun to read the line. */
+static void
+replay_set_line(Replay *r, uint64 line)
+{
+	r->to->cur_lineno = fa_copy_line_before(r->to, line, r->text, r->len) + 1;
+}
+
 static bool
 replay_next_line(Replay *r)
 {
@@ -53,7 +70,7 @@ replay_next_line(Replay *r)
 		r->text = r->held->data + r->at;
 		r->len = head.len;
 		r->at += head.len + head.text_len;
-		r->to->cur_lineno = head.line;
+		replay_set_line(r, head.line);
 		return true;
 	}
 	if (r->ended || !NextCopyFromRawFields(r->from, &fields, &nfields))
@@ -63,7 +80,7 @@ replay_next_line(Replay *r)
 	}
 	r->text = r->from->line_buf.data;
 	r->len = fa_copy_line_length(r->from);
-	r->to->cur_lineno = r->from->cur_lineno;
+	replay_set_line(r, r->from->cur_lineno);
 	return true;
 }
 

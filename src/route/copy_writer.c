@@ -8,7 +8,8 @@
  * the one wrote is the other's own.  But PostgreSQL refuses rows of a parallel
  * worker, since some could need a new command number.  Ours do not: there
  * are no triggers, and no functions that are not parallel safe.  So a writer does
- * not look like a worker while it writes, and only then.
+ * not look like a worker while it writes into a heap, and only then: functions of
+ * indexes must see one, as their queries would start workers of a worker else.
  *
  * A fragment is written by one process, so no two writers meet in one heap.
  * What they count in the server's statistics, the leader counts instead: it
@@ -31,6 +32,7 @@
 #include "parser/parser.h"
 #include "pgstat.h"
 #include "storage/shm_mq.h"
+#include "utils/backend_progress.h"
 #include "utils/rel.h"
 #include "utils/wait_event.h"
 
@@ -124,19 +126,40 @@ writing_end(FaCopyShared *shared, bool toasts)
 }
 
 static void
-leaf_write_rows(Writer *writer, WriterLeaf *leaf)
+leaf_write_heap(Writer *writer, WriterLeaf *leaf)
 {
 	Relation	rel = leaf->rri->ri_RelationDesc;
+	int			worker = ParallelWorkerNumber;
+
+	writing_begin(writer->shared, leaf->toasts);
+	PG_TRY();
+	{
+		ParallelWorkerNumber = -1;
+		table_multi_insert(rel, leaf->slots, leaf->nrows,
+						   GetCurrentCommandId(false), 0, leaf->bulk);
+	}
+	PG_FINALLY();
+	{
+		ParallelWorkerNumber = worker;
+	}
+	PG_END_TRY();
+	writing_end(writer->shared, leaf->toasts);
+	pgstat_count_heap_insert(rel, -leaf->nrows);
+}
+
+/* As in PostgreSQL's COPY: an error is about the line whose row it is, if any. */
+static void
+leaf_write(Writer *writer, WriterLeaf *leaf)
+{
 	MemoryContext caller;
 
+	if (leaf->nrows == 0)
+		return;
+	writer->state->line_buf_valid = false;
 	if (leaf->bulk == NULL)
 		leaf->bulk = GetBulkInsertState();
 	caller = MemoryContextSwitchTo(GetPerTupleMemoryContext(writer->estate));
-	writing_begin(writer->shared, leaf->toasts);
-	table_multi_insert(rel, leaf->slots, leaf->nrows, GetCurrentCommandId(false),
-					   0, leaf->bulk);
-	writing_end(writer->shared, leaf->toasts);
-	pgstat_count_heap_insert(rel, -leaf->nrows);
+	leaf_write_heap(writer, leaf);
 	MemoryContextSwitchTo(caller);
 	for (int i = 0; i < leaf->nrows; i++)
 	{
@@ -150,27 +173,6 @@ leaf_write_rows(Writer *writer, WriterLeaf *leaf)
 	}
 	leaf->nrows = 0;
 	leaf->toasts = false;
-}
-
-/* As in PostgreSQL's COPY: an error is about the line whose row it is, if any. */
-static void
-leaf_write(Writer *writer, WriterLeaf *leaf)
-{
-	int			worker = ParallelWorkerNumber;
-
-	if (leaf->nrows == 0)
-		return;
-	writer->state->line_buf_valid = false;
-	PG_TRY();
-	{
-		ParallelWorkerNumber = -1;
-		leaf_write_rows(writer, leaf);
-	}
-	PG_FINALLY();
-	{
-		ParallelWorkerNumber = worker;
-	}
-	PG_END_TRY();
 }
 
 static void
@@ -264,7 +266,8 @@ writer_take_line(Writer *writer, const FaCopyLine *line, const char *text)
 
 	line_text = text;
 	line_left = line->len;
-	writer->state->cur_lineno = line->line - 1;
+	writer->state->cur_lineno = fa_copy_line_before(writer->state, line->line,
+													text, line->len);
 	ResetPerTupleExprContext(writer->estate);
 	caller = MemoryContextSwitchTo(GetPerTupleMemoryContext(writer->estate));
 	ExecClearTuple(row);
@@ -323,6 +326,8 @@ writer_begin(Writer *writer, FaCopyShared *shared, const char *sql)
 	writer->state = BeginCopyFrom(fa_copy_parse_state(rel, stmt, sql), rel, NULL,
 								  NULL, false, writer_read, stmt->attlist,
 								  fa_copy_line_options(stmt));
+	/* pg_stat_progress_copy is about the leader's */
+	pgstat_progress_end_command();
 	writer->estate = CreateExecutorState();
 	fa_exec_init_copy_range_table(writer->estate, writer->state);
 	writer->root = makeNode(ResultRelInfo);

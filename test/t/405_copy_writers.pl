@@ -86,6 +86,18 @@ $c->sql(1, "COPY u (k, id) FROM PROGRAM 'seq 2 2 40000 | sed \"s/.*/&\t&/\"'");
 is($c->sql(1, 'SELECT count(*), count(DISTINCT x) FROM u'), '20000|20000', 'an identity column, and a function that is not parallel safe');
 is(workers(1), 0, 'without workers');
 
+
+# Queries of an index's function, which are planned as in any worker: without others.
+$c->sql(1, 'CREATE TABLE many AS SELECT i FROM generate_series(1, 1000) i');
+$c->sql($_, q{CREATE FUNCTION below(int) RETURNS bigint LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS 'BEGIN RETURN (SELECT count(*) FROM public.many WHERE i < $1); END'}) for 1 .. 3;
+$c->sql(1, q{CREATE TABLE f (k int NOT NULL, v text); SELECT fragaffinity.distribute_table('f', 'k', fragments => 2, placement => 'n1'); CREATE INDEX ON f (below(k))});
+my $from = -s $c->node(1)->logfile;
+$c->sql(1, q{SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
+	COPY f FROM PROGRAM 'seq 300 | sed "s/.*/&\t} . 'v' x 300 . q{/"'});
+my %leaders = map { $_ => 1 } slurp_file($c->node(1)->logfile, $from) =~ /registering background worker "parallel worker for PID (\d+)/g;
+is(scalar(keys %leaders), 1, 'no workers of workers');
+is($c->sql(1, 'SELECT count(*) FROM f WHERE below(k) < 300'), '300', 'and the rows');
+
 # Numbers of lines, wherever the error is found.
 sub fails_alike
 {
@@ -125,6 +137,8 @@ fails_alike(bad(6321, "1\t1\tv"), '', 'too few columns');
 fails_alike(bad(6321, "1\t1\tv\t1\t1"), '', 'too many columns');
 fails_alike(bad(6321, "x\t1\tv\t1"), '', 'no key');
 fails_alike([ map({ s/\t/,/gr } @good), "7,7,\"two\nlines\",1\n", "8,x,v,1\n" ], '(FORMAT csv)', 'behind a line of two');
+fails_alike([ map({ s/\t/,/gr } @good), "7,7,\"two\nlines\",1\n", "8,x,\"two\nlines\n\",1\n" ], '(FORMAT csv)', 'in one of three');
+fails_alike([ "7,7,\"two\r\nlines\",1\r\n", "8,x,\"two\r\nlines\r\n\",1\r\n" ], '(FORMAT csv)', 'in one of three, of a few rows');
 
 # The last line, with what would not be its end elsewhere.
 open my $fh, '>', "$dir/last" or die;
@@ -182,6 +196,22 @@ $s[1]->query('COMMIT');
 is(scalar(() = join('', map { $_->{stderr} } @s) =~ /40P01/g), 1, 'a deadlock with a worker ends in one error')
   or diag(map { $_->{stderr} } @s);
 like(join('', map { $_->{stderr} } @s), qr/DETAIL:  Process \d+ of node \d waits on node/, 'which says who');
+
+# An error of a worker that comes while a peer is waited for is not the peer's.
+$c->sql(1, 'TRUNCATE d');
+$_->{stderr} = '' for @s;
+$s[0]->query_safe("BEGIN; INSERT INTO d (k, id) VALUES ($here, 700)");
+$s[1]->query_safe("BEGIN; INSERT INTO d (k, id) VALUES ($there, 1)");
+open $fh, '>', "$dir/waits" or die;
+print $fh "$there\t1\tv\n", map({ "$here\t$_\t" . 'v' x 50 . "\n" } 2 .. 3000), map({ "$there\t$_\t" . 'v' x 400 . "\n" } 3001 .. 60000);
+close $fh;
+my $waits = IPC::Run::start([ 'psql', '-XqAt', '-c', "COPY d (k, id, v) FROM '$dir/waits'", $c->conninfo(1) ], '<', \undef, '>', \my $none, '2>', \my $why);
+ok($c->poll(1, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'parallel worker' AND wait_event_type = 'Lock'
+	OR query ~ '^COPY' AND wait_event = 'Extension'}, '2'), 'a worker and the leader wait');
+$s[0]->query_safe('COMMIT');
+$waits->finish;
+like($why, qr/CONTEXT:  COPY d, line 700$/m, 'the line of a worker');
+$s[1]->query_safe('ROLLBACK');
 $_->quit for @s;
 
 # A COPY that has given half of its rows, and waits.
@@ -202,6 +232,7 @@ for my $table ('l', 'd')
 	$c->sql(1, "TRUNCATE $table");
 	my $copy = begin_copy($table, "$table, seen");
 	is($c->sql(1, "SELECT count(*) FROM $table"), '0', 'nothing is seen before its end');
+	is($c->sql(1, 'SELECT count(*) FROM pg_stat_progress_copy'), '1', 'its progress is one');
 	append_to_file("$dir/go", '');
 	$copy->{run}->finish;
 	is($c->sql(1, "SELECT count(*), count(DISTINCT id) FROM $table"), '40000|40000', 'all of it then');
