@@ -49,8 +49,8 @@ typedef struct WriterLeaf
 	ResultRelInfo *rri;			/* NULL: not opened yet */
 	TupleConversionMap *map;	/* from the table's rows; NULL: the same */
 	BulkInsertState bulk;
-	TupleTableSlot *slots[BATCH_ROWS];
-	uint64		lines[BATCH_ROWS];
+	TupleTableSlot **slots;		/* BATCH_ROWS of them, or NULL: no buffers */
+	uint64	   *lines;
 	int			nrows;
 	bool		toasts;			/* some of them have values out of line */
 } WriterLeaf;
@@ -181,11 +181,13 @@ leaf_free_buffers(WriterLeaf *leaf)
 	if (leaf->bulk)
 		FreeBulkInsertState(leaf->bulk);
 	leaf->bulk = NULL;
+	if (leaf->slots == NULL)
+		return;
 	for (int i = 0; i < BATCH_ROWS && leaf->slots[i]; i++)
-	{
 		ExecDropSingleTupleTableSlot(leaf->slots[i]);
-		leaf->slots[i] = NULL;
-	}
+	pfree(leaf->slots);
+	pfree(leaf->lines);
+	leaf->slots = NULL;
 }
 
 static void
@@ -195,7 +197,7 @@ writer_write_all(Writer *writer)
 		leaf_write(writer, writer->leaves[i]);
 	for (int i = 0; writer->nbuffers > MAX_LEAVES && i < writer->nleaves; i++)
 	{
-		if (writer->leaves[i]->slots[0] == NULL)
+		if (writer->leaves[i]->slots == NULL)
 			continue;
 		leaf_free_buffers(writer->leaves[i]);
 		writer->nbuffers--;
@@ -237,12 +239,16 @@ leaf_slot(Writer *writer, WriterLeaf *leaf)
 {
 	if (leaf->rri == NULL)
 		leaf_open(writer, leaf);
-	if (leaf->slots[leaf->nrows] == NULL)
+	if (leaf->slots == NULL)
 	{
-		if (leaf->nrows == 0)
-			writer->nbuffers++;
-		leaf->slots[leaf->nrows] = table_slot_create(leaf->rri->ri_RelationDesc, NULL);
+		MemoryContext context = writer->estate->es_query_cxt;
+
+		leaf->slots = MemoryContextAllocZero(context, sizeof(TupleTableSlot *) * BATCH_ROWS);
+		leaf->lines = MemoryContextAlloc(context, sizeof(uint64) * BATCH_ROWS);
+		writer->nbuffers++;
 	}
+	if (leaf->slots[leaf->nrows] == NULL)
+		leaf->slots[leaf->nrows] = table_slot_create(leaf->rri->ri_RelationDesc, NULL);
 	return leaf->slots[leaf->nrows];
 }
 
