@@ -28,7 +28,8 @@ fa_peer_session_begin(void)
 	static bool begun = false;
 	char		ms[16];
 
-	if (begun)
+	/* a parallel worker cannot set anything, and its leader has begun */
+	if (begun || IsInParallelMode())
 		return;
 	begun = true;
 	if (fa_peer_idle_timeout == 0 ||

@@ -63,8 +63,12 @@ my $f = $c->sql(1, q{SELECT min(fragment) FROM fragaffinity.fragments WHERE owne
 $c->hold(1, 'move_copied');
 $c->sql(1, "SELECT fragaffinity.move_fragment($f, 'n1', wait => false)");
 $c->wait_held(1, 'move_copied');
-my $held = $c->sql(2, 'SELECT clock_timestamp()');
-$c->poll(2, "SELECT clock_timestamp() > '$held'::timestamptz + interval '3 s'");
+# one that was idle for less long than the move's ends meanwhile
+my $idle = IPC::Run::start([ 'psql', '-XqAt', $c->conninfo(2) . ' application_name=idle' ], '<', \my $nothing, '>', \my $said, '2>', \my $why);
+my $idles = q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'idle'};
+$c->poll(2, $idles, '1');
+$c->poll(2, $idles, '0');
+$idle->kill_kill;
 $c->release(1);
 $c->poll(1, "SELECT owner FROM fragaffinity.fragments WHERE fragment = $f", 'n1');
 is($c->sql(1, "SELECT count(*) FROM fragaffinity.moves WHERE fragment = $f AND state = 'failed'"), '0', 'a move outlives idle_session_timeout');
