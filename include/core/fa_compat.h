@@ -300,6 +300,13 @@ typedef RelFileNode FaFile;
 #define fa_truncate_file(xlrec) ((xlrec)->rnode)
 #endif
 
+/* 16 can read and write files directly, from aligned memory only. */
+#if PG_VERSION_NUM >= 160000
+#define FA_IO_ALIGN PG_IO_ALIGN_SIZE
+#else
+#define FA_IO_ALIGN MAXIMUM_ALIGNOF
+#endif
+
 /* 17 can also flush a logical message by itself. */
 #if PG_VERSION_NUM >= 170000
 #define fa_log_message(prefix) \

@@ -115,7 +115,10 @@ announce_repoint(Oid leaf, int owner)
 	if (old_server != server)
 	{
 		form->ftserver = server;
+		/* for what is put out of line */
+		PushActiveSnapshot(GetTransactionSnapshot());
 		CatalogTupleUpdate(rel, &tuple->t_self, tuple);
+		PopActiveSnapshot();
 		if (changeDependencyFor(RelationRelationId, leaf,
 								ForeignServerRelationId, old_server,
 								server) != 1)

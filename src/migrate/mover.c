@@ -118,7 +118,7 @@ mover_begin(FaMove *move, MemoryContext context)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
-	if (f->local)
+	if (move->fragment.local)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("fragment " INT64_FORMAT " is here already",

@@ -39,6 +39,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
+#include "utils/snapmgr.h"
 
 #include "catalog/table_ddl.h"
 #include "core/background.h"
@@ -380,9 +381,14 @@ carry(FaMove *move)
 									  " FROM fragaffinity.table_statistics('{%s}')",
 									  fa_move_oid_array(move->source_relations));
 	StringInfoData columns;
+	bool		all;
 
 	initStringInfo(&columns);
-	return carry_all(move, rows, &columns) ? columns.data : NULL;
+	/* for what is put out of line */
+	PushActiveSnapshot(GetTransactionSnapshot());
+	all = carry_all(move, rows, &columns);
+	PopActiveSnapshot();
+	return all ? columns.data : NULL;
 }
 
 void

@@ -362,8 +362,11 @@ cluster_write_decision(void)
 												sizeof(int32), true,
 												TYPALIGN_INT));
 	values[2] = TimestampTzGetDatum(GetCurrentTimestamp());
+	/* for what is put out of line */
+	PushActiveSnapshot(GetTransactionSnapshot());
 	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values,
 											nulls));
+	PopActiveSnapshot();
 	table_close(rel, NoLock);
 	cluster_gid = MemoryContextStrdup(cluster_memory(), gid);
 	/* parts may be committed as soon as we are: so we must stay committed */

@@ -39,6 +39,7 @@ map_tell(FaPageTarget *target, FaTargetRelation *r, Relation rel)
 	visibilitymap_pin(rel, block, &map);
 	heap = ReadBuffer(rel, block);
 	LockBuffer(heap, BUFFER_LOCK_EXCLUSIVE);
+	MarkBufferDirty(heap);		/* with checksums, it gets the record's LSN */
 	visibilitymap_set(rel, block, heap, InvalidXLogRecPtr, map, target->xid,
 					  VISIBILITYMAP_ALL_VISIBLE);
 	UnlockReleaseBuffer(heap);

@@ -76,8 +76,8 @@ fa_target_create(int64 move, TransactionId xid, const Oid *relations,
 		relation_close(rel, AccessShareLock);
 	}
 	target->strategy = GetAccessStrategy(BAS_BULKWRITE);
-	target->image = (char *) TYPEALIGN(MAXIMUM_ALIGNOF,
-									   palloc(FA_FRAME_PAGES * BLCKSZ + MAXIMUM_ALIGNOF));
+	target->image = (char *) TYPEALIGN(FA_IO_ALIGN,
+									   palloc(FA_FRAME_PAGES * BLCKSZ + FA_IO_ALIGN));
 	return target;
 }
 
