@@ -93,6 +93,9 @@ extern void fa_table_drop_retired(int table_id, FaConn *conn);
 /* Statements by which a node forgets the table, when it is dropped. */
 extern char *fa_table_forget(int table_id);
 
+/* in table_rename.c: after RENAME of the table on all nodes; was: qualified */
+extern void fa_table_renamed(Oid root, const char *was);
+
 /* in copy_rows.c */
 
 /* Rows of old into partition, wherever its fragments are. */

@@ -34,6 +34,7 @@ typedef struct FaDdlPlan
 	bool		only;			/* by a statement on the table ONLY, */
 	bool		elsewhere;		/* or on another table: */
 	Oid			other;			/* this one, while the statement runs */
+	char	   *was;			/* name of what is RENAMEd, or NULL */
 	List	   *dropped;		/* roots that it drops */
 	List	   *dropped_names;	/* of char *, qualified */
 	List	   *dropped_ids;	/* their table_ids */
@@ -121,6 +122,10 @@ extern bool fa_ddl_check_drop_partition(Oid rel, Oid root, FaDdlPlan *plan);
 /* Around the statement. */
 extern void fa_ddl_partition_before(FaDdlPlan *plan);
 extern void fa_ddl_partition_after(FaDdlPlan *plan);
+
+/* in ddl_rename.c: of RENAME; after one, everywhere */
+extern FaDdlAction fa_ddl_check_rename(RenameStmt *stmt, FaDdlPlan *plan);
+extern void fa_ddl_rename_end(FaDdlPlan *plan);
 
 /* in ddl_policy.c */
 
