@@ -33,3 +33,21 @@ fa_table_renamed(Oid root, const char *was)
 									 quote_literal_cstr(was), quote_literal_cstr(name),
 									 quote_literal_cstr(name)));
 }
+
+void
+fa_table_index_renamed(Oid root, const char *was, const char *name)
+{
+	fa_table_run_everywhere(psprintf("UPDATE fragaffinity.distributed_table"
+									 " SET definition = pg_catalog.jsonb_set(definition, '{identities}',"
+									 "  (SELECT pg_catalog.jsonb_agg("
+									 "      CASE WHEN pg_catalog.right(i, pg_catalog.length(was)) = was"
+									 "        THEN pg_catalog.left(i, - pg_catalog.length(was)) || name"
+									 "        ELSE i END)"
+									 "    FROM pg_catalog.jsonb_array_elements_text(definition->'identities') i)) "
+									 "FROM (SELECT %s::text, %s::text) n(was, name) "
+									 "WHERE rel = %s::pg_catalog.regclass"
+									 " AND definition->'identities' <> '[]'",
+									 quote_literal_cstr(psprintf(" USING INDEX %s", quote_identifier(was))),
+									 quote_literal_cstr(psprintf(" USING INDEX %s", quote_identifier(name))),
+									 quote_literal_cstr(fa_table_qualified_name(root))));
+}

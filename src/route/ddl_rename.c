@@ -10,6 +10,7 @@
 #include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -40,6 +41,43 @@ check_rename_schema(RenameStmt *stmt)
 				 errhint(HINT_UNDISTRIBUTE)));
 }
 
+/* What the table shows is kept by its name, too. */
+static FaDdlAction
+check_rename_index(Oid index, RenameStmt *stmt, Oid root, FaDdlPlan *plan)
+{
+	plan->reshaped = root;
+	plan->index_was = get_rel_name(index);
+	plan->index_now = stmt->newname;
+	return FA_DDL_EVERYWHERE;
+}
+
+static FaDdlAction
+check_rename_constraint(RenameStmt *stmt, Oid root, FaDdlPlan *plan)
+{
+	Oid			constraint = get_relation_constraint_oid(root, stmt->subname, true);
+	Oid			index;
+
+	if (!stmt->relation->inh)
+		fa_ddl_refuse("ALTER TABLE ONLY", root, "Leave out ONLY.");
+	plan->reshaped = root;
+	if (!OidIsValid(constraint))
+	{
+		/* if it is not one of those that cannot be shown, PostgreSQL says so */
+		plan->unique = plan->elsewhere = fa_ddl_is_exclusion(stmt->subname, root);
+		return plan->elsewhere ? FA_DDL_RESHAPE : FA_DDL_PASS;
+	}
+	index = get_constraint_index(constraint);
+	return OidIsValid(index) ? check_rename_index(index, stmt, root, plan) :
+		FA_DDL_RESHAPE;
+}
+
+static bool
+is_index_of(Oid rel, Oid root)
+{
+	return get_rel_relkind(rel) == RELKIND_PARTITIONED_INDEX &&
+		IndexGetRelation(rel, true) == root;
+}
+
 FaDdlAction
 fa_ddl_check_rename(RenameStmt *stmt, FaDdlPlan *plan)
 {
@@ -59,9 +97,14 @@ fa_ddl_check_rename(RenameStmt *stmt, FaDdlPlan *plan)
 		plan->reshaped = root;
 		return fa_ddl_check_rename_column(stmt, root);
 	}
-	/* ALTER INDEX and ALTER VIEW may name a table, too */
-	if (rel == root && (stmt->renameType == OBJECT_TABLE ||
-						stmt->renameType == OBJECT_INDEX))
+	if (rel == root && stmt->renameType == OBJECT_TABCONSTRAINT)
+		return check_rename_constraint(stmt, root, plan);
+	/* each may name the other, too */
+	if (stmt->renameType != OBJECT_TABLE && stmt->renameType != OBJECT_INDEX)
+		fa_ddl_refuse("RENAME", root, NULL);
+	if (is_index_of(rel, root))
+		return check_rename_index(rel, stmt, root, plan);
+	if (rel == root)
 	{
 		plan->reshaped = root;
 		plan->was = fa_table_qualified_name(root);
@@ -79,5 +122,7 @@ fa_ddl_rename_end(FaDdlPlan *plan)
 	fa_ddl_begin(&state);
 	if (plan->was)
 		fa_table_renamed(plan->reshaped, plan->was);
+	if (plan->index_was)
+		fa_table_index_renamed(plan->reshaped, plan->index_was, plan->index_now);
 	fa_ddl_end(&state);
 }
