@@ -91,6 +91,7 @@ OBJS = \
 	src/catalog/table_leaf.o \
 	src/catalog/table_lock.o \
 	src/catalog/table_names.o \
+	src/catalog/table_rename.o \
 	src/catalog/table_sequence.o \
 	src/catalog/table_state.o \
 	src/catalog/table_text.o \
@@ -166,6 +167,7 @@ OBJS = \
 	src/route/ddl_partition.o \
 	src/route/ddl_policy.o \
 	src/route/ddl_publish.o \
+	src/route/ddl_rename.o \
 	src/route/ddl_roles.o \
 	src/route/ddl_unique.o \
 	src/route/deferred.o \

@@ -64,6 +64,8 @@ extern bool fa_map_is_managed(Oid relid);
  * when it is not to be found so.  Cheap when asked again.
  */
 extern int	fa_map_modulus(Oid partition);
+/* What its buckets' names begin with, for fa_table_bucket_name(); palloc'd. */
+extern char *fa_map_stem(Oid partition);
 extern Oid	fa_map_find_bucket(Oid partition, uint64 hash);
 
 /*

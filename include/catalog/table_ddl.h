@@ -5,7 +5,8 @@
  *	root			the user's table; partitioned
  *	partition		leaf of the user's own partitioning, or the root itself;
  *					PARTITION BY HASH (key)
- *	bucket			<partition>_b<remainder>; PARTITION BY RANGE (key)
+ *	bucket			<partition>_b<remainder>; PARTITION BY RANGE (key); keeps its
+ *					name when the partition gets another one
  *	leaf			<bucket>_h, a heap, on the owner;
  *					<bucket>_r, a foreign table, on all other nodes
  *
@@ -25,7 +26,12 @@
 #define FA_TABLE_BOUND_CHECK "fragaffinity_bound"
 
 /* in table_names.c: palloc'd, cut to fit, not quoted */
-extern char *fa_table_bucket_name(const char *partition, int remainder);
+extern char *fa_table_bucket_name(const char *stem, int remainder);
+/*
+ * What the names of a partition's buckets are to begin with, before it has any: its
+ * own name, or one that buckets of a table that was called so do not have.
+ */
+extern char *fa_table_new_stem(Oid partition);
 extern char *fa_table_piece_name(const char *home, int64 fragment);
 extern char *fa_table_heap_name(const char *bucket);
 extern char *fa_table_remote_name(const char *bucket);

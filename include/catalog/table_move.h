@@ -93,6 +93,13 @@ extern void fa_table_drop_retired(int table_id, FaConn *conn);
 /* Statements by which a node forgets the table, when it is dropped. */
 extern char *fa_table_forget(int table_id);
 
+/*
+ * in table_rename.c: after RENAME on all nodes, of the table, whose name was this
+ * (qualified), or one of its indexes.  Both want fa_ddl_begin().
+ */
+extern void fa_table_renamed(Oid root, const char *was);
+extern void fa_table_index_renamed(Oid root, const char *was, const char *name);
+
 /* in copy_rows.c */
 
 /* Rows of old into partition, wherever its fragments are. */

@@ -34,6 +34,9 @@ typedef struct FaDdlPlan
 	bool		only;			/* by a statement on the table ONLY, */
 	bool		elsewhere;		/* or on another table: */
 	Oid			other;			/* this one, while the statement runs */
+	char	   *was;			/* name of the root that is renamed, or NULL */
+	const char *index_was;		/* of one of its indexes, or NULL, */
+	const char *index_now;		/* and what it will be */
 	List	   *dropped;		/* roots that it drops */
 	List	   *dropped_names;	/* of char *, qualified */
 	List	   *dropped_ids;	/* their table_ids */
@@ -99,6 +102,8 @@ extern FaDdlAction fa_ddl_check_rename_column(RenameStmt *stmt, Oid root);
  */
 extern void fa_ddl_check_unique_index(IndexStmt *stmt, Oid root, FaDdlPlan *plan);
 extern bool fa_ddl_check_unique(AlterTableStmt *stmt, Oid root, FaDdlPlan *plan);
+/* Is there an exclusion constraint of this name? */
+extern bool fa_ddl_is_exclusion(const char *name, Oid root);
 /* Is it named by one of them; or, when shown is false, an exclusion constraint? */
 extern bool fa_ddl_in_unique(const char *column, Oid root, bool shown);
 /* Before and after one runs here, for whoever owns the table; what is to run. */
@@ -121,6 +126,10 @@ extern bool fa_ddl_check_drop_partition(Oid rel, Oid root, FaDdlPlan *plan);
 /* Around the statement. */
 extern void fa_ddl_partition_before(FaDdlPlan *plan);
 extern void fa_ddl_partition_after(FaDdlPlan *plan);
+
+/* in ddl_rename.c: of RENAME; after one, everywhere */
+extern FaDdlAction fa_ddl_check_rename(RenameStmt *stmt, FaDdlPlan *plan);
+extern void fa_ddl_rename_end(FaDdlPlan *plan);
 
 /* in ddl_policy.c */
 

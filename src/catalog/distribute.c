@@ -200,10 +200,11 @@ fa_table_make_fragments(int table_id, const char *partition, const char *key,
 						 first_fragment + i);
 		appendStringInfo(&nodes, "%s%d", i ? "," : "", owners[i]);
 	}
-	fa_table_run_everywhere(psprintf("SELECT fragaffinity.create_fragments(%d, %s::pg_catalog.regclass, %s, '{%s}', '{%s}')",
+	fa_table_run_everywhere(psprintf("SELECT fragaffinity.create_fragments(%d, %s::pg_catalog.regclass, %s, '{%s}', '{%s}', %s)",
 									 table_id, quote_literal_cstr(partition),
 									 quote_literal_cstr(key), fragments.data,
-									 nodes.data));
+									 nodes.data,
+									 quote_literal_cstr(fa_table_new_stem(fa_table_oid(partition)))));
 }
 
 /* Steps 3 to 6. */

@@ -6,18 +6,26 @@
  * session makes its own: the more buckets, the longer its first statement and
  * the more memory.  But buckets have names by their remainders (table_ddl.h),
  * which nobody can change, so one can be found without the others.  It is
- * believed only when its bound and its parent say the same.
+ * believed only when its bound and its parent say the same.  What the names
+ * begin with is the partition's own name, unless that has changed since: then
+ * it is taken from the bucket of remainder 0.
  *
  * What is found is kept until the partition is invalidated, as it is by whatever
  * takes a bucket from it or gives it one.
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -33,6 +41,7 @@ typedef struct Division
 	Oid			partition;		/* hash key */
 	bool		valid;
 	int			modulus;		/* 0: it is not */
+	char		stem[NAMEDATALEN];	/* as fa_table_bucket_name() wants it */
 	uint64		serial;			/* of the time when this was found out */
 } Division;
 
@@ -95,12 +104,10 @@ division_create_tables(void)
  * that is 0, put there.
  */
 static Oid
-bucket_look_up(Oid partition, int remainder, int *modulus)
+bucket_look_up(Oid partition, const char *stem, int remainder, int *modulus)
 {
-	char	   *name = get_rel_name(partition);
-	Oid			bucket = name == NULL ? InvalidOid :
-		get_relname_relid(fa_table_bucket_name(name, remainder),
-						  get_rel_namespace(partition));
+	Oid			bucket = get_relname_relid(fa_table_bucket_name(stem, remainder),
+										   get_rel_namespace(partition));
 	HeapTuple	tuple = OidIsValid(bucket) ?
 		SearchSysCache1(RELOID, ObjectIdGetDatum(bucket)) : NULL;
 	PartitionBoundSpec *bound = NULL;
@@ -122,30 +129,88 @@ bucket_look_up(Oid partition, int remainder, int *modulus)
 	return bucket;
 }
 
-int
-fa_map_modulus(Oid partition)
+/* What the name of a bucket of remainder 0 begins with; NULL: it is not one. */
+static char *
+stem_of_bucket(Oid rel)
+{
+	static const char end[] = "_b0";
+	char	   *name = get_rel_name(rel);
+	int			len = name ? strlen(name) - strlen(end) : 0;
+
+	if (len <= 0 || strcmp(name + len, end) != 0)
+		return NULL;
+	name[len] = '\0';
+	return name;
+}
+
+/*
+ * The same, of the partition's bucket of remainder 0, and the modulus; NULL when it
+ * has none.  Buckets are met in the order in which they were made, more or less.
+ */
+static char *
+stem_find(Oid partition, int *modulus)
+{
+	Relation	catalog = table_open(InheritsRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	char	   *stem = NULL;
+
+	ScanKeyInit(&key, Anum_pg_inherits_inhparent, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(partition));
+	scan = systable_beginscan(catalog, InheritsParentIndexId, true, NULL, 1, &key);
+	while (stem == NULL && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		CHECK_FOR_INTERRUPTS();
+		stem = stem_of_bucket(((Form_pg_inherits) GETSTRUCT(tuple))->inhrelid);
+		if (stem && !OidIsValid(bucket_look_up(partition, stem, 0, modulus)))
+			stem = NULL;
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return stem;
+}
+
+/* Finds out how a partition is divided. */
+static Division *
+division_find(Oid partition)
 {
 	Division   *division;
+	char	   *stem = get_rel_name(partition);
 	int			modulus = 0;
 
 	if (divisions == NULL)
 		division_create_tables();
 	division = hash_search(divisions, &partition, HASH_FIND, NULL);
 	if (division && division->valid)
-		return division->modulus;
-	(void) bucket_look_up(partition, 0, &modulus);
+		return division;
+	if (stem && !OidIsValid(bucket_look_up(partition, stem, 0, &modulus)))
+		stem = stem_find(partition, &modulus);
 	division = hash_search(divisions, &partition, HASH_ENTER, NULL);
 	division->valid = true;
-	division->modulus = modulus;
+	division->modulus = stem ? modulus : 0;
+	strlcpy(division->stem, stem ? stem : "", NAMEDATALEN);
 	division->serial = ++last_serial;
-	return modulus;
+	return division;
+}
+
+int
+fa_map_modulus(Oid partition)
+{
+	return division_find(partition)->modulus;
+}
+
+char *
+fa_map_stem(Oid partition)
+{
+	return pstrdup(division_find(partition)->stem);
 }
 
 Oid
 fa_map_find_bucket(Oid partition, uint64 hash)
 {
-	Division   *division;
-	int			modulus = fa_map_modulus(partition);
+	Division   *division = division_find(partition);
+	int			modulus = division->modulus;
 	BucketKey	key;
 	Bucket	   *bucket;
 	Oid			found;
@@ -154,12 +219,11 @@ fa_map_find_bucket(Oid partition, uint64 hash)
 		return InvalidOid;
 	key.partition = partition;
 	key.remainder = (int) (hash % modulus);
-	division = hash_search(divisions, &partition, HASH_FIND, NULL);
 	bucket = hash_search(buckets, &key, HASH_FIND, NULL);
 	if (bucket && division->valid && bucket->serial == division->serial)
 		return bucket->bucket;
 	/* may process invalidations: then it is not kept */
-	found = bucket_look_up(partition, key.remainder, &modulus);
+	found = bucket_look_up(partition, division->stem, key.remainder, &modulus);
 	if (OidIsValid(found) && division->valid)
 	{
 		bucket = hash_search(buckets, &key, HASH_ENTER, NULL);

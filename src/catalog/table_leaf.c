@@ -249,10 +249,11 @@ hide_partitions(Oid partition)
 
 /* One bucket with its leaf on this node, and the fragment's row. */
 static void
-create_fragment(int table_id, Oid root, Oid partition, const char *key, int modulus,
-				int remainder, int64 fragment, int owner)
+create_fragment(int table_id, Oid root, Oid partition, const char *key,
+				const char *stem, int modulus, int remainder, int64 fragment,
+				int owner)
 {
-	char	   *bucket = fa_table_bucket_name(get_rel_name(partition), remainder);
+	char	   *bucket = fa_table_bucket_name(stem, remainder);
 	char	   *bucket_q = fa_table_sibling_name(partition, bucket);
 	FaFragment	f = {0};
 
@@ -277,9 +278,9 @@ create_fragment(int table_id, Oid root, Oid partition, const char *key, int modu
 }
 
 /*
- * create_fragments(table_id, partition, key, fragments, owners): divides an
+ * create_fragments(table_id, partition, key, fragments, owners, stem): divides an
  * empty partition of a distributed table; run on each node by the one that
- * distributes.
+ * distributes, so that the buckets' names are the same.
  */
 Datum
 fa_sql_create_fragments(PG_FUNCTION_ARGS)
@@ -289,6 +290,7 @@ fa_sql_create_fragments(PG_FUNCTION_ARGS)
 	char	   *key = NameStr(*PG_GETARG_NAME(2));
 	ArrayType  *fragment_array = PG_GETARG_ARRAYTYPE_P(3);
 	ArrayType  *owner_array = PG_GETARG_ARRAYTYPE_P(4);
+	char	   *stem = text_to_cstring(PG_GETARG_TEXT_PP(5));
 	Datum	   *fragments;
 	Datum	   *owners;
 	int			nfragments;
@@ -319,7 +321,7 @@ fa_sql_create_fragments(PG_FUNCTION_ARGS)
 	for (int i = 0; i < nowners; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		create_fragment(table_id, root, partition, key, nowners, i,
+		create_fragment(table_id, root, partition, key, stem, nowners, i,
 						DatumGetInt64(fragments[i]), DatumGetInt32(owners[i]));
 	}
 	fa_map_invalidate(partition);

@@ -23,16 +23,34 @@
 #define MAX_STEM (NAMEDATALEN - 1 - 24)
 
 char *
-fa_table_bucket_name(const char *partition, int remainder)
+fa_table_bucket_name(const char *stem, int remainder)
 {
-	int			len = strlen(partition);
+	int			len = strlen(stem);
 	uint32		hash;
 
 	if (len <= MAX_STEM)
-		return psprintf("%s_b%d", partition, remainder);
-	hash = DatumGetUInt32(hash_any((const unsigned char *) partition, len));
-	len = pg_mbcliplen(partition, len, MAX_STEM - 9);
-	return psprintf("%.*s_%08x_b%d", len, partition, hash, remainder);
+		return psprintf("%s_b%d", stem, remainder);
+	hash = DatumGetUInt32(hash_any((const unsigned char *) stem, len));
+	len = pg_mbcliplen(stem, len, MAX_STEM - 9);
+	return psprintf("%.*s_%08x_b%d", len, stem, hash, remainder);
+}
+
+char *
+fa_table_new_stem(Oid partition)
+{
+	char	   *name = get_rel_name(partition);
+	char	   *stem = name;
+
+	for (int i = 2;; i++)
+	{
+		Oid			taken = get_relname_relid(fa_table_bucket_name(stem, 0),
+											  get_rel_namespace(partition));
+
+		/* what is not ours is in the way, as it always was */
+		if (!OidIsValid(taken) || !fa_table_is_managed(taken))
+			return stem;
+		stem = psprintf("%s_%d", name, i);
+	}
 }
 
 char *

@@ -3,8 +3,8 @@
  *	  Which statements may touch a distributed table, and how.
  *
  *	runs everywhere		on the root: CREATE INDEX, DROP INDEX, CREATE and DROP
- *						STATISTICS, COMMENT, policies, what ddl_alter.c and
- *						ddl_unique.c allow of ALTER TABLE
+ *						STATISTICS, COMMENT, policies, RENAME (ddl_rename.c), what
+ *						ddl_alter.c and ddl_unique.c allow of ALTER TABLE
  *	runs here, and is	CREATE TABLE PARTITION OF, ATTACH, DETACH PARTITION, DROP
  *	told to the others	TABLE of a partition: ddl_partition.c
  *	copied afterwards	GRANT, REVOKE, what DROP OWNED revokes
@@ -471,41 +471,6 @@ check_create(CreateStmt *stmt, FaDdlPlan *plan)
 }
 
 static FaDdlAction
-check_rename(RenameStmt *stmt, FaDdlPlan *plan)
-{
-	Oid			rel = stmt->relation ?
-		RangeVarGetRelid(stmt->relation, NoLock, true) : InvalidOid;
-
-	if (stmt->renameType == OBJECT_COLUMN && OidIsValid(rel) &&
-		fa_map_table(rel))
-	{
-		plan->reshaped = rel;
-		return fa_ddl_check_rename_column(stmt, rel);
-	}
-	if (stmt->renameType == OBJECT_POLICY)
-		return fa_ddl_check_policy(stmt->relation);
-	if (stmt->renameType == OBJECT_SCHEMA)
-	{
-		List	   *tables;
-
-		tables = fa_ddl_catalog_values(psprintf("SELECT t.rel FROM fragaffinity.fragment f "
-										 "JOIN fragaffinity.distributed_table t USING (table_id) "
-										 "JOIN pg_catalog.pg_class c ON c.oid = f.bucket "
-										 "WHERE c.relnamespace = %u LIMIT 1",
-										 get_namespace_oid(stmt->subname, true)));
-		if (tables)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("schema \"%s\" cannot be renamed: it holds distributed table \"%s\"",
-							stmt->subname, (char *) linitial(tables)),
-					 errhint(HINT_UNDISTRIBUTE)));
-	}
-	else if (stmt->relation)
-		refuse_named("RENAME", stmt->relation);
-	return FA_DDL_PASS;
-}
-
-static FaDdlAction
 check_statement(Node *statement, FaDdlPlan *plan)
 {
 	switch (nodeTag(statement))
@@ -513,7 +478,7 @@ check_statement(Node *statement, FaDdlPlan *plan)
 		case T_AlterTableStmt:
 			return check_alter_table((AlterTableStmt *) statement, plan);
 		case T_RenameStmt:
-			return check_rename((RenameStmt *) statement, plan);
+			return fa_ddl_check_rename((RenameStmt *) statement, plan);
 		case T_AlterObjectSchemaStmt:
 			refuse_named("SET SCHEMA",
 						 ((AlterObjectSchemaStmt *) statement)->relation);

@@ -194,6 +194,8 @@ fa_guard_after(const char *query_string, PlannedStmt *pstmt, FaDdlPlan *plan)
 			fa_ddl_check_reshaped(plan->reshaped);
 		if (!plan->only && !plan->elsewhere)
 			fa_ddl_everywhere(query_string, pstmt);
+		if (plan->was || plan->index_was)
+			fa_ddl_rename_end(plan);
 		if (plan->retyped)
 			fa_ddl_show_unique(plan->reshaped, true);
 		if (OidIsValid(plan->reshaped))

@@ -71,6 +71,12 @@ unique_dropped(const char *name, Oid root)
 	return ((char *) linitial(kept))[0] == 't' ? UNIQUE_DROP_EXCLUSION : UNIQUE_DROP;
 }
 
+bool
+fa_ddl_is_exclusion(const char *name, Oid root)
+{
+	return unique_dropped(name, root) == UNIQUE_DROP_EXCLUSION;
+}
+
 static UniqueCommand
 unique_command(AlterTableCmd *cmd, Oid root)
 {
@@ -304,6 +310,14 @@ unique_name_exclusions(AlterTableStmt *stmt, Oid root)
 	}
 }
 
+/* Where it has the exclusion constraints. */
+static RangeVar *
+unique_other(const FaDdlPlan *plan)
+{
+	return makeRangeVar(get_namespace_name(get_rel_namespace(plan->other)),
+						get_rel_name(plan->other), -1);
+}
+
 PlannedStmt *
 fa_ddl_unique_statement(PlannedStmt *pstmt, const FaDdlPlan *plan)
 {
@@ -315,14 +329,19 @@ fa_ddl_unique_statement(PlannedStmt *pstmt, const FaDdlPlan *plan)
 		castNode(IndexStmt, pstmt->utilityStmt)->relation->inh = false;
 		return pstmt;
 	}
+	if (IsA(pstmt->utilityStmt, RenameStmt))
+	{
+		if (OidIsValid(plan->other))
+			castNode(RenameStmt, pstmt->utilityStmt)->relation = unique_other(plan);
+		return pstmt;
+	}
 	alter = castNode(AlterTableStmt, pstmt->utilityStmt);
 	if (plan->only)
 		alter->relation->inh = false;
 	else if (OidIsValid(plan->other))
 	{
 		unique_name_exclusions(alter, plan->reshaped);
-		alter->relation = makeRangeVar(get_namespace_name(get_rel_namespace(plan->other)),
-									   get_rel_name(plan->other), -1);
+		alter->relation = unique_other(plan);
 	}
 	return pstmt;
 }
