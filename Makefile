@@ -151,6 +151,7 @@ OBJS = \
 	src/route/alone.o \
 	src/route/async.o \
 	src/route/copy.o \
+	src/route/copy_input.o \
 	src/route/copy_leader.o \
 	src/route/copy_replay.o \
 	src/route/copy_route.o \

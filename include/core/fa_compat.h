@@ -315,6 +315,10 @@ typedef RelFileNode FaFile;
 extern void pq_startmsgread(void);
 extern void pq_endmsgread(void);
 extern int	pq_peekbyte(void);
+extern int	pq_getbyte_if_available(unsigned char *c);
+extern int	pq_getmessage(StringInfo s, int maxlen);
+extern PGDLLIMPORT WaitEventSet *FeBeWaitSet;
+#define FA_CLIENT_SOCKET_POS 0	/* in it */
 #if PG_VERSION_NUM >= 170000
 extern ssize_t pq_buffer_remaining_data(void);
 #define fa_client_has_sent() (pq_buffer_remaining_data() > 0)
