@@ -150,6 +150,7 @@ OBJS = \
 	src/predict/trust.o \
 	src/route/alone.o \
 	src/route/async.o \
+	src/route/column_rights.o \
 	src/route/copy.o \
 	src/route/copy_input.o \
 	src/route/copy_leader.o \

@@ -464,6 +464,15 @@ fa_rte_check_as(Query *query, RangeTblEntry *rte)
 #endif
 }
 
+/* Where a plan says which rights it asks for: a list, and what is in it. */
+#if PG_VERSION_NUM >= 160000
+typedef RTEPermissionInfo FaPlanRights;
+#define FA_PLAN_RIGHTS(plan) ((plan)->permInfos)
+#else
+typedef RangeTblEntry FaPlanRights;
+#define FA_PLAN_RIGHTS(plan) ((plan)->rtable)
+#endif
+
 /* Takes all entries out of a plan's range table. */
 static inline void
 fa_plan_clear_rtes(PlannedStmt *plan)
