@@ -151,7 +151,9 @@ OBJS = \
 	src/predict/trust.o \
 	src/route/alone.o \
 	src/route/async.o \
+	src/route/column_rights.o \
 	src/route/copy.o \
+	src/route/copy_input.o \
 	src/route/copy_leader.o \
 	src/route/copy_replay.o \
 	src/route/copy_route.o \

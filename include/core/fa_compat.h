@@ -322,6 +322,10 @@ typedef RelFileNode FaFile;
 extern void pq_startmsgread(void);
 extern void pq_endmsgread(void);
 extern int	pq_peekbyte(void);
+extern int	pq_getbyte_if_available(unsigned char *c);
+extern int	pq_getmessage(StringInfo s, int maxlen);
+extern PGDLLIMPORT WaitEventSet *FeBeWaitSet;
+#define FA_CLIENT_SOCKET_POS 0	/* in it */
 #if PG_VERSION_NUM >= 170000
 extern ssize_t pq_buffer_remaining_data(void);
 #define fa_client_has_sent() (pq_buffer_remaining_data() > 0)
@@ -466,6 +470,15 @@ fa_rte_check_as(Query *query, RangeTblEntry *rte)
 	return rte->checkAsUser;
 #endif
 }
+
+/* Where a plan says which rights it asks for: a list, and what is in it. */
+#if PG_VERSION_NUM >= 160000
+typedef RTEPermissionInfo FaPlanRights;
+#define FA_PLAN_RIGHTS(plan) ((plan)->permInfos)
+#else
+typedef RangeTblEntry FaPlanRights;
+#define FA_PLAN_RIGHTS(plan) ((plan)->rtable)
+#endif
 
 /* Takes all entries out of a plan's range table. */
 static inline void

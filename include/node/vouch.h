@@ -5,7 +5,8 @@
  * Row security is applied where the client's statement is planned, under the
  * client's settings.  The peer's bucket must give all its rows to the session
  * that works for that statement, but not to one that the same role has opened
- * itself and calls a peer's.
+ * itself and calls a peer's.  Likewise with a right to insert into some columns: the
+ * values of others may be the defaults that the client's node has evaluated.
  */
 #ifndef FA_NODE_VOUCH_H
 #define FA_NODE_VOUCH_H
@@ -13,7 +14,10 @@
 #include "core/shmem.h"
 #include "node/remote.h"
 
-/* Has the foreign table's bucket row security that holds for the role? */
+/*
+ * Has the foreign table's bucket row security that holds for the role, or may that
+ * insert into some of its columns only?
+ */
 extern bool fa_vouch_is_needed(Oid foreign_table, Oid user);
 
 /*

@@ -9,6 +9,7 @@
  *
  *	copy_simple.c	may a COPY go this way?
  *	copy_leader.c	the leader
+ *	copy_input.c	what its client sends
  *	copy_route.c	from lines to fragments
  *	copy_text.c		what peers get of a line
  *	copy_replay.c	the usual way, when lines have been read already
@@ -57,6 +58,19 @@ extern ParseState *fa_copy_parse_state(Relation rel, const CopyStmt *stmt,
 									   const char *query_string);
 /* The options for lines that have been read: without a head, in our encoding. */
 extern List *fa_copy_line_options(const CopyStmt *stmt);
+
+/* in copy_input.c */
+
+/* Is called when the client has not sent anything for a moment. */
+typedef void (*FaCopyPause) (void *arg);
+
+/*
+ * Has a COPY that reads from the client look for interrupts, and so for errors of
+ * workers, while it waits for it; others stay as they are.
+ */
+extern void fa_copy_input_begin(CopyFromState state, FaCopyPause pause, void *arg);
+/* Reads what the client still sends behind an end-of-data marker. */
+extern void fa_copy_input_end(CopyFromState state);
 
 /* in copy_route.c */
 

@@ -46,6 +46,9 @@ extern FaScanKeys *fa_deferred_start(QueryDesc *desc);
 /* Before ExecutorRun; true: a snapshot is to be popped after it. */
 extern bool fa_deferred_push_snapshot(QueryDesc *desc);
 
+/* in column_rights.c: before ExecutorStart */
+extern void fa_column_rights_start(PlannedStmt *plan);
+
 /* in leaf.c: after ExecutorStart */
 extern void fa_leaf_started(QueryDesc *desc);
 

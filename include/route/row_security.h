@@ -14,6 +14,9 @@
 
 extern void fa_row_security_init(void); /* from _PG_init */
 
+/* Is the statement that is planned, or started, part of a function? */
+extern bool fa_row_security_is_in_function(void);
+
 /*
  * Takes row security out of a query, whose lists are replaced, not changed: its
  * conditions may be conditions of WHERE as well, and the checks of new rows, of

@@ -14,8 +14,9 @@
  *	  may want between two rows.  So they are kept as text, and whenever there are
  *	  enough of them the sessions are used by a COPY each, all at the same time
  *	  (row_burst.c).
- *	- where these sessions are not to be had, and for a few rows alone, they are
- *	  collected, and inserted some hundred at a time through postgres_fdw.
+ *	- where these sessions are not to be had, for a few rows alone, and where the user
+ *	  may only insert into some columns, while others' defaults are evaluated here, they
+ *	  are collected, and inserted some hundred at a time through postgres_fdw.
  *
  * An error of a peer is about a row that was read some time ago.  A stream
  * remembers the line of each of its rows, and says so; for rows that were
@@ -42,6 +43,7 @@
 #include "node/fdw_copy.h"
 #include "node/node.h"
 #include "node/row_stream.h"
+#include "node/vouch.h"
 
 #define BATCH_ROWS 1000			/* of one leaf, inserted together */
 #define COLLECT_ROWS 10000		/* of all leaves */
@@ -86,7 +88,8 @@ typedef struct CopyTarget
 	bool		alone;
 	bool		streaming;		/* rows are not collected, but streamed ... */
 	bool		keeping;		/* ... when there are enough */
-	bool		by_columns;		/* the user may not write all of them */
+	bool		by_columns;		/* the user may not write all of them ... */
+	bool		by_insert;		/* ... but would have to, in a stream */
 	List	   *columns;		/* of rows that come as text; else NIL */
 	CopyFromState state;		/* of the COPY itself */
 	const FdwRoutine *base;
@@ -116,8 +119,8 @@ fa_fdw_copy_begin(Oid table, bool alone)
 	target->name = get_rel_name(table);
 	target->alone = alone;
 	target->streaming = target->keeping = !alone && fa_fdw_has_conn();
-	target->by_columns = alone && pg_class_aclcheck(table, GetUserId(),
-													ACL_INSERT) != ACLCHECK_OK;
+	target->by_columns = pg_class_aclcheck(table, GetUserId(),
+										   ACL_INSERT) != ACLCHECK_OK;
 	target->context = context;
 	target->row_context = AllocSetContextCreate(context,
 												"fragaffinity COPY row",
@@ -148,6 +151,22 @@ fa_fdw_copy_has(ResultRelInfo *rri)
 	return copy_leaf(rri) != NULL;
 }
 
+/* May the user name the columns that a stream of the leaf's rows would have? */
+static bool
+copy_may_stream(Relation leaf)
+{
+	ListCell   *lc;
+
+	foreach(lc, fa_copy_columns(target->table, leaf, target->state))
+	{
+		if (pg_attribute_aclcheck(target->table,
+								  get_attnum(target->table, lfirst(lc)),
+								  GetUserId(), ACL_INSERT) != ACLCHECK_OK)
+			return false;
+	}
+	return true;
+}
+
 bool
 fa_fdw_copy_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri,
 						 const FdwRoutine *base)
@@ -166,6 +185,12 @@ fa_fdw_copy_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri,
 	leaf->rri = rri;
 	leaf->mtstate = mtstate;
 	leaf->batch = Min(BATCH_ROWS, MAX_PARAMETERS / Max(natts, 1));
+	if (target->by_columns && !target->by_insert &&
+		!copy_may_stream(rri->ri_RelationDesc))
+	{
+		target->by_insert = true;
+		target->streaming = target->keeping = false;
+	}
 	return true;
 }
 
@@ -182,6 +207,8 @@ copy_insert_rows(CopyLeaf *leaf)
 		leaf->begun = true;
 		fa_fdw_pass_settings(RelationGetRelid(leaf->rri->ri_RelationDesc),
 							 GetUserId());
+		fa_vouch_for_fdw(RelationGetRelid(leaf->rri->ri_RelationDesc),
+						 GetUserId());
 	}
 	if (n == 1)
 		(void) target->base->ExecForeignInsert(estate, leaf->rri,
@@ -490,9 +517,9 @@ fa_fdw_copy_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot)
 	copy_collect(leaf, slot, line);
 	if (leaf->nrows < leaf->batch && target->nbytes < COLLECT_BYTES &&
 		target->nrows < (target->alone ? BATCH_ROWS : COLLECT_ROWS) &&
-		!target->by_columns)
+		(!target->by_columns || !target->alone || target->by_insert))
 		return true;
-	if (target->alone)
+	if (target->alone && !target->by_insert)
 		copy_start_streaming();
 	else if (leaf->nrows == leaf->batch)
 		copy_insert_batch(leaf);

@@ -22,6 +22,7 @@
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
@@ -268,7 +269,10 @@ fa_vouch_is_needed(Oid foreign_table, Oid user)
 		return false;
 	secured = ((Form_pg_class) GETSTRUCT(tuple))->relrowsecurity;
 	ReleaseSysCache(tuple);
-	return secured && check_enable_rls(bucket, user, true) == RLS_ENABLED;
+	return (secured && check_enable_rls(bucket, user, true) == RLS_ENABLED) ||
+		(pg_class_aclcheck(bucket, user, ACL_INSERT) != ACLCHECK_OK &&
+		 pg_attribute_aclcheck_all(bucket, user, ACL_INSERT,
+								   ACLMASK_ANY) == ACLCHECK_OK);
 }
 
 static char *

@@ -254,6 +254,19 @@ leader_write_local(Leader *leader, FaCopyTarget *target, const char *text, int l
 		writer_send(leader, writer);
 }
 
+/* The client pauses: workers need not wait for the lines that are here. */
+static void
+leader_pause(void *arg)
+{
+	Leader	   *leader = arg;
+
+	for (int i = 0; leader->parallel && i < leader->parallel->nworkers_launched; i++)
+	{
+		if (leader->writers[i].message.len > 0)
+			writer_send(leader, &leader->writers[i]);
+	}
+}
+
 static FaCopyText *
 leader_text(Leader *leader)
 {
@@ -458,7 +471,9 @@ fa_copy_run(PlannedStmt *pstmt, const char *query_string, QueryCompletion *qc)
 	leader.state = BeginCopyFrom(pstate, rel, NULL, stmt->filename,
 								 stmt->is_program, NULL, stmt->attlist,
 								 stmt->options);
+	fa_copy_input_begin(leader.state, leader_pause, &leader);
 	leader_run(&leader);
+	fa_copy_input_end(leader.state);
 	EndCopyFrom(leader.state);
 	free_parsestate(pstate);
 	table_close(rel, NoLock);

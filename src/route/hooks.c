@@ -206,6 +206,7 @@ hooks_start_ours(QueryDesc *desc, int eflags, FaScanKeys *keys)
 
 	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY) && !fa_maintenance)
 		fa_snapshot_guard_check(desc, queries == 1);
+	fa_column_rights_start(desc->plannedstmt);
 	counted = fa_capture_wants(desc, eflags, foreign, &started_ns);
 	if (keys)
 		hooks_start_kept(desc, eflags, keys);

@@ -51,12 +51,12 @@ policy_of_all_rows(void)
 }
 
 /*
- * Is the statement part of a function?  Every language tells errors of where they
- * are.  What a peer sends is none; a function that it makes run is a table's owner's,
- * as of a check of new rows, and must not read what is the peer's to read.
+ * Every language tells errors of where they are.  What a peer sends is in none; a
+ * function that it makes run is a table's owner's, as of a check of new rows, and must
+ * not do what is the peer's to do.
  */
-static bool
-security_is_in_function(void)
+bool
+fa_row_security_is_in_function(void)
 {
 	for (ErrorContextCallback *around = error_context_stack; around;
 		 around = around->previous)
@@ -77,7 +77,7 @@ row_security_permissive(CmdType command, Relation rel)
 	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE ||
 		!fa_map_is_bucket(RelationGetRelid(rel)))
 		return policies;
-	if (fa_origin == 0 || !fa_vouch_is_given() || security_is_in_function())
+	if (fa_origin == 0 || !fa_vouch_is_given() || fa_row_security_is_in_function())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for table %s",

@@ -38,6 +38,8 @@ typedef enum UpsertPrivate
 	UPSERT_INSERT,
 	UPSERT_RETURN_NEW,			/* NULL: nothing is returned */
 	UPSERT_KEY,					/* List of int: the arbiter's columns */
+	UPSERT_GENERATED,			/* List of int: those of them that are generated */
+	UPSERT_NEW_GENERATED,		/* their values in the new row; NULL: none are */
 	UPSERT_LOCK,				/* NULL: DO NOTHING */
 	UPSERT_OLD,					/* List of int: attnos of what it gives */
 	UPSERT_WHERE,				/* may be NULL */
@@ -46,7 +48,8 @@ typedef enum UpsertPrivate
 	UPSERT_SET_COLUMNS,			/* List of int */
 	UPSERT_CHANGED_CHECKS,
 	UPSERT_UPDATE,
-	UPSERT_RETURN_CHANGED
+	UPSERT_RETURN_CHANGED,
+	UPSERT_CHANGED_GENERATED
 } UpsertPrivate;
 
 typedef struct Upsert
@@ -56,12 +59,9 @@ typedef struct Upsert
 	Tuplestorestate *returned;
 } Upsert;
 
-/*
- * The arbiter's columns; NIL when it is not just columns, or one by which a row would
- * be looked for is computed where the row is.
- */
+/* The arbiter's columns; NIL when it is not just columns. */
 static List *
-upsert_key(OnConflictExpr *conflict, Relation rel)
+upsert_key(OnConflictExpr *conflict)
 {
 	List	   *key = NIL;
 	ListCell   *lc;
@@ -71,19 +71,48 @@ upsert_key(OnConflictExpr *conflict, Relation rel)
 	foreach(lc, conflict->arbiterElems)
 	{
 		InferenceElem *elem = lfirst(lc);
-		AttrNumber	attno;
+		Var		   *var = (Var *) elem->expr;
 
-		if (!IsA(elem->expr, Var) || OidIsValid(elem->infercollid) ||
-			OidIsValid(elem->inferopclass))
+		if (!IsA(var, Var) || var->varattno <= 0 ||
+			OidIsValid(elem->infercollid) || OidIsValid(elem->inferopclass))
 			return NIL;
-		attno = ((Var *) elem->expr)->varattno;
-		if (attno <= 0 ||
-			(conflict->action == ONCONFLICT_UPDATE &&
-			 TupleDescAttr(RelationGetDescr(rel), attno - 1)->attgenerated != '\0'))
-			return NIL;
-		key = lappend_int(key, attno);
+		key = lappend_int(key, var->varattno);
 	}
 	return key;
+}
+
+/* Those of the key's columns that are computed from others. */
+static List *
+upsert_generated(FaRowPlan *plan, List *key)
+{
+	List	   *generated = NIL;
+	ListCell   *lc;
+
+	foreach(lc, key)
+	{
+		if (TupleDescAttr(RelationGetDescr(plan->rel), lfirst_int(lc) - 1)->attgenerated != '\0')
+			generated = lappend_int(generated, lfirst_int(lc));
+	}
+	return generated;
+}
+
+/* Their values: a row is looked for, and known again, by them, too. */
+static PlannedStmt *
+upsert_generated_plan(FaRowPlan *plan, FaRowImage image, List *generated)
+{
+	List	   *vars = NIL;
+	ListCell   *lc;
+
+	foreach(lc, generated)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(plan->rel),
+											  lfirst_int(lc) - 1);
+
+		vars = lappend(vars, makeVar(plan->query->resultRelation, att->attnum,
+									 att->atttypid, att->atttypmod,
+									 att->attcollation, 0));
+	}
+	return fa_row_exprs_plan(plan, image, vars);
 }
 
 /* Columns that a target list gives values to. */
@@ -136,7 +165,7 @@ upsert_source(FaRowPlan *plan)
 
 /* What the place of a list has in custom_private. */
 static List *
-upsert_update(FaRowPlan *plan, List *key)
+upsert_update(FaRowPlan *plan, List *key, List *generated)
 {
 	OnConflictExpr *conflict = plan->query->onConflict;
 	List	   *set = upsert_columns(conflict->onConflictSet);
@@ -145,6 +174,7 @@ upsert_update(FaRowPlan *plan, List *key)
 	PlannedStmt *test;
 	PlannedStmt *values;
 	PlannedStmt *returned;
+	PlannedStmt *changed;
 	List	   *old_checks;
 	List	   *checks;
 	List	   *old = NIL;
@@ -160,14 +190,15 @@ upsert_update(FaRowPlan *plan, List *key)
 	values = fa_row_exprs_plan(plan, FA_ROW_OLD, conflict->onConflictSet);
 	checks = fa_row_checks_plan(plan, FA_ROW_CHANGED, WCO_RLS_UPDATE_CHECK);
 	returned = fa_row_exprs_plan(plan, FA_ROW_CHANGED, plan->query->returningList);
+	changed = upsert_generated_plan(plan, FA_ROW_CHANGED, generated);
 	if (plan->failed)
 		return NIL;
 	while ((attno = bms_next_member(plan->old, attno)) >= 0)
 		old = lappend_int(old, attno);
 	return list_concat(list_make5(fa_row_lock_plan(plan, FA_ROW_NEW, key, old), old,
 								  test, old_checks, values),
-					   list_make4(set, checks, fa_row_update_plan(plan, key, set),
-								  returned));
+					   list_make5(set, checks, fa_row_update_plan(plan, key, set),
+								  returned, changed));
 }
 
 List *
@@ -175,7 +206,8 @@ fa_row_upsert_plan(FaRowPlan *plan)
 {
 	Query	   *query = plan->query;
 	OnConflictExpr *conflict = query->onConflict;
-	List	   *key = upsert_key(conflict, plan->rel);
+	List	   *key = upsert_key(conflict);
+	List	   *generated = upsert_generated(plan, key);
 	List	   *columns = upsert_columns(query->targetList);
 	List	   *checks;
 	List	   *private;
@@ -192,9 +224,10 @@ fa_row_upsert_plan(FaRowPlan *plan)
 						 fa_row_insert_plan(plan, upsert_columns(fa_whole_named_targets(query)),
 											key),
 						 returned);
-	private = lappend(private, key);
+	private = lappend(lappend(private, key), generated);
+	private = lappend(private, upsert_generated_plan(plan, FA_ROW_NEW, generated));
 	if (conflict->action == ONCONFLICT_UPDATE)
-		private = list_concat(private, upsert_update(plan, key));
+		private = list_concat(private, upsert_update(plan, key, generated));
 	else
 		private = lappend(private, NULL);
 	return plan->failed || plan->source != NIL ? NIL : private;
@@ -204,6 +237,18 @@ static void *
 upsert_private(Upsert *upsert, UpsertPrivate which)
 {
 	return list_nth(upsert->private, which);
+}
+
+/* Computes what of an image's key is generated. */
+static void
+upsert_generate(Upsert *upsert, FaRowImage image, UpsertPrivate which)
+{
+	FaRowState *state = upsert->state;
+	PlannedStmt *values = upsert_private(upsert, which);
+
+	if (values)
+		fa_row_store(state, image, upsert_private(upsert, UPSERT_GENERATED),
+					 fa_row_query_run(values, state->estate, state->params));
 }
 
 static void
@@ -246,6 +291,7 @@ upsert_update_row(Upsert *upsert)
 							   state->params, &processed);
 	if (processed != 1)
 		elog(ERROR, "a row that was locked was not found");
+	upsert_generate(upsert, FA_ROW_CHANGED, UPSERT_CHANGED_GENERATED);
 	(void) fa_row_note(state, FA_ROW_CHANGED, key);
 	estate->es_processed++;
 	upsert_return(upsert, UPSERT_RETURN_CHANGED);
@@ -259,6 +305,7 @@ upsert_row(Upsert *upsert)
 	PlannedStmt *lock = upsert_private(upsert, UPSERT_LOCK);
 
 	fa_row_meet_checks(state, upsert_private(upsert, UPSERT_NEW_CHECKS));
+	upsert_generate(upsert, FA_ROW_NEW, UPSERT_NEW_GENERATED);
 	for (;;)
 	{
 		TupleTableSlot *old;

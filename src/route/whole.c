@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "access/sysattr.h"
+#include "access/table.h"
 #include "access/transam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
@@ -21,6 +22,7 @@
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 #include "catalog/map.h"
 #include "core/fa_compat.h"
@@ -237,6 +239,38 @@ whole_take_values(Query *query, List **targets_p, RangeTblEntry **values_p)
 	}
 }
 
+static bool
+whole_has_identity(Oid relid)
+{
+	Relation	rel = table_open(relid, NoLock);
+	bool		found = false;
+
+	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++)
+		found = found || TupleDescAttr(RelationGetDescr(rel), i)->attidentity != '\0';
+	table_close(rel, NoLock);
+	return found;
+}
+
+/* What an INSERT or MERGE gives to an identity column has been drawn here. */
+static void
+whole_override_identity(Query *copy)
+{
+	ListCell   *lc;
+
+	if ((copy->commandType != CMD_INSERT && copy->commandType != CMD_MERGE) ||
+		!whole_has_identity(rt_fetch(copy->resultRelation, copy->rtable)->relid))
+		return;
+	if (copy->commandType == CMD_INSERT)
+		copy->override = OVERRIDING_SYSTEM_VALUE;
+	foreach(lc, copy->mergeActionList)
+	{
+		MergeAction *action = lfirst(lc);
+
+		if (action->commandType == CMD_INSERT)
+			action->override = OVERRIDING_SYSTEM_VALUE;
+	}
+}
+
 /* One level of the statement, with buckets in the place of tables. */
 static Query *
 whole_query(Query *query, FaWhole *cx)
@@ -296,6 +330,8 @@ whole_query(Query *query, FaWhole *cx)
 	cx->conditional = around.conditional;
 	cx->where = around.where;
 	cx->subqueries = around.subqueries;
+	if (!cx->failed)
+		whole_override_identity(copy);
 	return cx->by_table || cx->failed ? copy :
 		fa_leaf_put_buckets(query, copy, cx->pins);
 }
