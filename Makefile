@@ -86,6 +86,7 @@ OBJS = \
 	src/catalog/reshape.o \
 	src/catalog/reshape_lock.o \
 	src/catalog/split.o \
+	src/catalog/table_aside.o \
 	src/catalog/table_bound.o \
 	src/catalog/table_export.o \
 	src/catalog/table_leaf.o \
