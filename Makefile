@@ -300,6 +300,7 @@ OBJS = \
 	src/route/snapshot_guard.o \
 	src/route/split.o \
 	src/route/split_scan.o \
+	src/route/standby.o \
 	src/route/whole.o \
 	src/route/whole_param.o \
 	src/route/whole_text.o \
