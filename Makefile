@@ -86,6 +86,7 @@ OBJS = \
 	src/catalog/reshape.o \
 	src/catalog/reshape_lock.o \
 	src/catalog/split.o \
+	src/catalog/table_aside.o \
 	src/catalog/table_bound.o \
 	src/catalog/table_export.o \
 	src/catalog/table_leaf.o \
@@ -303,6 +304,7 @@ OBJS = \
 	src/route/snapshot_guard.o \
 	src/route/split.o \
 	src/route/split_scan.o \
+	src/route/standby.o \
 	src/route/whole.o \
 	src/route/whole_param.o \
 	src/route/whole_text.o \

@@ -662,6 +662,11 @@ RETURNS void LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'fa_sql_show_unique';
 REVOKE ALL ON FUNCTION fragaffinity.show_unique FROM PUBLIC;
 
+CREATE FUNCTION fragaffinity.put_leaves(root regclass, back boolean)
+RETURNS void LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'fa_sql_put_leaves';
+REVOKE ALL ON FUNCTION fragaffinity.put_leaves FROM PUBLIC;
+
 CREATE FUNCTION fragaffinity.set_unique(root regclass, "unique" text)
 RETURNS void LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'fa_sql_set_unique';

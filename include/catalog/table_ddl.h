@@ -109,6 +109,14 @@ extern Oid	fa_table_parent(Oid rel);
 /* Options of a foreign table that leads to a bucket on the owner. */
 extern char *fa_table_server_options(Oid bucket, int owner);
 
+/*
+ * in table_aside.c: foreign leaves of a table that is locked against everyone on
+ * all nodes; wants fa_ddl_begin().  The first detaches this node's, the second puts
+ * new ones in their place.
+ */
+extern void fa_table_leaves_aside(Oid root);
+extern void fa_table_leaves_back(Oid root);
+
 /* in table_export.c */
 
 /*

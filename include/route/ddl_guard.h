@@ -30,6 +30,7 @@ typedef struct FaDdlPlan
 	FaDdlAction action;
 	Oid			reshaped;		/* root that RESHAPE or PARTITION is about */
 	bool		retyped;		/* a type of what is unique in it changes */
+	bool		converted;		/* values of a column are, by USING */
 	bool		unique;			/* what is unique in it changes, */
 	bool		only;			/* by a statement on the table ONLY, */
 	bool		elsewhere;		/* or on another table: */
@@ -182,6 +183,8 @@ extern void fa_ddl_everywhere(const char *query_string, PlannedStmt *pstmt);
 extern void fa_ddl_everywhere_text(const char *sql);
 /* Around a change of a column's type: what is unique in the root, on all nodes. */
 extern void fa_ddl_show_unique(Oid root, bool shown);
+/* Around a change of a column's type by USING: foreign leaves, on all nodes. */
+extern void fa_ddl_put_leaves(Oid root, bool back);
 /* Owner and grants of a root to its parts, and to all other nodes. */
 extern void fa_ddl_copy_rights(Oid root);
 

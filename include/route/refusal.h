@@ -31,4 +31,10 @@ extern FaRefusal fa_refusal_why(Query *query);
  */
 extern void fa_refusal_of_plan(ErrorData *edata, Query *query, FaRefusal why);
 
+/*
+ * in standby.c: before planning; raises on a hot standby for a statement that reads
+ * what of ours is not replicated.
+ */
+extern void fa_refuse_on_standby(Query *query);
+
 #endif							/* FA_ROUTE_REFUSAL_H */

@@ -16,8 +16,10 @@
 #include "access/relation.h"
 #include "catalog/pg_inherits.h"
 #include "commands/tablecmds.h"
+#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
+#include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -31,6 +33,7 @@
 #include "core/settings.h"
 #include "core/spi.h"
 #include "node/cluster_xact.h"
+#include "node/node.h"
 
 static void
 lock_default_timeout(void)
@@ -100,9 +103,36 @@ lock_table_id(Oid root)
 	return table->table_id;
 }
 
+/* What postgres_fdw's sessions hold for this transaction, it cannot wait for. */
+static void
+refuse_own_use(Oid root, const char *action)
+{
+	ListCell   *lc;
+
+	foreach(lc, fa_xact_conn_all())
+	{
+		if (fa_remote_value(lfirst(lc), 0,
+							"SELECT '' FROM fragaffinity.open_transactions() o "
+							"JOIN pg_catalog.pg_locks l USING (pid) "
+							"WHERE o.origin_node = %d AND o.origin_pid = %d"
+							"  AND o.pid <> pg_catalog.pg_backend_pid() AND l.granted"
+							"  AND l.relation IN (SELECT relid FROM"
+							"    pg_catalog.pg_partition_tree(%s::pg_catalog.regclass)) "
+							"LIMIT 1", fa_node_self(), MyProcPid,
+							quote_literal_cstr(fa_table_qualified_name(root))) == NULL)
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("cannot %s \"%s\" because this transaction has used it on other nodes",
+						action, get_rel_name(root)),
+				 errhint("Change a table's definition in a transaction of its own, "
+						 "apart from statements on its rows.")));
+	}
+}
+
 /* Locks all of it against everyone, within lock_timeout. */
 static void
-lock_for_all(Oid root, int table_id)
+lock_for_all(Oid root, int table_id, const char *action)
 {
 	char	   *qualified = fa_table_qualified_name(root);
 	int			timeout_ms = LockTimeout;
@@ -115,6 +145,8 @@ lock_for_all(Oid root, int table_id)
 					   psprintf("LOCK TABLE %s IN ACCESS EXCLUSIVE MODE", qualified));
 	for (int i = 1; !fa_lock_try(locks, try_ms); i++)
 	{
+		if (i == 1)
+			refuse_own_use(root, action);
 		fa_lock_back_off(i);
 		if (TimestampDifferenceExceeds(begun, GetCurrentTimestamp(), timeout_ms))
 			ereport(ERROR,
@@ -138,7 +170,7 @@ fa_table_lock_everywhere(Oid root, const char *action)
 	LockRelationOid(root, AccessShareLock);
 	lock_below(root, AccessShareLock, action);
 	lock_for_writers(root);
-	lock_for_all(root, table_id);
+	lock_for_all(root, table_id, action);
 	fa_table_lock(root, action);
 	fa_refuse_moving(table_id, NULL);
 	foreach(lc, fa_xact_conn_all())

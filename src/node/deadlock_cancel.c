@@ -208,6 +208,22 @@ victim_take(char *detail, size_t size)
 	return found;
 }
 
+/*
+ * The detail has a line for each session of the circle.  With one alone, the
+ * transaction's parts on a node wait for each other: DDL runs there in another
+ * session than statements on rows.  No retry will help.
+ */
+static bool
+victim_waits_for_itself(const char *detail)
+{
+	return strchr(detail, '\n') == NULL;
+}
+
+#define ITSELF_MESSAGE "this transaction waits for itself on another node"
+#define ITSELF_HINT "Change a table's definition in a transaction of its own, " \
+	"apart from statements on its rows."
+#define RETRY_HINT "The transaction might succeed if retried."
+
 void
 fa_deadlock_error_context(void *arg)
 {
@@ -218,7 +234,14 @@ fa_deadlock_error_context(void *arg)
 		return;
 	errdetail_internal("%s", detail);
 	errdetail_log("%s", detail);
-	errhint("The transaction might succeed if retried.");
+	if (victim_waits_for_itself(detail))
+	{
+		errcode(ERRCODE_OBJECT_IN_USE);
+		errmsg(ITSELF_MESSAGE);
+		errhint(ITSELF_HINT);
+	}
+	else
+		errhint(RETRY_HINT);
 }
 
 /* Locks are waited for outside the executor, too: the last chance. */
@@ -226,6 +249,7 @@ static void
 victim_emit_log(ErrorData *edata)
 {
 	char		detail[1024];
+	bool		itself;
 
 	if (edata->elevel == ERROR &&
 		edata->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED && victims &&
@@ -233,8 +257,15 @@ victim_emit_log(ErrorData *edata)
 	{
 		edata->detail = MemoryContextStrdup(edata->assoc_context, detail);
 		edata->detail_log = NULL;	/* the log shows the detail then */
+		itself = victim_waits_for_itself(detail);
 		edata->hint = MemoryContextStrdup(edata->assoc_context,
-										  "The transaction might succeed if retried.");
+										  itself ? ITSELF_HINT : RETRY_HINT);
+		if (itself)
+		{
+			edata->sqlerrcode = ERRCODE_OBJECT_IN_USE;
+			edata->message = MemoryContextStrdup(edata->assoc_context,
+												 ITSELF_MESSAGE);
+		}
 	}
 	if (prev_emit_log)
 		prev_emit_log(edata);

@@ -6,6 +6,8 @@
 
 #include <math.h>
 
+#include "access/xlog.h"
+
 #include "core/settings.h"
 #include "core/spi.h"
 #include "report/html.h"
@@ -190,6 +192,9 @@ write_recommendations(FaReport *report)
 	StringInfo	out = report->out;
 	FaRows	   *rows;
 
+	/* not replicated */
+	if (RecoveryInProgress())
+		return;
 	rows = fa_spi_rows("SELECT r.fragment, t.rel::text, r.source, "
 					   "r.destination, r.verdict, r.reason, "
 					   "r.expected_benefit, r.cost "

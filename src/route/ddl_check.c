@@ -327,6 +327,9 @@ check_alter_table(AlterTableStmt *stmt, FaDdlPlan *plan)
 		if (cmd->subtype == AT_AlterColumnType &&
 			fa_ddl_in_unique(cmd->name, root, true))
 			plan->retyped = true;
+		if (cmd->subtype == AT_AlterColumnType &&
+			castNode(ColumnDef, cmd->def)->raw_default != NULL)
+			plan->converted = true;
 		if (cmd->subtype == AT_ChangeOwner ||
 			cmd->subtype == AT_EnableRowSecurity ||
 			cmd->subtype == AT_DisableRowSecurity)

@@ -123,6 +123,22 @@ fa_ddl_show_unique(Oid root, bool shown)
 	fa_ddl_end(&state);
 }
 
+void
+fa_ddl_put_leaves(Oid root, bool back)
+{
+	FaDdlState	state;
+
+	fa_ddl_begin(&state);
+	if (back)
+		fa_table_leaves_back(root);
+	else
+		fa_table_leaves_aside(root);
+	fa_xact_exec_all("SELECT fragaffinity.put_leaves(%s::pg_catalog.regclass, %s)",
+					 quote_literal_cstr(fa_table_qualified_name(root)),
+					 back ? "true" : "false");
+	fa_ddl_end(&state);
+}
+
 /* Statements that leave a relation with no grants but its owner's. */
 static List *
 revoke_all(Oid rel, const char *name)

@@ -167,6 +167,8 @@ fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 	/* PostgreSQL would make them anew, and on the partitions, too */
 	if (plan->retyped)
 		fa_ddl_show_unique(plan->reshaped, false);
+	if (plan->converted)
+		fa_ddl_put_leaves(plan->reshaped, false);
 }
 
 PlannedStmt *
@@ -196,6 +198,8 @@ fa_guard_after(const char *query_string, PlannedStmt *pstmt, FaDdlPlan *plan)
 			fa_ddl_everywhere(query_string, pstmt);
 		if (plan->was || plan->index_was)
 			fa_ddl_rename_end(plan);
+		if (plan->converted)
+			fa_ddl_put_leaves(plan->reshaped, true);
 		if (plan->retyped)
 			fa_ddl_show_unique(plan->reshaped, true);
 		if (OidIsValid(plan->reshaped))

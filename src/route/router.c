@@ -244,6 +244,7 @@ router_planner(Query *parse, const char *query_string, int cursor_options,
 
 	if (fa_origin != 0)
 		fa_peer_session_begin();
+	fa_refuse_on_standby(parse);
 	if (fa_maintenance || !fa_pin_possible(parse))
 		return router_plan(parse, query_string, cursor_options, params);
 	if (parse->onConflict)

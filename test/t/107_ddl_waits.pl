@@ -91,6 +91,36 @@ for my $ddl ('CREATE UNIQUE INDEX ON t (id)', 'ALTER TABLE t ADD PRIMARY KEY (id
 $c->sql(1, 'ALTER TABLE t ADD PRIMARY KEY (id)');
 is(($c->fails(1, "BEGIN ISOLATION LEVEL REPEATABLE READ; $_"))[0], '25001', "nor what changes it besides: $_")
   for 'ALTER TABLE t DROP CONSTRAINT t_pkey';
+
+# Rows of other nodes are used in other sessions there than those that change the
+# table, so one transaction cannot do both.  It is told so, and not to retry.
+$c->sql(1, q{CREATE TABLE o (id int PRIMARY KEY, n int); INSERT INTO o SELECT i, i FROM generate_series(1, 60) i;
+	SELECT fragaffinity.distribute_table('o', 'id', 6); SELECT fragaffinity.configure('deadlock_wait', '200ms')});
+for my $sql ('ALTER TABLE o ADD m int; UPDATE o SET m = 1', 'ALTER TABLE o ADD m int; SELECT count(*) FROM o',
+	'CREATE INDEX ON o (n); UPDATE o SET n = 2', 'ALTER TABLE o ADD m int; INSERT INTO o SELECT i, i FROM generate_series(100, 140) i')
+{
+	my ($code, $err) = $c->fails(2, "BEGIN; $sql; COMMIT");
+	is($code, '55006', "DDL, then rows: $sql");
+	like($err, qr/waits for itself on another node.*HINT:  Change a table's definition in a transaction of its own/s, 'with what to do');
+}
+for my $sql ('SELECT count(*) FROM o; ALTER TABLE o ADD m int', 'SELECT count(*) FROM o; DROP TABLE o', 'SELECT count(*) FROM o; ALTER TABLE o ADD UNIQUE (id, n)')
+{
+	my ($code, $err) = $c->fails(2, "BEGIN; $sql; COMMIT");
+	is($code, '55006', "rows, then DDL: $sql");
+	like($err, qr/cannot \w+ "o" because this transaction has used it on other nodes.*HINT:  Change/s, 'with what to do');
+}
+for my $sql ('UPDATE o SET n = 3; ALTER TABLE o ADD m int', 'UPDATE o SET n = 3; CREATE INDEX ON o (n)')
+{
+	my ($code, $err) = $c->fails(2, "BEGIN; $sql; COMMIT");
+	is($code, '55006', "changed rows, then DDL: $sql");
+	like($err, qr/HINT:  Change a table's definition in a transaction of its own/, 'with what to do');
+}
+is($c->sql($_, 'SELECT count(*), sum(n) FROM o'), '60|1830', "nothing has changed, seen from node $_") for 1 .. 3;
+is($c->sql($_, q{SELECT count(*) FROM pg_attribute WHERE attrelid = 'o'::regclass AND attnum > 0}), '2', "nor the table on node $_") for 1 .. 3;
+# what was used here alone does not stand in the way
+my $here = $c->sql(2, q{SELECT min(id) FROM o WHERE tableoid::regclass::text ~ '_h$'});
+$c->sql(2, "BEGIN; UPDATE o SET n = n WHERE id = $here; ALTER TABLE o ADD m int; COMMIT");
+is($c->sql(1, 'SELECT count(m), count(n) FROM o'), '0|60', 'rows of this node, then DDL');
 ok($c->check_consistent('at the end'), 'consistent');
 
 done_testing();

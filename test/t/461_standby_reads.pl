@@ -37,6 +37,18 @@ for my $sql ("UPDATE t SET n = 0 WHERE id = $here", "UPDATE t SET n = 0 WHERE id
 	like($err, qr/ERROR:  25006: cannot execute/, "refused there: $sql");
 }
 is($c->sql(1, 'SELECT count(*), sum(n) FROM t'), '1000|500500', 'nothing has changed');
+
+# What it has not it says, and shows the rest.
+for my $sql ((map { "SELECT * FROM fragaffinity.$_" } qw(predictions recommendations heat)), "SELECT fragaffinity.explain_decision($moved)",
+	"SELECT fragaffinity.explain_prediction($moved)", 'WITH p AS (SELECT 1 WHERE EXISTS (SELECT FROM fragaffinity.predictions)) SELECT * FROM p')
+{
+	my $err = '';
+	$standby->psql('postgres', "\\set VERBOSITY verbose\n$sql", stderr => \$err);
+	like($err, qr/ERROR:  55000: a standby does not have.*HINT:  Ask the primary of the coordinator/s, "not there: $sql");
+}
+ok($read->("SELECT count(*) >= 0 FROM fragaffinity.$_"), "there: $_")
+  for qw(nodes tables fragments access_stats access_history transitions prediction_quality hints moves transports node_metrics settings in_doubt);
+is($read->('SELECT left(fragaffinity.report(), 15)'), '<!DOCTYPE html>', 'a report');
 is($c->sql(2, "SELECT count(*) FROM fragaffinity.nodes WHERE state = 'draining'"), '0', 'on no node');
 
 # A snapshot of the standby's that is older than a move by rows does not see the
