@@ -40,9 +40,10 @@ extern bool fa_hooks_may_renew(void);
 extern bool fa_deferred_is(PlannedStmt *plan);
 /*
  * Before ExecutorStart: puts that one in its place.  What its index scans are to
- * be started with, or NULL.
+ * be started with, or NULL.  *context_p: is to go with the execution; NULL: it goes
+ * with desc.
  */
-extern FaScanKeys *fa_deferred_start(QueryDesc *desc);
+extern FaScanKeys *fa_deferred_start(QueryDesc *desc, MemoryContext *context_p);
 /* Before ExecutorRun; true: a snapshot is to be popped after it. */
 extern bool fa_deferred_push_snapshot(QueryDesc *desc);
 

@@ -75,7 +75,7 @@ typedef struct LeafPlan
 	dlist_node	used;			/* in plan_order, while it is valid */
 } LeafPlan;
 
-/* An execution that uses them; in the memory of its QueryDesc. */
+/* An execution that uses them; in its memory. */
 typedef struct Use
 {
 	Template   *template;
@@ -465,10 +465,10 @@ deferred_use_template(QueryDesc *desc, Template *template)
 
 /* Puts the plan for this execution's values in the stand-in's place. */
 static FaScanKeys *
-deferred_replace(QueryDesc *desc, CustomScan *scan)
+deferred_replace(QueryDesc *desc, CustomScan *scan, MemoryContext context)
 {
 	Template   *template = template_find(scan);
-	MemoryContext caller = MemoryContextSwitchTo(GetMemoryChunkContext(desc));
+	MemoryContext caller = MemoryContextSwitchTo(context);
 	FaScanKeys *keys = NULL;
 
 	if (template)
@@ -484,7 +484,7 @@ deferred_replace(QueryDesc *desc, CustomScan *scan)
  * whose lock may ask for a snapshot that is newer still.
  */
 static FaScanKeys *
-deferred_replace_again(QueryDesc *desc, CustomScan *scan)
+deferred_replace_again(QueryDesc *desc, CustomScan *scan, MemoryContext context)
 {
 	FaScanKeys *keys;
 
@@ -493,7 +493,7 @@ deferred_replace_again(QueryDesc *desc, CustomScan *scan)
 		List	   *relations = desc->plannedstmt->relationOids;
 
 		PushActiveSnapshot(desc->snapshot);
-		keys = deferred_replace(desc, scan);
+		keys = deferred_replace(desc, scan, context);
 		PopActiveSnapshot();
 		if (equal(desc->plannedstmt->relationOids, relations) ||
 			!deferred_snapshot_may_be_old(desc))
@@ -522,19 +522,38 @@ deferred_may_renew(QueryDesc *desc, CustomScan *scan)
 		fa_function_may_renew(desc);
 }
 
+/*
+ * The memory of what an execution needs.  That of its QueryDesc ends with it, except
+ * in a function in SQL, where it is that of all its calls in a query; so such an
+ * execution gets a context of its own.
+ */
+static MemoryContext
+deferred_context(QueryDesc *desc, CustomScan *scan)
+{
+	MemoryContext context = GetMemoryChunkContext(desc);
+
+	if (intVal(lfourth(scan->custom_private)) ||
+		(desc->params && desc->params->paramFetch))
+		return context;
+	return AllocSetContextCreate(context, "fragaffinity execution",
+								 ALLOCSET_SMALL_SIZES);
+}
+
 FaScanKeys *
-fa_deferred_start(QueryDesc *desc)
+fa_deferred_start(QueryDesc *desc, MemoryContext *context_p)
 {
 	CustomScan *scan = castNode(CustomScan, desc->plannedstmt->planTree);
-	FaScanKeys *keys = deferred_replace(desc, scan);
+	MemoryContext context = deferred_context(desc, scan);
+	FaScanKeys *keys = deferred_replace(desc, scan, context);
 
+	*context_p = context == GetMemoryChunkContext(desc) ? NULL : context;
 	if (renewed == desc)
 		renewed = NULL;			/* another one was in its place */
 	if (!deferred_snapshot_may_be_old(desc) || !deferred_may_renew(desc, scan))
 		return keys;
 	deferred_renew_snapshot(desc);
 	if (contain_mutable_functions(lsecond(scan->custom_private)))
-		keys = deferred_replace_again(desc, scan);
+		keys = deferred_replace_again(desc, scan, context);
 	renewed = desc;
 	return keys;
 }

@@ -223,6 +223,24 @@ hooks_start_ours(QueryDesc *desc, int eflags, FaScanKeys *keys)
 	statement_add(s);
 }
 
+/* ExecutorStart while the isolation level is raised. */
+static void
+hooks_start_raised(QueryDesc *desc, int eflags, bool ours, FaScanKeys *keys)
+{
+	PG_TRY();
+	{
+		if (ours)
+			hooks_start_ours(desc, eflags, keys);
+		else
+			next_executor_start(desc, eflags);
+	}
+	PG_FINALLY();
+	{
+		fa_isolation_restore(true);
+	}
+	PG_END_TRY();
+}
+
 static void
 hooks_executor_start(QueryDesc *desc, int eflags)
 {
@@ -231,10 +249,11 @@ hooks_executor_start(QueryDesc *desc, int eflags)
 		(!fa_maintenance && !IsParallelWorker() &&
 		 hooks_is_ours(desc->plannedstmt));
 	FaScanKeys *keys = NULL;
+	MemoryContext planned = NULL;
 	bool		raised;
 
 	if (deferred)
-		keys = fa_deferred_start(desc);
+		keys = fa_deferred_start(desc, &planned);
 	hooks_know_transaction();
 	queries++;
 	fa_as_of_apply(desc);
@@ -245,20 +264,11 @@ hooks_executor_start(QueryDesc *desc, int eflags)
 			hooks_start_ours(desc, eflags, keys);
 		else
 			next_executor_start(desc, eflags);
-		return;
 	}
-	PG_TRY();
-	{
-		if (ours)
-			hooks_start_ours(desc, eflags, keys);
-		else
-			next_executor_start(desc, eflags);
-	}
-	PG_FINALLY();
-	{
-		fa_isolation_restore(raised);
-	}
-	PG_END_TRY();
+	else
+		hooks_start_raised(desc, eflags, ours, keys);
+	if (planned)
+		MemoryContextSetParent(planned, desc->estate->es_query_cxt);
 }
 
 /* Raises the error that was caught, in the words of the user's table. */

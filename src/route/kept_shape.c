@@ -23,6 +23,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "executor/functions.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "utils/datum.h"
@@ -488,6 +489,7 @@ value_compute(Node *node, FmgrInfo **next, ParamListInfo params, bool *isnull)
 {
 	LOCAL_FCINFO(fcinfo, FUNC_MAX_ARGS);
 	FmgrInfo   *function = *next;
+	FmgrInfo	own;
 	Oid			oid;
 	Oid			collation;
 	List	   *args;
@@ -509,6 +511,13 @@ value_compute(Node *node, FmgrInfo **next, ParamListInfo params, bool *isnull)
 	}
 	args = shape_arguments(node, &oid, &collation);
 	(*next)++;
+	/* one in SQL leaves an execution there that an error does not end */
+	if (function->fn_addr == fmgr_sql)
+	{
+		fmgr_info(oid, &own);
+		fmgr_info_set_expr(node, &own);
+		function = &own;
+	}
 	InitFunctionCallInfoData(*fcinfo, function, list_length(args), collation,
 							 NULL, NULL);
 	foreach(lc, args)

@@ -44,4 +44,12 @@ $c->node(1)->command_ok([ 'pgbench', '-n', '-M', 'prepared', '-c', 1, '-t', 3 * 
 is($c->sql(1, 'SELECT max(n) FROM plans'), '1024', 'as many plans as there may be');
 is($c->sql(1, "SELECT min(n) FROM (SELECT n FROM plans OFFSET $n) p"), '1024', 'and no fewer, from then on');
 is($c->sql(1, 'SELECT count(*) FROM seen JOIN keys USING (i) WHERE v <> k OR w <> -k OR x <> 0'), '0', 'all answers are right');
+
+# A function in SQL has one memory for all its calls in a query; what each execution
+# needed for itself does not stay there.
+$c->sql(1, q{CREATE FUNCTION counted(int) RETURNS bigint STABLE LANGUAGE sql AS $$ SELECT count(*) FROM t WHERE k IN ($1, $1 + 1) $$});
+my $calls = q{SELECT (SELECT sum(counted(i)) FROM generate_series(1, %d) i), (SELECT sum(total_bytes) FROM pg_backend_memory_contexts)};
+my ($few, $many) = map { [ split /\|/ ] } (split /\n/, $c->sql(1, join '; ', map { sprintf $calls, $_ } 200, 3, 200))[ 1, 2 ];
+is("$few->[0] $many->[0]", '6 400', 'a function, called often');
+cmp_ok($many->[1] - $few->[1], '<', 4000000, 'takes no more memory than one that is called some times');
 done_testing();

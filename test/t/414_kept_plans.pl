@@ -121,6 +121,18 @@ executed('upsert', '(int, numeric, bigint)', 'INSERT INTO {t} AS x (k, n, b) VAL
 executed('upsert by a condition', '(int, bigint)', 'INSERT INTO {t} AS x (k, b) VALUES ($1, $2) ON CONFLICT (k) WHERE b > 1 DO UPDATE SET b = $2 RETURNING *',
 	map { [ $k[16], $_ ] } 1 .. 4);
 executed('a key that is NULL, or another', '(int)', 'SELECT v FROM {t} WHERE k = $1', [ $k[1] ], ['NULL'], [ $k[2] ], [ $k[1] ], ['NULL'], [ $k[2] ]);
+
+# A function in SQL that fails is whole again at the next statement.
+run('BEGIN');
+same('a function in SQL', 'some', 'SELECT k FROM {t} WHERE k = %s AND v <> rpad(%s, %s)', map { [ $k[1], "'a'", $_ ] } 1 .. 4);
+for my $table (qw(p t))
+{
+	run('SAVEPOINT s');
+	is(run("SELECT k FROM $table WHERE k = $k[1] AND v <> rpad('a', 2000000000)"), '54000', 'fails');
+	run('ROLLBACK TO s');
+}
+same('a function in SQL that has failed', 'some', 'SELECT k FROM {t} WHERE k = %s AND v <> rpad(%s, %s)', map { [ $k[1], "'a'", $_ ] } 1 .. 4);
+run('COMMIT');
 my $all = 'SELECT count(*), sum(hashtextextended((k, b, v, n, c)::text, 0)) FROM';
 is($c->sql(1, "$all t"), $c->sql(1, "$all p"), 'the tables are the same');
 
