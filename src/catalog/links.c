@@ -22,11 +22,13 @@
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "catalog/membership.h"
+#include "catalog/table_text.h"
 #include "core/shmem.h"
 #include "core/spi.h"
 #include "node/fdw.h"
@@ -103,8 +105,13 @@ fa_link_alter(const FaNode *node)
 void
 fa_link_drop(int node)
 {
+	int			guc_level = NewGUCNestLevel();
+
+	/* what goes with it is ours */
+	fa_ddl_set("client_min_messages", "warning");
 	(void) fa_spi_exec("DROP SERVER IF EXISTS %s CASCADE",
 					   fa_node_server_name(node));
+	AtEOXact_GUC(true, guc_level);
 }
 
 void

@@ -83,6 +83,30 @@ check_add_column(ColumnDef *column, Oid root)
 		check_constraint(lfirst_node(Constraint, lc), root);
 }
 
+/*
+ * Does anything depend on the column that DROP without CASCADE would not take?  Of the
+ * table, so alike on all nodes: generated columns and policies; and views and the
+ * like on this one.
+ */
+static bool
+has_dependents(const char *column, Oid root)
+{
+	return fa_ddl_catalog_values(psprintf("SELECT '' FROM pg_catalog.pg_depend d "
+										  "JOIN pg_catalog.pg_attribute a"
+										  "  ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid "
+										  "LEFT JOIN pg_catalog.pg_constraint c"
+										  "  ON d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass"
+										  "  AND c.oid = d.objid "
+										  "LEFT JOIN pg_catalog.pg_attrdef v"
+										  "  ON d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass"
+										  "  AND v.oid = d.objid "
+										  "WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+										  "  AND d.refobjid = %u AND a.attname = %s AND d.deptype = 'n'"
+										  "  AND c.conrelid IS DISTINCT FROM a.attrelid"
+										  "  AND (v.adrelid, v.adnum) IS DISTINCT FROM (a.attrelid, a.attnum)",
+										  root, quote_literal_cstr(column))) != NIL;
+}
+
 static void
 check_column_change(const char *column, AlterTableType change, Oid root)
 {
@@ -147,7 +171,9 @@ fa_ddl_check_alter(AlterTableCmd *cmd, Oid root)
 		case AT_DropColumn:
 		case AT_DropNotNull:
 			check_column_change(cmd->name, cmd->subtype, root);
-			if (cmd->behavior == DROP_CASCADE)
+			/* object-relational mappers always say so */
+			if (cmd->behavior == DROP_CASCADE &&
+				(cmd->subtype != AT_DropColumn || has_dependents(cmd->name, root)))
 				fa_ddl_refuse("CASCADE", root, "Drop what depends on it first.");
 			return FA_DDL_RESHAPE;
 		default:

@@ -136,7 +136,9 @@ $c->sql(1, $add->('n4', 4));
 is($c->sql(4, 'SELECT count(*) FROM fragaffinity.nodes'), '4', 'fourth node knows all');
 is($c->sql(4, "SELECT value FROM fragaffinity.settings WHERE name = 'fragment_size'"),
 	'64MB', 'and the settings');
-$c->sql(1, "SELECT fragaffinity.remove_node('n2')");
+my $notices = '';
+$c->node(1)->psql('postgres', "SELECT fragaffinity.remove_node('n2')", stderr => \$notices);
+is($notices, '', 'a node is removed without a word of its servers');
 is($c->sql(2, $trace), $nothing, 'removed node knows nothing any more');
 is($c->sql($_, "SELECT count(*) FROM fragaffinity.nodes WHERE name = 'n2'"), '0', "gone from node $_")
   for 1, 3, 4;

@@ -1,4 +1,5 @@
-# ALTER TABLE ... ALTER COLUMN ... TYPE ... USING converts the rows of all nodes.
+# ALTER TABLE ... ALTER COLUMN ... TYPE ... USING converts the rows of all nodes;
+# DROP COLUMN ... CASCADE drops the column.
 use strict;
 use warnings;
 use FragAffinity;
@@ -76,6 +77,22 @@ same('failures');
 $c->sql($_, 'CREATE ROLE ann') for 1 .. 3;
 ($code) = $c->fails(3, 'SET SESSION AUTHORIZATION ann; ALTER TABLE t ALTER s TYPE text USING s');
 is($code, '42501', 'others may not');
+
+# CASCADE is no reason to refuse what needs none.
+for my $table ('plain', 't')
+{
+	$c->sql(1, "ALTER TABLE $table ADD c1 int DEFAULT 1, ADD c2 text, ADD CHECK (c1 <= id); CREATE INDEX ON $table (c1)");
+	$c->sql($table eq 't' ? 2 : 1, "ALTER TABLE $table DROP c1 CASCADE, DROP COLUMN IF EXISTS nothing CASCADE");
+}
+$c->sql(3, 'CREATE VIEW w AS SELECT c2 FROM t');
+($code) = $c->fails(3, 'ALTER TABLE t DROP c2 CASCADE');
+is($code, '0A000', 'a view depends on it');
+$c->sql(3, 'DROP VIEW w');
+$c->sql(1, "ALTER TABLE $_ ADD g text GENERATED ALWAYS AS (c2 || 'g') STORED") for 't', 'plain';
+($code) = $c->fails(2, 'ALTER TABLE t DROP c2 CASCADE');
+is($code, '0A000', 'a generated column depends on it');
+$c->sql(1, "ALTER TABLE $_ DROP g CASCADE; ALTER TABLE $_ DROP c2 CASCADE") for 't', 'plain';
+same('DROP COLUMN ... CASCADE');
 
 $c->move($piece, 'n1');
 same('a move');
