@@ -52,6 +52,27 @@ is(misplaced(), '', 'a function that lies about itself misplaces no row');
 cmp_ok($c->sql(1, 'SELECT count(*) FROM t WHERE k >= 1000'), '>', 0, 'and some are inserted');
 $c->sql(1, 'DELETE FROM t WHERE k >= 1000; DROP FUNCTION worse; DROP FUNCTION liar; DROP SEQUENCE turn');
 
+# Neither a function that is not volatile nor a read-only transaction locks rows.
+$c->sql(1, q{
+	CREATE FUNCTION locks_sql(int) RETURNS text LANGUAGE sql STABLE AS $$ SELECT v FROM t WHERE k = $1 FOR UPDATE $$;
+	CREATE FUNCTION locks_pl(i int) RETURNS text LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN (SELECT w.v FROM (SELECT v FROM t WHERE k = i FOR UPDATE) w); END $$;
+	CREATE FUNCTION locks_cursor(i int) RETURNS text LANGUAGE plpgsql STABLE AS
+		$$ DECLARE r text; c CURSOR FOR SELECT v FROM t WHERE k = i FOR UPDATE; BEGIN OPEN c; FETCH c INTO r; RETURN r; END $$});
+for my $mode ('auto', 'force_generic_plan')
+{
+	for my $key ($near, $far)
+	{
+		my $refused = qr/SELECT FOR UPDATE is not allowed in a non-volatile function/;
+		my @refused = map { ($c->node(1)->psql('postgres', "SET plan_cache_mode = $mode; SELECT $_($key)"))[2] } qw(locks_sql locks_pl locks_cursor);
+		like($_, $refused, "a row that is locked by a function that is stable: $mode, $key") for @refused;
+		like(($c->node(1)->psql('postgres', "BEGIN READ ONLY; SET plan_cache_mode = $mode; PREPARE s AS SELECT v FROM t WHERE k = \$1 FOR UPDATE; EXECUTE s($key)"))[2],
+			qr/cannot execute SELECT FOR UPDATE in a read-only transaction/, "or by a transaction that is read only: $mode, $key");
+	}
+}
+$c->sql(1, 'ALTER FUNCTION locks_sql VOLATILE; ALTER FUNCTION locks_pl VOLATILE; ALTER FUNCTION locks_cursor VOLATILE');
+is($c->sql(1, "SELECT locks_sql($_), locks_pl($_), locks_cursor($_)"), "v$_|v$_|v$_", "by a volatile one: $_") for $near, $far;
+$c->sql(1, 'DROP FUNCTION locks_sql; DROP FUNCTION locks_pl; DROP FUNCTION locks_cursor');
+
 # A move between the evaluation of a key and the statement's snapshot.
 $c->sql(1, qq{CREATE TABLE choice (k int); INSERT INTO choice VALUES ($near);
 	CREATE FUNCTION chosen() RETURNS int LANGUAGE plpgsql STABLE AS \$\$ DECLARE r int;
