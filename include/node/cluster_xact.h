@@ -54,6 +54,9 @@ typedef enum FaUse
  */
 extern void fa_xact_note_use(Oid foreign_table, Oid user, FaUse use);
 
+/* Has this transaction used other nodes?  Also in a subtransaction that has ended. */
+extern bool fa_xact_has_parts(void);
+
 /* Runs a statement on every other node (not here), on all at once. */
 extern void fa_xact_exec_all(const char *fmt,...) pg_attribute_printf(1, 2);
 

@@ -303,6 +303,12 @@ fa_xact_note_use(Oid foreign_table, Oid user, FaUse use)
 		part->use = Max(part->use, use);
 }
 
+bool
+fa_xact_has_parts(void)
+{
+	return parts != NIL;
+}
+
 /*
  * Leaves in parts what must be prepared; false when nothing must.  Row locks
  * are kept until after the decision, too: who gets them should see all of it.

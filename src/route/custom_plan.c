@@ -16,6 +16,23 @@
 #include "core/fa_compat.h"
 #include "route/route.h"
 
+/*
+ * A statement that locks rows is none that only reads: a function that is not volatile
+ * must not have it.  The executor takes nothing else of such a mark.
+ */
+static void
+custom_mark_locks(PlannedStmt *plan, Query *query)
+{
+	PlanRowMark *mark;
+
+	if (query->rowMarks == NIL || plan->rowMarks != NIL)
+		return;
+	mark = makeNode(PlanRowMark);
+	mark->isParent = true;
+	mark->strength = linitial_node(RowMarkClause, query->rowMarks)->strength;
+	plan->rowMarks = list_make1(mark);
+}
+
 static bool
 custom_collect_relations(Node *node, void *context)
 {
@@ -28,6 +45,7 @@ custom_collect_relations(Node *node, void *context)
 		Query	   *query = (Query *) node;
 		ListCell   *lc;
 
+		custom_mark_locks(plan, query);
 		foreach(lc, query->rtable)
 		{
 			RangeTblEntry *rte = lfirst(lc);

@@ -241,6 +241,27 @@ hooks_start_raised(QueryDesc *desc, int eflags, bool ours, FaScanKeys *keys)
 	PG_END_TRY();
 }
 
+/*
+ * A function that is parallel safe where tables are on one server may read other
+ * nodes in a parallel worker, which has sessions of its own there: without what this
+ * transaction has written, and with snapshots of their own.  Where that makes a
+ * difference, the plan is run without workers.  invalItems: there are users' functions.
+ */
+static inline void
+hooks_run_without_workers(QueryDesc *desc)
+{
+	PlannedStmt *plan = desc->plannedstmt;
+
+	if (!plan->parallelModeNeeded || plan->invalItems == NIL || fa_maintenance ||
+		!(fa_xact_has_parts() || (IsolationUsesXactSnapshot() && fa_extension_exists())))
+		return;
+	/* it may be the plan cache's */
+	desc->plannedstmt = MemoryContextAlloc(GetMemoryChunkContext(desc),
+										   sizeof(PlannedStmt));
+	*desc->plannedstmt = *plan;
+	desc->plannedstmt->parallelModeNeeded = false;
+}
+
 static void
 hooks_executor_start(QueryDesc *desc, int eflags)
 {
@@ -254,6 +275,7 @@ hooks_executor_start(QueryDesc *desc, int eflags)
 
 	if (deferred)
 		keys = fa_deferred_start(desc, &planned);
+	hooks_run_without_workers(desc);
 	hooks_know_transaction();
 	queries++;
 	fa_as_of_apply(desc);

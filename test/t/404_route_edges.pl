@@ -52,6 +52,48 @@ is(misplaced(), '', 'a function that lies about itself misplaces no row');
 cmp_ok($c->sql(1, 'SELECT count(*) FROM t WHERE k >= 1000'), '>', 0, 'and some are inserted');
 $c->sql(1, 'DELETE FROM t WHERE k >= 1000; DROP FUNCTION worse; DROP FUNCTION liar; DROP SEQUENCE turn');
 
+# Neither a function that is not volatile nor a read-only transaction locks rows.
+$c->sql(1, q{
+	CREATE FUNCTION locks_sql(int) RETURNS text LANGUAGE sql STABLE AS $$ SELECT v FROM t WHERE k = $1 FOR UPDATE $$;
+	CREATE FUNCTION locks_pl(i int) RETURNS text LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN (SELECT w.v FROM (SELECT v FROM t WHERE k = i FOR UPDATE) w); END $$;
+	CREATE FUNCTION locks_cursor(i int) RETURNS text LANGUAGE plpgsql STABLE AS
+		$$ DECLARE r text; c CURSOR FOR SELECT v FROM t WHERE k = i FOR UPDATE; BEGIN OPEN c; FETCH c INTO r; RETURN r; END $$});
+for my $mode ('auto', 'force_generic_plan')
+{
+	for my $key ($near, $far)
+	{
+		my $refused = qr/SELECT FOR UPDATE is not allowed in a non-volatile function/;
+		my @refused = map { ($c->node(1)->psql('postgres', "SET plan_cache_mode = $mode; SELECT $_($key)"))[2] } qw(locks_sql locks_pl locks_cursor);
+		like($_, $refused, "a row that is locked by a function that is stable: $mode, $key") for @refused;
+		like(($c->node(1)->psql('postgres', "BEGIN READ ONLY; SET plan_cache_mode = $mode; PREPARE s AS SELECT v FROM t WHERE k = \$1 FOR UPDATE; EXECUTE s($key)"))[2],
+			qr/cannot execute SELECT FOR UPDATE in a read-only transaction/, "or by a transaction that is read only: $mode, $key");
+	}
+}
+$c->sql(1, 'ALTER FUNCTION locks_sql VOLATILE; ALTER FUNCTION locks_pl VOLATILE; ALTER FUNCTION locks_cursor VOLATILE');
+is($c->sql(1, "SELECT locks_sql($_), locks_pl($_), locks_cursor($_)"), "v$_|v$_|v$_", "by a volatile one: $_") for $near, $far;
+$c->sql(1, 'DROP FUNCTION locks_sql; DROP FUNCTION locks_pl; DROP FUNCTION locks_cursor');
+
+# A function that is parallel safe reads what its transaction has written, wherever that
+# is, and all of it in REPEATABLE READ.
+$c->sql(1, q{
+	CREATE TABLE one AS SELECT 1 AS i;
+	CREATE FUNCTION reads(i int) RETURNS text LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$ BEGIN RETURN (SELECT v FROM t WHERE k = i); END $$});
+my $parallel = $c->sql(1, q{SELECT name FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query') ORDER BY 1 LIMIT 1});
+my $reads = "SELECT reads(i * $far), reads(i * $near) FROM one";
+$parallel = "SET $parallel = on; SET plan_cache_mode = force_generic_plan; PREPARE p AS $reads";
+like($c->sql(1, "$parallel; EXPLAIN ANALYZE $reads"), qr/Workers Launched: 1/, 'in a parallel worker');
+is($c->sql(1, "$parallel; BEGIN; UPDATE t SET v = 'own' WHERE k IN ($near, $far); $reads; EXECUTE p; ROLLBACK; EXECUTE p"),
+	"own|own\nown|own\nv$far|v$near", 'a parallel safe function reads what its transaction wrote');
+my $reader = $c->node(1)->background_psql('postgres', on_error_stop => 1);
+$reader->query_safe("$parallel; BEGIN ISOLATION LEVEL REPEATABLE READ");
+is($reader->query_safe('EXECUTE p'), "v$far|v$near", 'it reads in REPEATABLE READ');
+$c->sql(1, "UPDATE t SET v = 'other' WHERE k = $far");
+is($reader->query_safe('EXECUTE p'), "v$far|v$near", 'and again');
+$reader->query_safe('COMMIT');
+is($reader->query_safe('EXECUTE p'), "other|v$near", 'and what is new after it');
+$reader->quit;
+$c->sql(1, "UPDATE t SET v = 'v' || k WHERE k = $far; DROP FUNCTION reads; DROP TABLE one");
+
 # A move between the evaluation of a key and the statement's snapshot.
 $c->sql(1, qq{CREATE TABLE choice (k int); INSERT INTO choice VALUES ($near);
 	CREATE FUNCTION chosen() RETURNS int LANGUAGE plpgsql STABLE AS \$\$ DECLARE r int;
