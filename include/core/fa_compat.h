@@ -251,10 +251,14 @@ fa_exec_insert_index_tuples(ResultRelInfo *target, TupleTableSlot *slot,
 	object_ownercheck(DatabaseRelationId, db, role)
 #define fa_owns_schema(schema, role) \
 	object_ownercheck(NamespaceRelationId, schema, role)
+#define fa_owns_statistics(statistics, role) \
+	object_ownercheck(StatisticExtRelationId, statistics, role)
 #else
 #define fa_owns_relation(rel, role) pg_class_ownercheck(rel, role)
 #define fa_owns_database(db, role) pg_database_ownercheck(db, role)
 #define fa_owns_schema(schema, role) pg_namespace_ownercheck(schema, role)
+#define fa_owns_statistics(statistics, role) \
+	pg_statistics_object_ownercheck(statistics, role)
 #endif
 
 /*

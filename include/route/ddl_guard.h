@@ -28,6 +28,9 @@ typedef enum FaPartitionChange
 typedef struct FaDdlPlan
 {
 	FaDdlAction action;
+	List	   *owned;			/* relations that the user must own, */
+	bool		drops;			/* or own the schemas of, */
+	List	   *owned_statistics;	/* and so with extended statistics */
 	Oid			reshaped;		/* root that RESHAPE or PARTITION is about */
 	bool		retyped;		/* a type of what is unique in it changes */
 	bool		converted;		/* values of a column are, by USING */
@@ -135,7 +138,7 @@ extern void fa_ddl_rename_end(FaDdlPlan *plan);
 /* in ddl_policy.c */
 
 /* Of a statement on a policy of the relation (NULL: none). */
-extern FaDdlAction fa_ddl_check_policy(const RangeVar *name);
+extern FaDdlAction fa_ddl_check_policy(const RangeVar *name, FaDdlPlan *plan);
 /* Raises when a policy that is about to be dropped is a distributed table's. */
 extern void fa_ddl_check_drop_policy(Oid policy);
 /* Raises when a policy of a distributed table names the role. */

@@ -417,7 +417,9 @@ fa_refuse_keyless(Oid rel, const char *key)
 					   "    JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid"
 					   "      AND a.attnum = i.indkey[n - 1] AND a.attname = %s"
 					   "    LEFT JOIN pg_catalog.pg_operator o ON o.oid = k.conexclop[n]"
-					   "   WHERE i.indisunique OR o.oprname = '=')"
+					   "    LEFT JOIN pg_catalog.pg_collation l ON l.oid = i.indcollation[n - 1]"
+					   "   WHERE (i.indisunique OR o.oprname = '=')"
+					   "     AND l.collisdeterministic IS DISTINCT FROM false)"
 					   "LIMIT 1", rel, quote_literal_cstr(key));
 	if (rows->nrows == 0)
 		return;
@@ -428,5 +430,5 @@ fa_refuse_keyless(Oid rel, const char *key)
 					rows->value[0][2][0] == 't' ? "exclusion constraint" :
 					"unique index", rows->value[0][0], key),
 			 errdetail("Rows with other keys are on other nodes, where it could not be enforced."),
-			 errhint("Add the key column to it, drop it, or choose another key.")));
+			 errhint("Add the key column to it, under a deterministic collation, drop it, or choose another key.")));
 }

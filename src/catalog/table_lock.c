@@ -162,12 +162,13 @@ lock_for_all(Oid root, int table_id, const char *action)
 void
 fa_table_lock_everywhere(Oid root, const char *action)
 {
-	int			table_id = lock_table_id(root);
+	int			table_id;
 	ListCell   *lc;
 
 	lock_default_timeout();
 	/* else this session's own work on other nodes would be waited for */
 	LockRelationOid(root, AccessShareLock);
+	table_id = lock_table_id(root);
 	lock_below(root, AccessShareLock, action);
 	lock_for_writers(root);
 	lock_for_all(root, table_id, action);

@@ -24,6 +24,7 @@
 #include "catalog/pg_index.h"
 #include "catalog/pg_statistic_ext.h"
 #include "commands/extension.h"
+#include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -229,6 +230,7 @@ check_drop(DropStmt *stmt, FaDdlPlan *plan)
 	ListCell   *lc;
 	Oid			ours = InvalidOid;
 
+	plan->drops = true;
 	if (stmt->removeType == OBJECT_EXTENSION)
 	{
 		check_drop_extension(stmt);
@@ -237,9 +239,12 @@ check_drop(DropStmt *stmt, FaDdlPlan *plan)
 	if (stmt->removeType == OBJECT_STATISTIC_EXT)
 	{
 		foreach(lc, stmt->objects)
+		{
 			if (OidIsValid(fa_ddl_root(statistics_relation(lfirst(lc)))))
-				return FA_DDL_EVERYWHERE;
-		return FA_DDL_PASS;
+				plan->owned_statistics = lappend_oid(plan->owned_statistics,
+													 get_statistics_object_oid(lfirst(lc), true));
+		}
+		return plan->owned_statistics ? FA_DDL_EVERYWHERE : FA_DDL_PASS;
 	}
 	if (stmt->removeType == OBJECT_SCHEMA)
 	{
@@ -247,7 +252,11 @@ check_drop(DropStmt *stmt, FaDdlPlan *plan)
 		return FA_DDL_PASS;
 	}
 	if (stmt->removeType == OBJECT_POLICY)
-		return fa_ddl_check_policy(relation_of_names(castNode(List, linitial(stmt->objects))));
+	{
+		plan->drops = false;	/* its table is what counts */
+		return fa_ddl_check_policy(relation_of_names(castNode(List, linitial(stmt->objects))),
+								   plan);
+	}
 	if (stmt->removeType != OBJECT_TABLE && stmt->removeType != OBJECT_INDEX &&
 		stmt->removeType != OBJECT_FOREIGN_TABLE &&
 		stmt->removeType != OBJECT_SEQUENCE)
@@ -269,6 +278,7 @@ check_drop(DropStmt *stmt, FaDdlPlan *plan)
 			fa_ddl_check_drop_partition(rel, root, plan))
 			continue;
 		ours = root;
+		plan->owned = lappend_oid(plan->owned, rel);
 		if (stmt->removeType != OBJECT_INDEX || stmt->concurrent ||
 			list_length(stmt->objects) > 1 || table_of(rel) != root)
 			fa_ddl_check_drop(rel);
@@ -313,6 +323,7 @@ check_alter_table(AlterTableStmt *stmt, FaDdlPlan *plan)
 		}
 		return FA_DDL_PASS;
 	}
+	plan->owned = list_make1_oid(root);
 	if (rel != root)
 		fa_ddl_refuse("ALTER of a part or index", root, NULL);
 	if (!stmt->relation->inh)
@@ -347,6 +358,7 @@ check_index(IndexStmt *stmt, FaDdlPlan *plan)
 
 	if (!OidIsValid(root))
 		return FA_DDL_PASS;
+	plan->owned = list_make1_oid(root);
 	if (rel != root)
 		fa_ddl_refuse("an index on a part", root,
 			   "Create it on the table itself: a part loses it when it moves.");
@@ -360,7 +372,7 @@ check_index(IndexStmt *stmt, FaDdlPlan *plan)
 }
 
 static FaDdlAction
-check_statistics(CreateStatsStmt *stmt)
+check_statistics(CreateStatsStmt *stmt, FaDdlPlan *plan)
 {
 	ListCell   *lc;
 
@@ -380,6 +392,7 @@ check_statistics(CreateStatsStmt *stmt)
 		if (stmt->defnames == NIL)
 			fa_ddl_refuse("a statistics object without a name", root,
 				   "Name it, so that it is the same on every node.");
+		plan->owned = list_make1_oid(root);
 		return FA_DDL_EVERYWHERE;
 	}
 	return FA_DDL_PASS;
@@ -416,7 +429,19 @@ check_comment(CommentStmt *stmt, FaDdlPlan *plan)
 		return FA_DDL_PASS;
 	if (stmt->objtype == OBJECT_INDEX || stmt->objtype == OBJECT_TABCONSTRAINT)
 		plan->reshaped = table_of(rel);
+	plan->owned = list_make1_oid(rel);
 	return FA_DDL_EVERYWHERE;
+}
+
+/* May the user grant anything of the table? */
+static bool
+may_grant(Oid rel)
+{
+	return pg_class_aclcheck(rel, GetUserId(),
+							 ACL_GRANT_OPTION_FOR(ACL_ALL_RIGHTS_RELATION)) == ACLCHECK_OK ||
+		pg_attribute_aclcheck_all(rel, GetUserId(),
+								  ACL_GRANT_OPTION_FOR(ACL_ALL_RIGHTS_COLUMN),
+								  ACLMASK_ANY) == ACLCHECK_OK;
 }
 
 static FaDdlAction
@@ -439,7 +464,8 @@ check_grant(GrantStmt *stmt, FaDdlPlan *plan)
 			if (rel != root)
 				fa_ddl_refuse("GRANT or REVOKE on a part", root,
 					   "Name the table itself: its parts follow.");
-			plan->rights = list_append_unique_oid(plan->rights, root);
+			if (may_grant(root))
+				plan->rights = list_append_unique_oid(plan->rights, root);
 		}
 	}
 	else if (stmt->targtype == ACL_TARGET_ALL_IN_SCHEMA)
@@ -453,8 +479,10 @@ check_grant(GrantStmt *stmt, FaDdlPlan *plan)
 												"FROM fragaffinity.distributed_table t "
 												"JOIN pg_catalog.pg_class c ON c.oid = t.rel "
 												"WHERE c.relnamespace = %u", schema)))
-				plan->rights = lappend_oid(plan->rights,
-										   atooid(lfirst(rc)));
+			{
+				if (may_grant(atooid(lfirst(rc))))
+					plan->rights = lappend_oid(plan->rights, atooid(lfirst(rc)));
+			}
 		}
 	}
 	return FA_DDL_PASS;
@@ -496,11 +524,13 @@ check_statement(Node *statement, FaDdlPlan *plan)
 			refuse_named("CREATE RULE", ((RuleStmt *) statement)->relation);
 			break;
 		case T_CreatePolicyStmt:
-			return fa_ddl_check_policy(((CreatePolicyStmt *) statement)->table);
+			return fa_ddl_check_policy(((CreatePolicyStmt *) statement)->table,
+									   plan);
 		case T_AlterPolicyStmt:
-			return fa_ddl_check_policy(((AlterPolicyStmt *) statement)->table);
+			return fa_ddl_check_policy(((AlterPolicyStmt *) statement)->table,
+									   plan);
 		case T_CreateStatsStmt:
-			return check_statistics((CreateStatsStmt *) statement);
+			return check_statistics((CreateStatsStmt *) statement, plan);
 		case T_CreateStmt:
 			return check_create((CreateStmt *) statement, plan);
 		case T_CreateForeignTableStmt:

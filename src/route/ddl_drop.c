@@ -101,6 +101,19 @@ owner_of(Oid rel)
 	return owner;
 }
 
+/* Has the role been granted anything of it? */
+static bool
+is_granted(Oid root, Oid role)
+{
+	return fa_ddl_catalog_values(psprintf("SELECT '' FROM pg_catalog.pg_shdepend d "
+										  "JOIN pg_catalog.pg_database b ON b.oid = d.dbid "
+										  "WHERE b.datname = pg_catalog.current_database()"
+										  "  AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+										  "  AND d.objid = %u"
+										  "  AND d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass"
+										  "  AND d.refobjid = %u", root, role)) != NIL;
+}
+
 /*
  * Of tables that stay, DROP OWNED takes grants away, which is copied to all nodes,
  * and would take the role out of policies here alone.
@@ -126,9 +139,14 @@ check_drop_owned(DropOwnedStmt *stmt, FaDdlPlan *plan)
 
 		if (list_member_oid(plan->dropped, root))
 			continue;
-		plan->rights = lappend_oid(plan->rights, root);
 		foreach(rc, stmt->roles)
-			fa_ddl_check_policy_role(root, get_rolespec_oid(lfirst(rc), false));
+		{
+			Oid			role = get_rolespec_oid(lfirst(rc), false);
+
+			fa_ddl_check_policy_role(root, role);
+			if (has_privs_of_role(GetUserId(), role) && is_granted(root, role))
+				plan->rights = list_append_unique_oid(plan->rights, root);
+		}
 	}
 }
 

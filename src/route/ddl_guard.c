@@ -13,10 +13,12 @@
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/objectaccess.h"
+#include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_policy.h"
+#include "catalog/pg_statistic_ext.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "miscadmin.h"
@@ -87,26 +89,59 @@ release_database(Node *statement)
 	}
 }
 
-/* Its owner, or its schema's, who may drop an index. */
-static bool
-guard_may_change(Oid root)
+/*
+ * Raises, as PostgreSQL would, for who may not do it: before he holds any lock that
+ * others' DDL waits for.
+ */
+static void
+guard_check_rights(const FaDdlPlan *plan)
 {
-	return fa_owns_relation(root, GetUserId()) ||
-		fa_owns_schema(get_rel_namespace(root), GetUserId());
+	ListCell   *lc;
+
+	foreach(lc, plan->owned)
+	{
+		Oid			rel = lfirst_oid(lc);
+
+		if (!fa_owns_relation(rel, GetUserId()) &&
+			!(plan->drops && fa_owns_schema(get_rel_namespace(rel), GetUserId())))
+			aclcheck_error(ACLCHECK_NOT_OWNER,
+						   get_relkind_objtype(get_rel_relkind(rel)),
+						   get_rel_name(rel));
+	}
+	foreach(lc, plan->owned_statistics)
+	{
+		ObjectAddress object = {StatisticExtRelationId, lfirst_oid(lc), 0};
+		Oid			schema = get_object_namespace(&object);
+
+		if (!fa_owns_statistics(object.objectId, GetUserId()) &&
+			!fa_owns_schema(schema, GetUserId()))
+			aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_STATISTIC_EXT,
+						   getObjectIdentity(&object, true));
+	}
+}
+
+static void
+guard_check(Node *statement, FaDdlPlan *plan)
+{
+	memset(plan, 0, sizeof(FaDdlPlan));
+	fa_ddl_check(statement, plan);
+	guard_check_rights(plan);
 }
 
 /*
- * A statement on partitions has waited for others like it: the table may have been
- * gathered meanwhile, the partition be there or be gone.  What is left to do is
- * found out once more, as nobody can change it now.
+ * Finds out what is to be done, and if it concerns other nodes, once more when the
+ * cluster is ours: others' DDL may have been waited for, and have gathered or dropped
+ * the table, or made or dropped the partition.  Nobody can change it now.
  */
 static void
-guard_check_again(Node *statement, FaDdlPlan *plan)
+guard_begin(Node *statement, FaDdlPlan *plan)
 {
+	guard_check(statement, plan);
+	if (plan->action == FA_DDL_PASS && plan->dropped == NIL && plan->rights == NIL)
+		return;
 	fa_ddl_everywhere_begin();
 	AcceptInvalidationMessages();
-	memset(plan, 0, sizeof(FaDdlPlan));
-	fa_ddl_check(statement, plan);
+	guard_check(statement, plan);
 }
 
 void
@@ -119,9 +154,7 @@ fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 		release_database(statement);
 		if (IsTransactionState())
 		{
-			fa_ddl_check(statement, plan);
-			if (plan->action == FA_DDL_PARTITION)
-				guard_check_again(statement, plan);
+			guard_begin(statement, plan);
 			fa_ddl_roles_before(statement);
 			fa_ddl_drop_servers(statement);
 		}
@@ -138,7 +171,6 @@ fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 		fa_ddl_drop_begin(plan);
 	if (plan->action == FA_DDL_PASS)
 		return;
-	fa_ddl_everywhere_begin();
 	plan->guc_level = NewGUCNestLevel();
 	(void) set_config_option("fragaffinity.maintenance", "on", PGC_SUSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
@@ -156,8 +188,7 @@ fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 		fa_ddl_partition_before(plan);
 	}
-	/* Who may not change the table is told so, and gets no lock by it. */
-	if (plan->action != FA_DDL_RESHAPE || !guard_may_change(plan->reshaped))
+	if (plan->action != FA_DDL_RESHAPE)
 		return;
 	if (plan->unique || plan->retyped)
 		fa_table_check_isolation();

@@ -145,6 +145,7 @@ fa_ddl_check_new_partition(CreateStmt *stmt, FaDdlPlan *plan)
 	if (OidIsValid(get_relname_relid(plan->name, plan->schema)))
 		return FA_DDL_PASS;
 	plan->change = FA_PARTITION_CREATE;
+	plan->owned = list_make1_oid(parent);
 	plan->reshaped = root;
 	plan->parent = parent;
 	if (changed->partspec == NULL)
@@ -191,6 +192,9 @@ fa_ddl_check_partition_command(AlterTableCmd *cmd, Oid parent, Oid root,
 					  "Leave out CONCURRENTLY.");
 	plan->change = cmd->subtype == AT_AttachPartition ?
 		FA_PARTITION_ATTACH : FA_PARTITION_DETACH;
+	plan->owned = list_make1_oid(parent);
+	if (plan->change == FA_PARTITION_ATTACH)
+		plan->owned = lappend_oid(plan->owned, plan->partition);
 	return FA_DDL_PARTITION;
 }
 
@@ -200,6 +204,7 @@ fa_ddl_check_drop_partition(Oid rel, Oid root, FaDdlPlan *plan)
 	if (rel == root || !is_users(rel))
 		return false;
 	plan->change = FA_PARTITION_DROP;
+	plan->owned = lappend_oid(plan->owned, rel);
 	plan->parted = list_append_unique_oid(plan->parted, rel);
 	return true;
 }

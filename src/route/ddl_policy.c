@@ -18,7 +18,7 @@
 #include "route/ddl_guard.h"
 
 FaDdlAction
-fa_ddl_check_policy(const RangeVar *name)
+fa_ddl_check_policy(const RangeVar *name, FaDdlPlan *plan)
 {
 	Oid			rel = name ? RangeVarGetRelid(name, NoLock, true) : InvalidOid;
 	Oid			root = fa_ddl_root(rel);
@@ -28,6 +28,7 @@ fa_ddl_check_policy(const RangeVar *name)
 	if (rel != root)
 		fa_ddl_refuse("a policy on a part", root,
 					  "Create it on the table itself: its parts follow.");
+	plan->owned = list_make1_oid(root);
 	return FA_DDL_EVERYWHERE;
 }
 

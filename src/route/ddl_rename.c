@@ -86,12 +86,13 @@ fa_ddl_check_rename(RenameStmt *stmt, FaDdlPlan *plan)
 	Oid			root;
 
 	if (stmt->renameType == OBJECT_POLICY)
-		return fa_ddl_check_policy(stmt->relation);
+		return fa_ddl_check_policy(stmt->relation, plan);
 	if (stmt->renameType == OBJECT_SCHEMA)
 		check_rename_schema(stmt);
 	root = fa_ddl_root(rel);
 	if (!OidIsValid(root))
 		return FA_DDL_PASS;
+	plan->owned = list_make1_oid(rel);
 	if (rel == root && stmt->renameType == OBJECT_COLUMN)
 	{
 		plan->reshaped = root;

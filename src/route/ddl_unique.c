@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "commands/defrem.h"
 #include "miscadmin.h"
@@ -136,13 +137,34 @@ unique_check_columns(const char *what, List *names, Oid root)
 					 errmsg("%s of distributed table \"%s\" must contain column \"%s\"",
 							what, get_rel_name(root), name),
 					 errdetail("Rows with other values are in other fragments or partitions, where it could not be enforced."),
-					 errhint("Add the column to it.")));
+					 errhint("Add the column to it, without COLLATE.")));
 	}
 }
 
-/* Columns among elements of an index; expressions are left out. */
+/* May values that are not equal in the column's collation be equal here? */
+static bool
+unique_is_loose(const IndexElem *element, Oid root)
+{
+	AttrNumber	attno = get_attnum(root, element->name);
+	Oid			collation;
+	Oid			own;
+	Oid			type;
+	int32		typmod;
+
+	if (element->collation == NIL || attno == InvalidAttrNumber)
+		return false;
+	collation = get_collation_oid(element->collation, true);
+	get_atttypetypmodcoll(root, attno, &type, &typmod, &own);
+	return OidIsValid(collation) && collation != own &&
+		!get_collation_isdeterministic(collation);
+}
+
+/*
+ * Columns among elements of an index, such that equal keys of the index have equal
+ * values in them; so expressions are left out.
+ */
 static List *
-unique_element_names(List *elements)
+unique_element_names(List *elements, Oid root)
 {
 	List	   *names = NIL;
 	ListCell   *lc;
@@ -151,7 +173,7 @@ unique_element_names(List *elements)
 	{
 		IndexElem  *element = lfirst_node(IndexElem, lc);
 
-		if (element->name)
+		if (element->name && !unique_is_loose(element, root))
 			names = lappend(names, element->name);
 	}
 	return names;
@@ -171,7 +193,8 @@ unique_check_constraint(Constraint *constraint, Oid root)
 		/* pairs of an element and an operator */
 		foreach(lc, constraint->exclusions)
 			names = list_concat(names,
-								unique_element_names(list_make1(linitial(lfirst_node(List, lc)))));
+								unique_element_names(list_make1(linitial(lfirst_node(List, lc))),
+													 root));
 		unique_check_columns("an exclusion constraint", names, root);
 		return;
 	}
@@ -186,8 +209,8 @@ fa_ddl_check_unique_index(IndexStmt *stmt, Oid root, FaDdlPlan *plan)
 {
 	if (!stmt->relation->inh)
 		fa_ddl_refuse("CREATE UNIQUE INDEX ON ONLY", root, "Leave out ONLY.");
-	unique_check_columns("a unique index", unique_element_names(stmt->indexParams),
-						 root);
+	unique_check_columns("a unique index",
+						 unique_element_names(stmt->indexParams, root), root);
 	plan->reshaped = root;
 	plan->unique = plan->only = true;
 }

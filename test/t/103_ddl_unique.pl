@@ -192,7 +192,7 @@ is($ddl{err}, '', 'the transaction ends');
 $c->poll(1, "SELECT owner || state FROM fragaffinity.fragments WHERE fragment = $f", "n${back}stable", 'the move ends, too');
 is(on_heaps($_, 'm'), 'USING btree (v, day, k)', "with what is unique now on node $_") for 1 .. 3;
 
-# Who waits while the table is gathered is told so.
+# What waits while the table is gathered is done to what that has made.
 for my $sql ('ALTER TABLE m ADD COLUMN x int', 'DROP INDEX m_new', 'DROP TABLE m')
 {
 	my %undo = (out => '', err => '', in => '');
@@ -206,9 +206,37 @@ for my $sql ('ALTER TABLE m ADD COLUMN x int', 'DROP INDEX m_new', 'DROP TABLE m
 	$c->poll(1, q{SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'advisory'}, 't', "$sql waits");
 	$undo{in} .= "COMMIT;\n\\q\n";
 	$_->finish for $undo{run}, $late{run};
-	like($late{err}, qr/is no longer distributed.*HINT/s, 'and is refused');
-	$c->sql(1, q{SELECT fragaffinity.distribute_table('m', 'k', 3)});
+	is($late{err}, '', 'and is done');
+	$c->sql(1, q{SELECT fragaffinity.distribute_table('m', 'k', 3)}) if $sql ne 'DROP TABLE m';
 }
+is($c->sql($_, q{SELECT to_regclass('m') IS NULL}), 't', "dropped on node $_") for 1 .. 3;
+
+# Values that a collation takes for equal, and hashes do not: not of the key, nor of
+# columns that partitions are by.  Of others they meet in one heap.
+$c->sql($_, q{CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false); CREATE EXTENSION IF NOT EXISTS btree_gist}) for 1 .. 3;
+$c->sql(1, q{CREATE TABLE c (k text NOT NULL, p text NOT NULL, v text COLLATE ci NOT NULL, n int NOT NULL) PARTITION BY RANGE (n);
+	CREATE TABLE c1 PARTITION OF c FOR VALUES FROM (1) TO (10) PARTITION BY LIST (p);
+	CREATE TABLE c1a PARTITION OF c1 FOR VALUES IN ('a'); CREATE TABLE c1b PARTITION OF c1 FOR VALUES IN ('A');
+	SELECT fragaffinity.distribute_table('c', 'k', 6)});
+for my $columns ('k COLLATE ci, p, n', 'k, p COLLATE ci, n')
+{
+	my ($code, $message) = $c->fails(2, "CREATE UNIQUE INDEX ON c ($columns)");
+	is($code, '0A000', "not by $columns");
+	like($message, qr/must contain column "[kp]".*HINT/s, 'and why');
+}
+$c->sql(2, 'CREATE UNIQUE INDEX ON c (k COLLATE "C", p, n, v); CREATE UNIQUE INDEX ON c (k, p, n, v COLLATE "C")');
+for my $i (1 .. 3)
+{
+	$c->sql($i, "INSERT INTO c VALUES ('k$i', 'a', 'v', 1), ('K$i', 'a', 'v', 1), ('k$i', 'A', 'v', 1)");
+	is(($c->fails($i % 3 + 1, "INSERT INTO c VALUES ('k$i', 'a', 'V', 1)"))[0], '23505', "equal in another column, through node $i");
+	is($c->sql($i, "INSERT INTO c VALUES ('k$i', 'a', 'V', 1) ON CONFLICT (k, p, n, v) DO UPDATE SET v = 'w' RETURNING v"), 'w', "the row in conflict is found, too, by node $i");
+	is($c->sql($i, "INSERT INTO c VALUES ('k$i', 'A', 'V', 1) ON CONFLICT DO NOTHING RETURNING v"), '', "or left alone, by node $i");
+}
+$c->sql(1, q{CREATE TABLE d (k text NOT NULL, n int NOT NULL) PARTITION BY RANGE (n); CREATE TABLE d1 PARTITION OF d FOR VALUES FROM (1) TO (10);
+	CREATE UNIQUE INDEX d_u ON d (n, k COLLATE ci)});
+my ($loose, $why) = $c->fails(1, q{SELECT fragaffinity.distribute_table('d', 'k', 3)});
+is($loose, '0A000', 'nor is such a table distributed');
+like($why, qr/"d_u" does not contain the key "k".*HINT.*deterministic/s, 'and why');
 
 # Writers meanwhile: what they wrote is unique, or there is no index.
 $c->sql(1, q{CREATE TABLE w (id int NOT NULL, v int NOT NULL DEFAULT 0); INSERT INTO w SELECT generate_series(1, 300);

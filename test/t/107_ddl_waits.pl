@@ -35,17 +35,25 @@ sub end
 	return;
 }
 
-my $partitioned = q{CREATE TABLE p (id int NOT NULL, d int NOT NULL) PARTITION BY RANGE (d);
+$c->sql($_, 'CREATE ROLE ann LOGIN; CREATE ROLE joe LOGIN') for 1 .. 3;
+my $partitioned = q{CREATE TABLE p (id int NOT NULL, d int NOT NULL, v int) PARTITION BY RANGE (d); CREATE INDEX p_v ON p (v);
 	CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (1) TO (10); CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (10) TO (20);
 	SELECT fragaffinity.distribute_table('p', 'id', 3)};
 my $gather = q{SELECT fragaffinity.undistribute_table('p')};
 my $p3 = 'p3 PARTITION OF p FOR VALUES FROM (20) TO (30)';
 
-# What one says of partitions is about what is there when its turn comes.
+# What one says of a table or its partitions is about what is there when its turn comes.
 for (
 	[ 1, $gather, "CREATE TABLE $p3", qr/^$/, 'f' ],
 	[ 1, $gather, 'DROP TABLE p2', qr/^$/ ],
 	[ 1, $gather, 'ALTER TABLE p DETACH PARTITION p2', qr/^$/ ],
+	(map { [ 1, $gather, $_, qr/^$/ ] } 'DROP TABLE p', 'ALTER TABLE p ADD COLUMN x int, DROP COLUMN v',
+		'CREATE INDEX ON p (v)', 'CREATE UNIQUE INDEX ON p (id, d, v)', 'DROP INDEX p_v', 'ALTER INDEX p_v RENAME TO p_w', 'ALTER TABLE p RENAME COLUMN v TO x',
+		"COMMENT ON TABLE p IS 'pee'", 'ALTER TABLE p ENABLE ROW LEVEL SECURITY', 'CREATE POLICY a ON p', 'GRANT SELECT ON p TO ann'),
+	(map { [ 2, $gather, $_, qr/^ERROR: .*"p" does not exist/ ] } 'ALTER TABLE p ADD COLUMN x int', 'DROP TABLE p', 'CREATE INDEX ON p (v)', 'ALTER TABLE p RENAME TO q',
+		'GRANT SELECT ON p TO ann'),
+	(map { [ 2, 'DROP TABLE p', $_, qr/^ERROR: .*"p" does not exist/ ] } 'ALTER TABLE p ADD COLUMN x int', 'DROP TABLE p', 'GRANT SELECT ON p TO ann'),
+	[ 1, 'ALTER TABLE p RENAME TO q', 'ALTER TABLE p ADD COLUMN x int', qr/^ERROR: .*"p" does not exist/ ],
 	[ 2, 'DROP TABLE p2', 'DROP TABLE IF EXISTS p2', qr/NOTICE: .*"p2" does not exist, skipping/ ],
 	[ 2, 'DROP TABLE p2', 'ALTER TABLE p DETACH PARTITION p2', qr/ERROR: .*"p2" does not exist/ ],
 	[ 2, "CREATE TABLE $p3", "CREATE TABLE IF NOT EXISTS $p3", qr/NOTICE: .*"p3" already exists, skipping/ ],
@@ -58,14 +66,41 @@ for (
 	my %late = (out => '', err => '');
 	$late{run} = IPC::Run::start([ 'psql', '-XAtq', '-d', $c->node($i)->connstr('postgres'), '-c', $second ],
 		'<', \undef, '>', \$late{out}, '2>', \$late{err});
-	$c->poll(1, q{SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'advisory'}, 't', "$second waits for $first");
+	$c->poll(1, q{SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'}, 't', "$second waits for $first");
 	end($ahead, 'COMMIT');
 	is($ahead->{err}, '', $first);
 	$late{run}->finish;
 	like($late{err}, $said, "$second afterwards, on node $i");
-	$c->sql(1, 'DROP TABLE IF EXISTS p');
-	$c->sql(1, 'DROP TABLE IF EXISTS p2');
+	$c->sql(1, "DROP TABLE IF EXISTS $_") for qw(p p2 q);
 }
+
+# Who may not do it is told so at once: he waits for nobody, and nobody waits for him.
+$c->sql(1, q{CREATE TABLE o (id int PRIMARY KEY, v int); CREATE INDEX o_v ON o (v); CREATE STATISTICS o_st ON id, v FROM o; CREATE POLICY own ON o USING (true);
+	SELECT fragaffinity.distribute_table('o', 'id', 3); GRANT SELECT ON o TO ann; CREATE TABLE other (id int NOT NULL); SELECT fragaffinity.distribute_table('other', 'id', 3)});
+$c->sql(1, "$partitioned; GRANT SELECT ON p TO ann");
+my $busy = session(1);
+say_to($busy, 'BEGIN; CREATE INDEX ON other (id)');
+my $ann = "SET statement_timeout = '10s'; SET SESSION AUTHORIZATION ann; ";
+for my $i (1, 2)
+{
+	for my $ddl ('ALTER TABLE o ADD COLUMN x int', 'ALTER TABLE o ALTER v SET NOT NULL', 'ALTER TABLE o RENAME COLUMN v TO w', 'ALTER TABLE o RENAME TO o2',
+		'ALTER INDEX o_v RENAME TO w', 'CREATE INDEX ON o (v)', 'CREATE UNIQUE INDEX ON o (id, v)', 'DROP INDEX o_v', 'DROP INDEX o_pkey',
+		'ALTER TABLE o DROP CONSTRAINT o_pkey', 'ALTER TABLE o ENABLE ROW LEVEL SECURITY', 'CREATE STATISTICS o_s2 ON id, v FROM o', 'DROP STATISTICS o_st',
+		"COMMENT ON TABLE o IS 'o'", "COMMENT ON COLUMN o.v IS 'o'", "COMMENT ON INDEX o_v IS 'o'", 'CREATE POLICY hers ON o', 'ALTER POLICY own ON o USING (false)',
+		'DROP POLICY own ON o', 'ALTER POLICY own ON o RENAME TO theirs', 'DROP TABLE o', 'DROP TABLE p1', "CREATE TABLE $p3", 'ALTER TABLE p DETACH PARTITION p1')
+	{
+		my ($code, $message) = $c->fails($i, $ann . $ddl);
+		is($code, '42501', "not hers, on node $i: $ddl") or diag($message);
+	}
+	is($c->sql($i, $ann . 'GRANT SELECT ON o TO joe; REVOKE SELECT ON o FROM joe; SET SESSION AUTHORIZATION joe; DROP OWNED BY joe; SELECT 1'), '1', "nor hers to grant, on node $i");
+	is(($c->fails($i, "SET statement_timeout = '100ms'; $_"))[0], '57014', "its owner waits, on node $i: $_") for 'ALTER TABLE o ADD COLUMN x int', 'GRANT SELECT ON o TO joe', 'DROP OWNED BY ann';
+}
+end($busy, 'COMMIT');
+$c->sql(1, 'GRANT UPDATE (v) ON o TO ann WITH GRANT OPTION');
+$c->sql(2, 'SET SESSION AUTHORIZATION ann; GRANT UPDATE (v) ON o TO joe');
+is($c->sql($_, q{SELECT has_column_privilege('joe', 'o', 'v', 'UPDATE')}), 't', "who has the grant option for a column, grants it on all nodes: node $_") for 1 .. 3;
+$c->sql(2, 'DROP OWNED BY ann');
+is($c->sql($_, q{SELECT has_table_privilege('ann', 'o', 'SELECT')}), 'f', "DROP OWNED takes it away on all nodes: node $_") for 1 .. 3;
 
 # What a savepoint would undo here would have been done on the others.
 $c->sql(1, q{CREATE TABLE t (id int NOT NULL, v int); INSERT INTO t SELECT i, i FROM generate_series(1, 100) i;
