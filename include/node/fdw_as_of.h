@@ -29,6 +29,12 @@
 /* After ExecutorStart of a statement whose foreign scans may begin late. */
 extern void fa_as_of_add(EState *estate);
 
+/*
+ * After ExecutorStart of a query that is part of another statement: it reads as of
+ * the moment that that one does, if that has been added.
+ */
+extern void fa_as_of_continue(EState *estate, EState *outer);
+
 /* Has a mark been set by this transaction, in any session?  Cheap. */
 extern bool fa_as_of_is_used(void);
 

@@ -182,7 +182,7 @@ typedef struct FaPeerScan FaPeerScan;
  */
 extern FaPeerScan *fa_peer_scan_begin(Oid leaf, const char *sql, int nparams,
 									  char **values, List *columns,
-									  bool few, bool returns);
+									  bool few, bool returns, EState *outer);
 /* Next row, or an empty slot. */
 extern TupleTableSlot *fa_peer_scan_next(FaPeerScan *scan);
 /* Rows that a statement without rows says it has changed. */

@@ -96,6 +96,32 @@ reader_mark(Reader *reader, int node, Oid user)
 	return 0;
 }
 
+void
+fa_as_of_continue(EState *estate, EState *outer)
+{
+	Reader	   *from = reader_find(outer);
+	MemoryContext caller;
+	Reader	   *reader;
+	ListCell   *lc;
+
+	if (from == NULL || from->marks == NIL)
+		return;
+	if ((reader = reader_find(estate)) == NULL)
+	{
+		fa_as_of_add(estate);
+		reader = reader_find(estate);
+	}
+	caller = MemoryContextSwitchTo(estate->es_query_cxt);
+	foreach(lc, from->marks)
+	{
+		ReaderMark *m = palloc(sizeof(ReaderMark));
+
+		*m = *(ReaderMark *) lfirst(lc);
+		reader->marks = lappend(reader->marks, m);
+	}
+	MemoryContextSwitchTo(caller);
+}
+
 bool
 fa_as_of_is_used(void)
 {

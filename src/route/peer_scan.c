@@ -26,6 +26,7 @@
 #include "utils/lsyscache.h"
 
 #include "core/fa_compat.h"
+#include "node/fdw_as_of.h"
 #include "route/route.h"
 
 #define FETCH_SIZE 1000
@@ -91,7 +92,7 @@ peer_range_table(Oid leaf, List *columns)
 
 FaPeerScan *
 fa_peer_scan_begin(Oid leaf, const char *sql, int nparams, char **values,
-				   List *columns, bool few, bool returns)
+				   List *columns, bool few, bool returns, EState *outer)
 {
 	FaPeerScan *scan = palloc0(sizeof(FaPeerScan));
 	EState	   *estate = CreateExecutorState();
@@ -103,6 +104,7 @@ fa_peer_scan_begin(Oid leaf, const char *sql, int nparams, char **values,
 	scan->state = state;
 	scan->routine = GetFdwRoutineByRelId(leaf);
 	scan->modifies = few || !returns;
+	fa_as_of_continue(estate, outer);
 	plan = peer_plan(sql, nparams, values, columns, scan->modifies, returns);
 	fa_exec_init_range_table(estate, peer_range_table(leaf, columns));
 	state->ss.ps.plan = (Plan *) plan;

@@ -347,7 +347,8 @@ remote_start(RemoteScanState *state)
 
 		state->peer = fa_peer_scan_begin(remote_leaf(state), sql, state->nparams, values,
 										 scan->custom_scan_tlist,
-										 few || writes, state->returns);
+										 few || writes, state->returns,
+										 state->css.ss.ps.state);
 	}
 	MemoryContextSwitchTo(caller);
 }

@@ -105,7 +105,7 @@ router_plan_by_row(Query *parse, List *pins)
 {
 	ListCell   *lc;
 
-	if (!router_may_refuse(parse) || !parse->hasRowSecurity ||
+	if (!router_may_refuse(parse) ||
 		(parse->commandType == CMD_MERGE &&
 		 !router_has_remote(rt_fetch(parse->resultRelation, parse->rtable)->relid)))
 		return NULL;

@@ -14,7 +14,9 @@
 #include "utils/memutils.h"
 #include "utils/tuplestore.h"
 
+#include "catalog/map.h"
 #include "core/fa_compat.h"
+#include "node/fdw_as_of.h"
 #include "route/route.h"
 #include "route/row_by_row.h"
 #include "route/row_image.h"
@@ -159,6 +161,29 @@ by_row_begin(CustomScanState *node, EState *estate, int eflags)
 							   &TTSOpsMinimalTuple);
 }
 
+/* Is a distributed table read for a row, when others have been changed? */
+static bool
+by_row_reads(List *parts)
+{
+	ListCell   *lc;
+	ListCell   *relid;
+
+	/* the first part gives the rows */
+	for_each_from(lc, parts, 1)
+	{
+		PlannedStmt *plan = lfirst(lc);
+
+		if (plan->commandType != CMD_SELECT || plan->rowMarks != NIL)
+			continue;
+		foreach(relid, plan->relationOids)
+		{
+			if (fa_map_is_managed(lfirst_oid(relid)))
+				return true;
+		}
+	}
+	return false;
+}
+
 static void
 by_row_run(ByRowState *node)
 {
@@ -171,6 +196,8 @@ by_row_run(ByRowState *node)
 	FaRowState	state;
 
 	node->returned = tuplestore_begin_heap(false, false, work_mem);
+	if (by_row_reads(by_row_parts(by_row_private(node, BY_ROW_STATEMENT))))
+		fa_as_of_add(estate);
 	fa_row_state_begin(&state, estate,
 					   linitial_oid(by_row_private(node, BY_ROW_TARGET)),
 					   linitial_int(parameters), lsecond_int(parameters));

@@ -12,6 +12,7 @@
 #include "utils/snapmgr.h"
 
 #include "core/fa_compat.h"
+#include "node/fdw_as_of.h"
 #include "route/row_query.h"
 
 typedef struct FirstRow
@@ -75,6 +76,7 @@ static TupleTableSlot *
 row_query_execute(PlannedStmt *plan, EState *estate, Snapshot snapshot,
 				  ParamListInfo params, uint64 *processed_p)
 {
+	bool		reads = snapshot == estate->es_snapshot;
 	FirstRow	first = {
 		{
 			first_row_receive, first_row_startup, first_row_nothing,
@@ -86,6 +88,8 @@ row_query_execute(PlannedStmt *plan, EState *estate, Snapshot snapshot,
 									   estate->es_queryEnv, 0);
 
 	ExecutorStart(desc, 0);
+	if (reads)
+		fa_as_of_continue(desc->estate, estate);
 	fa_executor_run(desc);
 	ExecutorFinish(desc);
 	if (processed_p)

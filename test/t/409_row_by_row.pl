@@ -1,0 +1,75 @@
+# Upserts and MERGE of several fragments, and what owners cannot evaluate, without row
+# security: row by row, they answer as on a plain table.
+use strict;
+use warnings;
+use FragAffinity;
+use SameAnswers;
+use Test::More;
+
+my $c = FragAffinity->new(nodes => 3);
+$c->sql($_, q{
+	CREATE ROLE app LOGIN;
+	CREATE TABLE names (i int PRIMARY KEY, name text);
+	GRANT ALL ON names TO app;
+	CREATE FUNCTION name_of(int) RETURNS text LANGUAGE plpgsql STABLE AS 'BEGIN RETURN (SELECT name FROM public.names WHERE i = $1); END'}) for 1 .. 3;
+for my $table ('d', 'p')
+{
+	$c->sql(1, "
+		CREATE TABLE $table (k int, id int, n int NOT NULL DEFAULT 7 CHECK (n < 1000), v text DEFAULT current_setting('app.v', true),
+			twice int GENERATED ALWAYS AS (n * 2) STORED, code text, PRIMARY KEY (k, id), UNIQUE (k, code));
+		GRANT ALL ON $table TO app");
+}
+$c->sql(1, q{SELECT fragaffinity.distribute_table('d', 'k', fragments => 6)});
+# only the client's node has names
+my $head = q{DELETE FROM d; INSERT INTO d SELECT i, 1, i, 'old' FROM generate_series(1, 20) i;
+	DELETE FROM names; INSERT INTO names SELECT i, 'name ' || i FROM generate_series(1, 40) i; SET app.v = 'client'; SET ROLE app;} . "\n";
+my $oracle = SameAnswers->new($c, { d => 'p' }, $head);
+my $source = '(SELECT i, i % 7 AS x, name FROM names WHERE i % 2 = 0)';
+my @merges = (
+	"MERGE INTO d USING $source s ON d.k = s.i WHEN MATCHED THEN UPDATE SET v = s.name, n = d.n + s.x WHEN NOT MATCHED THEN INSERT (k, id, v) VALUES (s.i, 2, s.name)",
+	"MERGE INTO d USING $source s ON d.k = s.i AND d.id = 1 WHEN MATCHED AND s.x > 3 THEN DELETE WHEN MATCHED AND d.n % 3 = 0 THEN DO NOTHING WHEN MATCHED THEN UPDATE SET n = (SELECT count(*) FROM d y WHERE y.k < d.k)",
+	"MERGE INTO d USING (SELECT * FROM d WHERE n > 8) s ON d.k = s.k AND d.id = s.id WHEN MATCHED THEN DELETE",
+	"MERGE INTO d USING (SELECT k + 1 AS k, id FROM d) s ON d.k = s.k AND d.id = s.id WHEN MATCHED THEN UPDATE SET v = name_of(d.k) WHEN NOT MATCHED THEN INSERT (k, id, n) VALUES (s.k, s.id, DEFAULT)",
+	"MERGE INTO d USING (VALUES (1, 1), (1, 2), (30, 3)) s (k, x) ON d.k = s.k WHEN MATCHED THEN UPDATE SET n = s.x",
+	"MERGE INTO d USING (VALUES (31, 1), (31, 2)) s (k, x) ON d.k = s.k WHEN NOT MATCHED THEN INSERT (k, id, n) VALUES (s.k, 1, s.x)",
+	"MERGE INTO d USING (VALUES (2, 999), (3, 1)) s (k, x) ON d.k = s.k WHEN MATCHED THEN UPDATE SET n = d.n + s.x",
+	"MERGE INTO d USING (VALUES (NULL::int, 1), (3, 1)) s (k, x) ON d.k = s.k WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (k, id) VALUES (s.k, 1)",
+	"WITH w AS (SELECT i FROM names WHERE i < 6) MERGE INTO d USING w ON d.k = w.i WHEN MATCHED AND EXISTS (SELECT FROM names n WHERE n.i = d.n) THEN UPDATE SET code = current_user || d.twice",
+	"INSERT INTO d (k, id, n) SELECT k, 2, n FROM d",
+	"MERGE INTO d USING (SELECT DISTINCT k FROM d) s ON d.k = s.k WHEN MATCHED THEN UPDATE SET n = (SELECT sum(y.n) + d.id FROM d y WHERE y.k = d.k)",
+	"INSERT INTO d (k, id) SELECT k, id FROM d UNION SELECT k, 3 FROM d ON CONFLICT (k, id) DO UPDATE SET n = (SELECT count(*) FROM d y WHERE y.k = excluded.k AND y.n < 30)",
+	"MERGE INTO d USING (SELECT DISTINCT k FROM d) s ON d.k = s.k WHEN MATCHED THEN DELETE",
+	"MERGE INTO d USING names s ON d.k = s.i WHEN NOT MATCHED AND s.i > 15 THEN INSERT VALUES (s.i, 1, s.i, upper(s.name))");
+my @upserts = (
+	(map { ("INSERT INTO d (k, id, n) $_ ON CONFLICT (k, id) DO UPDATE SET n = d.n + excluded.n, v = name_of(excluded.k) RETURNING k, id, n, v, twice",
+			"INSERT INTO d (k, id, n) $_ ON CONFLICT (k, id) DO UPDATE SET v = (SELECT name FROM names WHERE i = d.n) WHERE d.n % 2 = excluded.n % 2 RETURNING *",
+			"INSERT INTO d (k, id, n) $_ ON CONFLICT DO NOTHING RETURNING k, (SELECT count(*) FROM d x WHERE x.k <= d.k)",
+			"INSERT INTO d (k, id, n) $_ ON CONFLICT (k, id) DO NOTHING RETURNING k, json_build_object(1, k, 2, v), (SELECT count(*) FROM d x WHERE x.k <= d.k)") }
+		'SELECT i, 1, i FROM generate_series(15, 25) i', 'VALUES (1, 1, 5), (21, 1, 6), (2, 1, 7)', 'VALUES (3, 1, 9)', 'VALUES (22, 1, 9)'),
+	"INSERT INTO d SELECT * FROM (SELECT k, id, n + 1, 'again' FROM d) x ON CONFLICT (k, id) DO UPDATE SET (n, v) = (SELECT excluded.n, max(name) FROM names)",
+	"INSERT INTO d (k, id) SELECT i / 2, 1 FROM generate_series(2, 10) i ON CONFLICT (k, id) DO UPDATE SET n = 1",
+	"INSERT INTO d (k, id) SELECT i / 2, 5 FROM generate_series(2, 10) i ON CONFLICT (k, id) DO UPDATE SET n = 1",
+	"INSERT INTO d (k, id) SELECT i, 1 FROM generate_series(1, 10) i ON CONFLICT (k, id) DO UPDATE SET n = 999 + d.k",
+	"INSERT INTO d (k, id, n) SELECT i, 1, 999 FROM generate_series(1, 10) i ON CONFLICT (k, id) DO UPDATE SET n = d.n + excluded.n",
+	"WITH w AS (SELECT i FROM names WHERE i > 18) INSERT INTO d (k, id, code) SELECT i, 1, 'c' FROM w ON CONFLICT (k, code) DO UPDATE SET v = 'code' RETURNING k, code, v",
+	"INSERT INTO d (k, id, code) SELECT i, 2, 'c' FROM generate_series(18, 30) i ON CONFLICT (k, code) DO UPDATE SET v = 'code' RETURNING k, id, code, v");
+my %forms = (
+	alone => sub { "$_[0];\n" },
+	'in a block' => sub { "BEGIN; SAVEPOINT a; $_[0]; TABLE d; ROLLBACK TO a; $_[0]; COMMIT;\n" },
+	'undone' => sub { "BEGIN; $_[0]; TABLE d; ROLLBACK;\n" });
+for my $form (sort keys %forms)
+{
+	for my $i (1, 2)
+	{
+		$oracle->same($i, "$form, node $i: MERGE", $forms{$form}, map { ($_, 'TABLE d') } @merges[ 0 .. 4 ]);
+		$oracle->same($i, "$form, node $i: MERGE, 2", $forms{$form}, map { ($_, 'TABLE d') } @merges[ 5 .. $#merges ]);
+		$oracle->same($i, "$form, node $i: upserts", $forms{$form}, map { ($_, 'TABLE d') } @upserts);
+	}
+}
+my $text = $c->sql(1, "EXPLAIN (COSTS OFF) $merges[0]");
+like($text, qr/Row by Row/, 'MERGE goes so');
+like($c->sql(1, "EXPLAIN (COSTS OFF) $upserts[0]"), qr/Row by Row/, 'and INSERT ... SELECT');
+unlike($c->sql(1, "EXPLAIN (COSTS OFF) INSERT INTO d (k, id) VALUES (1, 1), (2, 1), (3, 1) ON CONFLICT (k, id) DO UPDATE SET n = excluded.n"),
+	qr/Row by Row/, 'not what owners can do');
+$c->check_consistent('all is consistent');
+done_testing();
