@@ -104,6 +104,7 @@ OBJS = \
 	src/capture/drain.o \
 	src/capture/events.o \
 	src/capture/execution.o \
+	src/capture/give_back.o \
 	src/capture/heat.o \
 	src/capture/import_log.o \
 	src/capture/log_reader.o \

@@ -53,7 +53,7 @@ typedef struct FaCounter
 	FaCounterCell bank[FA_BANKS]; /* by time step modulo FA_BANKS */
 } FaCounter;
 
-/* One for each database with the extension; claimed for good. */
+/* One for each database with the extension; given back when it is dropped. */
 typedef struct FaCaptureDatabase
 {
 	Oid			dbid;			/* guarded by the lock; invalid: free */
@@ -65,6 +65,7 @@ typedef struct FaCaptureDatabase
 	pg_atomic_uint64 flush_served;
 	ConditionVariable flushed;
 	Latch	   *worker;			/* guarded by the lock; NULL: none runs */
+	FaCounts	given_back;		/* of slots that were; guarded by their lock */
 
 	/* The rest is the worker's alone; here, so that it outlives it. */
 	int64		last_step;		/* step of the last drain; 0: none yet */
@@ -96,7 +97,7 @@ extern TimestampTz fa_counters_last_access(int slot);
 extern bool fa_counters_delta(int slot, int bank, FaCounts *delta_p);
 /* They are in the tables now. */
 extern void fa_counters_drained(int slot, int bank, const FaCounts *delta);
-/* Totals of this database since the server started. */
+/* Totals of this database since the server started; they only grow. */
 extern void fa_counters_total(FaCounts *total_p);
 
 /* Monotonic time; cheap. */
@@ -141,6 +142,14 @@ extern void fa_events_append(int slot, bool written, TimestampTz when);
 extern bool fa_events_next(uint64 *position, uint64 *lost, FaEvent *event_p);
 extern uint64 fa_events_head(void);
 extern const char *fa_event_application(int application);
+
+/*
+ * in give_back.c; for the worker, outside a transaction: looks now and then for
+ * slots whose fragment is gone.  After a drain was written that began later: gives
+ * them back.
+ */
+extern void fa_gone_look(void);
+extern void fa_gone_give_back(void);
 
 /* in execution.c */
 extern bool fa_capture_counts(void);	/* does this session count? */

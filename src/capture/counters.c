@@ -45,6 +45,19 @@ counters_size(void)
 	return add_size(size, mul_size(fa_max_fragments, sizeof(Drained)));
 }
 
+/* Belongs to nobody yet, or no more. */
+static void
+database_init(FaCaptureDatabase *db)
+{
+	memset(db, 0, sizeof(FaCaptureDatabase));
+	pg_atomic_init_u64(&db->interval_us, DEFAULT_INTERVAL_US);
+	pg_atomic_init_u64(&db->event_tail, 0);
+	pg_atomic_init_u64(&db->events_lost, 0);
+	pg_atomic_init_u64(&db->flush_requested, 0);
+	pg_atomic_init_u64(&db->flush_served, 0);
+	ConditionVariableInit(&db->flushed);
+}
+
 static void
 counters_init(void *ptr, bool found)
 {
@@ -62,16 +75,7 @@ counters_init(void *ptr, bool found)
 	memset(shared, 0, sizeof(CaptureShared));
 	SpinLockInit(&shared->lock);
 	for (int i = 0; i < MAX_DATABASES; i++)
-	{
-		FaCaptureDatabase *db = &shared->database[i];
-
-		pg_atomic_init_u64(&db->interval_us, DEFAULT_INTERVAL_US);
-		pg_atomic_init_u64(&db->event_tail, 0);
-		pg_atomic_init_u64(&db->events_lost, 0);
-		pg_atomic_init_u64(&db->flush_requested, 0);
-		pg_atomic_init_u64(&db->flush_served, 0);
-		ConditionVariableInit(&db->flushed);
-	}
+		database_init(&shared->database[i]);
 #ifdef PG_HAVE_ATOMIC_U64_SIMULATION
 	for (int i = 0; i < fa_max_fragments; i++)
 	{
@@ -87,13 +91,55 @@ counters_init(void *ptr, bool found)
 #endif
 }
 
+/* They are drained, or nobody wants them; totals keep them. */
+static void
+counters_forget_slot(int slot)
+{
+	FaCaptureDatabase *db = NULL;
+
+	for (int i = 0; i < MAX_DATABASES && db == NULL; i++)
+	{
+		if (shared->database[i].dbid == fa_slot_get(slot)->dbid)
+			db = &shared->database[i];
+	}
+	for (int b = 0; b < FA_BANKS; b++)
+	{
+		FaCounterCell *cell = &counters[slot].bank[b];
+
+		for (int c = 0; c < FA_NCOUNTS; c++)
+		{
+			if (db)
+				db->given_back.value[c] += pg_atomic_read_u64(&cell->count[c]);
+			pg_atomic_write_u64(&cell->count[c], 0);
+			drained[slot][b].value[c] = 0;
+		}
+		pg_atomic_write_u64(&cell->last_access, 0);
+	}
+}
+
+static void
+counters_forget_database(Oid dbid)
+{
+	SpinLockAcquire(&shared->lock);
+	for (int i = 0; i < MAX_DATABASES; i++)
+	{
+		if (shared->database[i].dbid == dbid)
+			database_init(&shared->database[i]);
+	}
+	SpinLockRelease(&shared->lock);
+}
+
 const FaShmemPart fa_counters_part = {
-	"fragaffinity counters", counters_size, counters_init
+	"fragaffinity counters", counters_size, counters_init,
+	.forget_slot = counters_forget_slot,
+	.forget_database = counters_forget_database
 };
 
 FaCaptureDatabase *
 fa_capture_database(void)
 {
+	FaCaptureDatabase *unused = NULL;
+
 	if (my_database || shared == NULL || !OidIsValid(MyDatabaseId))
 		return my_database;
 	SpinLockAcquire(&shared->lock);
@@ -101,10 +147,15 @@ fa_capture_database(void)
 	{
 		FaCaptureDatabase *db = &shared->database[i];
 
-		if (!OidIsValid(db->dbid))
-			db->dbid = MyDatabaseId;
 		if (db->dbid == MyDatabaseId)
 			my_database = db;
+		else if (unused == NULL && !OidIsValid(db->dbid))
+			unused = db;
+	}
+	if (my_database == NULL && unused)
+	{
+		my_database = unused;
+		my_database->dbid = MyDatabaseId;
 	}
 	SpinLockRelease(&shared->lock);
 	return my_database;
@@ -214,9 +265,14 @@ fa_counters_drained(int slot, int bank, const FaCounts *delta)
 void
 fa_counters_total(FaCounts *total_p)
 {
+	FaCaptureDatabase *db = fa_capture_database();
 	int			n = fa_slot_count();
 
 	memset(total_p, 0, sizeof(*total_p));
+	if (db == NULL)
+		return;
+	fa_slots_lock();
+	*total_p = db->given_back;
 	for (int i = 0; i < n; i++)
 	{
 		if (fa_slot_get(i)->dbid != MyDatabaseId)
@@ -226,4 +282,5 @@ fa_counters_total(FaCounts *total_p)
 				total_p->value[c] +=
 					pg_atomic_read_u64(&counters[i].bank[b].count[c]);
 	}
+	fa_slots_unlock();
 }

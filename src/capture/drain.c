@@ -311,6 +311,7 @@ drain_remember(Drain *d)
 	d->db->last_step = d->step;
 	fa_transitions_written();
 	fa_heat_written();
+	fa_gone_give_back();
 	last_write = d->now;
 }
 
@@ -395,5 +396,6 @@ void
 fa_capture_drain(void)
 {
 	drain_run(false);
+	fa_gone_look();
 	fa_history_maintain();
 }

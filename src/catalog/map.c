@@ -267,7 +267,12 @@ fa_map_leaf(Oid relid)
 	if (relid < FirstNormalObjectId)
 		return NULL;
 	entry = map_lookup(relid);
-	return entry->is_leaf ? &entry->fragment : NULL;
+	if (!entry->is_leaf)
+		return NULL;
+	/* there was no room for it then */
+	if (unlikely(entry->fragment.slot < 0) && fa_slot_any_free())
+		entry->fragment.slot = fa_slot_find(entry->fragment.fragment);
+	return &entry->fragment;
 }
 
 const FaTable *

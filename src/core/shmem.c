@@ -67,6 +67,26 @@ fa_shmem_install_hooks(void)
 	shmem_startup_hook = shmem_startup;
 }
 
+void
+fa_shmem_forget_slot(int slot)
+{
+	for (int i = 0; i < nparts; i++)
+	{
+		if (parts[i]->forget_slot)
+			parts[i]->forget_slot(slot);
+	}
+}
+
+void
+fa_shmem_forget_database(Oid dbid)
+{
+	for (int i = 0; attached && i < nparts; i++)
+	{
+		if (parts[i]->forget_database)
+			parts[i]->forget_database(dbid);
+	}
+}
+
 bool
 fa_shmem_available(void)
 {

@@ -3,8 +3,12 @@
  *	  Fragment slots and the cut-over gates in them.
  *
  * A slot is found through a hash table under one lock; backends do so once
- * for a fragment and keep the number.  Slots are never given back: a number
- * in a backend's cache stays right.
+ * for a fragment and keep the number.  Who has a number from his cache of the
+ * map holds a lock on the fragment's leaf or bucket, without which it cannot
+ * go; so a slot is given back only when its fragment has been gone for a while
+ * (capture/give_back.c).  The one that was given back first is claimed first,
+ * and only when there is none that never was: what is still on its way in a
+ * ring, under its number, then meets a free slot rather than another fragment.
  */
 #include "postgres.h"
 
@@ -35,8 +39,10 @@ typedef struct SlotEntry
 
 typedef struct FaSlots
 {
-	LWLock	   *lock;			/* protects the hash table and nslots */
-	int			nslots;			/* claimed so far */
+	LWLock	   *lock;			/* protects the hash table, and what follows */
+	int			nslots;			/* ever claimed */
+	int			first_free;		/* given back first; -1: none */
+	int			last_free;		/* given back last */
 	pg_atomic_uint32 nclosed;	/* gates closed now; read without the lock */
 	ConditionVariable gate_opened;
 	FaFragmentSlot slot[FLEXIBLE_ARRAY_MEMBER];
@@ -79,6 +85,7 @@ slots_init(void *ptr, bool found)
 			pg_atomic_init_u32(&closed_in[i], 0);
 		slots->lock = &GetNamedLWLockTranche("fragaffinity")[0].lock;
 		slots->nslots = 0;
+		slots->first_free = slots->last_free = -1;
 		pg_atomic_init_u32(&slots->nclosed, 0);
 		ConditionVariableInit(&slots->gate_opened);
 	}
@@ -90,31 +97,47 @@ slots_init(void *ptr, bool found)
 }
 
 const FaShmemPart fa_slots_part = {
-	"fragaffinity slots", slots_size, slots_init, slots_hash_size
+	"fragaffinity slots", slots_size, slots_init, slots_hash_size,
+	.forget_database = fa_slots_forget
 };
+
+/* A slot that belongs to nobody, or -1.  Caller holds the lock. */
+static int
+slot_take_free(void)
+{
+	int			slot = slots->first_free;
+
+	if (slots->nslots < fa_max_fragments)
+	{
+		pg_atomic_init_u32(&slots->slot[slots->nslots].gate, 0);
+		return slots->nslots++;
+	}
+	if (slot >= 0)
+		slots->first_free = slots->slot[slot].next_free;
+	return slot;
+}
 
 static int
 slot_claim(const SlotKey *key)
 {
+	FullTransactionId next = ReadNextFullTransactionId();
 	SlotEntry  *entry;
-	bool		found;
 	int			slot = -1;
 
 	LWLockAcquire(slots->lock, LW_EXCLUSIVE);
-	if (slots->nslots < fa_max_fragments)
+	entry = hash_search(slot_hash, key, HASH_FIND, NULL);
+	if (entry)
+		slot = entry->slot;
+	else if ((slot = slot_take_free()) >= 0)
 	{
-		entry = hash_search(slot_hash, key, HASH_ENTER_NULL, &found);
-		if (entry && !found)
-		{
-			FaFragmentSlot *s = &slots->slot[slots->nslots];
+		FaFragmentSlot *s = &slots->slot[slot];
 
-			s->dbid = key->dbid;
-			s->fragment = key->fragment;
-			pg_atomic_init_u32(&s->gate, 0);
-			entry->slot = slots->nslots++;
-		}
-		if (entry)
-			slot = entry->slot;
+		/* as many entries as slots: there is room */
+		entry = hash_search(slot_hash, key, HASH_ENTER, NULL);
+		entry->slot = slot;
+		s->fragment = key->fragment;
+		s->claimed = next;
+		s->dbid = key->dbid;
 	}
 	LWLockRelease(slots->lock);
 	return slot;
@@ -169,6 +192,70 @@ fa_slot_count(void)
 	n = slots->nslots;
 	LWLockRelease(slots->lock);
 	return n;
+}
+
+bool
+fa_slot_any_free(void)
+{
+	return slots != NULL &&
+		(slots->nslots < fa_max_fragments || slots->first_free >= 0);
+}
+
+/* Caller holds the lock. */
+static void
+slot_give_back(int slot)
+{
+	FaFragmentSlot *s = &slots->slot[slot];
+	SlotKey		key = {0};
+
+	/* who has closed it will open it by its number */
+	if (pg_atomic_read_u32(&s->gate) != 0)
+		return;
+	key.dbid = s->dbid;
+	key.fragment = s->fragment;
+	fa_shmem_forget_slot(slot);
+	(void) hash_search(slot_hash, &key, HASH_REMOVE, NULL);
+	s->dbid = InvalidOid;
+	s->next_free = -1;
+	if (slots->first_free < 0)
+		slots->first_free = slot;
+	else
+		slots->slot[slots->last_free].next_free = slot;
+	slots->last_free = slot;
+}
+
+void
+fa_slot_give_back(int slot, int64 fragment)
+{
+	LWLockAcquire(slots->lock, LW_EXCLUSIVE);
+	if (slots->slot[slot].dbid == MyDatabaseId &&
+		slots->slot[slot].fragment == fragment)
+		slot_give_back(slot);
+	LWLockRelease(slots->lock);
+}
+
+void
+fa_slots_forget(Oid dbid)
+{
+	LWLockAcquire(slots->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < slots->nslots; i++)
+	{
+		if (slots->slot[i].dbid == dbid)
+			slot_give_back(i);
+	}
+	LWLockRelease(slots->lock);
+}
+
+void
+fa_slots_lock(void)
+{
+	LWLockAcquire(slots->lock, LW_SHARED);
+}
+
+void
+fa_slots_unlock(void)
+{
+	LWLockRelease(slots->lock);
 }
 
 bool

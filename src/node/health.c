@@ -68,32 +68,49 @@ health_init(void *ptr, bool found)
 	}
 }
 
+static void
+health_forget_database(Oid dbid)
+{
+	SpinLockAcquire(&health->lock);
+	for (int i = 0; i < MAX_DATABASES; i++)
+	{
+		if (health->database[i].dbid == dbid)
+			health->database[i].dbid = InvalidOid;
+	}
+	SpinLockRelease(&health->lock);
+}
+
 const FaShmemPart fa_health_part = {
-	"fragaffinity health", health_size, health_init
+	"fragaffinity health", health_size, health_init,
+	.forget_database = health_forget_database
 };
 
 static HealthCell *
 health_cell(int id, bool claim)
 {
-	HealthCell *cell = NULL;
+	HealthDatabase *mine = NULL;
+	HealthDatabase *unused = NULL;
 
 	if (health == NULL || id < 1 || id > MAX_NODE_ID)
 		return NULL;
 	SpinLockAcquire(&health->lock);
-	for (int i = 0; i < MAX_DATABASES; i++)
+	for (int i = 0; i < MAX_DATABASES && mine == NULL; i++)
 	{
 		HealthDatabase *db = &health->database[i];
 
-		if (claim && db->dbid == InvalidOid)
-			db->dbid = MyDatabaseId;
 		if (db->dbid == MyDatabaseId)
-		{
-			cell = &db->node[id];
-			break;
-		}
+			mine = db;
+		else if (unused == NULL && db->dbid == InvalidOid)
+			unused = db;
+	}
+	if (mine == NULL && claim && unused)
+	{
+		mine = unused;
+		memset(mine, 0, sizeof(HealthDatabase));
+		mine->dbid = MyDatabaseId;
 	}
 	SpinLockRelease(&health->lock);
-	return cell;
+	return mine ? &mine->node[id] : NULL;
 }
 
 bool

@@ -31,6 +31,7 @@
 #include "catalog/table_move.h"
 #include "core/fa_compat.h"
 #include "core/settings.h"
+#include "core/shmem.h"
 #include "route/ddl_guard.h"
 
 /* Of a statement that runs on all nodes, unless the user has set his own. */
@@ -39,6 +40,8 @@
 void		(*fa_guard_stop_database) (Oid dbid) = NULL;
 
 static object_access_hook_type prev_object_access = NULL;
+
+static Oid	dropped_database = InvalidOid;	/* by the running DROP DATABASE */
 
 static void
 stop_database(const char *name)
@@ -149,6 +152,7 @@ fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 {
 	memset(plan, 0, sizeof(FaDdlPlan));
 	plan->action = FA_DDL_PASS;
+	dropped_database = InvalidOid;
 	if (!fa_maintenance && !part)
 	{
 		release_database(statement);
@@ -214,6 +218,10 @@ fa_guard_after(const char *query_string, PlannedStmt *pstmt, FaDdlPlan *plan)
 {
 	ListCell   *lc;
 
+	/* its files are gone, so it does not come back */
+	if (OidIsValid(dropped_database) && IsA(pstmt->utilityStmt, DropdbStmt))
+		fa_shmem_forget_database(dropped_database);
+	dropped_database = InvalidOid;
 	if (plan->action == FA_DDL_PARTITION)
 	{
 		CommandCounterIncrement();
@@ -253,6 +261,8 @@ guard_object_access(ObjectAccessType access, Oid classId, Oid objectId,
 {
 	if (prev_object_access)
 		prev_object_access(access, classId, objectId, subId, arg);
+	if (access == OAT_DROP && classId == DatabaseRelationId)
+		dropped_database = objectId;
 	if (access != OAT_DROP || subId != 0 || fa_maintenance ||
 		(classId != RelationRelationId && classId != PolicyRelationId))
 		return;

@@ -27,6 +27,7 @@
 #include "catalog/membership.h"
 #include "core/background.h"
 #include "core/settings.h"
+#include "core/shmem.h"
 #include "migrate/move.h"
 #include "node/cluster_xact.h"
 #include "node/deadlock.h"
@@ -183,6 +184,14 @@ worker_loop(MemoryContext context)
 	}
 }
 
+/* The extension is not here, or not any more. */
+static void
+worker_forget_all(Oid dbid)
+{
+	fa_slots_forget(dbid);
+	fa_worker_forget(dbid);
+}
+
 void
 fa_database_main(Datum arg)
 {
@@ -193,11 +202,16 @@ fa_database_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(dbid, InvalidOid, 0);
 	fa_background_session();
-	if (!worker_extension_exists() || !fa_worker_attach(dbid))
+	if (!worker_extension_exists())
+	{
+		worker_forget_all(dbid);
+		proc_exit(0);
+	}
+	if (!fa_worker_attach(dbid))
 		proc_exit(0);
 	worker_loop(AllocSetContextCreate(TopMemoryContext, "fragaffinity worker",
 									  ALLOCSET_DEFAULT_SIZES));
-	fa_worker_forget(dbid);
+	worker_forget_all(dbid);
 	proc_exit(0);
 }
 

@@ -71,14 +71,34 @@ workers_init(void *ptr, bool found)
 	}
 }
 
+static void
+workers_forget_database(Oid dbid)
+{
+	SpinLockAcquire(&workers->lock);
+	for (int i = 0; i < MAX_WORKERS; i++)
+	{
+		if (workers->entry[i].dbid == dbid)
+			memset(&workers->entry[i], 0, sizeof(WorkerEntry));
+	}
+	SpinLockRelease(&workers->lock);
+}
+
 const FaShmemPart fa_worker_part = {
-	"fragaffinity workers", workers_size, workers_init
+	"fragaffinity workers", workers_size, workers_init,
+	.forget_database = workers_forget_database
 };
 
-/* Caller holds the spinlock. */
+/*
+ * Caller holds the spinlock.  An entry is claimed for a database that has none:
+ * one that is free, or whose database was stopped and the launcher has not come
+ * to, as for a template.  That of a worker that died stays, or nobody would start
+ * it again.
+ */
 static WorkerEntry *
 worker_entry(Oid dbid, bool claim)
 {
+	TimestampTz old = claim ?
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), -3 * LAUNCHER_NAP_MS) : 0;
 	WorkerEntry *unused = NULL;
 
 	for (int i = 0; i < MAX_WORKERS; i++)
@@ -87,8 +107,13 @@ worker_entry(Oid dbid, bool claim)
 
 		if (e->dbid == dbid)
 			return e;
-		if (unused == NULL && (e->dbid == InvalidOid ||
-							   (e->pid == 0 && e->stopped_until == 0)))
+		if (e->dbid == InvalidOid)
+		{
+			if (unused == NULL || unused->dbid != InvalidOid)
+				unused = e;
+		}
+		else if (unused == NULL && e->pid == 0 && e->stopped_until != 0 &&
+				 e->stopped_until < old)
 			unused = e;
 	}
 	if (claim && unused)
@@ -122,7 +147,8 @@ fa_worker_forget(Oid dbid)
 
 	SpinLockAcquire(&workers->lock);
 	e = worker_entry(dbid, false);
-	if (e && e->pid == MyProcPid)
+	if (e && (e->pid == MyProcPid ||
+			  (e->pid == 0 && e->stopped_until < GetCurrentTimestamp())))
 		memset(e, 0, sizeof(WorkerEntry));
 	SpinLockRelease(&workers->lock);
 }
