@@ -158,6 +158,7 @@ sub between
 	local $self->{few} = undef;
 	my $full = "$self->{prefix}$table";
 	my $column = 'y' . ++$self->{columns};
+	return $self->one_of('SET ROLE ' . $self->one_of(@{ $self->{roles} }), "SET app.hidden = '" . $self->upto(7) . "'") if $self->{roles} && $self->chance(60);
 	return $self->one_of(
 		(sub { my ($set) = split /\n/, $self->settings; "$set" }) x 4, sub { 'SET plan_cache_mode = ' . $self->one_of(qw(auto force_generic_plan force_custom_plan)) },
 		sub { 'DISCARD PLANS' }, sub { ($self->change($table))[0] }, sub { "UPDATE $full SET n = coalesce(n, 0) % 40 + 1, b = b || '\\x01' WHERE $full.n < " . $self->upto(20) },
@@ -233,7 +234,7 @@ sub repeated
 	}
 	push @steps, 'COMMIT' if $form == 3;
 	push @steps, "DEALLOCATE $name" if $form == 1;
-	return join ";\n", @steps, "RESET ALL;\nSET timezone = 'UTC'", "SELECT count(*), sum(hashtextextended(x::text, 0)) FROM $self->{prefix}$table x";
+	return join ";\n", @steps, "RESET ALL;\nSET timezone = 'UTC';\nSET client_min_messages = error", "SELECT count(*), sum(hashtextextended(x::text, 0)) FROM $self->{prefix}$table x";
 }
 
 # A function with a statement, whose parameters are its own.
