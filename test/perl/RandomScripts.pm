@@ -25,6 +25,15 @@ our @ISA = qw(RandomSql);
 my %copied = (v => 'text', n => 'int', m => 'numeric', t => 'timestamptz', j => 'jsonb', r => 'int[]', e => 'mood', w => 'word',
 	i => 'int4range', x => 'nocase', b => 'bytea', d => 'interval', a => 'text[]', u => 'numrange');
 
+# roles: those that its sessions may become, if any.
+sub new
+{
+	my ($class, $seed, @roles) = @_;
+	my $self = RandomSql::new($class, $seed);
+	$self->{roles} = \@roles if @roles;
+	return $self;
+}
+
 # A value as a type's output function gives it, or as people write it; undef is NULL.
 sub raw
 {
@@ -160,7 +169,7 @@ sub between
 	my $column = 'y' . ++$self->{columns};
 	return $self->one_of('SET ROLE ' . $self->one_of(@{ $self->{roles} }), "SET app.hidden = '" . $self->upto(7) . "'") if $self->{roles} && $self->chance(60);
 	return $self->one_of(
-		(sub { my ($set) = split /\n/, $self->settings; "$set" }) x 4, sub { 'SET plan_cache_mode = ' . $self->one_of(qw(auto force_generic_plan force_custom_plan)) },
+		(sub { (split /;\n/, $self->settings)[0] }) x 4, sub { 'SET plan_cache_mode = ' . $self->one_of(qw(auto force_generic_plan force_custom_plan)) },
 		sub { 'DISCARD PLANS' }, sub { ($self->change($table))[0] }, sub { "UPDATE $full SET n = coalesce(n, 0) % 40 + 1, b = b || '\\x01' WHERE $full.n < " . $self->upto(20) },
 		# DDL is not done in savepoints
 		$block ? () : (sub { "ANALYZE $full" }, sub { 'SET enable_' . $self->one_of(qw(indexscan seqscan bitmapscan)) . ' = ' . $self->one_of('on', 'off') },

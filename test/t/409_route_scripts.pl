@@ -36,4 +36,28 @@ for my $seed (@seeds)
 
 	$oracle->same(1 + $seed % 3, "seed $seed, COPY", sub { "$_[0];\n" }, map { $random->copied } 1 .. $n);
 }
+# One statement again and again by those to whom policies show, and let change, other rows.
+delete $oracle->{verbosity};
+$c->sql($_, 'CREATE ROLE a LOGIN; CREATE ROLE b LOGIN; CREATE TABLE member (login name, n int); GRANT SELECT ON member TO PUBLIC;
+	INSERT INTO member SELECT $$b$$, i FROM generate_series(0, 50, 2) i') for 1 .. 3;
+ok($c->poll($_, q{SELECT count(*) FROM pg_user_mappings WHERE usename IN ('a', 'b')}, '4'), "node $_ knows them at the others") for 1 .. 3;
+for my $table (map { ($_, s/^d_/p_/r) } @tables)
+{
+	$c->sql(1, $_) for "GRANT ALL ON $table TO a, b", "ALTER TABLE $table ENABLE ROW LEVEL SECURITY",
+	  "CREATE POLICY seen ON $table FOR SELECT TO a USING (coalesce(n, 4) % 7 <> coalesce(nullif(current_setting('app.hidden', true), ''), '5')::int)",
+	  "CREATE POLICY changed ON $table FOR UPDATE TO a USING (n IS NOT NULL) WITH CHECK (n < 40)",
+	  "CREATE POLICY made ON $table FOR INSERT TO a WITH CHECK (n IS DISTINCT FROM 13)",
+	  "CREATE POLICY gone ON $table FOR DELETE TO a USING (n > 5)",
+	  "CREATE POLICY others ON $table TO b USING (v IS DISTINCT FROM 'v3') WITH CHECK (coalesce(m, 1) < 100)",
+	  "CREATE POLICY members ON $table FOR SELECT TO b USING (n IN (SELECT x.n FROM member x WHERE x.login = current_user))",
+	  "CREATE POLICY all_but ON $table AS RESTRICTIVE USING (j IS NULL OR NOT j @> '{\"a\": 3}')";
+}
+$oracle->{head} .= "SET ROLE a;\n";
+for my $seed (@seeds)
+{
+	my $random = RandomScripts->new($seed + 2000000, qw(a b));
+	local $random->{prefix} = 'd_';
+
+	$oracle->same(1 + $seed % 3, "seed $seed, roles", sub { "$_[0];\n" }, map { $random->repeated } 1 .. $n);
+}
 done_testing();
