@@ -14,12 +14,14 @@
  */
 extern void fa_refusal_of_row(ErrorData *edata, bool changes);
 
-/* Why has an upsert or MERGE no plan? */
+/* Why has an upsert or MERGE, or one in its WITH, no plan? */
 typedef enum FaRefusal
 {
 	FA_REFUSAL_KEY,				/* changes what rows' fragments go by */
 	FA_REFUSAL_SENT,			/* gives rows, but cannot be sent to their owners */
-	FA_REFUSAL_ROWS				/* its rows are of several fragments */
+	FA_REFUSAL_ROWS,			/* its rows are of several fragments */
+	FA_REFUSAL_WITH,			/* an upsert in WITH is not sent to owners */
+	FA_REFUSAL_NONE				/* there is none that could be refused */
 } FaRefusal;
 
 /* Asked before it is planned, which changes it. */

@@ -9,7 +9,8 @@
  *	- a row that does not fit into its leaf any more, because its key is
  *	  another one than the statement's pin said, would have to go to another
  *	  fragment: 0A000
- *	- an upsert or MERGE of several fragments, which has no plan
+ *	- an upsert or MERGE of several fragments, or an upsert of another node's in
+ *	  WITH, which has no plan
  *
  * Peers do so for what they run; what postgres_fdw raises has the result.
  */
@@ -147,13 +148,33 @@ refusal_gives_rows(Query *query)
 				   query->rtable)->rtekind == RTE_VALUES));
 }
 
+/* Is there an upsert of a distributed table in WITH? */
+static bool
+refusal_is_in_with(Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->hasModifyingCTE ? query->cteList : NIL)
+	{
+		Query	   *part = (Query *) ((CommonTableExpr *) lfirst(lc))->ctequery;
+
+		if (part->onConflict &&
+			fa_map_table(rt_fetch(part->resultRelation, part->rtable)->relid))
+			return true;
+	}
+	return false;
+}
+
 FaRefusal
 fa_refusal_why(Query *query)
 {
 	Index		rti = query->resultRelation;
-	Bitmapset  *key = refusal_key(rt_fetch(rti, query->rtable)->relid);
+	Bitmapset  *key;
 	ListCell   *lc;
 
+	if (query->commandType != CMD_MERGE && query->onConflict == NULL)
+		return refusal_is_in_with(query) ? FA_REFUSAL_WITH : FA_REFUSAL_NONE;
+	key = refusal_key(rt_fetch(rti, query->rtable)->relid);
 	if (query->onConflict && refusal_sets(query->onConflict->onConflictSet, rti, key))
 		return FA_REFUSAL_KEY;
 	foreach(lc, query->mergeActionList)
@@ -170,12 +191,19 @@ fa_refusal_why(Query *query)
 void
 fa_refusal_of_plan(ErrorData *edata, Query *query, FaRefusal why)
 {
-	const char *name = get_rel_name(rt_fetch(query->resultRelation,
-											 query->rtable)->relid);
-	bool		unplanned = query->onConflict ?
+	const char *name;
+	bool		unplanned;
+
+	if (why == FA_REFUSAL_WITH)
+	{
+		if (edata->sqlerrcode == ERRCODE_INVALID_COLUMN_REFERENCE)
+			edata->hint = pstrdup("In WITH, rows of one fragment of this node can be upserted. Others can by a statement of their own.");
+		return;
+	}
+	name = get_rel_name(rt_fetch(query->resultRelation, query->rtable)->relid);
+	unplanned = query->onConflict ?
 		edata->sqlerrcode == ERRCODE_INVALID_COLUMN_REFERENCE :
 		refusal_is(edata, "cannot execute MERGE on relation \"%s\"");
-
 	if (unplanned && why == FA_REFUSAL_KEY)
 	{
 		edata->sqlerrcode = ERRCODE_FEATURE_NOT_SUPPORTED;

@@ -50,7 +50,7 @@ router_plan_ours(Query *parse, const char *query_string, int cursor_options,
 									   params));
 }
 
-/* As router_plan_ours(), of an upsert or MERGE that may have no plan. */
+/* As router_plan_ours(), of what may have no plan. */
 static PlannedStmt *
 router_plan_or_refuse(Query *parse, FaRefusal why, const char *query_string,
 					  int cursor_options, ParamListInfo params)
@@ -58,6 +58,8 @@ router_plan_or_refuse(Query *parse, FaRefusal why, const char *query_string,
 	MemoryContext caller = CurrentMemoryContext;
 	PlannedStmt *volatile plan = NULL;
 
+	if (why == FA_REFUSAL_NONE)
+		return router_plan_ours(parse, query_string, cursor_options, params);
 	PG_TRY();
 	{
 		plan = router_plan_ours(parse, query_string, cursor_options, params);
@@ -125,23 +127,21 @@ fa_route_plan_pinned(Query *parse, List *pins, const char *query_string,
 					 int cursor_options, ParamListInfo params)
 {
 	PlannedStmt *plan = fa_whole_plan(parse, pins, cursor_options);
-	FaRefusal	why = FA_REFUSAL_ROWS;
+	FaRefusal	why;
 	ListCell   *lc;
 
 	if (plan == NULL)
 		plan = router_plan_by_row(parse, pins);
 	if (plan)
 		return plan;
-	if (router_may_refuse(parse))
-		why = fa_refusal_why(parse);
+	why = fa_refusal_why(parse);
 	foreach(lc, pins)
 	{
 		if (fa_leaf_fits(lfirst(lc)))
 			fa_leaf_substitute(lfirst(lc));
 	}
-	plan = router_may_refuse(parse) ?
-		router_plan_or_refuse(parse, why, query_string, cursor_options, params) :
-		router_plan_ours(parse, query_string, cursor_options, params);
+	plan = router_plan_or_refuse(parse, why, query_string, cursor_options,
+								 params);
 	fa_leaf_keep_tables(plan, pins);
 	return plan;
 }
@@ -152,12 +152,9 @@ fa_route_plan_unpinned(Query *parse, const char *query_string,
 {
 	PlannedStmt *plan = router_plan_by_row(parse, NIL);
 
-	if (plan)
-		return plan;
-	return router_may_refuse(parse) ?
+	return plan ? plan :
 		router_plan_or_refuse(parse, fa_refusal_why(parse), query_string,
-							  cursor_options, params) :
-		router_plan_ours(parse, query_string, cursor_options, params);
+							  cursor_options, params);
 }
 
 PlannedStmt *

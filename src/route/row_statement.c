@@ -141,7 +141,7 @@ fa_row_insert_plan(FaRowPlan *plan, List *columns, List *arbiter)
 		appendStringInfoString(&buf, ") DO NOTHING");
 	}
 	query = statement_parse(plan, buf.data);
-	/* defaults that are constants: a peer has them itself (fa_whole_named_targets) */
+	/* defaults that a peer computes itself (fa_whole_named_targets) */
 	foreach(lc, plan->query->commandType == CMD_INSERT ? plan->query->targetList : NIL)
 	{
 		TargetEntry *entry = lfirst(lc);

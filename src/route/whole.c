@@ -187,9 +187,9 @@ fa_whole_named_targets(Query *query)
 	{
 		TargetEntry *entry = lfirst(lc);
 
-		if (!IsA(entry->expr, Const) ||
-			bms_is_member(entry->resno - FirstLowInvalidHeapAttributeNumber,
-						  *sets[1]))
+		if (bms_is_member(entry->resno - FirstLowInvalidHeapAttributeNumber,
+						  *sets[1]) ||
+			contain_mutable_functions((Node *) entry->expr))
 			targets = lappend(targets, entry);
 	}
 	/* there is no text for an INSERT of nothing but defaults */

@@ -28,8 +28,8 @@ our @ISA = qw(RandomForms RandomSettings);
 my %key = (int => 'int', txt => 'text', num => 'numeric', dom => 'small', ts => 'timestamptz', pair => 'int');
 my @tables = sort keys %key;
 my %columns = (v => 'text', n => 'int', m => 'numeric', t => 'timestamptz', j => 'jsonb', r => 'int[]',
-	e => 'mood', w => 'text', i => 'int4range', x => 'nocase', g => 'int');
-my @written = qw(v n m t j r e w i x);
+	e => 'mood', w => 'text', i => 'int4range', x => 'nocase', g => 'int', b => 'bytea', d => 'interval', a => 'text[]', u => 'numrange');
+my @written = qw(v n m t j r e w i x b d a u);
 
 sub new
 {
@@ -63,10 +63,12 @@ sub tables
 	return map {
 		my $key = $_ eq 'pair' ? 'k int, k2 int' : "k $key{$_}";
 		"CREATE TABLE $prefix$_ ($key, v text DEFAULT 'none', n int CHECK (n < 1000), m numeric(12,3), t timestamptz, j jsonb, r int[],
-			e mood, w word, i int4range, x text COLLATE nocase, g int GENERATED ALWAYS AS (coalesce(n, 0) * 2 + 1) STORED, PRIMARY KEY ("
+			e mood, w word, i int4range, x text COLLATE nocase, g int GENERATED ALWAYS AS (coalesce(n, 0) * 2 + 1) STORED,
+			b bytea, d interval, a text[], u numrange, PRIMARY KEY ("
 		  . ($_ eq 'pair' ? 'k, k2' : 'k') . "));\n"
 	} @tables;
 }
+sub key_type { return $key{ $_[0] }; }
 sub names { my ($prefix) = @_; return map { "$prefix$_" } @tables; }
 
 # SQL of the key of a row with this number.
@@ -83,11 +85,13 @@ sub rows
 {
 	my ($prefix) = @_;
 	return map {
-		"TRUNCATE $prefix$_; INSERT INTO $prefix$_ SELECT " . key_of($_, 'i') . ", CASE WHEN i % 7 > 0 THEN 'v' || i % 9 END,
+		"TRUNCATE $prefix$_; INSERT INTO $prefix$_ (" . ($_ eq 'pair' ? 'k, k2' : 'k') . ", v, n, m, t, j, r, e, w, i, x, b, d, a, u) SELECT " . key_of($_, 'i') . ", CASE WHEN i % 7 > 0 THEN 'v' || i % 9 END,
 			CASE WHEN i % 5 > 0 THEN i % 17 END, i / 8.0, '2024-02-01 00:00+00'::timestamptz + i * interval '5 hours',
 			CASE WHEN i % 3 > 0 THEN jsonb_build_object('a', i % 4, 's', 's' || i % 6) END, CASE WHEN i % 4 > 0 THEN ARRAY[i % 3, i % 5, NULL] END,
 			CASE i % 5 WHEN 0 THEN NULL WHEN 1 THEN 'high' WHEN 2 THEN 'low' ELSE 'fair' END::mood, CASE WHEN i % 6 > 0 THEN 'w' || i % 4 END,
-			CASE WHEN i % 7 > 0 THEN int4range(i % 9, i % 9 + i % 4) END, CASE WHEN i % 8 > 0 THEN CASE i % 2 WHEN 0 THEN 'x' ELSE 'X' END || i % 5 END
+			CASE WHEN i % 7 > 0 THEN int4range(i % 9, i % 9 + i % 4) END, CASE WHEN i % 8 > 0 THEN CASE i % 2 WHEN 0 THEN 'x' ELSE 'X' END || i % 5 END,
+			CASE WHEN i % 6 > 0 THEN decode(lpad(to_hex(i % 7), 2, '0') || '005c', 'hex') END, CASE WHEN i % 5 > 0 THEN i % 4 * interval '1 month 30 days' - i % 3 * interval '1 hour' END,
+			CASE WHEN i % 4 > 0 THEN ARRAY['v' || i % 9, NULL, 'a,\"' || i % 3] END, CASE WHEN i % 7 > 0 THEN numrange(i % 5 / 2.0, i % 5 + 1, '[]') END
 			FROM generate_series(1, 40) i;\n"
 	} @tables;
 }
@@ -118,6 +122,10 @@ sub value
 	return sprintf q('{%d,%d,NULL}'::int[]), $i % 3, $i % 5 if $type eq 'int[]';
 	return $self->one_of("'low'::mood", "'fair'::mood", "'high'::mood") if $type eq 'mood';
 	return sprintf q{'[%d,%d)'::int4range}, $i % 9, $i % 9 + $i % 4 if $type eq 'int4range';
+	return sprintf q{'\x%02x005c'::bytea}, $i % 7 if $type eq 'bytea';
+	return sprintf q{'%d mons %d days -%d:00'::interval}, $i % 4, $i % 3 * 30, $i % 5 if $type eq 'interval';
+	return sprintf q('{v%d,NULL,"a,\\"%d"}'::text[]), $i % 9, $i % 3 if $type eq 'text[]';
+	return sprintf q{'(%.1f,%d]'::numrange}, $i % 5 / 2, $i % 5 + 1 if $type eq 'numrange';
 	return $self->one_of('\'x', '\'X') . $i % 5 . "' COLLATE nocase" if $type eq 'nocase';
 	return $self->one_of('true', 'false');
 }
@@ -166,6 +174,12 @@ sub expression
 		mood => [ sub { 'coalesce(' . $e->('mood') . ", 'fair')" }, sub { 'greatest(' . $e->('mood') . ', ' . $e->('mood') . ')' } ],
 		int4range => [ sub { 'int4range(' . $e->('int') . ' % 5, 5)' }, sub { '(' . $e->('int4range') . " * '[2,7)'::int4range)" } ],
 		nocase => [ sub { $self->literal('nocase') } ],
+		bytea => [ sub { '(' . $e->('bytea') . ' || ' . $e->('bytea') . ')' }, sub { 'substr(' . $e->('bytea') . ', 1, 2)' }, sub { 'decode(md5(' . $e->('text') . "), 'hex')" } ],
+		interval => [ sub { '(' . $e->('interval') . $self->one_of(' + ', ' - ') . $e->('interval') . ')' }, sub { 'justify_days(' . $e->('interval') . ')' },
+			sub { '(' . $e->('timestamptz') . ' - ' . $e->('timestamptz') . ')' }, sub { '(' . $e->('int') . ") * interval '1 minute'" } ],
+		'text[]' => [ sub { 'array_append(' . $e->('text[]') . ', ' . $e->('text') . '::text)' }, sub { 'ARRAY[' . $e->('text') . ', ' . $e->('text') . ']::text[]' },
+			sub { '(' . $e->('text[]') . ')[2:3]' } ],
+		numrange => [ sub { '(' . $e->('numrange') . " * '[1,3]'::numrange)" }, sub { 'range_merge(' . $e->('numrange') . ', ' . $e->('numrange') . ')' } ],
 		bool => [ sub { $self->condition($scope, $depth - 1) } ]);
 	return $self->one_of(@{ $forms{$type} })->();
 }
@@ -179,12 +193,13 @@ sub stable_text
 		"(date_trunc('century', now())::date::text || current_user)", "to_char(date '2024-02-0" . (1 + $self->upto(8)) . "', 'Day')");
 }
 
-# For a result: equal numbers look the same.
+# For a result: what is equal looks the same.
 sub shown
 {
 	my ($self, $type, $scope, $depth) = @_;
 	my $e = $self->expression($type, $scope, $depth);
-	return $type eq 'numeric' ? "round($e, 3)" : $e;
+	return $type eq 'numeric' ? "round($e, 3)" : $type eq 'interval' ? "justify_interval($e)" :
+	  $type eq 'numrange' ? "numrange(round(lower($e), 3), round(upper($e), 3), '[]')" : $e;
 }
 
 # One value, of a table's rows in relation to those around.
@@ -214,7 +229,11 @@ sub condition
 		sub { $e->('jsonb') . q( @> '{"a": ) . $self->upto(4) . "}'" }, sub { $e->('timestamptz') . ' < now()' },
 		sub { $e->('mood') . $self->one_of(' = ', ' < ', ' >= ', ' <> ') . $e->('mood') }, sub { $e->('mood') . ' IN (' . $self->literal('mood') . ', ' . $self->literal('mood') . ')' },
 		sub { $e->('int4range') . $self->one_of(' && ', ' @> ', ' < ') . $e->('int4range') }, sub { $e->('int') . ' <@ ' . $e->('int4range') },
-		sub { $e->('nocase') . $self->one_of(' = ', ' <> ', ' = ') . $e->('nocase') }, sub { $e->('nocase') . ' IN (' . $self->literal('nocase') . ', ' . $self->literal('nocase') . ')' });
+		sub { $e->('nocase') . $self->one_of(' = ', ' <> ', ' = ') . $e->('nocase') }, sub { $e->('nocase') . ' IN (' . $self->literal('nocase') . ', ' . $self->literal('nocase') . ')' },
+		sub { my $t = $self->one_of(qw(bytea interval text[] numrange int[])); $e->($t) . $self->one_of(' = ', ' < ', ' >= ', ' IS DISTINCT FROM ') . $e->($t) },
+		sub { $e->('text[]') . $self->one_of(' && ', ' @> ', ' <@ ') . $e->('text[]') }, sub { $e->('text') . $self->one_of(' = ANY (', ' <> ALL (') . $e->('text[]') . ')' },
+		sub { $e->('numrange') . $self->one_of(' && ', ' @> ', ' -|- ', ' << ') . $e->('numrange') }, sub { '(' . $e->('numeric') . ')::numeric <@ ' . $e->('numrange') },
+		sub { my $t = $self->one_of('interval', 'bytea'); $e->($t) . ' IN (' . $self->literal($t) . ', ' . $self->literal($t) . ')' });
 	push @forms, sub { '(' . $self->condition($scope, $depth - 1) . $self->one_of(' AND ', ' OR ') . $self->condition($scope, $depth - 1) . ')' },
 	  sub { '(' . $self->condition($scope, $depth - 1) . ') IS NOT TRUE' },
 	  sub { $self->one_of('', 'NOT ') . 'EXISTS ' . $self->rows_where('1', $scope, $depth - 1) },
@@ -277,7 +296,7 @@ sub select
 {
 	my ($self, $outer, $depth) = @_;
 	my ($from, $scope) = $self->from($outer, $depth);
-	my @types = map { $self->one_of(qw(int int text text numeric timestamptz jsonb int[] mood int4range)) } 1 .. 1 + $self->upto(3);
+	my @types = map { $self->one_of(qw(int int text text numeric timestamptz jsonb int[] mood int4range bytea interval text[] numrange)) } 1 .. 1 + $self->upto(3);
 	my $where = $self->chance(80) ? ' WHERE ' . $self->condition($scope, 2) : '';
 	my @key = grep { $_->[0] =~ /\.k2?$/ } @$scope;
 	$where .= ($where ? ' AND ' : ' WHERE ') . "$key[0][0] = " . $self->literal($key[0][1]) if @key && $self->chance(30);
@@ -359,7 +378,7 @@ sub returning
 		my ($n) = grep { /\.n$/ } map { $_->[0] } @$scope;
 		return " RETURNING $n, (SELECT count(*) || '/' || coalesce(sum($alias.n), 0) FROM $from" . $self->one_of('', " WHERE $alias.n = $n") . ')';
 	}
-	return ' RETURNING ' . join ', ', map { $self->shown($self->one_of(qw(int text numeric jsonb mood)), $scope, 1) . " AS c$_" } 1 .. 1 + $self->upto(3);
+	return ' RETURNING ' . join ', ', map { $self->shown($self->one_of(qw(int text numeric jsonb mood bytea interval)), $scope, 1) . " AS c$_" } 1 .. 1 + $self->upto(3);
 }
 
 # Rows to insert: only one of them may be wrong, and then it is alone.

@@ -86,7 +86,7 @@ sub _answers
 	return map {
 		my $e = $errors[$_ + 1] // '';
 		$e =~ s/^psql:.*?: (?=\w)//mg;
-		join("\n", (sort split /\n/, $rows[$_ + 1] // 'nothing'), $e)
+		join("\n", (sort split /\n/, $rows[$_ + 1] // 'nothing', -1), $e)
 	} 0 .. $n - 1;
 }
 

@@ -31,6 +31,11 @@ like($c->sql(1, "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) SELECT * 
 like($c->sql(1, "EXPLAIN (COSTS OFF) SELECT * FROM t WHERE k = $near"), qr/Scan.* on t_b\d_h t\n/, 'a local one is on the leaf');
 like($c->sql(1, "EXPLAIN (FORMAT JSON) SELECT * FROM t WHERE k = $far"), qr/"Fragment": "t \d+ on n2/, 'in JSON, too');
 is(($c->fails(1, "SET fragaffinity.routing = off; $upsert"))[0], '42P10', 'without routing PostgreSQL refuses');
+my $within = "WITH w AS (INSERT INTO t VALUES ($far, 'x') ON CONFLICT (k) DO NOTHING RETURNING k) SELECT count(*) FROM w";
+my ($code, $error) = $c->fails(1, $within);
+is($code, '42P10', 'an upsert in WITH, of a remote row');
+like($error, qr/HINT:  In WITH, rows of one fragment of this node/, 'with what to do');
+is($c->sql(2, $within), '0', 'of a local one');
 
 # Rights: those of the table, at both ends.
 sub as
@@ -58,6 +63,20 @@ is(as('columns', 1, "SELECT n FROM t WHERE k = $far"), '0', 'rights on columns')
 is(as('columns', 1, "SELECT v FROM t WHERE k = $far"), '42501', 'and none on others');
 is(as('columns', 1, "UPDATE t SET n = 0 WHERE k = $far RETURNING n"), '0', 'to write one');
 is(as('columns', 1, "UPDATE t SET v = 'no' WHERE k = $far"), '42501', 'and not another');
+# Defaults of columns that one may not write are no less those of the table.
+$c->sql(1, "CREATE TABLE kinds (k int PRIMARY KEY, v text, a numeric(6,2) NOT NULL DEFAULT 1, b bigint DEFAULT 7, c varchar(9) DEFAULT upper('x'));
+	SELECT fragaffinity.distribute_table('kinds', 'k', fragments => 2);
+	GRANT SELECT, INSERT (k, v), UPDATE (v) ON kinds TO columns");
+for my $i (1, 2)
+{
+	my $k = 100 * $i;
+	my $both = sub { join ', ', map { "($_, 'v')" } @_ };
+	is(as('columns', $i, "INSERT INTO kinds (k, v) VALUES " . $both->($_) . ' RETURNING a, b, c'), '1.00|7|X', "node $i: a row with defaults") for $k .. $k + 5;
+	is(as('columns', $i, 'INSERT INTO kinds (k, v) VALUES ' . $both->($k + 10 .. $k + 15) . ' RETURNING a, b, c'), join("\n", ('1.00|7|X') x 6), 'rows of both nodes');
+	is(as('columns', $i, "BEGIN; INSERT INTO kinds (k, v) VALUES " . $both->($k + 20 .. $k + 25) . ' RETURNING a, b, c; COMMIT'), join("\n", ('1.00|7|X') x 6), 'in a block');
+	is(as('columns', $i, 'INSERT INTO kinds (k, v) VALUES ' . $both->($_) . ' ON CONFLICT (k) DO UPDATE SET v = excluded.v RETURNING a, v'), '1.00|v', 'an upsert') for $k + 5 .. $k + 10;
+	is(as('columns', $i, 'INSERT INTO kinds (k, b) VALUES ' . "($_, 8)"), '42501', 'no right on another column') for $k + 30 .. $k + 35;
+}
 $c->sql(1, "CREATE FUNCTION peek(int) RETURNS text LANGUAGE sql SECURITY DEFINER SET search_path = public AS 'SELECT v FROM t WHERE k = \$1';
 	CREATE VIEW w WITH (security_barrier) AS SELECT * FROM t WHERE n >= 0; GRANT SELECT ON w TO nobody");
 is(as('nobody', 1, "SELECT peek($far)"), "v$far", 'a security definer function reads as its owner');
