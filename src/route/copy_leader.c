@@ -389,10 +389,11 @@ static void
 leader_raise(MemoryContext caller)
 {
 	ErrorData  *edata;
-	const char *tail = psprintf("\n%s", _("parallel worker"));
+	const char *tail;
 	int			len;
 
 	MemoryContextSwitchTo(caller);
+	tail = psprintf("\n%s", _("parallel worker"));
 	edata = CopyErrorData();
 	FlushErrorState();
 	len = edata->context ? strlen(edata->context) - strlen(tail) : 0;
