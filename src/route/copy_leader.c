@@ -115,14 +115,15 @@ leader_leaves_are_simple(Leader *leader)
 
 /*
  * Lines for peers need a stream.  Where there cannot be one, the COPY is for us
- * only when there are no peers.
+ * only when there are no peers, or when a peer sends it: what it sends belongs
+ * here, but for a fragment that has moved just now.
  */
 static bool
 leader_may_send(Relation rel)
 {
 	ListCell   *lc;
 
-	if (fa_fdw_copy_takes_text())
+	if (fa_fdw_copy_takes_text() || fa_origin != 0)
 		return true;
 	foreach(lc, fa_map_fragments(fa_map_table(RelationGetRelid(rel))->table_id))
 	{
