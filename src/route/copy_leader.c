@@ -115,14 +115,15 @@ leader_leaves_are_simple(Leader *leader)
 
 /*
  * Lines for peers need a stream.  Where there cannot be one, the COPY is for us
- * only when there are no peers.
+ * only when there are no peers, or when a peer sends it: what it sends belongs
+ * here, but for a fragment that has moved just now.
  */
 static bool
 leader_may_send(Relation rel)
 {
 	ListCell   *lc;
 
-	if (fa_fdw_copy_takes_text())
+	if (fa_fdw_copy_takes_text() || fa_origin != 0)
 		return true;
 	foreach(lc, fa_map_fragments(fa_map_table(RelationGetRelid(rel))->table_id))
 	{
@@ -402,10 +403,11 @@ static void
 leader_raise(MemoryContext caller)
 {
 	ErrorData  *edata;
-	const char *tail = psprintf("\n%s", _("parallel worker"));
+	const char *tail;
 	int			len;
 
 	MemoryContextSwitchTo(caller);
+	tail = psprintf("\n%s", _("parallel worker"));
 	edata = CopyErrorData();
 	FlushErrorState();
 	len = edata->context ? strlen(edata->context) - strlen(tail) : 0;

@@ -132,6 +132,8 @@ leaf_write_heap(Writer *writer, WriterLeaf *leaf)
 	int			worker = ParallelWorkerNumber;
 
 	writing_begin(writer->shared, leaf->toasts);
+	/* the end of this process is told the leader as a parallel worker's */
+	HOLD_INTERRUPTS();
 	PG_TRY();
 	{
 		ParallelWorkerNumber = -1;
@@ -143,6 +145,7 @@ leaf_write_heap(Writer *writer, WriterLeaf *leaf)
 		ParallelWorkerNumber = worker;
 	}
 	PG_END_TRY();
+	RESUME_INTERRUPTS();
 	writing_end(writer->shared, leaf->toasts);
 	pgstat_count_heap_insert(rel, -leaf->nrows);
 }
