@@ -24,7 +24,7 @@ typedef struct LateScan
 	FaLateBegin begin;
 	uint64		tried;			/* number of the last pass over all that met it */
 	bool		listed;			/* in one of the lists; else its execution is dead */
-	int			started;		/* level of the subtransaction of its executor */
+	int			started;		/* subtransactions below this level it survives */
 	int			level;			/* of that in which it began */
 	bool		lost;			/* that has been undone since */
 	ResourceOwner owner;		/* of what the executor holds for it */
@@ -60,10 +60,21 @@ late_forget(void *arg)
 		any_lost = false;
 }
 
+/* Does the current subtransaction hold what this one does? */
+static bool
+late_holds(ResourceOwner owner)
+{
+	while (owner && owner != CurTransactionResourceOwner)
+		owner = ResourceOwnerGetParent(owner);
+	return owner != NULL;
+}
+
 /*
  * Scans whose executor was started in a subtransaction that ends.  When that is
  * undone they are never run again, but their memory may live on, a simple
  * expression's of PL/pgSQL until the transaction ends; what they hold does not.
+ * It does, and they are, when a cursor that is older holds it: one whose query
+ * calls a function in SQL, whose statements are started as its rows are fetched.
  */
 static void
 late_end_started(dlist_head *list, int level, bool lost)
@@ -77,7 +88,7 @@ late_end_started(dlist_head *list, int level, bool lost)
 		if (s->started < level)
 			continue;
 		s->started = level - 1;
-		if (lost)
+		if (lost && late_holds(s->owner))
 		{
 			dlist_delete(&s->link);
 			s->listed = false;
@@ -132,7 +143,8 @@ fa_late_add(EState *estate, void *scan, FaLateKind kind, FaLateBegin begin)
 	added->begin = begin;
 	added->owner = CurrentResourceOwner;
 	added->listed = true;
-	added->started = GetCurrentTransactionNestLevel();
+	added->started = GetCurrentTransactionNestLevel() -
+		(late_holds(CurrentResourceOwner) ? 0 : 1);
 	added->forget.func = late_forget;
 	added->forget.arg = added;
 	dlist_push_tail(&late, &added->link);

@@ -21,6 +21,7 @@
 #include "postgres.h"
 
 #include "access/transam.h"
+#include "access/xact.h"
 #include "utils/snapmgr.h"
 
 #include "catalog/map.h"
@@ -32,6 +33,9 @@ guard_sees(Snapshot snapshot, FullTransactionId xid)
 {
 	uint64		next;
 
+	/* distributed by this transaction: nothing that it reads is older */
+	if (TransactionIdIsCurrentTransactionId(XidFromFullTransactionId(xid)))
+		return true;
 	if (TransactionIdPrecedes(XidFromFullTransactionId(xid), snapshot->xmin))
 		return true;
 	next = U64FromFullTransactionId(ReadNextFullTransactionId());

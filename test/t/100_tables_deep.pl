@@ -233,6 +233,9 @@ is($c->sql($_, q{SELECT to_regclass('none') IS NULL}), 't', "a table without par
 $c->sql(2, q{BEGIN; CREATE TABLE fresh (id int PRIMARY KEY); INSERT INTO fresh SELECT generate_series(1, 100);
 	SELECT fragaffinity.distribute_table('fresh', 'id'); COMMIT});
 is($c->sql(1, 'SELECT count(*) FROM fresh'), '100', 'made and distributed in one transaction');
+is($c->sql(2, q{BEGIN; CREATE TABLE here (id int PRIMARY KEY); INSERT INTO here SELECT generate_series(1, 100);
+	SELECT fragaffinity.distribute_table('here', 'id', placement => 'local') IS NULL;
+	UPDATE here SET id = id; INSERT INTO here VALUES (101); SELECT count(*), (SELECT id FROM here WHERE id = 7) FROM here; COMMIT}), "f\n101|7", 'read and changed in the transaction that distributes it');
 ($code, $message) = $c->fails(2, q{BEGIN ISOLATION LEVEL REPEATABLE READ; CREATE TABLE rr (id int PRIMARY KEY);
 	SELECT fragaffinity.distribute_table('rr', 'id')});
 is($code, '25001', 'not with a snapshot that could be too old');
