@@ -174,6 +174,7 @@ OBJS = \
 	src/route/ddl_rename.o \
 	src/route/ddl_roles.o \
 	src/route/ddl_unique.o \
+	src/route/ddl_waited.o \
 	src/route/deferred.o \
 	src/route/function.o \
 	src/placement/admit.o \

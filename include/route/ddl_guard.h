@@ -31,6 +31,7 @@ typedef struct FaDdlPlan
 	List	   *owned;			/* relations that the user must own, */
 	bool		drops;			/* or own the schemas of, */
 	List	   *owned_statistics;	/* and so with extended statistics */
+	Oid			named;			/* PASS: relation that it names, if any */
 	Oid			reshaped;		/* root that RESHAPE or PARTITION is about */
 	bool		retyped;		/* a type of what is unique in it changes */
 	bool		converted;		/* values of a column are, by USING */
@@ -130,6 +131,14 @@ extern bool fa_ddl_check_drop_partition(Oid rel, Oid root, FaDdlPlan *plan);
 /* Around the statement. */
 extern void fa_ddl_partition_before(FaDdlPlan *plan);
 extern void fa_ddl_partition_after(FaDdlPlan *plan);
+
+/*
+ * in ddl_waited.c: the relation that a statement names, if any, before it runs; and
+ * afterwards: raises 40001 when that has been distributed since, so that the statement
+ * has changed another.
+ */
+extern Oid	fa_ddl_named(Node *statement);
+extern void fa_ddl_check_waited(Node *statement, Oid named);
 
 /* in ddl_rename.c: of RENAME; after one, everywhere */
 extern FaDdlAction fa_ddl_check_rename(RenameStmt *stmt, FaDdlPlan *plan);

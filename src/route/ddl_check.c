@@ -592,4 +592,6 @@ fa_ddl_check(Node *statement, FaDdlPlan *plan)
 	if (creating_extension || !fa_extension_exists())
 		return;
 	plan->action = check_statement(statement, plan);
+	if (plan->action == FA_DDL_PASS)
+		plan->named = fa_ddl_named(statement);
 }

@@ -245,6 +245,8 @@ fa_guard_after(const char *query_string, PlannedStmt *pstmt, FaDdlPlan *plan)
 			fa_ddl_unique_end(plan);
 		AtEOXact_GUC(true, plan->guc_level);
 	}
+	if (OidIsValid(plan->named))
+		fa_ddl_check_waited(pstmt->utilityStmt, plan->named);
 	if (plan->dropped)
 		fa_ddl_drop_end(plan);
 	if (IsTransactionState())

@@ -74,6 +74,25 @@ for (
 	$c->sql(1, "DROP TABLE IF EXISTS $_") for qw(p p2 q);
 }
 
+# A table that was plain when one waited for it is not changed here alone.
+for my $ddl ('ALTER TABLE z ADD COLUMN x int', 'CREATE INDEX ON z (v)', 'ALTER TABLE z RENAME TO q', 'ALTER TABLE z RENAME COLUMN v TO x', 'ALTER INDEX z_v RENAME TO z_w',
+	'ALTER TABLE z SET SCHEMA fragaffinity', 'ALTER TABLE z ENABLE ROW LEVEL SECURITY', 'CREATE POLICY a ON z', 'CREATE RULE a AS ON DELETE TO z DO NOTHING',
+	'CREATE TRIGGER a BEFORE INSERT ON z FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()', "COMMENT ON TABLE z IS 'zed'")
+{
+	$c->sql(1, 'CREATE TABLE z (id int PRIMARY KEY, v int); CREATE INDEX z_v ON z (v)');
+	my $ahead = session(1);
+	say_to($ahead, q{BEGIN; SELECT fragaffinity.distribute_table('z', 'id', 3)});
+	my %late = (out => '', err => '');
+	$late{run} = IPC::Run::start([ 'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-d', $c->node(1)->connstr('postgres'), '-c', $ddl ],
+		'<', \undef, '>', \$late{out}, '2>', \$late{err});
+	$c->poll(1, q{SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'}, 't', "$ddl waits");
+	end($ahead, 'COMMIT');
+	$late{run}->finish;
+	like($late{err}, qr/40001: .*was distributed while this statement waited.*HINT:  Run the statement again/s, "not changed on one node alone: $ddl");
+	is($c->sql($_, q{SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'z'::regclass AND attnum > 0}), 'id v', "node $_") for 1, 2;
+	$c->sql(1, 'DROP TABLE z');
+}
+
 # Who may not do it is told so at once: he waits for nobody, and nobody waits for him.
 $c->sql(1, q{CREATE TABLE o (id int PRIMARY KEY, v int); CREATE INDEX o_v ON o (v); CREATE STATISTICS o_st ON id, v FROM o; CREATE POLICY own ON o USING (true);
 	SELECT fragaffinity.distribute_table('o', 'id', 3); GRANT SELECT ON o TO ann; CREATE TABLE other (id int NOT NULL); SELECT fragaffinity.distribute_table('other', 'id', 3)});
@@ -129,7 +148,7 @@ is(($c->fails(1, "BEGIN ISOLATION LEVEL REPEATABLE READ; $_"))[0], '25001', "nor
 
 # Rows of other nodes are used in other sessions there than those that change the
 # table, so one transaction cannot do both.  It is told so, and not to retry.
-$c->sql(1, q{CREATE TABLE o (id int PRIMARY KEY, n int); INSERT INTO o SELECT i, i FROM generate_series(1, 60) i;
+$c->sql(1, q{DROP TABLE o; CREATE TABLE o (id int PRIMARY KEY, n int); INSERT INTO o SELECT i, i FROM generate_series(1, 60) i;
 	SELECT fragaffinity.distribute_table('o', 'id', 6); SELECT fragaffinity.configure('deadlock_wait', '200ms')});
 for my $sql ('ALTER TABLE o ADD m int; UPDATE o SET m = 1', 'ALTER TABLE o ADD m int; SELECT count(*) FROM o',
 	'CREATE INDEX ON o (n); UPDATE o SET n = 2', 'ALTER TABLE o ADD m int; INSERT INTO o SELECT i, i FROM generate_series(100, 140) i')
