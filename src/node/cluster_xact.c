@@ -33,6 +33,7 @@
 #include "foreign/fdwapi.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
+#include "storage/proc.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -229,8 +230,12 @@ fa_xact_lock_cluster(void)
 	cluster_check_connected();
 	if (coordinator == self)
 		(void) fa_spi_rows("%s", lock);
-	else
+	else if (LockTimeout == 0)
 		fa_remote_exec(fa_xact_conn(coordinator), 0, "%s", lock);
+	else
+		fa_remote_exec(fa_xact_conn(coordinator), 0,
+					   "SET LOCAL lock_timeout = %d; %s; SET LOCAL lock_timeout = 0",
+					   LockTimeout, lock);
 }
 
 /* Who it is at the peer. */

@@ -112,6 +112,7 @@ for my $i (1, 2)
 		is($code, '42501', "not hers, on node $i: $ddl") or diag($message);
 	}
 	is($c->sql($i, $ann . 'GRANT SELECT ON o TO joe; REVOKE SELECT ON o FROM joe; SET SESSION AUTHORIZATION joe; DROP OWNED BY joe; SELECT 1'), '1', "nor hers to grant, on node $i");
+	is(($c->fails($i, "SET lock_timeout = '100ms'; SET statement_timeout = '120s'; ALTER TABLE o ADD COLUMN x int"))[0], '55P03', "no longer than lock_timeout, on node $i");
 	is(($c->fails($i, "SET statement_timeout = '100ms'; $_"))[0], '57014', "its owner waits, on node $i: $_") for 'ALTER TABLE o ADD COLUMN x int', 'GRANT SELECT ON o TO joe', 'DROP OWNED BY ann';
 }
 end($busy, 'COMMIT');
