@@ -59,6 +59,7 @@ OBJS = \
 	src/node/remote_many.o \
 	src/node/remote_try.o \
 	src/node/resolver.o \
+	src/node/role_writes.o \
 	src/node/row_burst.o \
 	src/node/row_stream.o \
 	src/node/session.o \

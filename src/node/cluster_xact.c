@@ -50,6 +50,7 @@
 #include "node/fdw.h"
 #include "node/node.h"
 #include "node/peer_use.h"
+#include "node/role_writes.h"
 #include "node/xact_stats.h"
 
 static List *parts = NIL;		/* of FaPart, in cluster_context */
@@ -304,8 +305,10 @@ fa_xact_note_use(Oid foreign_table, Oid user, FaUse use)
 		fa_fdw_register_before(cluster_early_callback);
 	registered = true;
 	part = cluster_fdw_part(GetForeignServerIdByRelId(foreign_table), user);
-	if (part)
-		part->use = Max(part->use, use);
+	if (part == NULL)
+		return;
+	fa_role_writes_note(foreign_table, part->mapping, use);
+	part->use = Max(part->use, use);
 }
 
 bool
@@ -478,6 +481,7 @@ cluster_forget(void)
 	forwarded = false;
 	prepared = false;
 	fa_peer_use_forget();
+	fa_role_writes_forget();
 	if (cluster_context)
 		MemoryContextReset(cluster_context);
 }

@@ -91,6 +91,24 @@ fdw_scan_table(ForeignScanState *node, Oid *user_p)
 	return rte->relid;
 }
 
+/* The other foreign tables that a scan reads. */
+static void
+fdw_note_joined(ForeignScanState *node, Oid user)
+{
+	ForeignScan *scan = (ForeignScan *) node->ss.ps.plan;
+	int			rti = bms_next_member(fa_foreign_scan_relids(scan), -1);
+
+	if (scan->scan.scanrelid != 0)
+		return;
+	while (rti >= 0 && (rti = bms_next_member(fa_foreign_scan_relids(scan), rti)) >= 0)
+	{
+		RangeTblEntry *rte = exec_rt_fetch(rti, node->ss.ps.state);
+
+		if (rte->rtekind == RTE_RELATION)
+			fa_xact_note_use(rte->relid, user, FA_USE_READ);
+	}
+}
+
 static void
 fdw_begin_scan(ForeignScanState *node, int eflags)
 {
@@ -103,6 +121,7 @@ fdw_begin_scan(ForeignScanState *node, int eflags)
 	relid = fdw_scan_table(node, &user);
 	fdw_prepare_session(relid, user);
 	fa_xact_note_use(relid, user, fdw_sql_use((ForeignScan *) node->ss.ps.plan));
+	fdw_note_joined(node, user);
 	fa_late_add_scan(node);
 }
 
@@ -307,7 +326,6 @@ static TupleTableSlot *
 fdw_iterate_direct_modify(ForeignScanState *node)
 {
 	FaUse		use = fdw_sql_use((ForeignScan *) node->ss.ps.plan);
-	TupleTableSlot *slot;
 
 	if (use == FA_USE_WRITE)
 		fdw_before_change(node->resultRelInfo, node->ss.ps.state);
@@ -316,9 +334,9 @@ fdw_iterate_direct_modify(ForeignScanState *node)
 							 RelationGetRelid(node->resultRelInfo->ri_RelationDesc),
 							 fdw_user(fa_result_rel_check_as(node->resultRelInfo,
 															 node->ss.ps.state)));
-	slot = base->IterateDirectModify(node);
+	/* before: what it may wait for is looked at */
 	fdw_note(node->resultRelInfo, node->ss.ps.state, use);
-	return slot;
+	return base->IterateDirectModify(node);
 }
 
 /*
