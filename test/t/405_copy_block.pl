@@ -2,6 +2,7 @@
 # the transaction's sessions, and whatever goes wrong leaves these in order.
 use strict;
 use warnings;
+use CopyClient;
 use FragAffinity;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -32,9 +33,7 @@ my $holder = $c->node(1)->background_psql('postgres', on_error_stop => 0);
 my ($client, $pid);
 sub connect_client
 {
-	$client = $c->node(1)->background_psql('postgres', on_error_stop => 0);
-	$client->query_safe('\set VERBOSITY verbose');
-	$pid = $client->query_safe('SELECT pg_backend_pid()');
+	($client, $pid) = copy_client($c->node(1));
 	return;
 }
 connect_client();
@@ -53,20 +52,8 @@ sub starts
 
 	$holder->query_safe("BEGIN; INSERT INTO t VALUES ($k[1], 'held'); INSERT INTO t VALUES ($k[2], 'held')");
 	$client->query_safe('BEGIN; INSERT INTO t VALUES (-1, $$before$$); SAVEPOINT a');
-	@$client{qw(stdout stderr)} = ('', '');
-	$client->{stdin} .= "COPY t (k, v) FROM $copy;\n\\echo done\n";
-	$client->{run}->pump_nb;
+	copy_starts($client, "COPY t (k, v) FROM $copy");
 	ok($told ? waiting(2) && waiting(3) : waiting(2) || waiting(3), "$name: the owners work on it at once");
-	return;
-}
-sub ends
-{
-	my ($expected, $name) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-	$client->{run}->pump until $client->{stdout} =~ /^done$/m;
-	like($client->{stderr}, $expected, $name);
-	@$client{qw(stdout stderr)} = ('', '');
 	return;
 }
 sub count { return $client->query('SELECT count(*) FROM t') }
@@ -77,7 +64,7 @@ for my $case ([ 'few rows', $few, 6 ], [ 'many rows', $many, 30006 ])
 
 	starts($copy, $name);
 	$holder->query_safe('ROLLBACK');
-	ends(qr/^$/, "$name arrive");
+	copy_ends($client, qr/^$/, "$name arrive");
 	is(count(), $n + 1, 'the transaction sees them');
 	$client->query_safe('ROLLBACK TO a');
 	is(count(), 1, 'a savepoint takes them back');
@@ -85,7 +72,7 @@ for my $case ([ 'few rows', $few, 6 ], [ 'many rows', $many, 30006 ])
 
 	starts($copy, $name);
 	$holder->query_safe('COMMIT');
-	ends(qr/23505: duplicate key/, "$name: a key that is there");
+	copy_ends($client, qr/23505: duplicate key/, "$name: a key that is there");
 	$client->query_safe('ROLLBACK TO a');
 	is(count(), 3, 'nothing of it is left, the rest of the transaction is');
 	$client->query_safe('COMMIT');
@@ -93,7 +80,7 @@ for my $case ([ 'few rows', $few, 6 ], [ 'many rows', $many, 30006 ])
 
 	starts($copy, $name);
 	$c->sql(1, "SELECT pg_cancel_backend($pid)");
-	ends(qr/57014: canceling statement due to user request/, "$name: canceled");
+	copy_ends($client, qr/57014: canceling statement due to user request/, "$name: canceled");
 	$client->query_safe("ROLLBACK TO a; INSERT INTO t VALUES ($k[3], 'after'), ($k[4], 'after'), ($k[5], 'after')");
 	is(count(), 4, 'and the transaction goes on at all owners');
 	$client->query_safe('ROLLBACK');

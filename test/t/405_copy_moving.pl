@@ -3,6 +3,7 @@
 # whoever ends it, in its midst, ends all of it, and the session goes on.
 use strict;
 use warnings;
+use CopyClient;
 use FragAffinity;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -32,9 +33,7 @@ file('then', @then);
 my ($client, $pid);
 sub connect_client
 {
-	$client = $c->node(1)->background_psql('postgres', on_error_stop => 0);
-	$client->query_safe('\set VERBOSITY verbose');
-	$pid = $client->query_safe('SELECT pg_backend_pid()');
+	($client, $pid) = copy_client($c->node(1));
 	return;
 }
 
@@ -51,26 +50,12 @@ sub starts
 
 	unlink "$dir/go";
 	$client->query_safe("BEGIN; $before");
-	@$client{qw(stdout stderr)} = ('', '');
-	$client->{stdin} .= "COPY d FROM PROGRAM 'cat $dir/first; while [ ! -e $dir/go ]; do sleep 0.05; done; cat $dir/then';\n\\echo done\n";
-	$client->{run}->pump_nb;
+	copy_starts($client, "COPY d FROM PROGRAM 'cat $dir/first; while [ ! -e $dir/go ]; do sleep 0.05; done; cat $dir/then'");
 	ok($c->poll(1, "SELECT count(*) FROM $workers AND wait_event = 'MessageQueueReceive'", '2'), "$name: workers have written");
 	return;
 }
 
 sub goes_on { append_to_file("$dir/go", ''); return; }
-
-sub ends
-{
-	my ($expected, $name) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-	# dies of the time limit of all tests if that is not to be
-	$client->{run}->pump until $client->{stdout} =~ /^done$/m;
-	like($client->{stderr}, $expected, $name);
-	@$client{qw(stdout stderr)} = ('', '');
-	return;
-}
 
 sub nothing_is_left
 {
@@ -104,7 +89,7 @@ for my $end ('ROLLBACK', 'COMMIT')
 		ok($c->sql(1, 'SELECT fragaffinity.split_fragment(' . $c->fragment('d', $bucket) . ", '$from', '$to')"), "$end: bucket $bucket has been split on $owner");
 	}
 	goes_on();
-	ends(qr/^$/, "$end: after moves and splits");
+	copy_ends($client, qr/^$/, "$end: after moves and splits");
 	is($client->query("$hash WHERE k > 0"), $all, 'the transaction sees its rows');
 	$client->query_safe($end);
 	is($c->sql($_, "$hash WHERE k > 0"), $end eq 'COMMIT' ? $all : '0|0||', "$end: as node $_ sees it") for 1 .. 3;
@@ -124,7 +109,7 @@ for my $case (
 	$c->sql(1, $sql =~ s/PID/$pid/r) if $sql ne '';
 	# an error of a worker is found with the next rows of a program
 	goes_on() if $sql =~ /LIMIT/;
-	ends(qr/ERROR:  $expected/, $name);
+	copy_ends($client, qr/ERROR:  $expected/, $name);
 	like($client->query('SELECT 1') . $client->{stderr}, qr/25P02/, 'the transaction has failed');
 	$client->query('ROLLBACK; RESET statement_timeout');
 	$client->{stderr} = '';

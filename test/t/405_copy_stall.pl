@@ -3,6 +3,7 @@
 # nothing of it stays.
 use strict;
 use warnings;
+use CopyClient;
 use FragAffinity;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -36,10 +37,8 @@ $holder->query_safe('SET client_min_messages = error');
 my ($client, $pid);
 sub connect_client
 {
-	$client = $c->node(1)->background_psql('postgres', on_error_stop => 0);
+	($client, $pid) = copy_client($c->node(1));
 	$client->set_query_timer_restart();
-	$client->query_safe('\set VERBOSITY verbose');
-	$pid = $client->query_safe('SELECT pg_backend_pid()');
 	return;
 }
 connect_client();
@@ -47,9 +46,7 @@ connect_client();
 sub starts
 {
 	my ($rows) = @_;
-	@$client{qw(stdout stderr)} = ('', '');
-	$client->{stdin} .= "COPY t FROM $file{$rows};\n\\echo done\n";
-	$client->{run}->pump_nb;
+	copy_starts($client, "COPY t FROM $file{$rows}");
 	return;
 }
 
@@ -71,18 +68,6 @@ sub stalls
 	}
 	ok($c->poll(1, "SELECT count(*) > 0 FROM pg_stat_activity WHERE pid = $pid AND query LIKE 'COPY%' AND wait_event_type = 'Extension'"),
 		"$name: the client waits for it");
-	return;
-}
-
-sub ends
-{
-	my ($expected, $name) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-	# dies of the time limit of all tests if that is not to be
-	$client->{run}->pump until $client->{stdout} =~ /^done$/m;
-	like($client->{stderr}, $expected, $name);
-	@$client{qw(stdout stderr)} = ('', '');
 	return;
 }
 
@@ -114,12 +99,12 @@ for my $case ([ 'small', 'silent' ], [ 'small', 'locked' ], [ 'large', 'locked' 
 	$client->query_safe("SET statement_timeout = 0");
 	stalls($rows, $when, $name);
 	$c->sql(1, "SELECT pg_cancel_backend($pid)");
-	ends(qr/57014: canceling statement due to user request/, "$name: canceled");
+	copy_ends($client, qr/57014: canceling statement due to user request/, "$name: canceled");
 	goes_on($name);
 
 	$client->query_safe("SET statement_timeout = '3s'");
 	stalls($rows, $when, $name);
-	ends(qr/57014: canceling statement due to statement timeout/, "$name: statement_timeout");
+	copy_ends($client, qr/57014: canceling statement due to statement timeout/, "$name: statement_timeout");
 	$client->query_safe('ROLLBACK; SET statement_timeout = 0');
 	$c->link(2, 'heal');
 	$holder->query('ROLLBACK');
@@ -136,7 +121,7 @@ for my $case ([ 'small', 'silent' ], [ 'small', 'locked' ], [ 'large', 'locked' 
 # What the network does not take for tcp_user_timeout is lost, whoever waits.
 $c->sql(1, "ALTER SERVER fragaffinity_2 OPTIONS (SET tcp_user_timeout '1000')");
 stalls('large', 'locked', 'tcp_user_timeout');
-ends(qr/ERROR:  08...: /, 'tcp_user_timeout ends it');
+copy_ends($client, qr/ERROR:  08...: /, 'tcp_user_timeout ends it');
 goes_on('tcp_user_timeout');
 
 $client->quit;
