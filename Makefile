@@ -26,6 +26,7 @@ OBJS = \
 	src/core/spi.o \
 	src/core/stop_point.o \
 	src/core/target.o \
+	src/node/act_as.o \
 	src/node/cluster_part.o \
 	src/node/cluster_xact.o \
 	src/node/copy_lines.o \
@@ -42,6 +43,7 @@ OBJS = \
 	src/node/fdw_group.o \
 	src/node/fdw_late.o \
 	src/node/fdw_leave.o \
+	src/node/fdw_scan.o \
 	src/node/fdw_security.o \
 	src/node/fdw_settings.o \
 	src/node/finish.o \
@@ -59,7 +61,7 @@ OBJS = \
 	src/node/remote_many.o \
 	src/node/remote_try.o \
 	src/node/resolver.o \
-	src/node/role_writes.o \
+	src/node/role_session.o \
 	src/node/row_burst.o \
 	src/node/row_stream.o \
 	src/node/session.o \

@@ -271,16 +271,35 @@ fa_exec_insert_index_tuples(ResultRelInfo *target, TupleTableSlot *slot,
 #define fa_foreign_scan_check_as(scan, rte) ((scan)->checkAsUser)
 #define fa_result_rel_check_as(rri, estate) \
 	ExecGetResultRelCheckAsUser(rri, estate)
+#define fa_foreign_scan_check_as_p(scan, rte) (&(scan)->checkAsUser)
+#define fa_direct_modify_check_as_p(scan, estate) (&(scan)->checkAsUser)
+static inline Oid *
+fa_result_rel_check_as_p(ResultRelInfo *rri, EState *estate)
+{
+	/* those of a leaf are its table's */
+	if (rri->ri_RootResultRelInfo)
+		rri = rri->ri_RootResultRelInfo;
+	return &getRTEPermissionInfo(estate->es_rteperminfos,
+								 exec_rt_fetch(rri->ri_RangeTableIndex, estate))->checkAsUser;
+}
 #else
 #define fa_foreign_scan_relids(scan) ((scan)->fs_relids)
-#define fa_foreign_scan_check_as(scan, rte) ((rte)->checkAsUser)
-static inline Oid
-fa_result_rel_check_as(ResultRelInfo *rri, EState *estate)
+#define fa_foreign_scan_check_as(scan, rte) ((void) (scan), (rte)->checkAsUser)
+#define fa_foreign_scan_check_as_p(scan, rte) ((void) (scan), &(rte)->checkAsUser)
+#define fa_direct_modify_check_as_p(scan, estate) \
+	(&exec_rt_fetch((scan)->resultRelation, estate)->checkAsUser)
+static inline Oid *
+fa_result_rel_check_as_p(ResultRelInfo *rri, EState *estate)
 {
 	/* a leaf that rows are routed to has no entry of its own */
 	if (rri->ri_RangeTableIndex == 0)
 		rri = rri->ri_RootResultRelInfo;
-	return exec_rt_fetch(rri->ri_RangeTableIndex, estate)->checkAsUser;
+	return &exec_rt_fetch(rri->ri_RangeTableIndex, estate)->checkAsUser;
+}
+static inline Oid
+fa_result_rel_check_as(ResultRelInfo *rri, EState *estate)
+{
+	return *fa_result_rel_check_as_p(rri, estate);
 }
 #endif
 

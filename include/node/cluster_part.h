@@ -33,6 +33,7 @@ typedef struct FaPart
 	Oid			mapping;
 	Oid			user;
 	FaUse		use;
+	bool		changes;		/* rows, soon: all roles use it from now on */
 } FaPart;
 
 /*

@@ -84,6 +84,8 @@ extern bool fa_fdw_may_group(PlannerInfo *root, RelOptInfo *grouped_rel, void *e
 extern void fa_fdw_pass_settings(Oid foreign_table, Oid user);
 /* Likewise, as of which mark (fdw_as_of.h) the session reads from now on. */
 extern void fa_fdw_tell_as_of(int node, Oid user, int mark);
+/* Likewise, whom the role's session acts as from now on (act_as.h). */
+extern void fa_fdw_tell_role(Oid foreign_table, Oid role, Oid user);
 
 /* in fdw_callback.c */
 

@@ -21,11 +21,14 @@
 extern bool fa_vouch_is_needed(Oid foreign_table, Oid user);
 
 /*
- * Before postgres_fdw's session of the user is used for a foreign table: vouches
- * for it, if that is needed and has not been done.  Connects to the peer as a
- * superuser for that.  The session is idle, and left idle.
+ * Vouches for the session that postgres_fdw has for the user, if that has not been
+ * done.  Connects to the peer as a superuser for that.  The session is idle, and left
+ * idle.
  */
-extern void fa_vouch_for_fdw(Oid foreign_table, Oid user);
+extern void fa_vouch_for_session(Oid server, Oid user);
+
+/* The same before the role's session is used for a foreign table for the user, if needed. */
+extern void fa_vouch_for_fdw(Oid foreign_table, Oid session, Oid user);
 
 /* The same for a session of our own, which the caller remembers. */
 extern void fa_vouch_for_conn(FaConn *conn);

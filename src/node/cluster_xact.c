@@ -50,7 +50,7 @@
 #include "node/fdw.h"
 #include "node/node.h"
 #include "node/peer_use.h"
-#include "node/role_writes.h"
+#include "node/role_session.h"
 #include "node/xact_stats.h"
 
 static List *parts = NIL;		/* of FaPart, in cluster_context */
@@ -307,8 +307,49 @@ fa_xact_note_use(Oid foreign_table, Oid user, FaUse use)
 	part = cluster_fdw_part(GetForeignServerIdByRelId(foreign_table), user);
 	if (part == NULL)
 		return;
-	fa_role_writes_note(foreign_table, part->mapping, use);
 	part->use = Max(part->use, use);
+}
+
+/* The mapping by which the user gets a session of postgres_fdw. */
+static Oid
+cluster_mapping(Oid server, Oid user)
+{
+	return GetUserMapping(user, server)->umid;
+}
+
+Oid
+fa_xact_session(Oid server, Oid user)
+{
+	ListCell   *lc;
+
+	foreach(lc, parts)
+	{
+		FaPart	   *part = lfirst(lc);
+
+		if (!part->fdw || part->server != server ||
+			(!part->changes && part->use < FA_USE_LOCK))
+			continue;
+		return part->user == user || part->mapping == cluster_mapping(server, user) ?
+			user : part->user;
+	}
+	return user;
+}
+
+void
+fa_xact_claim(Oid foreign_table, Oid user)
+{
+	FaPart	   *part;
+
+	fa_xact_note_use(foreign_table, user, FA_USE_READ);
+	part = cluster_fdw_part(GetForeignServerIdByRelId(foreign_table), user);
+	if (part)
+		part->changes = true;
+}
+
+const char *
+fa_xact_mapped_role(Oid server, Oid user)
+{
+	return cluster_mapped_role(GetUserMapping(user, server));
 }
 
 bool
@@ -481,7 +522,7 @@ cluster_forget(void)
 	forwarded = false;
 	prepared = false;
 	fa_peer_use_forget();
-	fa_role_writes_forget();
+	fa_role_session_forget();
 	if (cluster_context)
 		MemoryContextReset(cluster_context);
 }

@@ -13,12 +13,10 @@
 
 #include "catalog/pg_class.h"
 #include "executor/executor.h"
-#include "executor/nodeSubplan.h"
 #include "fmgr.h"
 #include "foreign/fdwapi.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
-#include "nodes/nodeFuncs.h"
 #include "nodes/value.h"
 #include "utils/rel.h"
 
@@ -31,31 +29,26 @@
 #include "node/fdw_copy.h"
 #include "node/fdw_late.h"
 #include "node/fdw_leave.h"
+#include "node/fdw_routine.h"
 #include "node/fdw_security.h"
 #include "node/node.h"
 #include "node/remote.h"
+#include "node/role_session.h"
 #include "node/vouch.h"
 
 PG_FUNCTION_INFO_V1(fa_sql_fdw_handler);
 PG_FUNCTION_INFO_V1(fa_sql_fdw_validator);
 
-#define FETCH_SIZE_PLACE 2		/* in fdw_private of a scan; from 14 to 18 */
-
 static const FdwRoutine *base = NULL;	/* fa_fdw_base() */
 
-static Oid
-fdw_user(Oid check_as)
+Oid
+fa_fdw_user(Oid check_as)
 {
 	return OidIsValid(check_as) ? check_as : GetUserId();
 }
 
-/*
- * What the statement does, by its text: postgres_fdw writes it, and so does
- * whoever makes a plan by hand (who may run a SELECT as a direct modification).
- * A literal that looks like a locking clause only makes the commit longer.
- */
-static FaUse
-fdw_sql_use(ForeignScan *scan)
+FaUse
+fa_fdw_sql_use(ForeignScan *scan)
 {
 	const char *sql = strVal(linitial(scan->fdw_private));
 
@@ -68,224 +61,91 @@ fdw_sql_use(ForeignScan *scan)
 	return FA_USE_READ;
 }
 
-/* The session is open, and about to be used. */
-static void
-fdw_prepare_session(Oid foreign_table, Oid user)
+void
+fa_fdw_prepare_session(Oid foreign_table, Oid session, Oid user)
 {
-	fa_fdw_pass_settings(foreign_table, user);
-	fa_vouch_for_fdw(foreign_table, user);
+	fa_fdw_pass_settings(foreign_table, session);
+	fa_vouch_for_fdw(foreign_table, session, user);
 }
 
-/* A foreign table that a scan reads, and as whom. */
 static Oid
-fdw_scan_table(ForeignScanState *node, Oid *user_p)
+fdw_change_user(ResultRelInfo *rri, EState *estate)
 {
-	ForeignScan *scan = (ForeignScan *) node->ss.ps.plan;
-	Index		rti = scan->scan.scanrelid;
-	RangeTblEntry *rte;
-
-	if (rti == 0)
-		rti = bms_next_member(fa_foreign_scan_relids(scan), -1);
-	rte = exec_rt_fetch(rti, node->ss.ps.state);
-	*user_p = fdw_user(fa_foreign_scan_check_as(scan, rte));
-	return rte->relid;
+	return fa_fdw_user(fa_result_rel_check_as(rri, estate));
 }
 
-/* The other foreign tables that a scan reads. */
-static void
-fdw_note_joined(ForeignScanState *node, Oid user)
+/* The role whose session is to change the rows of a leaf. */
+static Oid
+fdw_begin_session(ResultRelInfo *rri, EState *estate)
 {
-	ForeignScan *scan = (ForeignScan *) node->ss.ps.plan;
-	int			rti = bms_next_member(fa_foreign_scan_relids(scan), -1);
-
-	if (scan->scan.scanrelid != 0)
-		return;
-	while (rti >= 0 && (rti = bms_next_member(fa_foreign_scan_relids(scan), rti)) >= 0)
-	{
-		RangeTblEntry *rte = exec_rt_fetch(rti, node->ss.ps.state);
-
-		if (rte->rtekind == RTE_RELATION)
-			fa_xact_note_use(rte->relid, user, FA_USE_READ);
-	}
+	return fa_xact_session(GetForeignServerIdByRelId(RelationGetRelid(rri->ri_RelationDesc)),
+						   fdw_change_user(rri, estate));
 }
 
-static void
-fdw_begin_scan(ForeignScanState *node, int eflags)
+/* The same since then; cheap. */
+static Oid
+fdw_change_session(ResultRelInfo *rri, EState *estate)
 {
-	Oid			relid;
-	Oid			user;
-
-	base->BeginForeignScan(node, eflags);
-	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
-		return;
-	relid = fdw_scan_table(node, &user);
-	fdw_prepare_session(relid, user);
-	fa_xact_note_use(relid, user, fdw_sql_use((ForeignScan *) node->ss.ps.plan));
-	fdw_note_joined(node, user);
-	fa_late_add_scan(node);
+	return fa_roles_act() ? fdw_begin_session(rri, estate) :
+		fdw_change_user(rri, estate);
 }
 
-/*
- * Evaluates the subqueries that a scan's parameters wait for: postgres_fdw would
- * do so when it has made the session ready for the scan, and under its own
- * search_path, and they may use the session.
- */
-static bool
-fdw_settle_params(Node *node, void *context)
-{
-	ExprContext *econtext = context;
-
-	if (node == NULL)
-		return false;
-	if (IsA(node, Param) && ((Param *) node)->paramkind == PARAM_EXEC)
-	{
-		ParamExecData *param = &econtext->ecxt_param_exec_vals[((Param *) node)->paramid];
-
-		if (param->execPlan)
-			ExecSetParamPlan(param->execPlan, econtext);
-		return false;
-	}
-	return expression_tree_walker(node, fdw_settle_params, context);
-}
-
-/*
- * Makes a scan that may lose its cursor fetch all of its rows at once.  postgres_fdw
- * reads how many it fetches when it begins, so that is done anew.
- */
-static void
-fdw_fetch_all(ForeignScanState *node)
-{
-	ForeignScan *scan = (ForeignScan *) node->ss.ps.plan;
-	List	   *planned = scan->fdw_private;
-	MemoryContext caller = MemoryContextSwitchTo(node->ss.ps.state->es_query_cxt);
-
-	scan->fdw_private = list_copy(planned);
-	lfirst(list_nth_cell(scan->fdw_private, FETCH_SIZE_PLACE)) = makeInteger(INT_MAX);
-	PG_TRY();
-	{
-		base->BeginForeignScan(node, 0);
-	}
-	PG_FINALLY();
-	{
-		scan->fdw_private = planned;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-}
-
-/* The scan's cursor may be opened now. */
-static void
-fdw_before_scan(ForeignScanState *node)
-{
-	Oid			relid;
-	Oid			user;
-
-	if (fa_late_begun(node))
-	{
-		(void) fdw_settle_params((Node *) ((ForeignScan *) node->ss.ps.plan)->fdw_exprs,
-								 node->ss.ps.ps_ExprContext);
-		if (fa_late_may_be_lost(node))
-			fdw_fetch_all(node);
-	}
-	if (!fa_as_of_is_used())
-		return;
-	relid = fdw_scan_table(node, &user);
-	fa_as_of_before_scan(node, relid, user);
-}
-
-static TupleTableSlot *
-fdw_iterate_scan(ForeignScanState *node)
-{
-	fdw_before_scan(node);
-	return base->IterateForeignScan(node);
-}
-
-static void
-fdw_rescan(ForeignScanState *node)
-{
-	if (node->ss.ps.chgParam != NULL && fa_late_is_lost(node))
-	{
-		MemoryContext caller = MemoryContextSwitchTo(node->ss.ps.state->es_query_cxt);
-
-		base->BeginForeignScan(node, 0);
-		MemoryContextSwitchTo(caller);
-	}
-	else
-		base->ReScanForeignScan(node);
-	if (node->ss.ps.chgParam != NULL)
-		fa_late_anew(node);
-	if (fa_as_of_is_used())
-		fa_as_of_rescan(node);
-}
-
-static void
-fdw_end_scan(ForeignScanState *node)
-{
-	/* there is nothing else to be done for it */
-	if (!fa_late_is_lost(node))
-		base->EndForeignScan(node);
-}
-
-/* It may have rows on their way now, which a savepoint that is undone would lose. */
-static void
-fdw_fetching(ForeignScanState *node)
-{
-	Oid			relid;
-	Oid			user;
-
-	if (GetCurrentTransactionNestLevel() == 1)
-		return;
-	relid = fdw_scan_table(node, &user);
-	fa_late_fetching(fa_fdw_node(relid), user);
-}
-
-static void
-fdw_async_request(AsyncRequest *areq)
-{
-	fdw_before_scan((ForeignScanState *) areq->requestee);
-	base->ForeignAsyncRequest(areq);
-	fdw_fetching((ForeignScanState *) areq->requestee);
-}
-
-static void
-fdw_async_configure_wait(AsyncRequest *areq)
-{
-	fdw_before_scan((ForeignScanState *) areq->requestee);
-	base->ForeignAsyncConfigureWait(areq);
-	fdw_fetching((ForeignScanState *) areq->requestee);
-}
-
-static void
-fdw_note(ResultRelInfo *rri, EState *estate, FaUse use)
+void
+fa_fdw_changed(ResultRelInfo *rri, EState *estate)
 {
 	fa_xact_note_use(RelationGetRelid(rri->ri_RelationDesc),
-					 fdw_user(fa_result_rel_check_as(rri, estate)), use);
+					 fdw_change_session(rri, estate), FA_USE_WRITE);
 }
 
-/* Rows are about to be changed. */
-static void
-fdw_before_change(ResultRelInfo *rri, EState *estate)
+void
+fa_fdw_before_change(ResultRelInfo *rri, EState *estate)
 {
+	Oid			relid = RelationGetRelid(rri->ri_RelationDesc);
+	Oid			session = fdw_change_session(rri, estate);
+
 	fa_late_begin_kind(FA_LATE_STATEMENT);
-	fa_as_of_before_change(RelationGetRelid(rri->ri_RelationDesc),
-						   fdw_user(fa_result_rel_check_as(rri, estate)));
+	fa_as_of_before_change(relid, session);
+	fa_role_act(relid, session, fdw_change_user(rri, estate));
 }
 
-/* The session is open; what it is used for is known when it has been. */
+/*
+ * The session is open.  That it changes rows is known here already, as they must
+ * not be changed in another one until it does; what else, when it has.
+ */
 static void
-fdw_opened(ResultRelInfo *rri, EState *estate)
+fdw_opened(ResultRelInfo *rri, EState *estate, Oid session, bool changes)
 {
-	fdw_prepare_session(RelationGetRelid(rri->ri_RelationDesc),
-						fdw_user(fa_result_rel_check_as(rri, estate)));
-	fdw_note(rri, estate, FA_USE_READ);
+	Oid			relid = RelationGetRelid(rri->ri_RelationDesc);
+	Oid			user = fdw_change_user(rri, estate);
+
+	fa_fdw_prepare_session(relid, session, user);
+	fa_role_act(relid, session, user);
+	if (changes)
+		fa_xact_claim(relid, session);
+	else
+		fa_xact_note_use(relid, session, FA_USE_READ);
 }
 
 static void
 fdw_begin_direct_modify(ForeignScanState *node, int eflags)
 {
-	base->BeginDirectModify(node, eflags);
-	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
-		fdw_opened(node->resultRelInfo, node->ss.ps.state);
+	ForeignScan *scan = (ForeignScan *) node->ss.ps.plan;
+	ResultRelInfo *rri = node->resultRelInfo;
+	EState	   *estate = node->ss.ps.state;
+	Oid			session;
+
+	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
+	{
+		base->BeginDirectModify(node, eflags);
+		return;
+	}
+	session = fdw_begin_session(rri, estate);
+	if (session == fdw_change_user(rri, estate))
+		base->BeginDirectModify(node, eflags);
+	else
+		FA_FDW_AS(fa_direct_modify_check_as_p(scan, estate), session,
+				  base->BeginDirectModify(node, eflags));
+	fdw_opened(rri, estate, session, fa_fdw_sql_use(scan) != FA_USE_READ);
 }
 
 static bool
@@ -300,12 +160,37 @@ static void
 fdw_begin_modify(ModifyTableState *mtstate, ResultRelInfo *rri,
 				 List *fdw_private, int subplan, int eflags)
 {
-	base->BeginForeignModify(mtstate, rri, fdw_private, subplan, eflags);
+	EState	   *estate = mtstate->ps.state;
+	Oid			session;
+
 	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
+	{
+		base->BeginForeignModify(mtstate, rri, fdw_private, subplan, eflags);
 		return;
-	fdw_opened(rri, mtstate->ps.state);
+	}
+	session = fdw_begin_session(rri, estate);
+	if (session == fdw_change_user(rri, estate))
+		base->BeginForeignModify(mtstate, rri, fdw_private, subplan, eflags);
+	else
+		FA_FDW_AS(fa_result_rel_check_as_p(rri, estate), session,
+				  base->BeginForeignModify(mtstate, rri, fdw_private, subplan, eflags));
+	fdw_opened(rri, estate, session, true);
 	if (fa_fdw_rows_may_leave(castNode(ModifyTable, mtstate->ps.plan)))
 		fa_fdw_leave_begin(mtstate);
+}
+
+void
+fa_fdw_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri)
+{
+	EState	   *estate = mtstate->ps.state;
+	Oid			session = fdw_begin_session(rri, estate);
+
+	if (session == fdw_change_user(rri, estate))
+		base->BeginForeignInsert(mtstate, rri);
+	else
+		FA_FDW_AS(fa_result_rel_check_as_p(rri, estate), session,
+				  base->BeginForeignInsert(mtstate, rri));
+	fdw_opened(rri, estate, session, true);
 }
 
 static void
@@ -314,28 +199,30 @@ fdw_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri)
 	if (fa_fdw_copy_begin_insert(mtstate, rri, base))
 		return;
 	if (mtstate->operation == CMD_UPDATE)
-	{
 		fa_fdw_leave_begin(mtstate);
-		return;
-	}
-	base->BeginForeignInsert(mtstate, rri);
-	fdw_opened(rri, mtstate->ps.state);
+	else
+		fa_fdw_begin_insert(mtstate, rri);
 }
 
 static TupleTableSlot *
 fdw_iterate_direct_modify(ForeignScanState *node)
 {
-	FaUse		use = fdw_sql_use((ForeignScan *) node->ss.ps.plan);
+	FaUse		use = fa_fdw_sql_use((ForeignScan *) node->ss.ps.plan);
+	ResultRelInfo *rri = node->resultRelInfo;
+	EState	   *estate = node->ss.ps.state;
+	Oid			relid = RelationGetRelid(rri->ri_RelationDesc);
+	Oid			session = fdw_change_session(rri, estate);
 
 	if (use == FA_USE_WRITE)
-		fdw_before_change(node->resultRelInfo, node->ss.ps.state);
-	else if (fa_as_of_is_used())
-		fa_as_of_before_scan(node,
-							 RelationGetRelid(node->resultRelInfo->ri_RelationDesc),
-							 fdw_user(fa_result_rel_check_as(node->resultRelInfo,
-															 node->ss.ps.state)));
+		fa_fdw_before_change(rri, estate);
+	else
+	{
+		if (fa_as_of_is_used())
+			fa_as_of_before_scan(node, relid, session);
+		fa_role_act(relid, session, fdw_change_user(rri, estate));
+	}
 	/* before: what it may wait for is looked at */
-	fdw_note(node->resultRelInfo, node->ss.ps.state, use);
+	fa_xact_note_use(relid, session, use);
 	return base->IterateDirectModify(node);
 }
 
@@ -364,9 +251,9 @@ fdw_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
 		fa_fdw_leave_insert(rri, slot);
 		return slot;
 	}
-	fdw_before_change(rri, estate);
+	fa_fdw_before_change(rri, estate);
 	slot = base->ExecForeignInsert(estate, rri, slot, plan_slot);
-	fdw_note(rri, estate, FA_USE_WRITE);
+	fa_fdw_changed(rri, estate);
 	return slot;
 }
 
@@ -395,10 +282,10 @@ fdw_batch_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot **slots,
 			fa_fdw_leave_insert(rri, slots[i]);
 		return slots;
 	}
-	fdw_before_change(rri, estate);
+	fa_fdw_before_change(rri, estate);
 	slots = base->ExecForeignBatchInsert(estate, rri, slots, plan_slots,
 										 nslots);
-	fdw_note(rri, estate, FA_USE_WRITE);
+	fa_fdw_changed(rri, estate);
 	return slots;
 }
 
@@ -416,11 +303,11 @@ fdw_update(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
 	bool		taken;
 
 	fdw_check_row(estate, rri, slot);
-	fdw_before_change(rri, estate);
+	fa_fdw_before_change(rri, estate);
 	if (fa_fdw_leave_update(estate, rri, slot, plan_slot, &taken))
 		return taken ? slot : NULL;
 	slot = base->ExecForeignUpdate(estate, rri, slot, plan_slot);
-	fdw_note(rri, estate, FA_USE_WRITE);
+	fa_fdw_changed(rri, estate);
 	return slot;
 }
 
@@ -428,9 +315,9 @@ static TupleTableSlot *
 fdw_delete(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
 		   TupleTableSlot *plan_slot)
 {
-	fdw_before_change(rri, estate);
+	fa_fdw_before_change(rri, estate);
 	slot = base->ExecForeignDelete(estate, rri, slot, plan_slot);
-	fdw_note(rri, estate, FA_USE_WRITE);
+	fa_fdw_changed(rri, estate);
 	return slot;
 }
 
@@ -444,22 +331,24 @@ fa_fdw_session(Oid user, Oid server)
 FaConn *
 fa_fdw_conn(Oid foreign_table)
 {
-	Oid			user = GetUserId();
-	PGconn	   *pg = fa_fdw_session(user, GetForeignServerIdByRelId(foreign_table));
+	Oid			server = GetForeignServerIdByRelId(foreign_table);
+	Oid			session = fa_xact_session(server, GetUserId());
+	PGconn	   *pg = fa_fdw_session(session, server);
 	FaConn	   *conn;
 
 	/* a scan that runs in the background may be using it */
 	if (pg == NULL || PQtransactionStatus(pg) != PQTRANS_INTRANS)
 		return NULL;
-	fa_xact_note_use(foreign_table, user, FA_USE_READ);
-	fdw_prepare_session(foreign_table, user);
+	fa_xact_note_use(foreign_table, session, FA_USE_READ);
+	fa_fdw_prepare_session(foreign_table, session, GetUserId());
 	fa_late_begin_kind(FA_LATE_STATEMENT);
-	fa_as_of_before_change(foreign_table, user);
+	fa_as_of_before_change(foreign_table, session);
+	fa_role_act(foreign_table, session, GetUserId());
 	conn = palloc0(sizeof(FaConn));
 	conn->pg = pg;
 	conn->node = fa_fdw_node(foreign_table);
 	conn->name = fa_node_name(conn->node);
-	fa_xact_note_use(foreign_table, user, FA_USE_WRITE);
+	fa_xact_note_use(foreign_table, session, FA_USE_WRITE);
 	return conn;
 }
 
@@ -479,12 +368,22 @@ static void
 fdw_truncate(List *rels, DropBehavior behavior, bool restart_seqs)
 {
 	Oid			relid = RelationGetRelid((Relation) linitial(rels));
+	Oid			server = GetForeignServerIdByRelId(relid);
+	Oid			user;
+	int			sec_context;
+	Oid			session;
 
+	GetUserIdAndSecContext(&user, &sec_context);
+	session = fa_xact_session(server, user);
 	/* it opens the session and then waits for locks, with nothing between */
-	if (fa_fdw_session(GetUserId(), GetForeignServerIdByRelId(relid)))
-		fa_xact_note_use(relid, GetUserId(), FA_USE_READ);
+	if (fa_fdw_session(session, server))
+		fa_xact_note_use(relid, session, FA_USE_READ);
+	fa_role_act(relid, session, user);
+	if (session != user)
+		SetUserIdAndSecContext(session, sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	base->ExecForeignTruncate(rels, behavior, restart_seqs);
-	fa_xact_note_use(relid, GetUserId(), FA_USE_WRITE);
+	SetUserIdAndSecContext(user, sec_context);
+	fa_xact_note_use(relid, session, FA_USE_WRITE);
 }
 
 static void
@@ -542,12 +441,7 @@ fa_sql_fdw_handler(PG_FUNCTION_ARGS)
 	routine->GetForeignJoinPaths = fdw_join_paths;
 	routine->GetForeignPlan = fdw_plan;
 	routine->GetForeignUpperPaths = fdw_upper_paths;
-	routine->BeginForeignScan = fdw_begin_scan;
-	routine->IterateForeignScan = fdw_iterate_scan;
-	routine->ReScanForeignScan = fdw_rescan;
-	routine->EndForeignScan = fdw_end_scan;
-	routine->ForeignAsyncRequest = fdw_async_request;
-	routine->ForeignAsyncConfigureWait = fdw_async_configure_wait;
+	fa_fdw_scan_routines(routine, base);
 	routine->BeginDirectModify = fdw_begin_direct_modify;
 	routine->PlanDirectModify = fdw_plan_direct_modify;
 	routine->BeginForeignModify = fdw_begin_modify;

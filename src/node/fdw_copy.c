@@ -41,6 +41,7 @@
 #include "node/copy_lines.h"
 #include "node/fdw.h"
 #include "node/fdw_copy.h"
+#include "node/fdw_routine.h"
 #include "node/node.h"
 #include "node/row_stream.h"
 #include "node/vouch.h"
@@ -203,21 +204,17 @@ copy_insert_rows(CopyLeaf *leaf)
 
 	if (!leaf->begun)
 	{
-		target->base->BeginForeignInsert(leaf->mtstate, leaf->rri);
+		fa_fdw_begin_insert(leaf->mtstate, leaf->rri);
 		leaf->begun = true;
-		fa_fdw_pass_settings(RelationGetRelid(leaf->rri->ri_RelationDesc),
-							 GetUserId());
-		fa_vouch_for_fdw(RelationGetRelid(leaf->rri->ri_RelationDesc),
-						 GetUserId());
 	}
+	fa_fdw_before_change(leaf->rri, estate);
 	if (n == 1)
 		(void) target->base->ExecForeignInsert(estate, leaf->rri,
 											   leaf->slots[0], NULL);
 	else
 		(void) target->base->ExecForeignBatchInsert(estate, leaf->rri,
 													leaf->slots, NULL, &n);
-	fa_xact_note_use(RelationGetRelid(leaf->rri->ri_RelationDesc), GetUserId(),
-					 FA_USE_WRITE);
+	fa_fdw_changed(leaf->rri, estate);
 }
 
 static void

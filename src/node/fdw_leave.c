@@ -23,6 +23,7 @@
 #include "catalog/pg_class.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
+#include "foreign/fdwapi.h"
 #include "lib/ilist.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -145,14 +146,17 @@ leaving_take(Leaving *update, ResultRelInfo *rri, TupleTableSlot *plan_slot)
 	bool		isnull;
 	Datum		ctid = ExecGetJunkAttribute(plan_slot, update->ctid, &isnull);
 	int			node = fa_fdw_node(relid);
+	Oid			session;
 	uint64		n;
 
 	if (isnull || node == 0)
 		elog(ERROR, "foreign table \"%s\" leads to no node's row",
 			 RelationGetRelationName(rri->ri_RelationDesc));
-	n = fa_fdw_exec(node, update->user,
+	/* fa_fdw_before_change() has come first */
+	session = fa_xact_session(GetForeignServerIdByRelId(relid), update->user);
+	n = fa_fdw_exec(node, session,
 					fa_take_row_sql(relid, (ItemPointer) DatumGetPointer(ctid)));
-	fa_xact_note_use(relid, update->user, FA_USE_WRITE);
+	fa_xact_note_use(relid, session, FA_USE_WRITE);
 	return n > 0;
 }
 

@@ -6,16 +6,22 @@
  * wait for locks only so long wants so on all nodes, and cannot see the wait
  * itself: so the sessions that work for its transaction are told its lock_timeout,
  * each once, and when it changes.  Most clients never set it, and pay nothing.
- * And what they read as of (fdw_as_of.h), when that is not now.
+ * And what they read as of (fdw_as_of.h), when that is not now; and who they act as,
+ * when that is another role.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "foreign/fdwapi.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "node/act_as.h"
+#include "node/cluster_xact.h"
 #include "node/fdw.h"
+#include "node/vouch.h"
 
 /* A session that has been told in this transaction. */
 typedef struct ToldSession
@@ -25,6 +31,7 @@ typedef struct ToldSession
 	/* -1: not known, as a savepoint was undone */
 	int			lock_timeout;	/* ms */
 	int			as_of;			/* fdw_as_of.h */
+	Oid			acting;			/* who it is now (act_as.h); invalid: not known */
 } ToldSession;
 
 static List *told = NIL;		/* in TopTransactionContext */
@@ -47,6 +54,7 @@ told_doubt(SubXactEvent event, SubTransactionId my, SubTransactionId parent,
 	{
 		((ToldSession *) lfirst(lc))->lock_timeout = -1;
 		((ToldSession *) lfirst(lc))->as_of = -1;
+		((ToldSession *) lfirst(lc))->acting = InvalidOid;
 	}
 }
 
@@ -73,7 +81,7 @@ told_session(int node, Oid user)
 	caller = MemoryContextSwitchTo(TopTransactionContext);
 	session = palloc0(sizeof(ToldSession));
 	session->node = node;
-	session->user = user;
+	session->user = session->acting = user;
 	told = lappend(told, session);
 	MemoryContextSwitchTo(caller);
 	return session;
@@ -109,4 +117,29 @@ fa_fdw_tell_as_of(int node, Oid user, int mark)
 		return;
 	fa_fdw_exec(node, user, psprintf("SET LOCAL fragaffinity.as_of = %d", mark));
 	session->as_of = mark;
+}
+
+void
+fa_fdw_tell_role(Oid foreign_table, Oid role, Oid user)
+{
+	int			node = fa_fdw_node(foreign_table);
+	Oid			server = GetForeignServerIdByRelId(foreign_table);
+	ToldSession *session;
+
+	if (node == 0)
+		return;
+	session = told_session(node, role);
+	if (session->acting == user)
+		return;
+	session->acting = InvalidOid;
+	if (user == role)
+		fa_fdw_exec(node, role, "SET " FA_ACT_AS " TO DEFAULT");
+	else
+	{
+		fa_vouch_for_session(server, role);
+		fa_fdw_exec(node, role,
+					psprintf("SET " FA_ACT_AS " = %s",
+							 quote_literal_cstr(fa_xact_mapped_role(server, user))));
+	}
+	session->acting = user;
 }

@@ -34,6 +34,7 @@
 
 #include "core/fa_compat.h"
 #include "node/fdw.h"
+#include "node/node.h"
 #include "node/vouch.h"
 
 #define TOKEN_BYTES 16
@@ -358,21 +359,14 @@ fdw_vouch_note(FdwVouch *vouch, int node, Oid user, PGconn *pg)
 }
 
 void
-fa_vouch_for_fdw(Oid foreign_table, Oid user)
+fa_vouch_for_session(Oid server, Oid user)
 {
-	int			node;
-	PGconn	   *pg;
-	FdwVouch   *vouch;
+	int			node = fa_node_of_server(server);
+	PGconn	   *pg = fa_fdw_session(user, server);
+	FdwVouch   *vouch = fdw_vouch_find(node, user);
 	char	   *token;
 	char	   *secret;
 
-	if (!fa_vouch_is_needed(foreign_table, user))
-		return;
-	node = fa_fdw_node(foreign_table);
-	if (node == 0)
-		return;
-	pg = fa_fdw_session(user, GetForeignServerIdByRelId(foreign_table));
-	vouch = fdw_vouch_find(node, user);
 	if (vouch && vouch->pg == pg && (pg == NULL || vouch->pid == PQbackendPID(pg)))
 		return;
 	token = token_new();
@@ -382,6 +376,13 @@ fa_vouch_for_fdw(Oid foreign_table, Oid user)
 	vouch_say(node, token, secret);
 	(void) fa_fdw_exec(node, user, psprintf(SET_TOKEN, secret));
 	fdw_vouch_note(vouch, node, user, pg);
+}
+
+void
+fa_vouch_for_fdw(Oid foreign_table, Oid session, Oid user)
+{
+	if (fa_vouch_is_needed(foreign_table, user) && fa_fdw_node(foreign_table) != 0)
+		fa_vouch_for_session(GetForeignServerIdByRelId(foreign_table), session);
 }
 
 /* Sessions that are not known may be others in the next transaction. */

@@ -1,0 +1,81 @@
+/*
+ * act_as.c
+ *	  A peer's session that acts as one role after another; see act_as.h.
+ *
+ * Only a command at top level can say so: it comes from the origin, while the code
+ * of roles runs in functions.  PostgreSQL keeps the user of the moment for each
+ * transaction and savepoint, and goes back to it when that is undone.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "nodes/value.h"
+#include "utils/acl.h"
+
+#include "core/fa_compat.h"
+#include "core/settings.h"
+#include "node/act_as.h"
+#include "node/vouch.h"
+
+/* At top level nothing else changes the user but for a while. */
+void
+fa_act_as_end(void)
+{
+	Oid			user;
+	int			sec_context;
+
+	GetUserIdAndSecContext(&user, &sec_context);
+	if (sec_context & SECURITY_LOCAL_USERID_CHANGE)
+		SetUserIdAndSecContext(GetOuterUserId(), 0);
+}
+
+/* Of a transaction that ends without a command, by the end of the statement. */
+static void
+act_as_xact(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
+		fa_act_as_end();
+}
+
+/* NULL: as itself. */
+static const char *
+act_as_role(VariableSetStmt *stmt)
+{
+	Node	   *arg;
+
+	if (stmt->kind == VAR_SET_DEFAULT || stmt->kind == VAR_RESET)
+		return NULL;
+	arg = list_length(stmt->args) == 1 ? linitial(stmt->args) : NULL;
+	if (stmt->kind != VAR_SET_VALUE || arg == NULL || !IsA(arg, A_Const) ||
+		!IsA(&((A_Const *) arg)->val, String))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s takes the name of a role", FA_ACT_AS)));
+	return strVal(&((A_Const *) arg)->val);
+}
+
+bool
+fa_act_as(VariableSetStmt *stmt)
+{
+	static bool registered = false;
+	const char *role;
+
+	if (stmt->name == NULL || strcmp(stmt->name, FA_ACT_AS) != 0)
+		return false;
+	if (fa_origin == 0 || !fa_vouch_is_given())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to set %s", FA_ACT_AS),
+				 errdetail("It is said by other nodes, in sessions that they vouch for.")));
+	role = act_as_role(stmt);
+	if (!registered)
+		RegisterXactCallback(act_as_xact, NULL);
+	registered = true;
+	fa_act_as_end();
+	if (role)
+		SetUserIdAndSecContext(get_role_oid(role, false),
+							   SECURITY_LOCAL_USERID_CHANGE);
+	return true;
+}

@@ -1,0 +1,133 @@
+/*
+ * role_session.c
+ *	  One session at a peer for all roles of a transaction; see role_session.h.
+ *
+ * Whose command a FETCH is matters as much as whose scan it is: functions in the
+ * query run then.  But a role that two scans take from each other with each row would
+ * cost two round trips a row, so it is only told when rows may be fetched.
+ */
+#include "postgres.h"
+
+#include "nodes/plannodes.h"
+#include "nodes/value.h"
+#include "storage/proc.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+#include "core/fa_compat.h"
+#include "node/fdw.h"
+#include "node/fdw_routine.h"
+#include "node/role_session.h"
+
+/* A scan that began when sessions had begun to act as others. */
+typedef struct RoleScan
+{
+	ForeignScanState *scan;		/* hash key */
+	Oid			session;
+	int			fetched;		/* rows at a time, at least */
+	int			left;			/* of these, that have not been returned */
+} RoleScan;
+
+static HTAB *scans = NULL;		/* in TopMemoryContext; of the same transaction as */
+static LocalTransactionId acting_in = InvalidLocalTransactionId;
+
+bool
+fa_roles_act(void)
+{
+	return acting_in != InvalidLocalTransactionId && acting_in == fa_my_lxid();
+}
+
+static void
+roles_begin_to_act(void)
+{
+	HASHCTL		ctl = {
+		.keysize = sizeof(ForeignScanState *),
+		.entrysize = sizeof(RoleScan),
+		.hcxt = TopMemoryContext
+	};
+
+	if (fa_roles_act())
+		return;
+	fa_role_session_forget();	/* the end of a transaction may not have been told */
+	scans = hash_create("fragaffinity scans as several roles", 64, &ctl,
+						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	acting_in = fa_my_lxid();
+}
+
+void
+fa_role_act(Oid foreign_table, Oid session, Oid user)
+{
+	if (session != user)
+		roles_begin_to_act();
+	if (fa_roles_act())
+		fa_fdw_tell_role(foreign_table, session, user);
+}
+
+void
+fa_role_scan_begin(ForeignScanState *node, Oid session, Oid user)
+{
+	RoleScan   *scan;
+
+	if (session != user)
+		roles_begin_to_act();
+	if (!fa_roles_act())
+		return;
+	scan = hash_search(scans, &node, HASH_ENTER, NULL);
+	scan->session = session;
+	scan->fetched = fa_fdw_fetch_size(node);
+	scan->left = 0;
+}
+
+static RoleScan *
+role_scan_find(ForeignScanState *node)
+{
+	return fa_roles_act() ? hash_search(scans, &node, HASH_FIND, NULL) : NULL;
+}
+
+Oid
+fa_role_scan_session(ForeignScanState *node, Oid user)
+{
+	RoleScan   *scan = role_scan_find(node);
+
+	return scan ? scan->session : user;
+}
+
+void
+fa_role_before_row(ForeignScanState *node, Oid foreign_table, Oid user, bool any)
+{
+	RoleScan   *scan = role_scan_find(node);
+
+	if (scan && any && scan->left > 0)
+	{
+		scan->left--;
+		return;
+	}
+	fa_role_act(foreign_table, scan ? scan->session : user, user);
+	if (scan && any)
+		scan->left = scan->fetched - 1;
+}
+
+void
+fa_role_scan_again(ForeignScanState *node)
+{
+	RoleScan   *scan = role_scan_find(node);
+
+	if (scan)
+		scan->left = 0;
+}
+
+void
+fa_role_scan_end(ForeignScanState *node)
+{
+	if (fa_roles_act())
+		(void) hash_search(scans, &node, HASH_REMOVE, NULL);
+}
+
+void
+fa_role_session_forget(void)
+{
+	if (scans)
+		hash_destroy(scans);
+	scans = NULL;
+	acting_in = InvalidLocalTransactionId;
+}
