@@ -35,6 +35,7 @@ OBJS = \
 	src/node/deadlock.o \
 	src/node/deadlock_cancel.o \
 	src/node/fdw.o \
+	src/node/fdw_analyze.o \
 	src/node/fdw_as_of.o \
 	src/node/fdw_base.o \
 	src/node/fdw_callback.o \

@@ -52,6 +52,8 @@ extern void fa_fdw_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri);
 
 /* in fdw_scan.c: replaces what scans */
 extern void fa_fdw_scan_routines(FdwRoutine *routine, const FdwRoutine *postgres_fdw);
+/* in fdw_analyze.c: replaces what samples */
+extern void fa_fdw_analyze_routines(FdwRoutine *routine, const FdwRoutine *postgres_fdw);
 /* A scan fetches as many rows at a time, or more. */
 extern int	fa_fdw_fetch_size(ForeignScanState *node);
 

@@ -55,6 +55,18 @@ typedef enum FaSessionKind
 	FA_SESSION_FINISH			/* COMMIT PREPARED, as any user */
 } FaSessionKind;
 
+/*
+ * Settings of a session at a peer by which text means what it says; the last has no
+ * name.
+ */
+typedef struct FaSetting
+{
+	const char *name;
+	const char *value;
+} FaSetting;
+
+extern const FaSetting fa_remote_settings[];
+
 extern int	fa_remote_keywords(int node, FaSessionKind kind,
 							   const char **keywords, const char **values);
 /* Opens it; name is for messages.  As fa_remote_connect otherwise. */

@@ -13,10 +13,12 @@
 #include "nodes/parsenodes.h"
 #include "nodes/value.h"
 #include "utils/acl.h"
+#include "utils/guc.h"
 
 #include "core/fa_compat.h"
 #include "core/settings.h"
 #include "node/act_as.h"
+#include "node/remote.h"
 #include "node/vouch.h"
 
 /* At top level nothing else changes the user but for a while. */
@@ -29,6 +31,22 @@ fa_act_as_end(void)
 	GetUserIdAndSecContext(&user, &sec_context);
 	if (sec_context & SECURITY_LOCAL_USERID_CHANGE)
 		SetUserIdAndSecContext(GetOuterUserId(), 0);
+}
+
+/*
+ * What one role's code has set must not decide what the statements of the next one
+ * mean: neither by search_path, nor by names in the temporary schema.
+ */
+static void
+act_as_settings(void)
+{
+	for (const FaSetting *s = fa_remote_settings; s->name; s++)
+		(void) set_config_option(s->name, s->value, PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	(void) set_config_option("timezone", "GMT", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
 }
 
 /* Of a transaction that ends without a command, by the end of the statement. */
@@ -74,6 +92,7 @@ fa_act_as(VariableSetStmt *stmt)
 		RegisterXactCallback(act_as_xact, NULL);
 	registered = true;
 	fa_act_as_end();
+	act_as_settings();
 	if (role)
 		SetUserIdAndSecContext(get_role_oid(role, false),
 							   SECURITY_LOCAL_USERID_CHANGE);

@@ -29,6 +29,7 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_type.h"
+#include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
 #include "foreign/fdwapi.h"
 #include "foreign/foreign.h"
@@ -39,6 +40,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "core/format.h"
@@ -310,11 +312,17 @@ fa_xact_note_use(Oid foreign_table, Oid user, FaUse use)
 	part->use = Max(part->use, use);
 }
 
-/* The mapping by which the user gets a session of postgres_fdw. */
+/* The mapping by which the user gets a session of postgres_fdw; InvalidOid: none. */
 static Oid
 cluster_mapping(Oid server, Oid user)
 {
-	return GetUserMapping(user, server)->umid;
+	Oid			mapping = GetSysCacheOid2(USERMAPPINGUSERSERVER, Anum_pg_user_mapping_oid,
+										  ObjectIdGetDatum(user),
+										  ObjectIdGetDatum(server));
+
+	return OidIsValid(mapping) ? mapping :
+		GetSysCacheOid2(USERMAPPINGUSERSERVER, Anum_pg_user_mapping_oid,
+						ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(server));
 }
 
 Oid
@@ -332,7 +340,7 @@ fa_xact_session(Oid server, Oid user)
 		return part->user == user || part->mapping == cluster_mapping(server, user) ?
 			user : part->user;
 	}
-	return user;
+	return OidIsValid(cluster_mapping(server, user)) ? user : GetSessionUserId();
 }
 
 void
@@ -349,7 +357,9 @@ fa_xact_claim(Oid foreign_table, Oid user)
 const char *
 fa_xact_mapped_role(Oid server, Oid user)
 {
-	return cluster_mapped_role(GetUserMapping(user, server));
+	return OidIsValid(cluster_mapping(server, user)) ?
+		cluster_mapped_role(GetUserMapping(user, server)) :
+		GetUserNameFromId(user, false);
 }
 
 bool

@@ -442,6 +442,7 @@ fa_sql_fdw_handler(PG_FUNCTION_ARGS)
 	routine->GetForeignPlan = fdw_plan;
 	routine->GetForeignUpperPaths = fdw_upper_paths;
 	fa_fdw_scan_routines(routine, base);
+	fa_fdw_analyze_routines(routine, base);
 	routine->BeginDirectModify = fdw_begin_direct_modify;
 	routine->PlanDirectModify = fdw_plan_direct_modify;
 	routine->BeginForeignModify = fdw_begin_modify;

@@ -11,6 +11,7 @@
 #include "access/htup_details.h"
 #include "commands/defrem.h"
 #include "foreign/foreign.h"
+#include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
@@ -143,10 +144,29 @@ fa_remote_connect_keywords(int node, const char *name, const char **keywords,
 	return conn;
 }
 
-/* Settings by which text would mean something else, or names look otherwise. */
-#define PLAIN_SYNTAX \
-	" -c quote_all_identifiers=off -c standard_conforming_strings=on" \
-	" -c array_nulls=on -c transform_null_equals=off"
+const FaSetting fa_remote_settings[] = {
+	{"search_path", "pg_catalog"},
+	{"quote_all_identifiers", "off"},
+	{"standard_conforming_strings", "on"},
+	{"array_nulls", "on"},
+	{"transform_null_equals", "off"},
+	{"datestyle", "ISO"},
+	{"intervalstyle", "postgres"},
+	{"extra_float_digits", "3"},
+	{NULL, NULL}
+};
+
+/* As libpq's options. */
+static char *
+remote_settings(void)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (const FaSetting *s = fa_remote_settings; s->name; s++)
+		appendStringInfo(&buf, " -c %s=%s", s->name, s->value);
+	return buf.data;
+}
 
 /*
  * Options of the session on the peer: our origin, so that it counts nothing;
@@ -160,10 +180,7 @@ remote_session_options(FaSessionKind kind)
 	const char *more = "";
 
 	if (kind == FA_SESSION_MAINTENANCE)
-		more = " -c fragaffinity.maintenance=on -c search_path=pg_catalog"
-			PLAIN_SYNTAX
-			" -c datestyle=ISO -c intervalstyle=postgres"
-			" -c extra_float_digits=3"
+		more = " -c fragaffinity.maintenance=on"
 			" -c default_transaction_isolation=read\\ committed"
 			" -c default_transaction_read_only=off"
 			" -c default_transaction_deferrable=off"
@@ -171,10 +188,7 @@ remote_session_options(FaSessionKind kind)
 			" -c idle_in_transaction_session_timeout=0"
 			" -c idle_session_timeout=0";
 	else if (kind == FA_SESSION_CLIENT)
-		more = " -c search_path=pg_catalog"
-			PLAIN_SYNTAX
-			" -c datestyle=ISO -c intervalstyle=postgres"
-			" -c extra_float_digits=3 -c timezone=GMT"
+		more = " -c timezone=GMT"
 			" -c default_transaction_isolation=read\\ committed"
 			" -c default_transaction_read_only=off"
 			/* what ends statements is decided where the client is */
@@ -183,7 +197,9 @@ remote_session_options(FaSessionKind kind)
 	else if (kind == FA_SESSION_FINISH)
 		more = " -c search_path=pg_catalog"
 			" -c statement_timeout=0 -c lock_timeout=0";
-	return psprintf("-c fragaffinity.origin=%d%s%s", fa_node_self(), more,
+	return psprintf("-c fragaffinity.origin=%d%s%s%s", fa_node_self(),
+					kind == FA_SESSION_MAINTENANCE || kind == FA_SESSION_CLIENT ?
+					remote_settings() : "", more,
 					kind == FA_SESSION_CLIENT ?
 					psprintf(" -c lock_timeout=%d", LockTimeout) : "");
 }

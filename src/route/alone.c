@@ -7,18 +7,34 @@
  * So it must be the client's own statement (not a function's, nor of DO or CALL,
  * which go on after their COMMIT), the first of its transaction and, as far as
  * can be known, the last: outside of a transaction block, and in the extended
- * protocol followed by a Sync.
+ * protocol followed by a Sync.  And the user must be one who may log in there.
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/pg_authid.h"
 #include "miscadmin.h"
 #include "tcop/pquery.h"
 #include "tcop/tcopprot.h"
+#include "utils/syscache.h"
 
 #include "core/fa_compat.h"
 #include "route/hooks.h"
 #include "route/route.h"
+
+static bool
+alone_may_log_in(void)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	bool		may;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	may = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+	ReleaseSysCache(tuple);
+	return may;
+}
 
 /* Is the client's next message, already here, a Sync? */
 static bool
@@ -45,7 +61,7 @@ alone(int in_commands, int parts)
 		fa_hooks_in_commands() != in_commands || ActivePortal == NULL || IsTransactionBlock() ||
 		IsSubTransaction() || XactIsoLevel != XACT_READ_COMMITTED ||
 		whereToSendOutput != DestRemote ||
-		TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		TransactionIdIsValid(GetTopTransactionIdIfAny()) || !alone_may_log_in())
 		return false;
 	/* only the extended protocol's portals have a cached plan */
 	return ActivePortal->cplan == NULL || alone_sync_follows();

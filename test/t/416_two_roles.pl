@@ -93,5 +93,29 @@ $c->sql(1, q{CREATE TABLE f.h (k int PRIMARY KEY CHECK (public.held(k)));
 	SELECT fragaffinity.distribute_table('f.h', 'k', 2, placement => 'n2'); GRANT ALL ON f.h TO a, b});
 is(run_as('f', "$change; INSERT INTO h VALUES (1); COMMIT"), "\n23514", 'a CHECK that would become another, as a: refused');
 is(run_as('f', "$change; SET LOCAL ROLE b; INSERT INTO h VALUES (1); SELECT count(*) FROM h; COMMIT"), '1', 'as b in the session of a: it cannot');
+
+# What one role's code has set does not decide what another's statements mean.
+$c->sql($_, q{CREATE SCHEMA evil; CREATE FUNCTION evil.lower(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RAISE ''evil''; END'; GRANT USAGE ON SCHEMA evil TO PUBLIC;
+	CREATE FUNCTION evil.path(i int) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN set_config('search_path', 'evil, pg_catalog', i < 0) IS NOT NULL; END $$}) for 1, 2;
+$c->sql(1, q{CREATE TABLE f.e (k int PRIMARY KEY CHECK (evil.path(k)), x text);
+	SELECT fragaffinity.distribute_table('f.e', 'k', 2, placement => 'n2'); GRANT ALL ON f.e TO a, b;
+	CREATE FUNCTION f.low() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS $$ SELECT count(*) FROM f.e WHERE pg_catalog.lower(x) = 'x' $$});
+like(run_as('f', "INSERT INTO e VALUES ($_, 'X'); SELECT low(); ROLLBACK"), qr/^1$/, "search_path: $_") for 1, -1;
+
+# Roles that may not log in have no session of their own anywhere.
+$c->sql($_, 'CREATE ROLE own NOLOGIN; GRANT USAGE ON SCHEMA f, o TO own; CREATE ROLE rd NOLOGIN; GRANT USAGE ON SCHEMA f, o TO rd; GRANT rd, own TO a') for 1, 2;
+for my $schema ('f', 'o')
+{
+	$c->sql(1, "SET search_path = $schema, public; " . q{CREATE TABLE n (k int PRIMARY KEY, v int); INSERT INTO n SELECT i, i FROM generate_series(1, 60) i});
+	$c->sql(1, q{SELECT fragaffinity.distribute_table('f.n', 'k', 4, placement => 'n2')}) if $schema eq 'f';
+	$c->sql(1, "SET search_path = $schema, public; " . q{ALTER TABLE n OWNER TO own; GRANT SELECT ON n TO rd; CREATE VIEW nw AS SELECT * FROM n; ALTER VIEW nw OWNER TO own; GRANT ALL ON nw TO a;
+		CREATE FUNCTION nf(i int) RETURNS int LANGUAGE sql SECURITY DEFINER AS 'UPDATE n SET v = v + 1 WHERE k = i RETURNING v'; ALTER FUNCTION nf OWNER TO own});
+}
+as_plain($_, qr/\S/) for 'SELECT count(*) FROM nw', 'SELECT v FROM nw WHERE k = 3', 'SELECT * FROM n ORDER BY k', 'SET ROLE rd; SELECT sum(v) FROM n WHERE k IN (1, 2, 3)', 'SET ROLE rd; UPDATE n SET v = 0',
+	'UPDATE nw SET v = 0 WHERE k = 3 RETURNING v; SELECT nf(3), nf(4); SELECT sum(v) FROM nw; COMMIT', 'SET ROLE own; DELETE FROM n WHERE k = 50 RETURNING v';
+my ($rows, $plain) = map { $c->sql(1, "SET SESSION AUTHORIZATION a; SET search_path = $_; SET ROLE own; UPDATE n SET v = 7 WHERE k = 7; INSERT INTO n VALUES (7, 1), (70, 1), (71, 1) ON CONFLICT (k) DO UPDATE SET v = 8;
+	COPY n FROM STDIN;\n80\t1\n81\t2\n82\t3\n\\.\nANALYZE n; SELECT sum(v), count(*) FROM n") } 'f', 'o';
+is($rows, $plain, 'each alone');
+is($c->sql(2, 'SELECT count(*) FROM pg_prepared_xacts'), '0', 'nothing is left');
 ok($c->check_consistent('at the end'), 'consistent');
 done_testing();
