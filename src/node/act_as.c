@@ -21,6 +21,28 @@
 #include "node/remote.h"
 #include "node/vouch.h"
 
+static bool acted = false;		/* in this transaction */
+
+static void
+act_as_set(const char *name, const char *value, GucAction action)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, action, true, 0,
+							 false);
+}
+
+/*
+ * What one role's code has set must not decide what the statements of the next one
+ * mean: neither by search_path, nor by names in the temporary schema.
+ */
+static void
+act_as_settings(GucAction action)
+{
+	for (const FaSetting *s = fa_remote_settings; s->name; s++)
+		act_as_set(s->name, s->value, action);
+	act_as_set("search_path", "pg_catalog, pg_temp", action);
+	act_as_set("timezone", "GMT", action);
+}
+
 /* At top level nothing else changes the user but for a while. */
 void
 fa_act_as_end(void)
@@ -33,28 +55,27 @@ fa_act_as_end(void)
 		SetUserIdAndSecContext(GetOuterUserId(), 0);
 }
 
-/*
- * What one role's code has set must not decide what the statements of the next one
- * mean: neither by search_path, nor by names in the temporary schema.
- */
-static void
-act_as_settings(void)
-{
-	for (const FaSetting *s = fa_remote_settings; s->name; s++)
-		(void) set_config_option(s->name, s->value, PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_LOCAL, true, 0, false);
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-	(void) set_config_option("timezone", "GMT", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_LOCAL, true, 0, false);
-}
-
-/* Of a transaction that ends without a command, by the end of the statement. */
+/* Before the end of a transaction in which the session has acted as others. */
 static void
 act_as_xact(XactEvent event, void *arg)
 {
-	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
-		fa_act_as_end();
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			/* of one that ends without a command, by the end of the statement */
+			fa_act_as_end();
+			/* others may have set it for the session */
+			if (acted)
+				act_as_settings(GUC_ACTION_SET);
+			acted = false;
+			break;
+		case XACT_EVENT_ABORT:
+			acted = false;
+			break;
+		default:
+			break;
+	}
 }
 
 /* NULL: as itself. */
@@ -92,7 +113,8 @@ fa_act_as(VariableSetStmt *stmt)
 		RegisterXactCallback(act_as_xact, NULL);
 	registered = true;
 	fa_act_as_end();
-	act_as_settings();
+	act_as_settings(GUC_ACTION_LOCAL);
+	acted = true;
 	if (role)
 		SetUserIdAndSecContext(get_role_oid(role, false),
 							   SECURITY_LOCAL_USERID_CHANGE);

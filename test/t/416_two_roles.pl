@@ -101,6 +101,8 @@ $c->sql(1, q{CREATE TABLE f.e (k int PRIMARY KEY CHECK (evil.path(k)), x text);
 	SELECT fragaffinity.distribute_table('f.e', 'k', 2, placement => 'n2'); GRANT ALL ON f.e TO a, b;
 	CREATE FUNCTION f.low() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS $$ SELECT count(*) FROM f.e WHERE pg_catalog.lower(x) = 'x' $$});
 like(run_as('f', "INSERT INTO e VALUES ($_, 'X'); SELECT low(); ROLLBACK"), qr/^1$/, "search_path: $_") for 1, -1;
+is(run_as('f', "$change; SET LOCAL ROLE b; INSERT INTO e VALUES (1, 'X'); COMMIT; SET ROLE a; SELECT count(*) FROM e WHERE pg_catalog.lower(x) = 'x'"), '1', 'nor in the next transaction');
+is(run_as('f', "INSERT INTO e VALUES (2, 'X'); SELECT low(); COMMIT; BEGIN; SET LOCAL ROLE a; SELECT count(*) FROM e WHERE pg_catalog.lower(x) = 'x'"), "2\n2", 'of the session itself');
 
 # Roles that may not log in have no session of their own anywhere.
 $c->sql($_, 'CREATE ROLE own NOLOGIN; GRANT USAGE ON SCHEMA f, o TO own; CREATE ROLE rd NOLOGIN; GRANT USAGE ON SCHEMA f, o TO rd; GRANT rd, own TO a') for 1, 2;
