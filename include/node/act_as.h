@@ -16,18 +16,21 @@
 #ifndef FA_NODE_ACT_AS_H
 #define FA_NODE_ACT_AS_H
 
-#include "nodes/parsenodes.h"
+#include "tcop/utility.h"
 
 #define FA_ACT_AS "fragaffinity.act_as"
 
 /*
- * Before a SET at top level: true when it was this one, and is done.  Raises 42501
- * unless a node vouches for the session (vouch.h).  As in a SECURITY DEFINER
+ * Before a SET or SHOW: true when it was this one, at top level, and is done.  Raises
+ * 42501 unless a node vouches for the session (vouch.h).  As in a SECURITY DEFINER
  * function, the role's code can become nobody else.
  */
-extern bool fa_act_as(VariableSetStmt *stmt);
+extern bool fa_act_as(Node *statement, ProcessUtilityContext context);
 
 /* Before what ends a transaction: the session is its own role's again. */
 extern void fa_act_as_end(void);
+
+/* Has this session acted as others in this transaction? */
+extern bool fa_act_as_used(void);
 
 #endif							/* FA_NODE_ACT_AS_H */

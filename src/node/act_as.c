@@ -96,12 +96,20 @@ act_as_role(VariableSetStmt *stmt)
 }
 
 bool
-fa_act_as(VariableSetStmt *stmt)
+fa_act_as_used(void)
+{
+	return acted;
+}
+
+bool
+fa_act_as(Node *statement, ProcessUtilityContext context)
 {
 	static bool registered = false;
+	VariableSetStmt *stmt = (VariableSetStmt *) statement;
 	const char *role;
 
-	if (stmt->name == NULL || strcmp(stmt->name, FA_ACT_AS) != 0)
+	if (context != PROCESS_UTILITY_TOPLEVEL || !IsA(stmt, VariableSetStmt) ||
+		stmt->name == NULL || strcmp(stmt->name, FA_ACT_AS) != 0)
 		return false;
 	if (fa_origin == 0 || !fa_vouch_is_given())
 		ereport(ERROR,

@@ -47,6 +47,7 @@
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "core/spi.h"
+#include "node/act_as.h"
 #include "node/cluster_part.h"
 #include "node/cluster_xact.h"
 #include "node/fdw.h"
@@ -340,7 +341,9 @@ fa_xact_session(Oid server, Oid user)
 		return part->user == user || part->mapping == cluster_mapping(server, user) ?
 			user : part->user;
 	}
-	return OidIsValid(cluster_mapping(server, user)) ? user : GetSessionUserId();
+	/* parts that go on from here are finished by whoever finishes this one */
+	return !fa_act_as_used() && OidIsValid(cluster_mapping(server, user)) ? user :
+		GetSessionUserId();
 }
 
 void

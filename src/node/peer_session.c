@@ -20,6 +20,7 @@
 #include "utils/guc.h"
 
 #include "core/settings.h"
+#include "node/act_as.h"
 #include "node/cluster_xact.h"
 
 void
@@ -76,6 +77,9 @@ peer_check_name(TransactionStmt *stmt)
 static bool
 peer_transaction(TransactionStmt *stmt, QueryCompletion *qc)
 {
+	/* what is deferred runs then, and a prepared one has an owner */
+	if (stmt->kind == TRANS_STMT_COMMIT || stmt->kind == TRANS_STMT_PREPARE)
+		fa_act_as_end();
 	switch (stmt->kind)
 	{
 		case TRANS_STMT_PREPARE:

@@ -437,10 +437,6 @@ hooks_transaction(COMMAND_PARAMS)
 	TransactionStmt *statement = (TransactionStmt *) pstmt->utilityStmt;
 	bool		lower = fa_isolation_is_peers_begin(statement);
 
-	/* what is deferred runs then, and a prepared one has an owner */
-	if (context == PROCESS_UTILITY_TOPLEVEL &&
-		(statement->kind == TRANS_STMT_COMMIT || statement->kind == TRANS_STMT_PREPARE))
-		fa_act_as_end();
 	if (context == PROCESS_UTILITY_TOPLEVEL &&
 		fa_peer_transaction(statement, qc))
 		return;
@@ -567,13 +563,10 @@ hooks_process_utility(COMMAND_PARAMS)
 			hooks_transaction(COMMAND_ARGS);
 			break;
 		case T_VariableSetStmt:
-			if (context == PROCESS_UTILITY_TOPLEVEL &&
-				fa_act_as((VariableSetStmt *) pstmt->utilityStmt))
-				break;
-			/* FALLTHROUGH */
 		case T_VariableShowStmt:
 			/* nothing to do with tables, nor do they run statements */
-			next_process_utility(COMMAND_ARGS);
+			if (!fa_act_as(pstmt->utilityStmt, context))
+				next_process_utility(COMMAND_ARGS);
 			break;
 		default:
 			if (fa_maintenance && fa_run_as[0] != '\0' &&
