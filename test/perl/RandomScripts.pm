@@ -167,8 +167,7 @@ sub between
 	local $self->{few} = undef;
 	my $full = "$self->{prefix}$table";
 	my $column = 'y' . ++$self->{columns};
-	# what one role has changed, another cannot use in the same transaction
-	return $self->one_of($block ? () : 'SET ROLE ' . $self->one_of(@{ $self->{roles} }), "SET app.hidden = '" . $self->upto(7) . "'") if $self->{roles} && $self->chance(60);
+	return $self->one_of('SET ROLE ' . $self->one_of(@{ $self->{roles} }), "SET app.hidden = '" . $self->upto(7) . "'") if $self->{roles} && $self->chance(60);
 	return $self->one_of(
 		(sub { (split /;\n/, $self->settings)[0] }) x 4, sub { 'SET plan_cache_mode = ' . $self->one_of(qw(auto force_generic_plan force_custom_plan)) },
 		sub { 'DISCARD PLANS' }, sub { ($self->change($table))[0] }, sub { "UPDATE $full SET n = coalesce(n, 0) % 40 + 1, b = b || '\\x01' WHERE $full.n < " . $self->upto(20) },
