@@ -57,7 +57,7 @@ extern void fa_xact_note_use(Oid foreign_table, Oid user, FaUse use);
 /*
  * The role whose session at a server the user uses: the one that this transaction
  * has locked or changed rows in, by any role, or is about to; else his own; that of
- * the session's user when he has none, as he may not log in.  Another's session acts
+ * the session's user when he has none and may not log in.  Another's session acts
  * as him (role_session.h).
  */
 extern Oid	fa_xact_session(Oid server, Oid user);

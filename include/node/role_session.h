@@ -36,6 +36,9 @@ extern void fa_role_before_row(ForeignScanState *node, Oid foreign_table, Oid us
 extern void fa_role_scan_again(ForeignScanState *node);
 extern void fa_role_scan_end(ForeignScanState *node);
 
+/* Else it has no session of its own at a peer, unless a mapping for PUBLIC has. */
+extern bool fa_role_may_log_in(Oid role);
+
 /* The transaction has ended. */
 extern void fa_role_session_forget(void);
 

@@ -342,8 +342,9 @@ fa_xact_session(Oid server, Oid user)
 			user : part->user;
 	}
 	/* parts that go on from here are finished by whoever finishes this one */
-	return !fa_act_as_used() && OidIsValid(cluster_mapping(server, user)) ? user :
-		GetSessionUserId();
+	return fa_act_as_used() || (!OidIsValid(cluster_mapping(server, user)) &&
+								!fa_role_may_log_in(user)) ?
+		GetSessionUserId() : user;
 }
 
 void

@@ -8,11 +8,13 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "catalog/pg_authid.h"
 #include "nodes/plannodes.h"
-#include "nodes/value.h"
 #include "storage/proc.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
 #include "core/fa_compat.h"
 #include "node/fdw.h"
@@ -121,6 +123,19 @@ fa_role_scan_end(ForeignScanState *node)
 {
 	if (fa_roles_act())
 		(void) hash_search(scans, &node, HASH_REMOVE, NULL);
+}
+
+bool
+fa_role_may_log_in(Oid role)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	bool		may;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	may = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+	ReleaseSysCache(tuple);
+	return may;
 }
 
 void

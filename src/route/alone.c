@@ -11,30 +11,15 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
-#include "catalog/pg_authid.h"
 #include "miscadmin.h"
 #include "tcop/pquery.h"
 #include "tcop/tcopprot.h"
-#include "utils/syscache.h"
 
 #include "core/fa_compat.h"
+#include "node/role_session.h"
 #include "route/hooks.h"
 #include "route/route.h"
-
-static bool
-alone_may_log_in(void)
-{
-	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
-	bool		may;
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	may = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
-	ReleaseSysCache(tuple);
-	return may;
-}
 
 /* Is the client's next message, already here, a Sync? */
 static bool
@@ -61,7 +46,7 @@ alone(int in_commands, int parts)
 		fa_hooks_in_commands() != in_commands || ActivePortal == NULL || IsTransactionBlock() ||
 		IsSubTransaction() || XactIsoLevel != XACT_READ_COMMITTED ||
 		whereToSendOutput != DestRemote ||
-		TransactionIdIsValid(GetTopTransactionIdIfAny()) || !alone_may_log_in())
+		TransactionIdIsValid(GetTopTransactionIdIfAny()) || !fa_role_may_log_in(GetUserId()))
 		return false;
 	/* only the extended protocol's portals have a cached plan */
 	return ActivePortal->cplan == NULL || alone_sync_follows();
