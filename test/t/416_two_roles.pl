@@ -77,6 +77,8 @@ as_plain($_) for 'SELECT v FROM t WHERE k = 1 FOR UPDATE; SELECT more(1); COMMIT
 	'SELECT log(1); UPDATE t SET v = 10 WHERE k = 1; SET LOCAL ROLE b; UPDATE t SET v = v + 1 WHERE k = 1; COMMIT',
 	"SET LOCAL ROLE b; INSERT INTO p (k, at) VALUES (30, 'z'); SELECT log(2); SET LOCAL ROLE a; INSERT INTO p (k) VALUES (31); COMMIT; SELECT * FROM p ORDER BY k";
 is($c->sql(2, 'SELECT t.v, u.v FROM f.t JOIN f.u USING (k) WHERE k = 1'), '11|1', 'one commit of all');
+run_as('f', 'UPDATE o.t SET v = 70 WHERE k = 60; SELECT log(60); SET LOCAL ROLE b; UPDATE t SET v = 71 WHERE k = 60; COMMIT');
+is($c->sql(1, 'SELECT o.v, t.v, u.v FROM o.t o JOIN f.t USING (k) JOIN f.u USING (k) WHERE k = 60'), '70|71|1', 'with rows of this node, prepared while it acts as another');
 is($c->sql(2, 'SELECT count(*) FROM pg_prepared_xacts'), '0', 'and nothing is left');
 
 # What a session acts as is for nodes to say, and what runs in it cannot become another.
