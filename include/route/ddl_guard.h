@@ -139,6 +139,12 @@ extern void fa_ddl_partition_after(FaDdlPlan *plan);
  */
 extern Oid	fa_ddl_named(Node *statement);
 extern void fa_ddl_check_waited(Node *statement, Oid named);
+/*
+ * The same of DROP TABLE or INDEX, which is seen when it drops what belongs to the root:
+ * the first before such a statement that is none of ours, with NULL before and after any.
+ */
+extern void fa_ddl_note_drop(DropStmt *stmt);
+extern void fa_ddl_check_waited_drop(Oid root);
 
 /* in ddl_rename.c: of RENAME; after one, everywhere */
 extern FaDdlAction fa_ddl_check_rename(RenameStmt *stmt, FaDdlPlan *plan);

@@ -111,11 +111,25 @@ wait_check(Oid root, const char *moving)
 		wait_refuse(moving, "The move waits for the locks that this transaction holds on the table.");
 }
 
+/* As log_lock_waits has it for locks; once. */
+static void
+wait_log(const char *moving, TimestampTz begun, bool *logged)
+{
+	if (*logged || !log_lock_waits ||
+		!TimestampDifferenceExceeds(begun, GetCurrentTimestamp(), DeadlockTimeout))
+		return;
+	*logged = true;
+	ereport(LOG,
+			(errmsg("process %d still waiting for the move of fragment %s after %d ms",
+					MyProcPid, moving, DeadlockTimeout)));
+}
+
 void
 fa_table_wait_for_moves(Oid root, Oid rel, bool cluster_locked)
 {
 	int			timeout_ms = LockTimeout > 0 ? LockTimeout : FA_TABLE_LOCK_TIMEOUT_MS;
 	TimestampTz begun = GetCurrentTimestamp();
+	bool		logged = false;
 	const FaTable *table;
 	char	   *sql;
 	char	   *moving;
@@ -131,6 +145,7 @@ fa_table_wait_for_moves(Oid root, Oid rel, bool cluster_locked)
 	{
 		if (i == 1)
 			wait_check(root, moving);
+		wait_log(moving, begun, &logged);
 		if (TimestampDifferenceExceeds(begun, GetCurrentTimestamp(), timeout_ms))
 			ereport(ERROR,
 					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),

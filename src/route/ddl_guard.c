@@ -178,7 +178,10 @@ fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 		release_database(statement);
 		if (IsTransactionState())
 		{
+			fa_ddl_note_drop(NULL);
 			guard_begin(statement, plan);
+			if (plan->action == FA_DDL_PASS && IsA(statement, DropStmt))
+				fa_ddl_note_drop((DropStmt *) statement);
 			fa_ddl_roles_before(statement);
 			fa_ddl_drop_servers(statement);
 		}
@@ -266,6 +269,7 @@ fa_guard_after(const char *query_string, PlannedStmt *pstmt, FaDdlPlan *plan)
 			fa_ddl_unique_end(plan);
 		AtEOXact_GUC(true, plan->guc_level);
 	}
+	fa_ddl_note_drop(NULL);
 	if (OidIsValid(plan->named))
 		fa_ddl_check_waited(pstmt->utilityStmt, plan->named);
 	if (plan->dropped)
