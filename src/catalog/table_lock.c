@@ -16,10 +16,8 @@
 #include "access/relation.h"
 #include "catalog/pg_inherits.h"
 #include "commands/tablecmds.h"
-#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
-#include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -33,7 +31,6 @@
 #include "core/settings.h"
 #include "core/spi.h"
 #include "node/cluster_xact.h"
-#include "node/node.h"
 
 static void
 lock_default_timeout(void)

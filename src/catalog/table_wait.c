@@ -20,9 +20,7 @@
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/inval.h"
-#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "catalog/map.h"
@@ -30,7 +28,6 @@
 #include "catalog/table_ddl.h"
 #include "catalog/table_move.h"
 #include "catalog/table_text.h"
-#include "core/settings.h"
 #include "core/spi.h"
 #include "node/cluster_xact.h"
 #include "node/node.h"

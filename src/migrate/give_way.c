@@ -12,7 +12,6 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "utils/array.h"
-#include "utils/builtins.h"
 
 #include "catalog/map.h"
 #include "core/fa_compat.h"
