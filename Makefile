@@ -102,6 +102,7 @@ OBJS = \
 	src/catalog/table_text.o \
 	src/catalog/table_tree.o \
 	src/catalog/table_unique.o \
+	src/catalog/table_wait.o \
 	src/catalog/undistribute.o \
 	src/capture/collect.o \
 	src/capture/counters.o \
@@ -264,6 +265,7 @@ OBJS = \
 	src/migrate/choose.o \
 	src/migrate/copy.o \
 	src/migrate/cutover.o \
+	src/migrate/give_way.o \
 	src/migrate/guard.o \
 	src/migrate/heap_lock.o \
 	src/migrate/logical.o \

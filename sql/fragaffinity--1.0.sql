@@ -1058,6 +1058,9 @@ AS 'MODULE_PATHNAME', 'fa_sql_request_move' LANGUAGE C STRICT VOLATILE;
 CREATE FUNCTION fragaffinity.check_fragment(fragment bigint, version bigint)
 RETURNS void
 AS 'MODULE_PATHNAME', 'fa_sql_check_fragment' LANGUAGE C STRICT VOLATILE;
+CREATE FUNCTION fragaffinity.give_way(table_id integer, fragments bigint[], claims boolean)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'fa_sql_give_way' LANGUAGE C VOLATILE;
 CREATE FUNCTION fragaffinity.claim_fragment(
 	fragment bigint, version bigint, OUT leaf_name text,
 	OUT bucket_name text, OUT bytes bigint)
@@ -1146,6 +1149,7 @@ REVOKE ALL ON FUNCTION fragaffinity.move_fragment(bigint, name, boolean) FROM PU
 REVOKE ALL ON FUNCTION fragaffinity.cancel_move(bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.request_move(bigint, name, text, text, double precision) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.check_fragment(bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fragaffinity.give_way(integer, bigint[], boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.claim_fragment(bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.publish_fragment(bigint, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION fragaffinity.page_layout(regclass) FROM PUBLIC;

@@ -115,6 +115,20 @@ extern const FaShmemPart fa_map_part;
 #define FA_FRAGMENT_CLAIM \
 	"'fragaffinity.fragment'::pg_catalog.regclass::pg_catalog.oid::integer, %d"
 
+/*
+ * The same of the one that whoever changes a table (%d) holds on every node, shared
+ * with others who do: meanwhile nobody claims a fragment of it for a move.
+ */
+#define FA_TABLE_CLAIM \
+	"'fragaffinity.distributed_table'::pg_catalog.regclass::pg_catalog.oid::integer, %d"
+
+/* FROM and WHERE of a query on such locks that are held; of: the relation's name. */
+#define FA_CLAIMS(of) \
+	"FROM pg_catalog.pg_locks c WHERE c.locktype = 'advisory' AND c.objsubid = 2 " \
+	"AND c.database = (SELECT d.oid FROM pg_catalog.pg_database d " \
+	"                  WHERE d.datname = pg_catalog.current_database()) " \
+	"AND c.classid = 'fragaffinity." of "'::pg_catalog.regclass AND c.granted"
+
 extern void fa_map_init(void);	/* from _PG_init */
 
 #endif							/* FA_CATALOG_MAP_H */

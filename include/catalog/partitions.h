@@ -49,7 +49,7 @@ extern void fa_partition_created(Oid root, Oid partition, bool divided,
 extern void fa_partition_attach(Oid root, Oid parent, Oid rel);
 extern void fa_partition_attached(Oid root, Oid rel);
 
-/* in undistribute.c, after fa_partition_lock().  Raise while a fragment moves. */
+/* in undistribute.c, after fa_table_wait_for_moves() and fa_partition_lock() */
 
 /* Before DROP TABLE of a partition: drops it on all other nodes. */
 extern void fa_partition_drop(Oid root, Oid partition);

@@ -67,21 +67,33 @@ extern void fa_table_make_fragments(int table_id, const char *partition,
 /* in table_lock.c */
 
 /* Nobody waits for ever; lock_timeout, if it is set. */
-#define FA_TABLE_LOCK_TIMEOUT "30s"
+#define FA_TABLE_LOCK_TIMEOUT_MS 30000
 
 /*
  * Locks the table with all below it against everyone, on this node or on all.  The
- * second wants the cluster's metadata locked, and raises while one of its fragments
- * moves, or when it is no longer distributed.  action: "cannot %s ...".  Both want
+ * second wants the cluster's metadata locked and fa_table_wait_for_moves(), and raises
+ * when the table is no longer distributed.  action: "cannot %s ...".  Both want
  * fa_ddl_begin().
  */
 extern void fa_table_lock(Oid rel, const char *action);
 extern void fa_table_lock_everywhere(Oid root, const char *action);
 
-/* Raises while a fragment moves, as a peer or we know. */
-extern void fa_refuse_moving(int table_id, FaConn *conn);
-/* The same of some fragments: an array's text. */
-extern void fa_refuse_moving_fragments(const char *numbers, FaConn *conn);
+/* in table_wait.c */
+
+/*
+ * No fragment of the root, or of a partition of it, moves from then until the end of
+ * the transaction, once the cluster's metadata is locked; to be called before that,
+ * too.  Waits as for a lock, and raises LOCK_NOT_AVAILABLE; or OBJECT_IN_USE at once,
+ * when this transaction itself keeps the move from ending.  Nothing to do for a table
+ * that is no longer distributed.  Wants fa_ddl_begin().
+ */
+extern void fa_table_wait_for_moves(Oid root, Oid rel, bool cluster_locked);
+
+/*
+ * Does this transaction hold locks on a table, or on what is below it?  At a peer, or
+ * here when conn is NULL; this_session: also in the session that is asked.
+ */
+extern bool fa_table_is_used(Oid root, FaConn *conn, bool this_session);
 
 /* in undistribute.c */
 

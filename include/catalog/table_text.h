@@ -58,6 +58,16 @@ extern void fa_ddl_become_ourselves(const FaDdlState *state);
  */
 extern void fa_ddl_write(Oid rel, const char *sql);
 
+/*
+ * SQL that a query begins with: "tree", the column "rel" of which is a relation, given
+ * as what can be cast to regclass, and all below it.  pg_partition_tree() would lock
+ * them.
+ */
+#define FA_WITH_TREE \
+	"WITH RECURSIVE tree(rel) AS (" \
+	"SELECT %s::pg_catalog.regclass::pg_catalog.oid UNION ALL " \
+	"SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree t ON i.inhparent = t.rel) "
+
 /* in table_tree.c */
 
 /* Of FaTreeRel; root first, parents before children; stops above buckets. */
@@ -123,8 +133,8 @@ extern char *fa_unique_exclusions(Oid root);
 extern char *fa_unique_changed(Oid root, const char *exclusions);
 /*
  * Makes them what is kept, shown, and on the heaps of this node.  Unless no more
- * than comments differ, the table is locked against everyone on all nodes: a move
- * that begins has to wait, and finds what is kept then.
+ * than comments differ, the table is locked against everyone on all nodes, and none of
+ * its fragments moves: a move that begins finds what is kept then.
  */
 extern void fa_unique_set(Oid root, const char *unique);
 /*

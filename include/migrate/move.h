@@ -51,6 +51,9 @@ typedef enum FaMovePhase
 /* Text of a phase as fragaffinity.move has it. */
 extern const char *fa_move_phase_name(FaMovePhase phase);
 
+/* Trigger of a move that somebody has asked for. */
+#define FA_TRIGGER_BY_HAND "manual"
+
 /* A running move, in shared memory. */
 typedef struct FaMoverSlot
 {
@@ -69,7 +72,8 @@ typedef struct FaMoverSlot
 	double		allowed_rate;	/* by the guard; 0: any */
 	double		slower_here;	/* clients' statements, times what is usual; 0: */
 	double		slower_source;	/* few have ended */
-	bool		cancel;			/* asked for; written by anyone */
+	bool		cancel;			/* asked for; written by anyone, as the next */
+	bool		gives_way;		/* cancelled for a change of the table */
 } FaMoverSlot;
 
 extern const FaShmemPart fa_mover_part;
@@ -88,6 +92,13 @@ extern void fa_mover_release(int index);
 extern bool fa_mover_alive(int64 move);
 /* Interrupts the mover of a move; false when there is none. */
 extern bool fa_mover_cancel(int64 move);
+/*
+ * Interrupts the movers of this database that work on such fragments, nobody has asked
+ * for by hand, and have only copied so far: their moves can be made again.  Returns
+ * one of all such fragments that a mover works on, or 0.
+ */
+extern int64 fa_mover_give_way(bool (*concerns) (int64 fragment, const void *arg),
+							   const void *arg);
 
 /* in mover.c: runs the move of a slot to its end; in a background worker. */
 extern void fa_move_run(int slot);

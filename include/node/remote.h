@@ -149,6 +149,9 @@ FA_NORETURN extern void fa_remote_connect_failed(FaConn *conn,
 extern List *fa_remote_connect_many(List *nodes, int timeout_ms);
 extern void fa_remote_exec_many(List *conns, int timeout_ms,
 								const char *fmt,...) pg_attribute_printf(3, 4);
+/* First column of the first row of each, of char * or NULL. */
+extern List *fa_remote_value_many(List *conns, int timeout_ms,
+								  const char *fmt,...) pg_attribute_printf(3, 4);
 
 /* in remote_cancel.c */
 

@@ -13,7 +13,7 @@ typedef enum FaDdlAction
 {
 	FA_DDL_PASS,				/* none of our business */
 	FA_DDL_EVERYWHERE,			/* run it here and, as text, on every node */
-	FA_DDL_RESHAPE,				/* so, too; not while a fragment moves */
+	FA_DDL_RESHAPE,				/* so, too, with the table locked, and no moves */
 	FA_DDL_PARTITION			/* run it here; ddl_partition.c tells the nodes */
 } FaDdlAction;
 
@@ -139,6 +139,12 @@ extern void fa_ddl_partition_after(FaDdlPlan *plan);
  */
 extern Oid	fa_ddl_named(Node *statement);
 extern void fa_ddl_check_waited(Node *statement, Oid named);
+/*
+ * The same of DROP TABLE or INDEX, which is seen when it drops what belongs to the root:
+ * the first before such a statement that is none of ours, with NULL before and after any.
+ */
+extern void fa_ddl_note_drop(DropStmt *stmt);
+extern void fa_ddl_check_waited_drop(Oid root);
 
 /* in ddl_rename.c: of RENAME; after one, everywhere */
 extern FaDdlAction fa_ddl_check_rename(RenameStmt *stmt, FaDdlPlan *plan);
@@ -180,10 +186,7 @@ extern void fa_ddl_drop_servers(Node *statement);
 
 /* in ddl_everywhere.c */
 extern void fa_ddl_everywhere_begin(void);
-/*
- * Before FA_DDL_RESHAPE, for whoever owns the root: locks it on all nodes; raises
- * when a fragment moves.
- */
+/* Before FA_DDL_RESHAPE, for whoever owns the root: locks it on all nodes. */
 extern void fa_ddl_reshape_begin(Oid root);
 /*
  * After it here: raises when a default draws from a sequence that would not be

@@ -16,10 +16,8 @@
 #include "access/relation.h"
 #include "catalog/pg_inherits.h"
 #include "commands/tablecmds.h"
-#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
-#include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -33,13 +31,12 @@
 #include "core/settings.h"
 #include "core/spi.h"
 #include "node/cluster_xact.h"
-#include "node/node.h"
 
 static void
 lock_default_timeout(void)
 {
 	if (LockTimeout == 0)
-		fa_ddl_set("lock_timeout", FA_TABLE_LOCK_TIMEOUT);
+		fa_ddl_set("lock_timeout", CppAsString2(FA_TABLE_LOCK_TIMEOUT_MS));
 }
 
 /* Locks what is below, too, and raises when this session uses any of it. */
@@ -111,15 +108,7 @@ refuse_own_use(Oid root, const char *action)
 
 	foreach(lc, fa_xact_conn_all())
 	{
-		if (fa_remote_value(lfirst(lc), 0,
-							"SELECT '' FROM fragaffinity.open_transactions() o "
-							"JOIN pg_catalog.pg_locks l USING (pid) "
-							"WHERE o.origin_node = %d AND o.origin_pid = %d"
-							"  AND o.pid <> pg_catalog.pg_backend_pid() AND l.granted"
-							"  AND l.relation IN (SELECT relid FROM"
-							"    pg_catalog.pg_partition_tree(%s::pg_catalog.regclass)) "
-							"LIMIT 1", fa_node_self(), MyProcPid,
-							quote_literal_cstr(fa_table_qualified_name(root))) == NULL)
+		if (!fa_table_is_used(root, lfirst(lc), false))
 			continue;
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
@@ -163,7 +152,6 @@ void
 fa_table_lock_everywhere(Oid root, const char *action)
 {
 	int			table_id;
-	ListCell   *lc;
 
 	lock_default_timeout();
 	/* else this session's own work on other nodes would be waited for */
@@ -173,35 +161,4 @@ fa_table_lock_everywhere(Oid root, const char *action)
 	lock_for_writers(root);
 	lock_for_all(root, table_id, action);
 	fa_table_lock(root, action);
-	fa_refuse_moving(table_id, NULL);
-	foreach(lc, fa_xact_conn_all())
-		fa_refuse_moving(table_id, lfirst(lc));
-}
-
-/* which: SQL, of the view */
-static void
-refuse_moving(const char *which, FaConn *conn)
-{
-	char	   *sql = psprintf("SELECT fragment FROM fragaffinity.fragments "
-							   "WHERE %s AND state = 'moving' LIMIT 1", which);
-	char	   *moving = conn ? fa_remote_value(conn, 0, "%s", sql) :
-		fa_spi_value("%s", sql);
-
-	if (moving)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("fragment %s of the table is moving", moving),
-				 errhint("Wait for the move, or end it with fragaffinity.cancel_move.")));
-}
-
-void
-fa_refuse_moving(int table_id, FaConn *conn)
-{
-	refuse_moving(psprintf("table_id = %d", table_id), conn);
-}
-
-void
-fa_refuse_moving_fragments(const char *numbers, FaConn *conn)
-{
-	refuse_moving(psprintf("fragment = ANY ('%s')", numbers), conn);
 }

@@ -5,7 +5,7 @@
  *
  * One cluster transaction:
  *
- *	1. lock the table on all nodes; refuse while one of its fragments moves
+ *	1. wait for moves of its fragments; lock the table on all nodes
  *	2. write the text of the plain table, move the distributed one away, make
  *	   the plain one
  *	3. rows of this node by INSERT ... SELECT, of others by COPY
@@ -109,7 +109,6 @@ check_peers(Gathering *g)
 		if (node->id == fa_node_self())
 			continue;
 		conn = fa_xact_conn(node->id);
-		fa_refuse_moving_fragments(g->numbers, conn);
 		drop_retired(g->numbers, conn);
 		fa_refuse_back(g->qualified, conn);
 		/* A row read through a node that is behind would wait for ourselves. */
@@ -317,7 +316,9 @@ fa_sql_undistribute_table(PG_FUNCTION_ARGS)
 	fa_table_check_owner(g.rel);
 
 	fa_ddl_begin(&state);
+	fa_table_wait_for_moves(g.rel, g.rel, false);
 	fa_xact_lock_cluster();
+	fa_table_wait_for_moves(g.rel, g.rel, true);
 	fa_table_lock_everywhere(g.rel, "gather");
 	read_table(&g);
 	drop_retired(g.numbers, NULL);
@@ -335,7 +336,6 @@ read_partition(Gathering *g, Oid root, Oid partition)
 	g->root = root;
 	g->rel = partition;
 	read_table(g);
-	fa_refuse_moving_fragments(g->numbers, NULL);
 	drop_retired(g->numbers, NULL);
 	fa_refuse_back(g->qualified, NULL);
 	check_peers(g);

@@ -208,7 +208,7 @@ fa_sql_move_fragment(PG_FUNCTION_ARGS)
 	fa_require_argument(fcinfo, 2, "wait");
 	PreventCommandIfReadOnly("fragaffinity.move_fragment()");
 	move = request_move(PG_GETARG_INT64(0), NameStr(*PG_GETARG_NAME(1)),
-						"manual", "asked for by hand", NAN, &node);
+						FA_TRIGGER_BY_HAND, "asked for by hand", NAN, &node);
 	if (PG_GETARG_BOOL(2))
 		wait_for_move(move, node);
 	PG_RETURN_INT64(move);

@@ -322,6 +322,8 @@ static void
 mover_failed(FaMove *move, ErrorData *error)
 {
 	bool		cancelled = move->slot->cancel;
+	const char *reason = move->slot->gives_way ?
+		"gave way to a change of the table's definition" : mover_describe(error);
 
 	fa_background_begin();
 	(void) fa_spi_exec("UPDATE fragaffinity.move SET state = '%s', error = %s, "
@@ -331,7 +333,7 @@ mover_failed(FaMove *move, ErrorData *error)
 					   "WHERE move = " INT64_FORMAT
 					   " AND state NOT IN ('done', 'failed', 'cancelled')",
 					   cancelled ? "cancelled" : "failed",
-					   quote_literal_cstr(mover_describe(error)),
+					   quote_literal_cstr(reason),
 					   move->slot->bytes_done, move->slot->rounds, move->move);
 	CommitTransactionCommand();
 }

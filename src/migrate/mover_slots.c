@@ -112,8 +112,8 @@ fa_mover_alive(int64 move)
 	return alive;
 }
 
-bool
-fa_mover_cancel(int64 move)
+static bool
+mover_interrupt(int64 move, bool gives_way)
 {
 	int			pid = 0;
 
@@ -124,11 +124,49 @@ fa_mover_cancel(int64 move)
 			movers->slot[i].move == move)
 		{
 			movers->slot[i].cancel = true;
+			movers->slot[i].gives_way |= gives_way;
 			pid = movers->slot[i].pid;
 		}
 	}
 	SpinLockRelease(&movers->lock);
 	return pid != 0 && kill(pid, SIGINT) == 0;
+}
+
+bool
+fa_mover_cancel(int64 move)
+{
+	return mover_interrupt(move, false);
+}
+
+static FaMoverSlot
+mover_copy(int index)
+{
+	FaMoverSlot slot;
+
+	SpinLockAcquire(&movers->lock);
+	slot = movers->slot[index];
+	SpinLockRelease(&movers->lock);
+	return slot;
+}
+
+int64
+fa_mover_give_way(bool (*concerns) (int64 fragment, const void *arg), const void *arg)
+{
+	int64		found = 0;
+
+	for (int i = 0; i < fa_max_movers; i++)
+	{
+		FaMoverSlot slot = mover_copy(i);
+
+		if (slot.dbid != MyDatabaseId || !concerns(slot.fragment, arg))
+			continue;
+		found = slot.fragment;
+		/* once: a second signal would interrupt what cleans up */
+		if (!slot.cancel && slot.phase < FA_MOVE_FENCING &&
+			strcmp(slot.trigger, FA_TRIGGER_BY_HAND) != 0)
+			(void) mover_interrupt(slot.move, true);
+	}
+	return found;
 }
 
 PG_FUNCTION_INFO_V1(fa_sql_mover_progress);
@@ -143,13 +181,10 @@ fa_sql_mover_progress(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; i < fa_max_movers; i++)
 	{
-		FaMoverSlot slot;
+		FaMoverSlot slot = mover_copy(i);
 		Datum		values[11];
 		bool		nulls[11] = {false};
 
-		SpinLockAcquire(&movers->lock);
-		slot = movers->slot[i];
-		SpinLockRelease(&movers->lock);
 		if (slot.dbid != MyDatabaseId)
 			continue;
 		values[0] = Int64GetDatum(slot.move);

@@ -14,6 +14,7 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 #include "catalog/map.h"
 #include "catalog/table_ddl.h"
@@ -58,18 +59,30 @@ source_claimed(int64 fragment)
 			 errhint("Wait for its move, or end it with fragaffinity.cancel_move().")));
 }
 
+/*
+ * What changes the table comes first.  It looks for claims once it has its own, and
+ * who claims a fragment looks for that afterwards: one of the two sees the other.
+ */
+static void
+source_refuse_changing(const FaFragment *f)
+{
+	if (fa_spi_value("SELECT 1 " FA_CLAIMS("distributed_table") " AND c.objid = %d LIMIT 1",
+					 f->table_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("the definition of table \"%s\" is being changed",
+						get_rel_name(fa_map_table_by_id(f->table_id)->rel)),
+				 errhint("Move its fragments when that transaction has ended.")));
+}
+
 /* check_fragment(fragment, version): raises unless it could be claimed */
 Datum
 fa_sql_check_fragment(PG_FUNCTION_ARGS)
 {
 	int64		fragment = PG_GETARG_INT64(0);
 
-	(void) source_fragment(fragment, PG_GETARG_INT64(1));
-	if (fa_spi_value("SELECT 1 FROM pg_catalog.pg_locks WHERE locktype = 'advisory' "
-					 "AND database = (SELECT oid FROM pg_catalog.pg_database "
-					 "                WHERE datname = current_database()) "
-					 "AND classid = 'fragaffinity.fragment'::pg_catalog.regclass "
-					 "AND objid = %d AND objsubid = 2 AND granted",
+	source_refuse_changing(source_fragment(fragment, PG_GETARG_INT64(1)));
+	if (fa_spi_value("SELECT 1 " FA_CLAIMS("fragment") " AND c.objid = %d",
 					 (int) fragment))
 		source_claimed(fragment);
 	PG_RETURN_VOID();
@@ -138,6 +151,7 @@ fa_sql_claim_fragment(PG_FUNCTION_ARGS)
 		source_claimed(fragment);
 	/* again, as a move may have ended in between */
 	f = source_fragment(fragment, PG_GETARG_INT64(1));
+	source_refuse_changing(f);
 	values[0] = CStringGetTextDatum(fa_table_qualified_name(f->leaf));
 	values[1] = CStringGetTextDatum(fa_table_qualified_name(f->bucket));
 	values[2] = Int64GetDatum(strtoll(fa_spi_value("SELECT pg_catalog.pg_table_size(%u)",

@@ -106,3 +106,26 @@ fa_remote_exec_many(List *conns, int timeout_ms, const char *fmt,...)
 	foreach(lc, conns)
 		fa_remote_receive(lfirst(lc), timeout_ms, sql);
 }
+
+List *
+fa_remote_value_many(List *conns, int timeout_ms, const char *fmt,...)
+{
+	List	   *values = NIL;
+	char	   *sql;
+	ListCell   *lc;
+
+	FA_FORMAT(sql, fmt);
+	foreach(lc, conns)
+		fa_remote_send(lfirst(lc), sql);
+	foreach(lc, conns)
+	{
+		PGresult   *res = fa_remote_last_result(lfirst(lc), timeout_ms);
+
+		if (!fa_remote_succeeded(res))
+			fa_remote_raise(lfirst(lc), res, sql);
+		values = lappend(values, PQntuples(res) == 0 || PQgetisnull(res, 0, 0) ? NULL :
+						 pstrdup(PQgetvalue(res, 0, 0)));
+		PQclear(res);
+	}
+	return values;
+}

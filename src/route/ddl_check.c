@@ -152,6 +152,7 @@ fa_ddl_check_drop(Oid rel)
 	root = fa_ddl_root(rel);
 	if (!OidIsValid(root) || fa_ddl_is_dropped(root))
 		return;
+	fa_ddl_check_waited_drop(root);
 	if (rel == root)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),

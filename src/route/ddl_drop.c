@@ -3,7 +3,7 @@
  *	  Distributed tables that are dropped: by DROP TABLE, or with their schema or
  *	  owner.
  *
- *	1. the tables are locked on all nodes; none of their fragments may move
+ *	1. the tables are locked on all nodes; none of their fragments moves
  *	2. the statement runs here, with the user's own rights; meanwhile what
  *	   belongs to these tables may go, and nothing of others
  *	3. DROP TABLE on the others, with the user's rights, too; all nodes forget

@@ -29,13 +29,11 @@
 #include "utils/lsyscache.h"
 
 #include "catalog/table_move.h"
+#include "catalog/table_text.h"
 #include "core/fa_compat.h"
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "route/ddl_guard.h"
-
-/* Of a statement that runs on all nodes, unless the user has set his own. */
-#define LOCK_TIMEOUT "30s"
 
 void		(*fa_guard_stop_database) (Oid dbid) = NULL;
 
@@ -131,6 +129,26 @@ guard_check(Node *statement, FaDdlPlan *plan)
 	guard_check_rights(plan);
 }
 
+/* What changes heaps, or makes them go, cannot be while they are copied. */
+static void
+guard_wait_for_moves(const FaDdlPlan *plan, bool cluster_locked)
+{
+	FaDdlState	state;
+	ListCell   *lc;
+
+	fa_ddl_begin(&state);
+	if (plan->action == FA_DDL_RESHAPE)
+		fa_table_wait_for_moves(plan->reshaped, plan->reshaped, cluster_locked);
+	foreach(lc, plan->dropped)
+		fa_table_wait_for_moves(lfirst_oid(lc), lfirst_oid(lc), cluster_locked);
+	if (plan->action == FA_DDL_PARTITION && plan->change == FA_PARTITION_DETACH)
+		fa_table_wait_for_moves(plan->reshaped, plan->partition, cluster_locked);
+	foreach(lc, plan->parted)
+		fa_table_wait_for_moves(fa_ddl_root(lfirst_oid(lc)), lfirst_oid(lc),
+								cluster_locked);
+	fa_ddl_end(&state);
+}
+
 /*
  * Finds out what is to be done, and if it concerns other nodes, once more when the
  * cluster is ours: others' DDL may have been waited for, and have gathered or dropped
@@ -142,9 +160,11 @@ guard_begin(Node *statement, FaDdlPlan *plan)
 	guard_check(statement, plan);
 	if (plan->action == FA_DDL_PASS && plan->dropped == NIL && plan->rights == NIL)
 		return;
+	guard_wait_for_moves(plan, false);
 	fa_ddl_everywhere_begin();
 	AcceptInvalidationMessages();
 	guard_check(statement, plan);
+	guard_wait_for_moves(plan, true);
 }
 
 void
@@ -158,7 +178,10 @@ fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 		release_database(statement);
 		if (IsTransactionState())
 		{
+			fa_ddl_note_drop(NULL);
 			guard_begin(statement, plan);
+			if (plan->action == FA_DDL_PASS && IsA(statement, DropStmt))
+				fa_ddl_note_drop((DropStmt *) statement);
 			fa_ddl_roles_before(statement);
 			fa_ddl_drop_servers(statement);
 		}
@@ -179,7 +202,8 @@ fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 	(void) set_config_option("fragaffinity.maintenance", "on", PGC_SUSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	if (LockTimeout == 0)
-		(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_SUSET,
+		(void) set_config_option("lock_timeout",
+								 CppAsString2(FA_TABLE_LOCK_TIMEOUT_MS), PGC_SUSET,
 								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
 								 false);
 	if (plan->action == FA_DDL_PARTITION)
@@ -245,6 +269,7 @@ fa_guard_after(const char *query_string, PlannedStmt *pstmt, FaDdlPlan *plan)
 			fa_ddl_unique_end(plan);
 		AtEOXact_GUC(true, plan->guc_level);
 	}
+	fa_ddl_note_drop(NULL);
 	if (OidIsValid(plan->named))
 		fa_ddl_check_waited(pstmt->utilityStmt, plan->named);
 	if (plan->dropped)

@@ -117,13 +117,13 @@ unique_check_columns(const char *what, List *names, Oid root)
 	List	   *needed;
 	ListCell   *lc;
 
-	needed = fa_ddl_catalog_values(psprintf("SELECT DISTINCT coalesce(a.attname, '') "
-											"FROM pg_catalog.pg_partition_tree(%u) p "
-											"JOIN pg_catalog.pg_partitioned_table t ON t.partrelid = p.relid "
+	needed = fa_ddl_catalog_values(psprintf(FA_WITH_TREE
+											"SELECT DISTINCT coalesce(a.attname, '') FROM tree p "
+											"JOIN pg_catalog.pg_partitioned_table t ON t.partrelid = p.rel "
 											"CROSS JOIN pg_catalog.unnest(t.partattrs::int2[]) n "
 											"LEFT JOIN pg_catalog.pg_attribute a"
 											"  ON a.attrelid = t.partrelid AND a.attnum = n AND n <> 0",
-											root));
+											psprintf("%u", root)));
 	foreach(lc, needed)
 	{
 		const char *name = lfirst(lc);

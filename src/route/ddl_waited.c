@@ -5,15 +5,22 @@
  * A statement on a plain table is none of ours.  But it may wait for
  * distribute_table, which puts another table in the place of that one; then
  * PostgreSQL looks the name up again, and would change the distributed table on
- * this node alone.  So the name is looked up before it and after it.
+ * this node alone.  So the name is looked up before it and after it.  What drops it
+ * would have to drop parts, which the hook for those keeps.
  */
 #include "postgres.h"
 
 #include "catalog/namespace.h"
 #include "nodes/makefuncs.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 
+#include "core/fa_compat.h"
 #include "route/ddl_guard.h"
+
+/* Names in the DROP that runs, in that transaction's memory. */
+static List *drop_names = NIL;
+static LocalTransactionId drop_names_in = InvalidLocalTransactionId;
 
 /* The relation that a statement is about, under its name before or after it. */
 static RangeVar *
@@ -68,6 +75,16 @@ fa_ddl_named(Node *statement)
 	return name ? RangeVarGetRelid(name, NoLock, true) : InvalidOid;
 }
 
+static void
+waited_raise(Oid root)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("table \"%s\" was distributed while this statement waited for it",
+					get_rel_name(root)),
+			 errhint("Run the statement again.")));
+}
+
 void
 fa_ddl_check_waited(Node *statement, Oid named)
 {
@@ -80,9 +97,37 @@ fa_ddl_check_waited(Node *statement, Oid named)
 	root = fa_ddl_root(rel);
 	if (!OidIsValid(root))
 		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("table \"%s\" was distributed while this statement waited for it",
-					get_rel_name(root)),
-			 errhint("Run the statement again.")));
+	waited_raise(root);
+}
+
+void
+fa_ddl_note_drop(DropStmt *stmt)
+{
+	MemoryContext old;
+
+	drop_names = NIL;
+	if (stmt == NULL ||
+		(stmt->removeType != OBJECT_TABLE && stmt->removeType != OBJECT_INDEX))
+		return;
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	drop_names = copyObject(stmt->objects);
+	drop_names_in = fa_my_lxid();
+	MemoryContextSwitchTo(old);
+}
+
+void
+fa_ddl_check_waited_drop(Oid root)
+{
+	ListCell   *lc;
+
+	if (drop_names_in != fa_my_lxid())
+		return;
+	foreach(lc, drop_names)
+	{
+		Oid			rel = RangeVarGetRelid(makeRangeVarFromNameList(lfirst(lc)),
+										   NoLock, true);
+
+		if (OidIsValid(rel) && fa_ddl_root(rel) == root)
+			waited_raise(root);
+	}
 }

@@ -130,8 +130,8 @@ $c->sql(1, "SELECT fragaffinity.move_fragment($f, 'n$to', wait => false)");
 ok($c->wait_held($to, 'move_copied'), 'a move is under way');
 for my $i (1 .. 3)
 {
-	($code, $message) = $c->fails($i, 'DROP TABLE t');
-	is($code, '55006', "not now through node $i");
+	($code, $message) = $c->fails($i, "SET lock_timeout = '100ms'; DROP TABLE t");
+	is($code, '55P03', "not now through node $i");
 	like($message, qr/fragment $f .*moving/, 'and why');
 }
 $c->release($to);

@@ -76,7 +76,7 @@ for (
 
 # A table that was plain when one waited for it is not changed here alone.
 for my $ddl ('ALTER TABLE z ADD COLUMN x int', 'CREATE INDEX ON z (v)', 'ALTER TABLE z RENAME TO q', 'ALTER TABLE z RENAME COLUMN v TO x', 'ALTER INDEX z_v RENAME TO z_w',
-	'ALTER TABLE z SET SCHEMA fragaffinity', 'ALTER TABLE z ENABLE ROW LEVEL SECURITY', 'CREATE POLICY a ON z', 'CREATE RULE a AS ON DELETE TO z DO NOTHING',
+	'DROP TABLE z', 'DROP INDEX z_v', 'ALTER TABLE z SET SCHEMA fragaffinity', 'ALTER TABLE z ENABLE ROW LEVEL SECURITY', 'CREATE POLICY a ON z', 'CREATE RULE a AS ON DELETE TO z DO NOTHING',
 	'CREATE TRIGGER a BEFORE INSERT ON z FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()', "COMMENT ON TABLE z IS 'zed'")
 {
 	$c->sql(1, 'CREATE TABLE z (id int PRIMARY KEY, v int); CREATE INDEX z_v ON z (v)');
