@@ -463,6 +463,19 @@ fa_group_clause(PlannerInfo *root)
 #endif
 }
 
+/*
+ * ExecutorStart, by the next one behind the hook, of a plan that may have entries
+ * which ask for no permission.  In fa_compat.c; wants fa_executor_start_init.
+ */
+#ifdef FA_HAS_PERMINFO
+extern void fa_executor_start(ExecutorStart_hook_type next, QueryDesc *desc,
+							  int eflags);
+extern void fa_executor_start_init(void);
+#else
+#define fa_executor_start(next, desc, eflags) (next) (desc, eflags)
+#define fa_executor_start_init() ((void) 0)
+#endif
+
 /* As whom its permissions are checked; invalid: the current user. */
 static inline Oid
 fa_rte_check_as(Query *query, RangeTblEntry *rte)

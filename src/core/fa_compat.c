@@ -1,0 +1,124 @@
+/*
+ * fa_compat.c
+ *	  What is too long for fa_compat.h.
+ *
+ * Entries of a plan that ask for no permission
+ *
+ * A statement on a fragment is checked by its table's entry; the fragment's own
+ * asks for nothing.  From 16 on there is no such thing: every RTEPermissionInfo of a
+ * plan has to ask for something, and one cannot do without, as the executor looks
+ * there for a target's columns and for whose user mapping is used.  So an execution
+ * has infos of its own, which ask, while they are checked, for what the bootstrap
+ * superuser is always allowed to do: there he cannot lose that attribute.  The hook
+ * that ends the check makes them what they were, before anybody else looks at them.
+ * Parallel workers do the same with what they are sent.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_authid.h"
+
+#include "core/fa_compat.h"
+
+#ifdef FA_HAS_PERMINFO
+
+/* Infos of the execution that starts, and of its plan; none: NIL. */
+typedef struct StartedRights
+{
+	List	   *shown;
+	List	   *plan;
+} StartedRights;
+
+static StartedRights started = {NIL, NIL};
+
+static ExecutorCheckPerms_hook_type next_check_perms = NULL;
+
+static bool
+rights_have_none(List *infos)
+{
+	ListCell   *lc;
+
+	foreach(lc, infos)
+	{
+		if (lfirst_node(RTEPermissionInfo, lc)->requiredPerms == 0)
+			return true;
+	}
+	return false;
+}
+
+static List *
+rights_to_show(List *infos)
+{
+	List	   *shown = NIL;
+	ListCell   *lc;
+
+	foreach(lc, infos)
+	{
+		RTEPermissionInfo *info = makeNode(RTEPermissionInfo);
+
+		*info = *lfirst_node(RTEPermissionInfo, lc);
+		if (info->requiredPerms == 0)
+		{
+			info->requiredPerms = ACL_SELECT;
+			info->checkAsUser = BOOTSTRAP_SUPERUSERID;
+		}
+		shown = lappend(shown, info);
+	}
+	return shown;
+}
+
+static bool
+rights_checked(List *rtes, List *infos, bool raise)
+{
+	ListCell   *lc;
+	ListCell   *own;
+
+	if (infos != NIL && infos == started.shown)
+	{
+		forboth(lc, infos, own, started.plan)
+			*(RTEPermissionInfo *) lfirst(lc) = *lfirst_node(RTEPermissionInfo, own);
+	}
+	return next_check_perms == NULL || next_check_perms(rtes, infos, raise);
+}
+
+static void
+rights_start(ExecutorStart_hook_type next, QueryDesc *desc, int eflags)
+{
+	StartedRights outer = started;
+	MemoryContext caller = MemoryContextSwitchTo(GetMemoryChunkContext(desc));
+	PlannedStmt *plan = makeNode(PlannedStmt);
+
+	/* it may be the plan cache's */
+	*plan = *desc->plannedstmt;
+	plan->permInfos = rights_to_show(plan->permInfos);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		started.shown = plan->permInfos;
+		started.plan = desc->plannedstmt->permInfos;
+		desc->plannedstmt = plan;
+		next(desc, eflags);
+	}
+	PG_FINALLY();
+	{
+		started = outer;
+	}
+	PG_END_TRY();
+}
+
+void
+fa_executor_start(ExecutorStart_hook_type next, QueryDesc *desc, int eflags)
+{
+	if (rights_have_none(desc->plannedstmt->permInfos))
+		rights_start(next, desc, eflags);
+	else
+		next(desc, eflags);
+}
+
+void
+fa_executor_start_init(void)
+{
+	next_check_perms = ExecutorCheckPerms_hook;
+	ExecutorCheckPerms_hook = rights_checked;
+}
+
+#endif							/* FA_HAS_PERMINFO */
