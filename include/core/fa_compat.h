@@ -464,17 +464,13 @@ fa_group_clause(PlannerInfo *root)
 }
 
 /*
- * ExecutorStart, by the next one behind the hook, of a plan that may have entries
- * which ask for no permission.  In fa_compat.c; wants fa_executor_start_init.
+ * ExecutorStart, by the next one behind the hook, of what PostgreSQL would not let
+ * start: entries that ask for no permission, a snapshot that is not the active one.
+ * In fa_compat.c, which tells why; wants fa_executor_start_init.
  */
-#ifdef FA_HAS_PERMINFO
 extern void fa_executor_start(ExecutorStart_hook_type next, QueryDesc *desc,
 							  int eflags);
 extern void fa_executor_start_init(void);
-#else
-#define fa_executor_start(next, desc, eflags) (next) (desc, eflags)
-#define fa_executor_start_init() ((void) 0)
-#endif
 
 /* As whom its permissions are checked; invalid: the current user. */
 static inline Oid

@@ -12,10 +12,16 @@
  * superuser is always allowed to do: there he cannot lose that attribute.  The hook
  * that ends the check makes them what they were, before anybody else looks at them.
  * Parallel workers do the same with what they are sent.
+ *
+ * The snapshot of an execution
+ *
+ * 18 wants it to be the active one when it starts.  Of a statement that got a newer
+ * one, or one as of a mark, or is a part of such, it is not.
  */
 #include "postgres.h"
 
 #include "catalog/pg_authid.h"
+#include "utils/snapmgr.h"
 
 #include "core/fa_compat.h"
 
@@ -105,20 +111,40 @@ rights_start(ExecutorStart_hook_type next, QueryDesc *desc, int eflags)
 	PG_END_TRY();
 }
 
+#endif							/* FA_HAS_PERMINFO */
+
+static void
+start_next(ExecutorStart_hook_type next, QueryDesc *desc, int eflags)
+{
+#ifdef FA_HAS_PERMINFO
+	if (rights_have_none(desc->plannedstmt->permInfos))
+	{
+		rights_start(next, desc, eflags);
+		return;
+	}
+#endif
+	next(desc, eflags);
+}
+
 void
 fa_executor_start(ExecutorStart_hook_type next, QueryDesc *desc, int eflags)
 {
-	if (rights_have_none(desc->plannedstmt->permInfos))
-		rights_start(next, desc, eflags);
-	else
-		next(desc, eflags);
+	if (desc->snapshot == InvalidSnapshot || !ActiveSnapshotSet() ||
+		GetActiveSnapshot() == desc->snapshot)
+	{
+		start_next(next, desc, eflags);
+		return;
+	}
+	PushActiveSnapshot(desc->snapshot);
+	start_next(next, desc, eflags);
+	PopActiveSnapshot();
 }
 
 void
 fa_executor_start_init(void)
 {
+#ifdef FA_HAS_PERMINFO
 	next_check_perms = ExecutorCheckPerms_hook;
 	ExecutorCheckPerms_hook = rights_checked;
+#endif
 }
-
-#endif							/* FA_HAS_PERMINFO */
