@@ -90,25 +90,33 @@ static void
 rights_start(ExecutorStart_hook_type next, QueryDesc *desc, int eflags)
 {
 	StartedRights outer = started;
-	MemoryContext caller = MemoryContextSwitchTo(GetMemoryChunkContext(desc));
+	PlannedStmt *kept = desc->plannedstmt;
+	/* until the execution ends: a function in SQL has one QueryDesc after the other */
+	MemoryContext context = AllocSetContextCreate(GetMemoryChunkContext(desc),
+												  "fragaffinity permissions",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
 	PlannedStmt *plan = makeNode(PlannedStmt);
 
 	/* it may be the plan cache's */
-	*plan = *desc->plannedstmt;
-	plan->permInfos = rights_to_show(plan->permInfos);
+	*plan = *kept;
+	plan->permInfos = rights_to_show(kept->permInfos);
 	MemoryContextSwitchTo(caller);
 	PG_TRY();
 	{
 		started.shown = plan->permInfos;
-		started.plan = desc->plannedstmt->permInfos;
+		started.plan = kept->permInfos;
 		desc->plannedstmt = plan;
 		next(desc, eflags);
 	}
 	PG_FINALLY();
 	{
 		started = outer;
+		if (desc->plannedstmt == plan)
+			desc->plannedstmt = kept;
 	}
 	PG_END_TRY();
+	MemoryContextSetParent(context, desc->estate->es_query_cxt);
 }
 
 #endif							/* FA_HAS_PERMINFO */
