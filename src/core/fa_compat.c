@@ -116,6 +116,9 @@ rights_start(ExecutorStart_hook_type next, QueryDesc *desc, int eflags)
 			desc->plannedstmt = kept;
 	}
 	PG_END_TRY();
+	/* else rows would be written as the superuser */
+	if (!rights_have_none(plan->permInfos))
+		elog(ERROR, "the check of permissions has not called its hook");
 	MemoryContextSetParent(context, desc->estate->es_query_cxt);
 }
 
