@@ -15,6 +15,7 @@ MODULE_big = fragaffinity
 
 OBJS = \
 	src/core/background.o \
+	src/core/fa_compat.o \
 	src/core/guc.o \
 	src/core/lock_poll.o \
 	src/core/plain_input.o \

@@ -482,6 +482,15 @@ fa_group_clause(PlannerInfo *root)
 #endif
 }
 
+/*
+ * ExecutorStart, by the next one behind the hook, of what PostgreSQL would not let
+ * start: entries that ask for no permission, a snapshot that is not the active one.
+ * In fa_compat.c, which tells why; wants fa_executor_start_init.
+ */
+extern void fa_executor_start(ExecutorStart_hook_type next, QueryDesc *desc,
+							  int eflags);
+extern void fa_executor_start_init(void);
+
 /* As whom its permissions are checked; invalid: the current user. */
 static inline Oid
 fa_rte_check_as(Query *query, RangeTblEntry *rte)

@@ -289,11 +289,15 @@ fdw_batch_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot **slots,
 	return slots;
 }
 
-/* COPY of 16 and later would collect rows, and then call all by one line. */
+/*
+ * COPY of 16 and later would collect rows, and then call all by one line.  Where an
+ * UPDATE inserts rows, postgres_fdw knows no size.
+ */
 static int
 fdw_batch_size(ResultRelInfo *rri)
 {
-	return fa_fdw_copy_has(rri) ? 1 : base->GetForeignModifyBatchSize(rri);
+	return fa_fdw_copy_has(rri) || fa_fdw_leave_has(rri) ? 1 :
+		base->GetForeignModifyBatchSize(rri);
 }
 
 static TupleTableSlot *

@@ -18,7 +18,8 @@
 
 /*
  * A statement that locks rows is none that only reads: a function that is not volatile
- * must not have it.  The executor takes nothing else of such a mark.
+ * must not have it.  The executor takes nothing else of such a mark, but for looking
+ * up its entry: any one will do, and there is one at least, that of the columns.
  */
 static void
 custom_mark_locks(PlannedStmt *plan, Query *query)
@@ -28,6 +29,7 @@ custom_mark_locks(PlannedStmt *plan, Query *query)
 	if (query->rowMarks == NIL || plan->rowMarks != NIL)
 		return;
 	mark = makeNode(PlanRowMark);
+	mark->rti = mark->prti = 1;
 	mark->isParent = true;
 	mark->strength = linitial_node(RowMarkClause, query->rowMarks)->strength;
 	plan->rowMarks = list_make1(mark);

@@ -42,7 +42,6 @@ typedef struct GateSearch
 {
 	FaFragment *fragment;		/* in cut-over */
 	Oid			root;			/* its table */
-	int			natts;			/* of it */
 	ParamListInfo params;
 	bool		touched;
 } GateSearch;
@@ -172,11 +171,14 @@ gate_substitute(Node *node, void *context)
 	return expression_tree_mutator(node, gate_substitute, context);
 }
 
-/* Could a row with these columns be in the bucket? */
+/*
+ * Could a row with these columns be in the bucket?  It is looked at without a lock,
+ * as nobody may have one here: its constraint stays as long as the bucket is there.
+ */
 static bool
 gate_bucket_possible(Oid bucket, Oid root, FixedColumns *fixed)
 {
-	Relation	rel = try_relation_open(bucket, NoLock);
+	Relation	rel = RelationIdGetRelation(bucket);
 	FixedColumns here = {0};
 	Node	   *qual;
 	bool		possible;
@@ -199,8 +201,19 @@ gate_bucket_possible(Oid bucket, Oid root, FixedColumns *fixed)
 	qual = eval_const_expressions(NULL, gate_substitute(qual, &here));
 	possible = !(IsA(qual, Const) && (((Const *) qual)->constisnull ||
 									  !DatumGetBool(((Const *) qual)->constvalue)));
-	relation_close(rel, NoLock);
+	RelationClose(rel);
 	return possible;
+}
+
+/* The statement names the table: analysis has locked it. */
+static int
+gate_column_count(Oid root)
+{
+	Relation	rel = relation_open(root, NoLock);
+	int			n = RelationGetNumberOfAttributes(rel);
+
+	relation_close(rel, NoLock);
+	return n;
 }
 
 static void
@@ -209,7 +222,7 @@ gate_check_relation(GateSearch *search, Query *query, Index rti)
 	FixedColumns fixed = {0};
 
 	fixed.rti = rti;
-	fixed.natts = search->natts;
+	fixed.natts = gate_column_count(search->root);
 	fixed.value = palloc0(sizeof(Const *) * fixed.natts);
 	if (query->jointree)
 		gate_fix_quals(&fixed, query->jointree->quals, search->params);
@@ -245,21 +258,6 @@ gate_walker(Node *node, void *context)
 	return expression_tree_walker(node, gate_walker, context);
 }
 
-/* The root is locked: analysis has done that. */
-static int
-gate_column_count(Oid root)
-{
-	Relation	rel = try_relation_open(root, NoLock);
-	int			n = 0;
-
-	if (rel)
-	{
-		n = RelationGetNumberOfAttributes(rel);
-		relation_close(rel, NoLock);
-	}
-	return n;
-}
-
 /* Has this transaction a lock that the mover waits for? */
 static bool
 gate_is_inside(const FaFragment *fragment)
@@ -286,7 +284,6 @@ gate_wait_for_slot(Query *parse, ParamListInfo params, int slot)
 	if (table == NULL)
 		return;
 	search.root = table->rel;
-	search.natts = gate_column_count(table->rel);
 	search.params = params;
 	(void) gate_walker((Node *) parse, &search);
 	if (search.touched)

@@ -184,7 +184,7 @@ hooks_start_kept(QueryDesc *desc, int eflags, FaScanKeys *keys)
 	PG_TRY();
 	{
 		fa_scan_keys_put(keys, desc->params);
-		next_executor_start(desc, eflags);
+		fa_executor_start(next_executor_start, desc, eflags);
 	}
 	PG_FINALLY();
 	{
@@ -212,7 +212,7 @@ hooks_start_ours(QueryDesc *desc, int eflags, FaScanKeys *keys)
 	if (keys)
 		hooks_start_kept(desc, eflags, keys);
 	else
-		next_executor_start(desc, eflags);
+		fa_executor_start(next_executor_start, desc, eflags);
 	s = statement_make(desc);
 	if (counted)
 		s->counted = fa_capture_begin(&s->execution, desc, started_ns);
@@ -233,7 +233,7 @@ hooks_start_raised(QueryDesc *desc, int eflags, bool ours, FaScanKeys *keys)
 		if (ours)
 			hooks_start_ours(desc, eflags, keys);
 		else
-			next_executor_start(desc, eflags);
+			fa_executor_start(next_executor_start, desc, eflags);
 	}
 	PG_FINALLY();
 	{
@@ -286,7 +286,7 @@ hooks_executor_start(QueryDesc *desc, int eflags)
 		if (ours)
 			hooks_start_ours(desc, eflags, keys);
 		else
-			next_executor_start(desc, eflags);
+			fa_executor_start(next_executor_start, desc, eflags);
 	}
 	else
 		hooks_start_raised(desc, eflags, ours, keys);
@@ -584,6 +584,7 @@ fa_hooks_init(void)
 	next_executor_start = ExecutorStart_hook ? ExecutorStart_hook :
 		standard_ExecutorStart;
 	ExecutorStart_hook = hooks_executor_start;
+	fa_executor_start_init();
 	next_executor_run = ExecutorRun_hook ? ExecutorRun_hook :
 		standard_ExecutorRun;
 	ExecutorRun_hook = hooks_executor_run;
