@@ -46,6 +46,7 @@ OBJS = \
 	src/node/fdw_settings.o \
 	src/node/finish.o \
 	src/node/forward.o \
+	src/node/hops.o \
 	src/node/health.o \
 	src/node/in_doubt.o \
 	src/node/node.o \

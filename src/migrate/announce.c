@@ -16,6 +16,11 @@
  * own row locks.  So a leaf is repointed only while no transaction that has
  * written or locked rows through it is open; if there is one, the news is
  * left for later.
+ *
+ * A node that was restored from an older backup has heaps of fragments that
+ * have moved away since, and would take them for the truth.  It hears of it by
+ * the same questions.  Such a heap is set aside, but not dropped, as clients may
+ * have written to it already.
  */
 #include "postgres.h"
 
@@ -39,6 +44,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "catalog/table_ddl.h"
 #include "core/background.h"
 #include "core/lock_poll.h"
 #include "core/shmem.h"
@@ -136,22 +142,22 @@ announce_open_gate(int code, Datum slot)
 	fa_gate_open(DatumGetInt32(slot));
 }
 
-/* Against who writes or locks rows; true when it is granted. */
+/* All of them, or none; true when it is granted. */
 static bool
-announce_lock(const FaFragment *f, int timeout_ms, bool gated)
+announce_lock(const FaFragment *f, const Oid *relids, int n, LOCKMODE mode,
+			  int timeout_ms, bool gated)
 {
 	Datum		slot = Int32GetDatum(f->slot);
-	Oid			leaf = f->leaf;
 	bool		granted;
 
-	if (fa_lock_poll(&leaf, 1, ExclusiveLock, timeout_ms))
+	if (fa_lock_poll(relids, n, mode, timeout_ms))
 		return true;
 	if (!gated)
 		return false;
 	fa_gate_close(f->slot);
 	PG_ENSURE_ERROR_CLEANUP(announce_open_gate, slot);
 	{
-		granted = fa_lock_poll(&leaf, 1, ExclusiveLock, GATED_MS);
+		granted = fa_lock_poll(relids, n, mode, GATED_MS);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(announce_open_gate, slot);
 	announce_open_gate(0, slot);
@@ -171,7 +177,7 @@ announce_learn(int64 fragment, int owner, int64 version, int timeout_ms,
 	if (f == NULL || f->version >= version || owner == fa_node_self() ||
 		f->local)
 		return true;
-	if (!announce_lock(f, timeout_ms, gated))
+	if (!announce_lock(f, &f->leaf, 1, ExclusiveLock, timeout_ms, gated))
 		return false;
 	f = fa_map_fragment(fragment);
 	if (f == NULL || f->version >= version || f->local)
@@ -298,7 +304,42 @@ refresh_is_news(int64 fragment, int64 version)
 {
 	FaFragment *f = fa_map_fragment(fragment);
 
-	return f != NULL && !f->local && f->version < version;
+	return f != NULL && f->version < version;
+}
+
+/*
+ * A peer owns a later version of a fragment that is here; false when it is in
+ * use.  While a swap is in doubt that is as it should be; but a prepared swap has
+ * all locked, so who is granted the locks, and finds the heap still here, knows
+ * that this node has lost the swap.
+ */
+static bool
+refresh_set_aside(int64 fragment, int owner, int64 version, bool gated)
+{
+	FaFragment *f = fa_map_fragment(fragment);
+	Oid			relids[2];
+	char	   *name;
+
+	if (f == NULL || !f->local || f->version >= version)
+		return true;
+	relids[0] = f->bucket;
+	relids[1] = f->leaf;
+	if (!announce_lock(f, relids, lengthof(relids), AccessExclusiveLock, 0, gated))
+		return false;
+	f = fa_map_fragment(fragment);
+	if (f == NULL || !f->local || f->version >= version || f->leaf != relids[1])
+		return true;
+	name = psprintf("fragaffinity_aside_" INT64_FORMAT "_" INT64_FORMAT,
+					fragment, f->version);
+	ereport(WARNING,
+			(errmsg("fragment " INT64_FORMAT " is on node \"%s\" since version " INT64_FORMAT
+					", and version " INT64_FORMAT " is here",
+					fragment, fa_node_name(owner), version, f->version),
+			 errdetail("What is here becomes table %s.",
+					   fa_table_sibling_name(f->bucket, name)),
+			 errhint("This server has been restored from a backup that is older than the move. Drop the table when its rows are not wanted.")));
+	fa_cutover_heap_out(f, owner, version, name);
+	return true;
 }
 
 /* What a peer owns; each piece of news in a transaction of its own. */
@@ -333,7 +374,8 @@ refresh_owned(int node, PGresult *res, void *arg)
 	{
 		fa_background_begin();
 		PushActiveSnapshot(GetTransactionSnapshot());
-		if (!announce_learn(fragment[i], node, version[i], 0, gated))
+		if (!announce_learn(fragment[i], node, version[i], 0, gated) ||
+			!refresh_set_aside(fragment[i], node, version[i], gated))
 		{
 			all = false;
 			if (gated)

@@ -185,7 +185,8 @@ remote_session_options(FaSessionKind kind)
 			" -c statement_timeout=0 -c lock_timeout=0";
 	return psprintf("-c fragaffinity.origin=%d%s%s", fa_node_self(), more,
 					kind == FA_SESSION_CLIENT ?
-					psprintf(" -c lock_timeout=%d", LockTimeout) : "");
+					psprintf(" -c lock_timeout=%d -c fragaffinity.hops=%d",
+							 LockTimeout, fa_hops_next()) : "");
 }
 
 /* Appends the options of a server or mapping, except what we set. */
