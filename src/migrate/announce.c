@@ -290,6 +290,13 @@ static uint64 peer_wanted[MAX_PEERS];
 static bool peer_timed[MAX_PEERS];	/* the answer's time is the distance */
 static TimestampTz peer_asked[MAX_PEERS];	/* 0: no question under way */
 static TimestampTz peer_rows_asked[MAX_PEERS];	/* when last asked for them */
+static int	peer_strange[MAX_PEERS];	/* answers in a row of who is not the peer */
+
+/*
+ * Answers of another cluster's node, or of none, at the peer's address.  Some of
+ * them are no news: a node joins and leaves on one node after the other.
+ */
+#define STRANGE 3
 
 /*
  * Rows that tell how fast rows come: enough that a round trip does not matter,
@@ -426,6 +433,17 @@ refresh_pong(int node, PGresult *res, void *arg)
 		fa_node_health_set(node, -1);
 		return;
 	}
+	if (PQntuples(res) == 0)
+	{
+		if (++peer_strange[node] == STRANGE)
+			ereport(LOG,
+					(errmsg("the address of node %d leads to another database", node),
+					 errhint("If the node is elsewhere, use fragaffinity.set_node().")));
+		if (peer_strange[node] >= STRANGE)
+			fa_node_health_set(node, -1);
+		return;
+	}
+	peer_strange[node] = 0;
 	fa_node_health_set(node, peer_timed[node] ?
 					   (GetCurrentTimestamp() - asked) / 1000.0 : 0);
 	generation = strtou64(PQgetvalue(res, 0, 0), NULL, 10);
@@ -449,9 +467,19 @@ void
 fa_map_refresh(void)
 {
 	int			nodes[MAX_PEERS];
-	int			n;
+	int			n = fa_pool_peers(nodes, MAX_PEERS);
+	MemoryContext context = CurrentMemoryContext;
+	char	   *cluster;
 
-	n = fa_pool_peers(nodes, MAX_PEERS);
+	if (n == 0)
+		return;
+	fa_background_begin();
+	MemoryContextSwitchTo(context);
+	cluster = fa_spi_value("SELECT cluster FROM fragaffinity.local_node");
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	if (cluster == NULL)
+		return;
 	for (int i = 0; i < n; i++)
 	{
 		if (peer_asked[nodes[i]] != 0)
@@ -459,7 +487,11 @@ fa_map_refresh(void)
 		peer_asked[nodes[i]] = GetCurrentTimestamp();
 		peer_timed[nodes[i]] = fa_pool_connected(nodes[i]) &&
 			fa_pool_pending(nodes[i]) == 0;
-		fa_pool_submit(nodes[i], "SELECT fragaffinity.map_generation()",
+		fa_pool_submit(nodes[i],
+					   psprintf("SELECT fragaffinity.map_generation() "
+								"FROM fragaffinity.local_node "
+								"WHERE node = %d AND cluster = %s",
+								nodes[i], quote_literal_cstr(cluster)),
 					   refresh_pong, NULL);
 	}
 }
