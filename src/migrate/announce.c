@@ -298,6 +298,11 @@ static int	peer_strange[MAX_PEERS];	/* answers in a row of who is not the peer *
  */
 #define STRANGE 3
 
+static bool peer_other_time[MAX_PEERS]; /* its clock is another, and we said so */
+
+/* What is recorded there is put together with ours by its time. */
+#define CLOCKS_DIFFER_US INT64CONST(1000000)
+
 /*
  * Rows that tell how fast rows come: enough that a round trip does not matter,
  * and now and then.
@@ -421,6 +426,22 @@ refresh_ask_rows(int node)
 				   refresh_rows, NULL);
 }
 
+/* The peer has looked at its clock in the time since it was asked. */
+static void
+refresh_clock(int node, TimestampTz asked, TimestampTz there)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		ahead = there - asked - (now - asked) / 2;
+	bool		other = Abs(ahead) - (now - asked) / 2 > CLOCKS_DIFFER_US;
+
+	if (other && !peer_other_time[node])
+		ereport(WARNING,
+				(errmsg("the clock of node %d is %.1f s %s this node's", node,
+						Abs(ahead) / 1e6, ahead > 0 ? "ahead of" : "behind"),
+				 errhint("Accesses there count at the wrong time, and are not foreseen. Synchronize the clocks.")));
+	peer_other_time[node] = other;
+}
+
 static void
 refresh_pong(int node, PGresult *res, void *arg)
 {
@@ -444,6 +465,7 @@ refresh_pong(int node, PGresult *res, void *arg)
 		return;
 	}
 	peer_strange[node] = 0;
+	refresh_clock(node, asked, strtoi64(PQgetvalue(res, 0, 1), NULL, 10));
 	fa_node_health_set(node, peer_timed[node] ?
 					   (GetCurrentTimestamp() - asked) / 1000.0 : 0);
 	generation = strtou64(PQgetvalue(res, 0, 0), NULL, 10);
@@ -458,6 +480,11 @@ refresh_pong(int node, PGresult *res, void *arg)
 				   "WHERE owner = (SELECT node FROM fragaffinity.local_node)",
 				   refresh_owned, NULL);
 }
+
+/* As a TimestampTz, whatever the session's settings. */
+#define CLOCK_SQL \
+	"(extract(epoch FROM pg_catalog.clock_timestamp() - " \
+	"'2000-01-01 00:00:00+00'::timestamptz) * 1000000)::bigint"
 
 /*
  * A question to each peer that has answered the last one: is it alive, how
@@ -488,7 +515,7 @@ fa_map_refresh(void)
 		peer_timed[nodes[i]] = fa_pool_connected(nodes[i]) &&
 			fa_pool_pending(nodes[i]) == 0;
 		fa_pool_submit(nodes[i],
-					   psprintf("SELECT fragaffinity.map_generation() "
+					   psprintf("SELECT fragaffinity.map_generation(), " CLOCK_SQL " "
 								"FROM fragaffinity.local_node "
 								"WHERE node = %d AND cluster = %s",
 								nodes[i], quote_literal_cstr(cluster)),
