@@ -432,12 +432,13 @@ refresh_clock(int node, TimestampTz asked, TimestampTz there)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	int64		ahead = there - asked - (now - asked) / 2;
-	bool		other = Abs(ahead) - (now - asked) / 2 > CLOCKS_DIFFER_US;
+	int64		off = ahead < 0 ? -ahead : ahead;
+	bool		other = off - (now - asked) / 2 > CLOCKS_DIFFER_US;
 
 	if (other && !peer_other_time[node])
 		ereport(WARNING,
 				(errmsg("the clock of node %d is %.1f s %s this node's", node,
-						Abs(ahead) / 1e6, ahead > 0 ? "ahead of" : "behind"),
+						off / 1e6, ahead > 0 ? "ahead of" : "behind"),
 				 errhint("Accesses there count at the wrong time, and are not foreseen. Synchronize the clocks.")));
 	peer_other_time[node] = other;
 }
@@ -465,7 +466,7 @@ refresh_pong(int node, PGresult *res, void *arg)
 		return;
 	}
 	peer_strange[node] = 0;
-	refresh_clock(node, asked, strtoi64(PQgetvalue(res, 0, 1), NULL, 10));
+	refresh_clock(node, asked, strtoll(PQgetvalue(res, 0, 1), NULL, 10));
 	fa_node_health_set(node, peer_timed[node] ?
 					   (GetCurrentTimestamp() - asked) / 1000.0 : 0);
 	generation = strtou64(PQgetvalue(res, 0, 0), NULL, 10);
