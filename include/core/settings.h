@@ -16,6 +16,7 @@ extern bool fa_routing;			/* planner hook on */
 extern bool fa_maintenance;		/* our own DDL; superuser only */
 extern char *fa_run_as;			/* whose commands our own connections run, or "" */
 extern int	fa_origin;			/* node that this session works for; 0: a client */
+extern int	fa_hops;			/* nodes that have handed on this session's statements */
 extern int	fa_peer_idle_timeout;	/* ms, of sessions with an origin; 0: none */
 extern int	fa_copy_writers;	/* workers that write rows of a COPY at most */
 extern int	fa_max_fragments;	/* slots in shared memory */

@@ -210,6 +210,13 @@ extern void fa_cutover_begin(void);
 extern void fa_cutover_end(void);
 extern bool fa_cutover_undo(void);
 
+/*
+ * The fragment's heap, which is here, becomes a table of its own with that name,
+ * and the leaf leads to the owner.  Bucket and leaf are locked against everyone.
+ */
+extern void fa_cutover_heap_out(const FaFragment *f, int owner, int64 version,
+								const char *name);
+
 /* in announce.c: tells the other nodes; unreachable ones are left out. */
 extern void fa_move_announce(FaMove *move);
 /* Changes of the map on this node since the server started. */

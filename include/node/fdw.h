@@ -78,8 +78,9 @@ extern char *fa_fdw_session_table(int node);
 extern bool fa_fdw_may_group(PlannerInfo *root, RelOptInfo *grouped_rel, void *extra);
 
 /*
- * in fdw_settings.c: the client's lock_timeout to the session that is about to
- * be used, by the user, for a foreign table.
+ * in fdw_settings.c: the client's lock_timeout, and how often the statement was
+ * handed on, to the session that is about to be used, by the user, for a foreign
+ * table.
  */
 extern void fa_fdw_pass_settings(Oid foreign_table, Oid user);
 /* Likewise, as of which mark (fdw_as_of.h) the session reads from now on. */

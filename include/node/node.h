@@ -52,6 +52,12 @@ extern int	fa_node_of_server(Oid server);
  */
 extern int	fa_node_require_cluster(void);
 
+/*
+ * in hops.c: what the next node is told of a statement that is handed on; 0 in a
+ * client's own session.  Raises when it goes round in circles.
+ */
+extern int	fa_hops_next(void);
+
 /* in health.c.  Shared memory; what this server last saw of each peer. */
 typedef struct FaNodeHealth
 {

@@ -19,6 +19,7 @@ bool		fa_atomic_commit = true;
 bool		fa_capture = true;
 bool		fa_routing = true;
 bool		fa_maintenance = false;
+int			fa_hops = 0;
 int			fa_origin = 0;
 int			fa_peer_idle_timeout = 600000;
 int			fa_copy_writers = 2;
@@ -69,6 +70,14 @@ guc_define_int(void)
 							NULL, &fa_event_ring_size,
 							32768, 1024, 16777216,
 							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("fragaffinity.hops",
+							"Nodes that have handed on this session's statements; set by other nodes.",
+							NULL, &fa_hops,
+							0, 0, INT_MAX,
+							PGC_USERSET,
+							GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE |
+							GUC_DISALLOW_IN_FILE,
+							NULL, NULL, NULL);
 	DefineCustomIntVariable("fragaffinity.max_fragments",
 							"Number of fragments that can be counted on this server.",
 							NULL, &fa_max_fragments,

@@ -16,6 +16,11 @@
  * own row locks.  So a leaf is repointed only while no transaction that has
  * written or locked rows through it is open; if there is one, the news is
  * left for later.
+ *
+ * A node that was restored from an older backup has heaps of fragments that
+ * have moved away since, and would take them for the truth.  It hears of it by
+ * the same questions.  Such a heap is set aside, but not dropped, as clients may
+ * have written to it already.
  */
 #include "postgres.h"
 
@@ -39,6 +44,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "catalog/table_ddl.h"
 #include "core/background.h"
 #include "core/lock_poll.h"
 #include "core/shmem.h"
@@ -136,22 +142,22 @@ announce_open_gate(int code, Datum slot)
 	fa_gate_open(DatumGetInt32(slot));
 }
 
-/* Against who writes or locks rows; true when it is granted. */
+/* All of them, or none; true when it is granted. */
 static bool
-announce_lock(const FaFragment *f, int timeout_ms, bool gated)
+announce_lock(const FaFragment *f, const Oid *relids, int n, LOCKMODE mode,
+			  int timeout_ms, bool gated)
 {
 	Datum		slot = Int32GetDatum(f->slot);
-	Oid			leaf = f->leaf;
 	bool		granted;
 
-	if (fa_lock_poll(&leaf, 1, ExclusiveLock, timeout_ms))
+	if (fa_lock_poll(relids, n, mode, timeout_ms))
 		return true;
 	if (!gated)
 		return false;
 	fa_gate_close(f->slot);
 	PG_ENSURE_ERROR_CLEANUP(announce_open_gate, slot);
 	{
-		granted = fa_lock_poll(&leaf, 1, ExclusiveLock, GATED_MS);
+		granted = fa_lock_poll(relids, n, mode, GATED_MS);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(announce_open_gate, slot);
 	announce_open_gate(0, slot);
@@ -171,7 +177,7 @@ announce_learn(int64 fragment, int owner, int64 version, int timeout_ms,
 	if (f == NULL || f->version >= version || owner == fa_node_self() ||
 		f->local)
 		return true;
-	if (!announce_lock(f, timeout_ms, gated))
+	if (!announce_lock(f, &f->leaf, 1, ExclusiveLock, timeout_ms, gated))
 		return false;
 	f = fa_map_fragment(fragment);
 	if (f == NULL || f->version >= version || f->local)
@@ -284,6 +290,18 @@ static uint64 peer_wanted[MAX_PEERS];
 static bool peer_timed[MAX_PEERS];	/* the answer's time is the distance */
 static TimestampTz peer_asked[MAX_PEERS];	/* 0: no question under way */
 static TimestampTz peer_rows_asked[MAX_PEERS];	/* when last asked for them */
+static int	peer_strange[MAX_PEERS];	/* answers in a row of who is not the peer */
+
+/*
+ * Answers of another cluster's node, or of none, at the peer's address.  Some of
+ * them are no news: a node joins and leaves on one node after the other.
+ */
+#define STRANGE 3
+
+static bool peer_other_time[MAX_PEERS]; /* its clock is another, and we said so */
+
+/* What is recorded there is put together with ours by its time. */
+#define CLOCKS_DIFFER_US INT64CONST(1000000)
 
 /*
  * Rows that tell how fast rows come: enough that a round trip does not matter,
@@ -298,7 +316,42 @@ refresh_is_news(int64 fragment, int64 version)
 {
 	FaFragment *f = fa_map_fragment(fragment);
 
-	return f != NULL && !f->local && f->version < version;
+	return f != NULL && f->version < version;
+}
+
+/*
+ * A peer owns a later version of a fragment that is here; false when it is in
+ * use.  While a swap is in doubt that is as it should be; but a prepared swap has
+ * all locked, so who is granted the locks, and finds the heap still here, knows
+ * that this node has lost the swap.
+ */
+static bool
+refresh_set_aside(int64 fragment, int owner, int64 version, bool gated)
+{
+	FaFragment *f = fa_map_fragment(fragment);
+	Oid			relids[2];
+	char	   *name;
+
+	if (f == NULL || !f->local || f->version >= version)
+		return true;
+	relids[0] = f->bucket;
+	relids[1] = f->leaf;
+	if (!announce_lock(f, relids, lengthof(relids), AccessExclusiveLock, 0, gated))
+		return false;
+	f = fa_map_fragment(fragment);
+	if (f == NULL || !f->local || f->version >= version || f->leaf != relids[1])
+		return true;
+	name = psprintf("fragaffinity_aside_" INT64_FORMAT "_" INT64_FORMAT,
+					fragment, f->version);
+	ereport(WARNING,
+			(errmsg("fragment " INT64_FORMAT " is on node \"%s\" since version " INT64_FORMAT
+					", and version " INT64_FORMAT " is here",
+					fragment, fa_node_name(owner), version, f->version),
+			 errdetail("What is here becomes table %s.",
+					   fa_table_sibling_name(f->bucket, name)),
+			 errhint("This server has been restored from a backup that is older than the move. Drop the table when its rows are not wanted.")));
+	fa_cutover_heap_out(f, owner, version, name);
+	return true;
 }
 
 /* What a peer owns; each piece of news in a transaction of its own. */
@@ -333,7 +386,8 @@ refresh_owned(int node, PGresult *res, void *arg)
 	{
 		fa_background_begin();
 		PushActiveSnapshot(GetTransactionSnapshot());
-		if (!announce_learn(fragment[i], node, version[i], 0, gated))
+		if (!announce_learn(fragment[i], node, version[i], 0, gated) ||
+			!refresh_set_aside(fragment[i], node, version[i], gated))
 		{
 			all = false;
 			if (gated)
@@ -372,6 +426,23 @@ refresh_ask_rows(int node)
 				   refresh_rows, NULL);
 }
 
+/* The peer has looked at its clock in the time since it was asked. */
+static void
+refresh_clock(int node, TimestampTz asked, TimestampTz there)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		ahead = there - asked - (now - asked) / 2;
+	int64		off = ahead < 0 ? -ahead : ahead;
+	bool		other = off - (now - asked) / 2 > CLOCKS_DIFFER_US;
+
+	if (other && !peer_other_time[node])
+		ereport(WARNING,
+				(errmsg("the clock of node %d is %.1f s %s this node's", node,
+						off / 1e6, ahead > 0 ? "ahead of" : "behind"),
+				 errhint("Accesses there count at the wrong time, and are not foreseen. Synchronize the clocks.")));
+	peer_other_time[node] = other;
+}
+
 static void
 refresh_pong(int node, PGresult *res, void *arg)
 {
@@ -384,6 +455,18 @@ refresh_pong(int node, PGresult *res, void *arg)
 		fa_node_health_set(node, -1);
 		return;
 	}
+	if (PQntuples(res) == 0)
+	{
+		if (++peer_strange[node] == STRANGE)
+			ereport(LOG,
+					(errmsg("the address of node %d leads to another database", node),
+					 errhint("If the node is elsewhere, use fragaffinity.set_node().")));
+		if (peer_strange[node] >= STRANGE)
+			fa_node_health_set(node, -1);
+		return;
+	}
+	peer_strange[node] = 0;
+	refresh_clock(node, asked, strtoll(PQgetvalue(res, 0, 1), NULL, 10));
 	fa_node_health_set(node, peer_timed[node] ?
 					   (GetCurrentTimestamp() - asked) / 1000.0 : 0);
 	generation = strtou64(PQgetvalue(res, 0, 0), NULL, 10);
@@ -399,6 +482,11 @@ refresh_pong(int node, PGresult *res, void *arg)
 				   refresh_owned, NULL);
 }
 
+/* As a TimestampTz, whatever the session's settings. */
+#define CLOCK_SQL \
+	"(extract(epoch FROM pg_catalog.clock_timestamp() - " \
+	"'2000-01-01 00:00:00+00'::timestamptz) * 1000000)::bigint"
+
 /*
  * A question to each peer that has answered the last one: is it alive, how
  * far away, and has its map changed.
@@ -407,9 +495,19 @@ void
 fa_map_refresh(void)
 {
 	int			nodes[MAX_PEERS];
-	int			n;
+	int			n = fa_pool_peers(nodes, MAX_PEERS);
+	MemoryContext context = CurrentMemoryContext;
+	char	   *cluster;
 
-	n = fa_pool_peers(nodes, MAX_PEERS);
+	if (n == 0)
+		return;
+	fa_background_begin();
+	MemoryContextSwitchTo(context);
+	cluster = fa_spi_value("SELECT cluster FROM fragaffinity.local_node");
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	if (cluster == NULL)
+		return;
 	for (int i = 0; i < n; i++)
 	{
 		if (peer_asked[nodes[i]] != 0)
@@ -417,7 +515,11 @@ fa_map_refresh(void)
 		peer_asked[nodes[i]] = GetCurrentTimestamp();
 		peer_timed[nodes[i]] = fa_pool_connected(nodes[i]) &&
 			fa_pool_pending(nodes[i]) == 0;
-		fa_pool_submit(nodes[i], "SELECT fragaffinity.map_generation()",
+		fa_pool_submit(nodes[i],
+					   psprintf("SELECT fragaffinity.map_generation(), " CLOCK_SQL " "
+								"FROM fragaffinity.local_node "
+								"WHERE node = %d AND cluster = %s",
+								nodes[i], quote_literal_cstr(cluster)),
 					   refresh_pong, NULL);
 	}
 }

@@ -353,6 +353,19 @@ fa_cutover_try(FaMove *move)
 	return swapped;
 }
 
+void
+fa_cutover_heap_out(const FaFragment *f, int owner, int64 version,
+					const char *name)
+{
+	char	   *remote_name = fa_table_remote_name(get_rel_name(f->bucket));
+	Oid			remote = fa_table_create_remote(f, remote_name, owner);
+
+	cutover_exchange(f->bucket, f->leaf, remote);
+	(void) fa_spi_exec("ALTER TABLE %s RENAME TO %s",
+					   fa_table_qualified_name(f->leaf), name);
+	cutover_update_map(f->fragment, remote, owner, version);
+}
+
 PG_FUNCTION_INFO_V1(fa_sql_swap_out);
 
 /* The owner's fragment, as the mover knows it; raises when it is not so. */
@@ -384,24 +397,17 @@ fa_sql_swap_out(PG_FUNCTION_ARGS)
 	int64		move = PG_GETARG_INT64(3);
 	FaFragment *f;
 	char	   *old_name = psprintf("fragaffinity_old_" INT64_FORMAT, move);
-	char	   *remote_name;
-	Oid			remote;
 
 	fa_shmem_require();
 	f = swap_out_check(fragment, version);
 	cutover_lock_exclusive(f->bucket, f->leaf, PG_GETARG_INT64(4));
 	f = swap_out_check(fragment, version);
-	remote_name = fa_table_remote_name(get_rel_name(f->bucket));
-	remote = fa_table_create_remote(f, remote_name, destination);
-	cutover_exchange(f->bucket, f->leaf, remote);
-	(void) fa_spi_exec("ALTER TABLE %s RENAME TO %s",
-					   fa_table_qualified_name(f->leaf), old_name);
+	fa_cutover_heap_out(f, destination, version + 1, old_name);
 	(void) fa_spi_exec("INSERT INTO fragaffinity.cleanup (move, relation, kind, fragment) "
 					   "VALUES (" INT64_FORMAT ", %s, 'table', " INT64_FORMAT ")",
 					   move,
 					   quote_literal_cstr(fa_table_sibling_name(f->bucket, old_name)),
 					   fragment);
-	cutover_update_map(fragment, remote, destination, version + 1);
 	fa_stop_point("move_swapped_out");
 	PG_RETURN_VOID();
 }

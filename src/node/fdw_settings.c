@@ -7,7 +7,8 @@
  * itself: so the sessions that work for its transaction are told its lock_timeout,
  * each once, and when it changes.  Most clients never set it, and pay nothing.
  * And what they read as of (fdw_as_of.h), when that is not now; and who they act as,
- * when that is another role.
+ * when that is another role.  A session that itself works for a peer tells how far from
+ * the client it is (hops.c).
  */
 #include "postgres.h"
 
@@ -21,6 +22,7 @@
 #include "node/act_as.h"
 #include "node/cluster_xact.h"
 #include "node/fdw.h"
+#include "node/node.h"
 #include "node/vouch.h"
 
 /* A session that has been told in this transaction. */
@@ -30,6 +32,7 @@ typedef struct ToldSession
 	Oid			user;
 	/* -1: not known, as a savepoint was undone */
 	int			lock_timeout;	/* ms */
+	int			hops;
 	int			as_of;			/* fdw_as_of.h */
 	Oid			acting;			/* who it is now (act_as.h); invalid: not known */
 } ToldSession;
@@ -53,6 +56,7 @@ told_doubt(SubXactEvent event, SubTransactionId my, SubTransactionId parent,
 	foreach(lc, event == SUBXACT_EVENT_ABORT_SUB ? told : NIL)
 	{
 		((ToldSession *) lfirst(lc))->lock_timeout = -1;
+		((ToldSession *) lfirst(lc))->hops = -1;
 		((ToldSession *) lfirst(lc))->as_of = -1;
 		((ToldSession *) lfirst(lc))->acting = InvalidOid;
 	}
@@ -92,13 +96,19 @@ fa_fdw_pass_settings(Oid foreign_table, Oid user)
 {
 	ToldSession *session;
 	int			node;
+	int			hops = fa_hops_next();
 
-	if (LockTimeout == 0 && told == NIL)
+	if (LockTimeout == 0 && hops == 0 && told == NIL)
 		return;
 	node = fa_fdw_node(foreign_table);
 	if (node == 0)
 		return;
 	session = told_session(node, user);
+	if (session->hops != hops)
+	{
+		fa_fdw_exec(node, user, psprintf("SET LOCAL fragaffinity.hops = %d", hops));
+		session->hops = hops;
+	}
 	if (session->lock_timeout == LockTimeout)
 		return;
 	fa_fdw_exec(node, user, psprintf("SET LOCAL lock_timeout = %d", LockTimeout));

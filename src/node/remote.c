@@ -201,7 +201,8 @@ remote_session_options(FaSessionKind kind)
 					kind == FA_SESSION_MAINTENANCE || kind == FA_SESSION_CLIENT ?
 					remote_settings() : "", more,
 					kind == FA_SESSION_CLIENT ?
-					psprintf(" -c lock_timeout=%d", LockTimeout) : "");
+					psprintf(" -c lock_timeout=%d -c fragaffinity.hops=%d",
+							 LockTimeout, fa_hops_next()) : "");
 }
 
 /* Appends the options of a server or mapping, except what we set. */
