@@ -70,6 +70,7 @@ OBJS = \
 	src/catalog/bucket_of.o \
 	src/catalog/configure.o \
 	src/catalog/copy_rows.o \
+	src/catalog/dependents.o \
 	src/catalog/distribute.o \
 	src/catalog/heap_wait.o \
 	src/catalog/key_type.o \

@@ -68,6 +68,7 @@ extern void fa_table_make_fragments(int table_id, const char *partition,
 
 /* Nobody waits for ever; lock_timeout, if it is set. */
 #define FA_TABLE_LOCK_TIMEOUT "30s"
+extern void fa_table_lock_timeout(void);	/* until fa_ddl_end() */
 
 /*
  * Locks the table with all below it against everyone, on this node or on all.  The

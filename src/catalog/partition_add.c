@@ -21,6 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "catalog/dependents.h"
 #include "catalog/map.h"
 #include "catalog/partitions.h"
 #include "catalog/table_ddl.h"
@@ -250,6 +251,7 @@ fa_partition_attach(Oid root, Oid parent, Oid rel)
 		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(rel)),
 					   get_rel_name(rel));
 	fa_ddl_begin(&state);
+	fa_dependents_lock(rel);
 	LockRelationOid(rel, AccessExclusiveLock);
 	if (get_rel_relkind(rel) != RELKIND_RELATION && !fa_table_is_managed(rel))
 		ereport(ERROR,
@@ -270,6 +272,7 @@ fa_partition_attached(Oid root, Oid rel)
 	FaDdlState	state;
 	Addition   *a;
 	List	   *belongings;
+	List	   *dependents;
 	char	   *options;
 	char	   *create;
 	char	   *schema;
@@ -280,6 +283,7 @@ fa_partition_attached(Oid root, Oid rel)
 	fa_refuse_partition(rel);
 	a = addition_read(root, rel, true, user);
 	belongings = fa_tree_belongings(a->rel);
+	dependents = fa_dependents_read(list_make1(a->rel));
 	options = fa_tree_options(rel);
 	create = create_statement(a);
 	fa_spi_exec("ALTER TABLE %s DETACH PARTITION %s",
@@ -295,6 +299,7 @@ fa_partition_attached(Oid root, Oid rel)
 	keep_options(a, options);
 	divide_everywhere(a);
 	fa_rows_spread(rel, partition, a->key, a->owners, a->count);
+	fa_dependents_renew(dependents);
 	fa_spi_exec("DROP TABLE %s.old_%u", schema, rel);
 	fa_spi_exec("DROP SCHEMA %s", schema);
 	finish_everywhere(a);
