@@ -25,6 +25,8 @@ extern void fa_refuse_peer(FaConn *conn, Oid rel, List *tree,
 /* Those that own the relation or its parts, or were granted something. */
 extern void fa_refuse_peer_roles(FaConn *conn, Oid rel);
 extern void fa_refuse_peers(Oid rel, List *tree, List *sequences);
+/* Raises when another node has not this schema. */
+extern void fa_refuse_peers_schema(const char *schema);
 
 /* in placement.c */
 

@@ -39,7 +39,8 @@ typedef struct FaDdlPlan
 	bool		only;			/* by a statement on the table ONLY, */
 	bool		elsewhere;		/* or on another table: */
 	Oid			other;			/* this one, while the statement runs */
-	char	   *was;			/* name of the root that is renamed, or NULL */
+	char	   *was;			/* name of the root that gets another, or NULL; */
+	const char *schema_now;		/* by SET SCHEMA, to this one; or NULL */
 	const char *index_was;		/* of one of its indexes, or NULL, */
 	const char *index_now;		/* and what it will be */
 	List	   *dropped;		/* roots that it drops */
@@ -140,8 +141,11 @@ extern void fa_ddl_partition_after(FaDdlPlan *plan);
 extern Oid	fa_ddl_named(Node *statement);
 extern void fa_ddl_check_waited(Node *statement, Oid named);
 
-/* in ddl_rename.c: of RENAME; after one, everywhere */
+/* in ddl_rename.c: of RENAME and SET SCHEMA; after one, everywhere */
 extern FaDdlAction fa_ddl_check_rename(RenameStmt *stmt, FaDdlPlan *plan);
+extern FaDdlAction fa_ddl_check_set_schema(AlterObjectSchemaStmt *stmt,
+										   FaDdlPlan *plan);
+extern void fa_ddl_set_schema_begin(const FaDdlPlan *plan);
 extern void fa_ddl_rename_end(FaDdlPlan *plan);
 
 /* in ddl_policy.c */

@@ -191,6 +191,7 @@ void
 fa_table_make_fragments(int table_id, const char *partition, const char *key,
 						int64 first_fragment, const int *owners, int count)
 {
+	Oid			rel = fa_table_oid(partition);
 	StringInfoData fragments;
 	StringInfoData nodes;
 
@@ -202,11 +203,12 @@ fa_table_make_fragments(int table_id, const char *partition, const char *key,
 						 first_fragment + i);
 		appendStringInfo(&nodes, "%s%d", i ? "," : "", owners[i]);
 	}
-	fa_table_run_everywhere(psprintf("SELECT fragaffinity.create_fragments(%d, %s::pg_catalog.regclass, %s, '{%s}', '{%s}', %s)",
+	fa_table_run_everywhere(psprintf("SELECT fragaffinity.create_fragments(%d, %s::pg_catalog.regclass, %s, '{%s}', '{%s}', %s, %s)",
 									 table_id, quote_literal_cstr(partition),
 									 quote_literal_cstr(key), fragments.data,
 									 nodes.data,
-									 quote_literal_cstr(fa_table_new_stem(fa_table_oid(partition)))));
+									 quote_literal_cstr(get_namespace_name(get_rel_namespace(rel))),
+									 quote_literal_cstr(fa_table_new_stem(rel))));
 }
 
 /* Steps 3 to 6. */

@@ -135,7 +135,7 @@ static const Refusal refusals[] = {
 	{"SELECT " DEPENDENT DEPENDS_ON_TABLE " AND " FA_DEPENDENT_FOLLOWS,
 		ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
 		"%s depends on the table",
-		"Drop it there, or gather the table there: it stays on one node alone.",
+		"Drop it there, as the table goes from that node.",
 	true, true},
 	{"SELECT " DEPENDENT
 		" FROM r JOIN pg_catalog.pg_depend s ON s.refobjid = r.oid"

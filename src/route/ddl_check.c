@@ -3,8 +3,9 @@
  *	  Which statements may touch a distributed table, and how.
  *
  *	runs everywhere		on the root: CREATE INDEX, DROP INDEX, CREATE and DROP
- *						STATISTICS, COMMENT, policies, RENAME (ddl_rename.c), what
- *						ddl_alter.c and ddl_unique.c allow of ALTER TABLE
+ *						STATISTICS, COMMENT, policies, RENAME and SET SCHEMA
+ *						(ddl_rename.c), what ddl_alter.c and ddl_unique.c allow of
+ *						ALTER TABLE
  *	runs here, and is	CREATE TABLE PARTITION OF, ATTACH, DETACH PARTITION, DROP
  *	told to the others	TABLE of a partition: ddl_partition.c
  *	copied afterwards	GRANT, REVOKE, what DROP OWNED revokes
@@ -475,13 +476,16 @@ check_grant(GrantStmt *stmt, FaDdlPlan *plan)
 			Oid			schema = get_namespace_oid(strVal(lfirst(lc)), true);
 			ListCell   *rc;
 
-			foreach(rc, fa_ddl_catalog_values(psprintf("SELECT t.rel::pg_catalog.oid "
+			/* also of those that are elsewhere than their buckets */
+			foreach(rc, fa_ddl_catalog_values(psprintf("SELECT DISTINCT t.rel::pg_catalog.oid "
 												"FROM fragaffinity.distributed_table t "
-												"JOIN pg_catalog.pg_class c ON c.oid = t.rel "
+												"JOIN fragaffinity.fragment f USING (table_id) "
+												"JOIN pg_catalog.pg_class c ON c.oid IN (t.rel, f.bucket) "
 												"WHERE c.relnamespace = %u", schema)))
 			{
 				if (may_grant(atooid(lfirst(rc))))
-					plan->rights = lappend_oid(plan->rights, atooid(lfirst(rc)));
+					plan->rights = list_append_unique_oid(plan->rights,
+														  atooid(lfirst(rc)));
 			}
 		}
 	}
@@ -511,9 +515,8 @@ check_statement(Node *statement, FaDdlPlan *plan)
 		case T_RenameStmt:
 			return fa_ddl_check_rename((RenameStmt *) statement, plan);
 		case T_AlterObjectSchemaStmt:
-			refuse_named("SET SCHEMA",
-						 ((AlterObjectSchemaStmt *) statement)->relation);
-			break;
+			return fa_ddl_check_set_schema((AlterObjectSchemaStmt *) statement,
+										   plan);
 		case T_IndexStmt:
 			return check_index((IndexStmt *) statement, plan);
 		case T_CreateTrigStmt:

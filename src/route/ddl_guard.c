@@ -196,6 +196,8 @@ fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 		return;
 	if (plan->unique || plan->retyped)
 		fa_table_check_isolation();
+	if (plan->schema_now)
+		fa_ddl_set_schema_begin(plan);
 	fa_ddl_reshape_begin(plan->reshaped);
 	if (plan->unique)
 		fa_ddl_unique_begin(statement, plan);
