@@ -33,21 +33,35 @@ typedef struct Dependent
 	char	   *text;			/* the query, or a statement */
 } Dependent;
 
+#define CLASS(name) "'pg_catalog." name "'::pg_catalog.regclass"
+
 /* r and d, for relations that a condition is about */
 #define DEPENDENTS \
 	"pg_catalog.pg_class r JOIN pg_catalog.pg_depend d ON d.deptype = 'n'" \
-	"  AND (d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = r.oid" \
-	"    OR d.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.refobjid IN" \
+	"  AND (d.refclassid = " CLASS("pg_class") " AND d.refobjid = r.oid" \
+	"    OR d.refclassid = " CLASS("pg_type") " AND d.refobjid IN" \
 	"      (r.reltype, (SELECT typarray FROM pg_catalog.pg_type WHERE oid = r.reltype))) "
 
+/* Those that use others of them first, as a statement locks them. */
 static void
 lock_relations(const char *which)
 {
-	FaRows	   *rows = fa_spi_rows("SELECT DISTINCT w.ev_class FROM " DEPENDENTS
-								   "JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid"
-								   "  AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass "
-								   "WHERE r.oid IN (%s) AND " FA_DEPENDENT_FOLLOWS
-								   " ORDER BY 1", which);
+	FaRows	   *rows = fa_spi_rows("WITH RECURSIVE s AS ("
+								   "  SELECT DISTINCT w.ev_class AS oid FROM " DEPENDENTS
+								   "    JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid"
+								   "      AND d.classid = " CLASS("pg_rewrite")
+								   "   WHERE r.oid IN (%s) AND " FA_DEPENDENT_FOLLOWS "),"
+								   "u(top, oid) AS ("
+								   "  SELECT oid, oid FROM s"
+								   "  UNION"
+								   "  SELECT u.top, d.refobjid FROM u"
+								   "    JOIN pg_catalog.pg_rewrite w ON w.ev_class = u.oid"
+								   "    JOIN pg_catalog.pg_depend d ON d.objid = w.oid"
+								   "      AND d.classid = " CLASS("pg_rewrite")
+								   "      AND d.refclassid = " CLASS("pg_class") ") "
+								   "SELECT u.top FROM u JOIN s USING (oid) "
+								   "GROUP BY u.top ORDER BY pg_catalog.count(*) DESC, u.top",
+								   which);
 
 	for (int i = 0; i < rows->nrows; i++)
 		LockRelationOid(atooid(rows->value[i][0]), AccessExclusiveLock);
@@ -124,24 +138,24 @@ fa_dependents_read(List *tree)
 	rows = fa_spi_rows("WITH o AS (SELECT DISTINCT d.classid, d.objid FROM " DEPENDENTS
 					   "  WHERE r.oid IN (%s) AND " FA_DEPENDENT_FOLLOWS ") "
 					   "SELECT w.ev_class,"
-					   "  pg_catalog.pg_describe_object('pg_catalog.pg_class'::pg_catalog.regclass,"
+					   "  pg_catalog.pg_describe_object(" CLASS("pg_class") ","
 					   "    w.ev_class, 0),"
 					   "  pg_catalog.pg_get_viewdef(w.ev_class), w.ev_action, w.ev_qual "
 					   "FROM o JOIN pg_catalog.pg_rewrite w"
 					   "  ON w.oid = o.objid AND w.rulename = '_RETURN'"
-					   "  AND o.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass "
+					   "  AND o.classid = " CLASS("pg_rewrite") " "
 					   "UNION ALL "
 					   "SELECT 0, pg_catalog.pg_describe_object(o.classid, o.objid, 0),"
 					   "  pg_catalog.regexp_replace(pg_catalog.pg_get_ruledef(w.oid),"
 					   "    '^CREATE RULE', 'CREATE OR REPLACE RULE'), w.ev_action, w.ev_qual "
 					   "FROM o JOIN pg_catalog.pg_rewrite w"
 					   "  ON w.oid = o.objid AND w.rulename <> '_RETURN'"
-					   "  AND o.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass "
+					   "  AND o.classid = " CLASS("pg_rewrite") " "
 					   "UNION ALL "
 					   "SELECT 0, pg_catalog.pg_describe_object(o.classid, o.objid, 0),"
 					   "  pg_catalog.pg_get_functiondef(p.oid), p.prosqlbody, NULL "
 					   "FROM o JOIN pg_catalog.pg_proc p ON p.oid = o.objid"
-					   "  AND o.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass",
+					   "  AND o.classid = " CLASS("pg_proc"),
 					   which.data);
 	for (int i = 0; i < rows->nrows; i++)
 	{

@@ -251,7 +251,6 @@ fa_partition_attach(Oid root, Oid parent, Oid rel)
 		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(rel)),
 					   get_rel_name(rel));
 	fa_ddl_begin(&state);
-	fa_dependents_lock(rel);
 	LockRelationOid(rel, AccessExclusiveLock);
 	if (get_rel_relkind(rel) != RELKIND_RELATION && !fa_table_is_managed(rel))
 		ereport(ERROR,
