@@ -84,6 +84,7 @@ OBJS = \
 	src/catalog/placement.o \
 	src/catalog/precopy.o \
 	src/catalog/refuse.o \
+	src/catalog/refuse_constant.o \
 	src/catalog/refuse_peers.o \
 	src/catalog/reshape.o \
 	src/catalog/reshape_lock.o \

@@ -16,6 +16,15 @@ extern void fa_refuse_partition(Oid rel);
 extern void fa_refuse_partition_key(Oid rel);
 /* The same for the way back; on a peer, or here when conn is NULL. */
 extern void fa_refuse_back(const char *root, FaConn *conn);
+
+/*
+ * in refuse_constant.c: constants whose text may run what a user has written when it is
+ * read, in what belongs to the relation; or in a pg_node_tree (or NULL) of a name.
+ */
+extern void fa_refuse_constants(Oid rel);
+extern void fa_refuse_constant(const char *name, const char *tree);
+
+/* in refuse.c */
 extern void fa_refuse_key(Oid rel, const char *key);
 extern void fa_refuse_keyless(Oid rel, const char *key);
 /* in refuse_peers.c */

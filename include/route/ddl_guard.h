@@ -194,6 +194,8 @@ extern void fa_ddl_reshape_begin(Oid root);
  * unique in the cluster.
  */
 extern void fa_ddl_check_reshaped(Oid root);
+/* The same when a table has got what fa_refuse_constants() refuses. */
+extern void fa_ddl_check_constants(const FaDdlPlan *plan);
 /* The text of this one statement, on all other nodes, as the current user. */
 extern void fa_ddl_everywhere(const char *query_string, PlannedStmt *pstmt);
 extern void fa_ddl_everywhere_text(const char *sql);

@@ -8,7 +8,8 @@
  * CASCADE, is what finds out if one was forgotten.
  *
  * We read definitions as a superuser.  That looks names up, and runs nothing of a
- * user's; what a view may read is settled when it is used, by its owner.
+ * user's (see refuse_constant.c); what a view may read is settled when it is used, by its
+ * owner.
  */
 #include "postgres.h"
 
@@ -23,6 +24,7 @@
 #include "utils/snapmgr.h"
 
 #include "catalog/dependents.h"
+#include "catalog/table_move.h"
 #include "catalog/table_text.h"
 #include "core/spi.h"
 
@@ -153,7 +155,7 @@ fa_dependents_read(List *tree)
 					   "  AND o.classid = " CLASS("pg_rewrite") " "
 					   "UNION ALL "
 					   "SELECT 0, pg_catalog.pg_describe_object(o.classid, o.objid, 0),"
-					   "  pg_catalog.pg_get_functiondef(p.oid), p.prosqlbody, NULL "
+					   "  pg_catalog.pg_get_functiondef(p.oid), p.prosqlbody, p.proargdefaults "
 					   "FROM o JOIN pg_catalog.pg_proc p ON p.oid = o.objid"
 					   "  AND o.classid = " CLASS("pg_proc"),
 					   which.data);
@@ -165,8 +167,11 @@ fa_dependents_read(List *tree)
 		dependent->view = atooid(row[0]);
 		dependent->name = row[1];
 		dependent->text = row[2];
-		refuse_only(dependent, row[3], leaves);
-		refuse_only(dependent, row[4], leaves);
+		for (int j = 3; j < rows->ncols; j++)
+		{
+			refuse_only(dependent, row[j], leaves);
+			fa_refuse_constant(dependent->name, row[j]);
+		}
 		dependents = lappend(dependents, dependent);
 	}
 	return dependents;

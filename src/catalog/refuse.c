@@ -300,7 +300,11 @@ fa_refuse_partition_key(Oid rel)
 void
 fa_refuse_partition(Oid rel)
 {
+	ListCell   *lc;
+
 	fa_refuse_partition_key(rel);
+	foreach(lc, fa_tree_read(rel))
+		fa_refuse_constants(((FaTreeRel *) lfirst(lc))->rel);
 	for (const Refusal *r = refusals; r->query; r++)
 		if (!r->there)
 			refuse_listed(r, psprintf("%u", rel), NULL);

@@ -235,6 +235,7 @@ fa_guard_after(const char *query_string, PlannedStmt *pstmt, FaDdlPlan *plan)
 		CommandCounterIncrement();
 		if (plan->action == FA_DDL_RESHAPE)
 			fa_ddl_check_reshaped(plan->reshaped);
+		fa_ddl_check_constants(plan);
 		if (!plan->only && !plan->elsewhere)
 			fa_ddl_everywhere(query_string, pstmt);
 		if (plan->was || plan->index_was)

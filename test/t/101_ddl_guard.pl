@@ -39,7 +39,7 @@ my $before = state_of_tables();
 for my $sql (
 	'DROP TABLE t_b0', 'DROP TABLE t, t_b0', 'DROP TABLE p_a_b0',
 	'DROP TABLE IF EXISTS t_b0_h CASCADE', 'DROP FOREIGN TABLE t_b1_r', 'DROP INDEX t_b0_h_pkey',
-	'DROP INDEX CONCURRENTLY t_s', 'DROP SEQUENCE t_id_seq CASCADE',
+	'DROP INDEX CONCURRENTLY t_s', 'DROP INDEX t_s, t_v', 'DROP SEQUENCE t_id_seq CASCADE',
 	'DROP SERVER fragaffinity_2 CASCADE', 
 	'DROP EXTENSION fragaffinity', 'DROP EXTENSION postgres_fdw CASCADE',
 	'ALTER TABLE t_b0 ADD COLUMN x int', 'ALTER TABLE ONLY t ADD COLUMN x int',
