@@ -19,10 +19,9 @@ extern void fa_refuse_back(const char *root, FaConn *conn);
 
 /*
  * in refuse_constant.c: constants whose text may run what a user has written when it is
- * read, in what belongs to the relation; or in a pg_node_tree (or NULL) of a name.
+ * read, in what belongs to the relation.
  */
 extern void fa_refuse_constants(Oid rel);
-extern void fa_refuse_constant(const char *name, const char *tree);
 
 /* in refuse.c */
 extern void fa_refuse_key(Oid rel, const char *key);

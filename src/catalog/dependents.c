@@ -7,9 +7,8 @@
  * is the same one as before; none is dropped.  DROP TABLE of the old relations, without
  * CASCADE, is what finds out if one was forgotten.
  *
- * We read definitions as a superuser.  That looks names up, and runs nothing of a
- * user's (see refuse_constant.c); what a view may read is settled when it is used, by its
- * owner.
+ * Definitions are read as their owner, as when he made them: a type's input function may
+ * run what a user has written.
  */
 #include "postgres.h"
 
@@ -24,13 +23,13 @@
 #include "utils/snapmgr.h"
 
 #include "catalog/dependents.h"
-#include "catalog/table_move.h"
 #include "catalog/table_text.h"
 #include "core/spi.h"
 
 typedef struct Dependent
 {
 	Oid			view;			/* whose query it is; or InvalidOid */
+	Oid			owner;
 	char	   *name;			/* "view v" */
 	char	   *text;			/* the query, or a statement */
 } Dependent;
@@ -107,6 +106,37 @@ says_only(Node *node, void *leaves)
 	return expression_tree_walker(node, says_only, leaves);
 }
 
+/* Of a view. */
+static Query *
+read_query(const Dependent *dependent)
+{
+	List	   *parsed = raw_parser(dependent->text, RAW_PARSE_DEFAULT);
+	FaDdlState	state;
+	Query	   *query;
+
+	fa_ddl_become(dependent->owner, &state);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	query = parse_analyze_fixedparams(linitial_node(RawStmt, parsed),
+									  dependent->text, NULL, 0, NULL);
+	PopActiveSnapshot();
+	fa_ddl_become_ourselves(&state);
+	return query;
+}
+
+/* Raises what it would later, but before anything has changed. */
+static void
+refuse_unreadable(const Dependent *dependent, const char *closed)
+{
+	if (closed)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("%s cannot be kept: its owner may not create in schema \"%s\"",
+						dependent->name, closed),
+				 errhint("Use GRANT CREATE ON SCHEMA, or drop it, and create it again afterwards.")));
+	if (OidIsValid(dependent->view))
+		(void) read_query(dependent);
+}
+
 static void
 refuse_only(const Dependent *dependent, const char *tree, List *leaves)
 {
@@ -139,25 +169,31 @@ fa_dependents_read(List *tree)
 	lock_relations(which.data);
 	rows = fa_spi_rows("WITH o AS (SELECT DISTINCT d.classid, d.objid FROM " DEPENDENTS
 					   "  WHERE r.oid IN (%s) AND " FA_DEPENDENT_FOLLOWS ") "
-					   "SELECT w.ev_class,"
-					   "  pg_catalog.pg_describe_object(" CLASS("pg_class") ","
-					   "    w.ev_class, 0),"
-					   "  pg_catalog.pg_get_viewdef(w.ev_class), w.ev_action, w.ev_qual "
+					   "SELECT c.oid, c.relowner,"
+					   "  pg_catalog.pg_describe_object(" CLASS("pg_class") ", c.oid, 0),"
+					   "  pg_catalog.pg_get_viewdef(c.oid), NULL, w.ev_action, w.ev_qual "
 					   "FROM o JOIN pg_catalog.pg_rewrite w"
 					   "  ON w.oid = o.objid AND w.rulename = '_RETURN'"
 					   "  AND o.classid = " CLASS("pg_rewrite") " "
+					   "JOIN pg_catalog.pg_class c ON c.oid = w.ev_class "
 					   "UNION ALL "
-					   "SELECT 0, pg_catalog.pg_describe_object(o.classid, o.objid, 0),"
+					   "SELECT 0, c.relowner,"
+					   "  pg_catalog.pg_describe_object(o.classid, o.objid, 0),"
 					   "  pg_catalog.regexp_replace(pg_catalog.pg_get_ruledef(w.oid),"
-					   "    '^CREATE RULE', 'CREATE OR REPLACE RULE'), w.ev_action, w.ev_qual "
+					   "    '^CREATE RULE', 'CREATE OR REPLACE RULE'), NULL, w.ev_action, w.ev_qual "
 					   "FROM o JOIN pg_catalog.pg_rewrite w"
 					   "  ON w.oid = o.objid AND w.rulename <> '_RETURN'"
 					   "  AND o.classid = " CLASS("pg_rewrite") " "
+					   "JOIN pg_catalog.pg_class c ON c.oid = w.ev_class "
 					   "UNION ALL "
-					   "SELECT 0, pg_catalog.pg_describe_object(o.classid, o.objid, 0),"
-					   "  pg_catalog.pg_get_functiondef(p.oid), p.prosqlbody, p.proargdefaults "
+					   "SELECT 0, p.proowner,"
+					   "  pg_catalog.pg_describe_object(o.classid, o.objid, 0),"
+					   "  pg_catalog.pg_get_functiondef(p.oid),"
+					   "  CASE WHEN NOT pg_catalog.has_schema_privilege(p.proowner, n.oid, 'CREATE')"
+					   "    THEN n.nspname END, p.prosqlbody, NULL "
 					   "FROM o JOIN pg_catalog.pg_proc p ON p.oid = o.objid"
-					   "  AND o.classid = " CLASS("pg_proc"),
+					   "  AND o.classid = " CLASS("pg_proc") " "
+					   "JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace",
 					   which.data);
 	for (int i = 0; i < rows->nrows; i++)
 	{
@@ -165,32 +201,17 @@ fa_dependents_read(List *tree)
 		Dependent  *dependent = palloc(sizeof(Dependent));
 
 		dependent->view = atooid(row[0]);
-		dependent->name = row[1];
-		dependent->text = row[2];
-		for (int j = 3; j < rows->ncols; j++)
-		{
-			refuse_only(dependent, row[j], leaves);
-			fa_refuse_constant(dependent->name, row[j]);
-		}
+		dependent->owner = atooid(row[1]);
+		dependent->name = row[2];
+		dependent->text = row[3];
+		refuse_unreadable(dependent, row[4]);
+		refuse_only(dependent, row[5], leaves);
+		refuse_only(dependent, row[6], leaves);
 		dependents = lappend(dependents, dependent);
 	}
 	return dependents;
 }
 
-/* As CREATE OR REPLACE VIEW does, also of a materialized view, which has none. */
-static void
-renew_view(const Dependent *dependent)
-{
-	List	   *parsed = raw_parser(dependent->text, RAW_PARSE_DEFAULT);
-	Query	   *query;
-
-	PushActiveSnapshot(GetTransactionSnapshot());
-	query = parse_analyze_fixedparams(linitial_node(RawStmt, parsed),
-									  dependent->text, NULL, 0, NULL);
-	StoreViewQuery(dependent->view, query, true);
-	PopActiveSnapshot();
-	CommandCounterIncrement();
-}
 
 static void
 say_which(void *arg)
@@ -211,9 +232,13 @@ fa_dependents_renew(List *dependents)
 
 		context.arg = dependent;
 		if (OidIsValid(dependent->view))
-			renew_view(dependent);
+		{
+			/* as CREATE OR REPLACE does; there is none of a materialized view */
+			StoreViewQuery(dependent->view, read_query(dependent), true);
+			CommandCounterIncrement();
+		}
 		else
-			fa_spi_exec("%s", dependent->text);
+			(void) fa_spi_exec_as(dependent->owner, dependent->text);
 	}
 	error_context_stack = context.previous;
 }

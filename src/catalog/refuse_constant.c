@@ -2,7 +2,7 @@
  * refuse_constant.c
  *	  Constants that are not read as a superuser.
  *
- * What users have written (defaults, checks, indexes, policies, views) goes on with new
+ * What a table's owner has written (defaults, checks, indexes, policies) goes on with new
  * relations, here and on other nodes, as text that we read as a superuser.  That runs
  * nothing of theirs, but for constants: the input function of their type is called, and
  * in a composite type, or an array or range of domains, that runs the domains' checks.
@@ -70,15 +70,6 @@ refuse_type(const char *name, const char *what, Oid type)
 			 errhint("Write it as ROW(...) or ARRAY[...], without a text that is to be converted, or use another type.")));
 }
 
-void
-fa_refuse_constant(const char *name, const char *tree)
-{
-	Oid			type;
-
-	if (tree && find_constant(stringToNode(tree), &type))
-		refuse_type(name, "constant", type);
-}
-
 /* Bounds are constants of the partition key's types. */
 static void
 refuse_bounds(Oid rel)
@@ -121,6 +112,11 @@ fa_refuse_constants(Oid rel)
 								   rel);
 
 	for (int i = 0; i < rows->nrows; i++)
-		fa_refuse_constant(rows->value[i][0], rows->value[i][1]);
+	{
+		Oid			type;
+
+		if (find_constant(stringToNode(rows->value[i][1]), &type))
+			refuse_type(rows->value[i][0], "constant", type);
+	}
 	refuse_bounds(rel);
 }

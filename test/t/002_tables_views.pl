@@ -109,6 +109,19 @@ for my $case (
 	like($message, qr/$wanted.*HINT:  Drop it, and create it again afterwards/s, 'and named');
 	$c->sql(1, $drop);
 }
+for my $case (
+	[ 'REVOKE CREATE ON SCHEMA public FROM joe', 'GRANT CREATE ON SCHEMA public TO joe', qr/function f\(integer\) cannot be kept: its owner may not create in schema "public".*HINT: /s ],
+	[ 'CREATE SCHEMA hidden; CREATE FUNCTION hidden.g() RETURNS int LANGUAGE sql RETURN 1; CREATE VIEW x AS SELECT hidden.g() FROM t; ALTER VIEW x OWNER TO ann',
+		'DROP VIEW x; DROP SCHEMA hidden CASCADE', qr/permission denied for schema hidden/ ])
+{
+	my ($make, $undo, $wanted) = @$case;
+	$c->sql(1, $make);
+	my ($code, $message) = $c->fails(1, q{SELECT fragaffinity.distribute_table('t', 'id', 6)});
+	$message =~ s/public\.//g;
+	is($code, '42501', "not as its owner might define it: $make");
+	like($message, $wanted, 'as it says');
+	$c->sql(1, $undo);
+}
 $c->sql(1, q{BEGIN; SELECT fragaffinity.distribute_table('t', 'id', 6); ROLLBACK});
 used('undone');
 
