@@ -61,6 +61,7 @@ $c->sql(1, q{SET SESSION AUTHORIZATION joe;
 		i int[] DEFAULT '{1}', r int4range DEFAULT '[1,2)', CHECK (x <> ARRAY[5]::d[]));
 	CREATE VIEW v AS SELECT id, '{7}'::d[] AS x, '(1,2)'::pair AS y FROM t WHERE i = '{1}';
 	CREATE VIEW w AS SELECT 1 AS i;
+	CREATE RULE otherwise AS ON INSERT TO w DO INSTEAD NOTHING;
 	CREATE RULE r AS ON INSERT TO w WHERE '{8}'::d[] IS NOT NULL DO INSTEAD INSERT INTO t VALUES (NEW.i);
 	CREATE FUNCTION f(x d[] DEFAULT '{1}') RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM t WHERE '{2}'::d[] <> f.x; END;
 	INSERT INTO t SELECT i FROM generate_series(1, 20) i;
