@@ -75,6 +75,7 @@ OBJS = \
 	src/catalog/bucket_of.o \
 	src/catalog/configure.o \
 	src/catalog/copy_rows.o \
+	src/catalog/dependents.o \
 	src/catalog/distribute.o \
 	src/catalog/heap_wait.o \
 	src/catalog/key_type.o \
@@ -88,6 +89,7 @@ OBJS = \
 	src/catalog/placement.o \
 	src/catalog/precopy.o \
 	src/catalog/refuse.o \
+	src/catalog/refuse_constant.o \
 	src/catalog/refuse_peers.o \
 	src/catalog/reshape.o \
 	src/catalog/reshape_lock.o \

@@ -646,7 +646,7 @@ REVOKE ALL ON FUNCTION fragaffinity.start_worker() FROM PUBLIC;
 -- (0: all that it has).
 CREATE FUNCTION fragaffinity.create_fragments(table_id integer,
 	partition regclass, key name, fragments bigint[], owners integer[],
-	stem text)
+	schema name, stem text)
 RETURNS void LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'fa_sql_create_fragments';
 REVOKE ALL ON FUNCTION fragaffinity.create_fragments FROM PUBLIC;

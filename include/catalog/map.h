@@ -66,6 +66,8 @@ extern bool fa_map_is_managed(Oid relid);
 extern int	fa_map_modulus(Oid partition);
 /* What its buckets' names begin with, for fa_table_bucket_name(); palloc'd. */
 extern char *fa_map_stem(Oid partition);
+/* The schema they are in, unless it has none. */
+extern Oid	fa_map_bucket_schema(Oid partition);
 extern Oid	fa_map_find_bucket(Oid partition, uint64 hash);
 
 /*

@@ -16,6 +16,14 @@ extern void fa_refuse_partition(Oid rel);
 extern void fa_refuse_partition_key(Oid rel);
 /* The same for the way back; on a peer, or here when conn is NULL. */
 extern void fa_refuse_back(const char *root, FaConn *conn);
+
+/*
+ * in refuse_constant.c: constants whose text may run what a user has written when it is
+ * read, in what belongs to the relation.
+ */
+extern void fa_refuse_constants(Oid rel);
+
+/* in refuse.c */
 extern void fa_refuse_key(Oid rel, const char *key);
 extern void fa_refuse_keyless(Oid rel, const char *key);
 /* in refuse_peers.c */
@@ -25,6 +33,8 @@ extern void fa_refuse_peer(FaConn *conn, Oid rel, List *tree,
 /* Those that own the relation or its parts, or were granted something. */
 extern void fa_refuse_peer_roles(FaConn *conn, Oid rel);
 extern void fa_refuse_peers(Oid rel, List *tree, List *sequences);
+/* Raises when another node has not this schema. */
+extern void fa_refuse_peers_schema(const char *schema);
 
 /* in placement.c */
 
@@ -68,6 +78,7 @@ extern void fa_table_make_fragments(int table_id, const char *partition,
 
 /* Nobody waits for ever; lock_timeout, if it is set. */
 #define FA_TABLE_LOCK_TIMEOUT_MS 30000
+extern void fa_table_lock_timeout(void);	/* until fa_ddl_end() */
 
 /*
  * Locks the table with all below it against everyone, on this node or on all.  The

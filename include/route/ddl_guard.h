@@ -39,7 +39,8 @@ typedef struct FaDdlPlan
 	bool		only;			/* by a statement on the table ONLY, */
 	bool		elsewhere;		/* or on another table: */
 	Oid			other;			/* this one, while the statement runs */
-	char	   *was;			/* name of the root that is renamed, or NULL */
+	char	   *was;			/* name of the root that gets another, or NULL; */
+	const char *schema_now;		/* by SET SCHEMA, to this one; or NULL */
 	const char *index_was;		/* of one of its indexes, or NULL, */
 	const char *index_now;		/* and what it will be */
 	List	   *dropped;		/* roots that it drops */
@@ -146,8 +147,11 @@ extern void fa_ddl_check_waited(Node *statement, Oid named);
 extern void fa_ddl_note_drop(DropStmt *stmt);
 extern void fa_ddl_check_waited_drop(Oid root);
 
-/* in ddl_rename.c: of RENAME; after one, everywhere */
+/* in ddl_rename.c: of RENAME and SET SCHEMA; after one, everywhere */
 extern FaDdlAction fa_ddl_check_rename(RenameStmt *stmt, FaDdlPlan *plan);
+extern FaDdlAction fa_ddl_check_set_schema(AlterObjectSchemaStmt *stmt,
+										   FaDdlPlan *plan);
+extern void fa_ddl_set_schema_begin(const FaDdlPlan *plan);
 extern void fa_ddl_rename_end(FaDdlPlan *plan);
 
 /* in ddl_policy.c */
@@ -193,6 +197,8 @@ extern void fa_ddl_reshape_begin(Oid root);
  * unique in the cluster.
  */
 extern void fa_ddl_check_reshaped(Oid root);
+/* The same when a table has got what fa_refuse_constants() refuses. */
+extern void fa_ddl_check_constants(const FaDdlPlan *plan);
 /* The text of this one statement, on all other nodes, as the current user. */
 extern void fa_ddl_everywhere(const char *query_string, PlannedStmt *pstmt);
 extern void fa_ddl_everywhere_text(const char *sql);

@@ -10,7 +10,8 @@
  *	   make the new ones, everywhere
  *	4. rows of distributed_table and fragment, buckets and leaves, everywhere
  *	5. rows to their owners; then unique indexes on the heaps
- *	6. drop the old table; secondary indexes and statistics
+ *	6. views and the like of the old table to the new one; drop the old one;
+ *	   secondary indexes and statistics
  *
  * An error anywhere leaves everything as it was.
  */
@@ -33,6 +34,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "catalog/dependents.h"
 #include "catalog/reshape.h"
 #include "catalog/table_ddl.h"
 #include "catalog/table_move.h"
@@ -189,6 +191,7 @@ void
 fa_table_make_fragments(int table_id, const char *partition, const char *key,
 						int64 first_fragment, const int *owners, int count)
 {
+	Oid			rel = fa_table_oid(partition);
 	StringInfoData fragments;
 	StringInfoData nodes;
 
@@ -200,11 +203,12 @@ fa_table_make_fragments(int table_id, const char *partition, const char *key,
 						 first_fragment + i);
 		appendStringInfo(&nodes, "%s%d", i ? "," : "", owners[i]);
 	}
-	fa_table_run_everywhere(psprintf("SELECT fragaffinity.create_fragments(%d, %s::pg_catalog.regclass, %s, '{%s}', '{%s}', %s)",
+	fa_table_run_everywhere(psprintf("SELECT fragaffinity.create_fragments(%d, %s::pg_catalog.regclass, %s, '{%s}', '{%s}', %s, %s)",
 									 table_id, quote_literal_cstr(partition),
 									 quote_literal_cstr(key), fragments.data,
 									 nodes.data,
-									 quote_literal_cstr(fa_table_new_stem(fa_table_oid(partition)))));
+									 quote_literal_cstr(get_namespace_name(get_rel_namespace(rel))),
+									 quote_literal_cstr(fa_table_new_stem(rel))));
 }
 
 /* Steps 3 to 6. */
@@ -213,6 +217,7 @@ distribute(Distribution *d)
 {
 	FaTreeRel  *root = linitial(d->tree);
 	List	   *finish = fa_tree_finish(d->tree, true);
+	List	   *dependents = fa_dependents_read(d->tree);
 	char	   *definition;
 	char	   *schema;
 	int			n = 0;
@@ -247,6 +252,7 @@ distribute(Distribution *d)
 	}
 	fa_table_run_everywhere(psprintf("SELECT fragaffinity.create_leaf_indexes(%d, 0)",
 							d->table_id));
+	fa_dependents_renew(dependents);
 	fa_spi_exec("DROP TABLE %s.old_%u", schema, d->rel);
 	fa_spi_exec("DROP SCHEMA %s", schema);
 	foreach(lc, finish)
@@ -296,6 +302,8 @@ fa_sql_distribute_table(PG_FUNCTION_ARGS)
 
 	fa_ddl_begin(&state);
 	fa_xact_lock_cluster();
+	fa_table_lock_timeout();
+	fa_dependents_lock(d.rel);
 	fa_table_lock(d.rel, "distribute");
 	fa_refuse_table(d.rel);
 	fa_refuse_key(d.rel, d.key);

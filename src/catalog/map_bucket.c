@@ -41,6 +41,7 @@ typedef struct Division
 	Oid			partition;		/* hash key */
 	bool		valid;
 	int			modulus;		/* 0: it is not */
+	Oid			schema;			/* of its buckets: SET SCHEMA leaves them where they are */
 	char		stem[NAMEDATALEN];	/* as fa_table_bucket_name() wants it */
 	uint64		serial;			/* of the time when this was found out */
 } Division;
@@ -104,10 +105,11 @@ division_create_tables(void)
  * that is 0, put there.
  */
 static Oid
-bucket_look_up(Oid partition, const char *stem, int remainder, int *modulus)
+bucket_look_up(Oid partition, Oid schema, const char *stem, int remainder,
+			   int *modulus)
 {
 	Oid			bucket = get_relname_relid(fa_table_bucket_name(stem, remainder),
-										   get_rel_namespace(partition));
+										   schema);
 	HeapTuple	tuple = OidIsValid(bucket) ?
 		SearchSysCache1(RELOID, ObjectIdGetDatum(bucket)) : NULL;
 	PartitionBoundSpec *bound = NULL;
@@ -144,11 +146,11 @@ stem_of_bucket(Oid rel)
 }
 
 /*
- * The same, of the partition's bucket of remainder 0, and the modulus; NULL when it
- * has none.  Buckets are met in the order in which they were made, more or less.
+ * The same, of the partition's bucket of remainder 0, with its schema and the modulus;
+ * NULL when it has none.  Buckets are met in the order in which they were made, more or less.
  */
 static char *
-stem_find(Oid partition, int *modulus)
+stem_find(Oid partition, Oid *schema, int *modulus)
 {
 	Relation	catalog = table_open(InheritsRelationId, AccessShareLock);
 	ScanKeyData key;
@@ -161,9 +163,13 @@ stem_find(Oid partition, int *modulus)
 	scan = systable_beginscan(catalog, InheritsParentIndexId, true, NULL, 1, &key);
 	while (stem == NULL && HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
+		Oid			child = ((Form_pg_inherits) GETSTRUCT(tuple))->inhrelid;
+
 		CHECK_FOR_INTERRUPTS();
-		stem = stem_of_bucket(((Form_pg_inherits) GETSTRUCT(tuple))->inhrelid);
-		if (stem && !OidIsValid(bucket_look_up(partition, stem, 0, modulus)))
+		stem = stem_of_bucket(child);
+		*schema = get_rel_namespace(child);
+		if (stem && !OidIsValid(bucket_look_up(partition, *schema, stem, 0,
+											   modulus)))
 			stem = NULL;
 	}
 	systable_endscan(scan);
@@ -177,6 +183,7 @@ division_find(Oid partition)
 {
 	Division   *division;
 	char	   *stem = get_rel_name(partition);
+	Oid			schema = get_rel_namespace(partition);
 	int			modulus = 0;
 
 	if (divisions == NULL)
@@ -184,11 +191,12 @@ division_find(Oid partition)
 	division = hash_search(divisions, &partition, HASH_FIND, NULL);
 	if (division && division->valid)
 		return division;
-	if (stem && !OidIsValid(bucket_look_up(partition, stem, 0, &modulus)))
-		stem = stem_find(partition, &modulus);
+	if (stem && !OidIsValid(bucket_look_up(partition, schema, stem, 0, &modulus)))
+		stem = stem_find(partition, &schema, &modulus);
 	division = hash_search(divisions, &partition, HASH_ENTER, NULL);
 	division->valid = true;
 	division->modulus = stem ? modulus : 0;
+	division->schema = schema;
 	strlcpy(division->stem, stem ? stem : "", NAMEDATALEN);
 	division->serial = ++last_serial;
 	return division;
@@ -204,6 +212,12 @@ char *
 fa_map_stem(Oid partition)
 {
 	return pstrdup(division_find(partition)->stem);
+}
+
+Oid
+fa_map_bucket_schema(Oid partition)
+{
+	return division_find(partition)->schema;
 }
 
 Oid
@@ -223,7 +237,8 @@ fa_map_find_bucket(Oid partition, uint64 hash)
 	if (bucket && division->valid && bucket->serial == division->serial)
 		return bucket->bucket;
 	/* may process invalidations: then it is not kept */
-	found = bucket_look_up(partition, division->stem, key.remainder, &modulus);
+	found = bucket_look_up(partition, division->schema, division->stem,
+						   key.remainder, &modulus);
 	if (OidIsValid(found) && division->valid)
 	{
 		bucket = hash_search(buckets, &key, HASH_ENTER, NULL);

@@ -21,6 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "catalog/dependents.h"
 #include "catalog/map.h"
 #include "catalog/partitions.h"
 #include "catalog/table_ddl.h"
@@ -270,6 +271,7 @@ fa_partition_attached(Oid root, Oid rel)
 	FaDdlState	state;
 	Addition   *a;
 	List	   *belongings;
+	List	   *dependents;
 	char	   *options;
 	char	   *create;
 	char	   *schema;
@@ -280,6 +282,7 @@ fa_partition_attached(Oid root, Oid rel)
 	fa_refuse_partition(rel);
 	a = addition_read(root, rel, true, user);
 	belongings = fa_tree_belongings(a->rel);
+	dependents = fa_dependents_read(list_make1(a->rel));
 	options = fa_tree_options(rel);
 	create = create_statement(a);
 	fa_spi_exec("ALTER TABLE %s DETACH PARTITION %s",
@@ -295,6 +298,7 @@ fa_partition_attached(Oid root, Oid rel)
 	keep_options(a, options);
 	divide_everywhere(a);
 	fa_rows_spread(rel, partition, a->key, a->owners, a->count);
+	fa_dependents_renew(dependents);
 	fa_spi_exec("DROP TABLE %s.old_%u", schema, rel);
 	fa_spi_exec("DROP SCHEMA %s", schema);
 	finish_everywhere(a);

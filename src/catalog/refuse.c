@@ -19,6 +19,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+#include "catalog/dependents.h"
 #include "catalog/map.h"
 #include "catalog/table_ddl.h"
 #include "catalog/table_move.h"
@@ -33,16 +34,38 @@ typedef struct Refusal
 	const char *message;		/* %s: first column of the first row */
 	const char *hint;
 	bool		back;			/* also stands in the way of undistribute_table */
+	bool		there;			/* only then, and only on other nodes */
 } Refusal;
 
 #define CLASS(name) "'pg_catalog." name "'::pg_catalog.regclass"
 
-/* Whatever depends by row d of pg_depend; of a view's rule, the view. */
+/* Whatever depends by row d of pg_depend; of the rule that a view is, the view. */
 #define DEPENDENT \
 	"coalesce((SELECT pg_catalog.pg_describe_object(" CLASS("pg_class") \
 	", w.ev_class, 0) FROM pg_catalog.pg_rewrite w" \
-	" WHERE w.oid = d.objid AND d.classid = " CLASS("pg_rewrite") ")," \
+	" WHERE w.oid = d.objid AND d.classid = " CLASS("pg_rewrite") \
+	"   AND w.rulename = '_RETURN')," \
 	" pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid))"
+
+/* d, of what is not the table's own */
+#define DEPENDS_ON_TABLE \
+	" FROM r JOIN pg_catalog.pg_depend d" \
+	" ON d.deptype = 'n'" \
+	" AND (d.refclassid = " CLASS("pg_class") " AND d.refobjid = r.oid" \
+	"   OR d.refclassid = " CLASS("pg_type") \
+	"   AND d.refobjid IN (r.reltype, (SELECT typarray" \
+	"     FROM pg_catalog.pg_type WHERE oid = r.reltype)))" \
+	" WHERE NOT (d.classid = " CLASS("pg_attrdef") " AND EXISTS" \
+	"   (SELECT FROM pg_catalog.pg_attrdef a" \
+	"     WHERE a.oid = d.objid AND a.adrelid IN (SELECT oid FROM r)))" \
+	" AND NOT (d.classid = " CLASS("pg_constraint") " AND EXISTS" \
+	"   (SELECT FROM pg_catalog.pg_constraint c" \
+	"     WHERE c.oid = d.objid AND c.conrelid IN (SELECT oid FROM r)))" \
+	" AND NOT (d.classid = " CLASS("pg_policy") " AND EXISTS" \
+	"   (SELECT FROM pg_catalog.pg_policy p" \
+	"     WHERE p.oid = d.objid AND p.polrelid IN (SELECT oid FROM r)))" \
+	" AND NOT (d.classid = " CLASS("pg_class") \
+	"   AND d.objid IN (SELECT oid FROM r))"
 
 static const Refusal refusals[] = {
 	{"SELECT relname FROM r WHERE relpersistence <> 'p'",
@@ -104,28 +127,16 @@ static const Refusal refusals[] = {
 		ERRCODE_FEATURE_NOT_SUPPORTED,
 		"table \"%s\" is fed by a subscription",
 	"Drop the table from the subscription first."},
-	{"SELECT " DEPENDENT
-		" FROM r JOIN pg_catalog.pg_depend d"
-		" ON d.deptype = 'n'"
-		" AND (d.refclassid = " CLASS("pg_class") " AND d.refobjid = r.oid"
-		"   OR d.refclassid = " CLASS("pg_type")
-		"   AND d.refobjid IN (r.reltype, (SELECT typarray"
-		"     FROM pg_catalog.pg_type WHERE oid = r.reltype)))"
-		" WHERE NOT (d.classid = " CLASS("pg_attrdef") " AND EXISTS"
-		"   (SELECT FROM pg_catalog.pg_attrdef a"
-		"     WHERE a.oid = d.objid AND a.adrelid IN (SELECT oid FROM r)))"
-		" AND NOT (d.classid = " CLASS("pg_constraint") " AND EXISTS"
-		"   (SELECT FROM pg_catalog.pg_constraint c"
-		"     WHERE c.oid = d.objid AND c.conrelid IN (SELECT oid FROM r)))"
-		" AND NOT (d.classid = " CLASS("pg_policy") " AND EXISTS"
-		"   (SELECT FROM pg_catalog.pg_policy p"
-		"     WHERE p.oid = d.objid AND p.polrelid IN (SELECT oid FROM r)))"
-		" AND NOT (d.classid = " CLASS("pg_class")
-		"   AND d.objid IN (SELECT oid FROM r))",
+	{"SELECT " DEPENDENT DEPENDS_ON_TABLE " AND NOT (" FA_DEPENDENT_FOLLOWS ")",
 		ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
 		"%s depends on the table",
 		"Drop it, and create it again afterwards.",
 	true},
+	{"SELECT " DEPENDENT DEPENDS_ON_TABLE " AND " FA_DEPENDENT_FOLLOWS,
+		ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
+		"%s depends on the table",
+		"Drop it there, as the table goes from that node.",
+	true, true},
 	{"SELECT " DEPENDENT
 		" FROM r JOIN pg_catalog.pg_depend s ON s.refobjid = r.oid"
 		"   AND s.refclassid = " CLASS("pg_class") " AND s.deptype IN ('a', 'i')"
@@ -229,7 +240,7 @@ void
 fa_refuse_back(const char *root, FaConn *conn)
 {
 	for (const Refusal *r = refusals; r->query; r++)
-		if (r->back)
+		if (r->back && (conn || !r->there))
 			refuse_listed(r, quote_literal_cstr(root), conn);
 }
 
@@ -289,9 +300,14 @@ fa_refuse_partition_key(Oid rel)
 void
 fa_refuse_partition(Oid rel)
 {
+	ListCell   *lc;
+
 	fa_refuse_partition_key(rel);
+	foreach(lc, fa_tree_read(rel))
+		fa_refuse_constants(((FaTreeRel *) lfirst(lc))->rel);
 	for (const Refusal *r = refusals; r->query; r++)
-		refuse_listed(r, psprintf("%u", rel), NULL);
+		if (!r->there)
+			refuse_listed(r, psprintf("%u", rel), NULL);
 }
 
 /* First type within a type whose values differ from node to node, or NULL. */

@@ -88,17 +88,34 @@ peer_finds(FaConn *conn, const char *names, const char *condition)
 }
 
 static void
-refuse_names(FaConn *conn, const char *relations, const char *schemas,
-			 const char *types)
+refuse_schemas(FaConn *conn, const char *schemas)
 {
-	char	   *found;
+	char	   *found = peer_finds(conn, schemas,
+								   "pg_catalog.to_regnamespace(x) IS NULL");
 
-	found = peer_finds(conn, schemas, "pg_catalog.to_regnamespace(x) IS NULL");
 	if (found)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_SCHEMA),
 				 errmsg("node \"%s\" has no schema %s", conn->name, found),
 				 errhint("Create the schema there.")));
+}
+
+void
+fa_refuse_peers_schema(const char *schema)
+{
+	ListCell   *lc;
+
+	foreach(lc, fa_xact_conn_all())
+		refuse_schemas(lfirst(lc), quote_literal_cstr(quote_identifier(schema)));
+}
+
+static void
+refuse_names(FaConn *conn, const char *relations, const char *schemas,
+			 const char *types)
+{
+	char	   *found;
+
+	refuse_schemas(conn, schemas);
 	found = peer_finds(conn, relations, "pg_catalog.to_regclass(x) IS NOT NULL");
 	if (found == NULL)
 		found = peer_finds(conn, relations, "pg_catalog.to_regtype(x) IS NOT NULL");
@@ -236,6 +253,10 @@ fa_refuse_peer(FaConn *conn, Oid rel, List *tree, List *sequences)
 
 		append_literal(&relations, r->qualified);
 		append_literal(&schemas, quote_identifier(r->schema));
+		/* of a table that a node gets when it joins */
+		if (r->leaf && fa_map_modulus(r->rel) > 0)
+			append_literal(&schemas,
+						   quote_identifier(get_namespace_name(fa_map_bucket_schema(r->rel))));
 	}
 	foreach(lc, sequences)
 	{

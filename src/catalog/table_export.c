@@ -32,10 +32,12 @@ export_fragments(FaConn *conn, int table_id, const char *key, FaTreeRel *r)
 					   "JOIN pg_catalog.pg_inherits i ON i.inhrelid = f.home "
 					   "WHERE i.inhparent = %u"
 					   "  AND f.key_from IS NULL AND f.key_to IS NULL", r->rel);
-	fa_remote_exec(conn, 0, "SELECT fragaffinity.create_fragments(%d, %s::pg_catalog.regclass, %s, '%s', '%s', %s)",
+	fa_remote_exec(conn, 0, "SELECT fragaffinity.create_fragments(%d, %s::pg_catalog.regclass, %s, '%s', '%s', %s, %s)",
 				   table_id, quote_literal_cstr(r->qualified),
 				   quote_literal_cstr(key), rows->value[0][0],
-				   rows->value[0][1], quote_literal_cstr(fa_map_stem(r->rel)));
+				   rows->value[0][1],
+				   quote_literal_cstr(get_namespace_name(fa_map_bucket_schema(r->rel))),
+				   quote_literal_cstr(fa_map_stem(r->rel)));
 	fa_remote_exec(conn, 0, "%s", rows->value[0][2]);
 	rows = fa_spi_rows("SELECT DISTINCT f.home::pg_catalog.oid "
 					   "FROM fragaffinity.fragment f "

@@ -250,11 +250,11 @@ hide_partitions(Oid partition)
 /* One bucket with its leaf on this node, and the fragment's row. */
 static void
 create_fragment(int table_id, Oid root, Oid partition, const char *key,
-				const char *stem, int modulus, int remainder, int64 fragment,
+				const char *schema, const char *stem, int modulus, int remainder, int64 fragment,
 				int owner)
 {
 	char	   *bucket = fa_table_bucket_name(stem, remainder);
-	char	   *bucket_q = fa_table_sibling_name(partition, bucket);
+	char	   *bucket_q = quote_qualified_identifier(schema, bucket);
 	FaFragment	f = {0};
 
 	hide_partitions(partition);
@@ -278,8 +278,8 @@ create_fragment(int table_id, Oid root, Oid partition, const char *key,
 }
 
 /*
- * create_fragments(table_id, partition, key, fragments, owners, stem): divides an
- * empty partition of a distributed table; run on each node by the one that
+ * create_fragments(table_id, partition, key, fragments, owners, schema, stem): divides
+ * an empty partition of a distributed table; run on each node by the one that
  * distributes, so that the buckets' names are the same.
  */
 Datum
@@ -290,7 +290,8 @@ fa_sql_create_fragments(PG_FUNCTION_ARGS)
 	char	   *key = NameStr(*PG_GETARG_NAME(2));
 	ArrayType  *fragment_array = PG_GETARG_ARRAYTYPE_P(3);
 	ArrayType  *owner_array = PG_GETARG_ARRAYTYPE_P(4);
-	char	   *stem = text_to_cstring(PG_GETARG_TEXT_PP(5));
+	char	   *schema = NameStr(*PG_GETARG_NAME(5));
+	char	   *stem = text_to_cstring(PG_GETARG_TEXT_PP(6));
 	Datum	   *fragments;
 	Datum	   *owners;
 	int			nfragments;
@@ -321,7 +322,7 @@ fa_sql_create_fragments(PG_FUNCTION_ARGS)
 	for (int i = 0; i < nowners; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		create_fragment(table_id, root, partition, key, stem, nowners, i,
+		create_fragment(table_id, root, partition, key, schema, stem, nowners, i,
 						DatumGetInt64(fragments[i]), DatumGetInt32(owners[i]));
 	}
 	fa_map_invalidate(partition);

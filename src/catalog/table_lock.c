@@ -32,8 +32,8 @@
 #include "core/spi.h"
 #include "node/cluster_xact.h"
 
-static void
-lock_default_timeout(void)
+void
+fa_table_lock_timeout(void)
 {
 	if (LockTimeout == 0)
 		fa_ddl_set("lock_timeout", CppAsString2(FA_TABLE_LOCK_TIMEOUT_MS));
@@ -57,7 +57,7 @@ lock_below(Oid rel, LOCKMODE mode, const char *action)
 void
 fa_table_lock(Oid rel, const char *action)
 {
-	lock_default_timeout();
+	fa_table_lock_timeout();
 	LockRelationOid(rel, AccessExclusiveLock);
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(rel)))
 		ereport(ERROR,
@@ -153,7 +153,7 @@ fa_table_lock_everywhere(Oid root, const char *action)
 {
 	int			table_id;
 
-	lock_default_timeout();
+	fa_table_lock_timeout();
 	/* else this session's own work on other nodes would be waited for */
 	LockRelationOid(root, AccessShareLock);
 	table_id = lock_table_id(root);

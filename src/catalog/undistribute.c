@@ -9,8 +9,9 @@
  *	2. write the text of the plain table, move the distributed one away, make
  *	   the plain one
  *	3. rows of this node by INSERT ... SELECT, of others by COPY
- *	4. unique indexes; rows of the catalog away; the distributed table dropped
- *	   everywhere; secondary indexes and statistics
+ *	4. unique indexes; views and the like of this node to the plain table; rows of
+ *	   the catalog away; the distributed table dropped everywhere; secondary indexes
+ *	   and statistics
  *
  * A partition that has been detached here goes the same way, from step 1 for the
  * other nodes on.  One that is dropped only leaves the catalog and the others.
@@ -22,6 +23,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "catalog/dependents.h"
 #include "catalog/partitions.h"
 #include "catalog/table_ddl.h"
 #include "catalog/table_move.h"
@@ -273,6 +275,7 @@ gather(Gathering *g)
 {
 	List	   *finish = fa_tree_finish(g->tree, false);
 	List	   *create = fa_tree_create(g->tree, g->sequences, 0, NULL, g->options);
+	List	   *dependents = fa_dependents_read(g->tree);
 	char	   *schema = fa_tree_move_away(g->tree);
 	Oid			plain;
 
@@ -283,6 +286,7 @@ gather(Gathering *g)
 	fa_unique_create(plain, g->unique, g->rel == g->root ? NULL :
 					 get_rel_name(plain));
 	fa_ddl_run(g->identities);
+	fa_dependents_renew(dependents);
 	forget_everywhere(g);
 	fa_spi_exec("DROP TABLE %s.old_%u", schema, g->rel);
 	fa_spi_exec("DROP SCHEMA %s", schema);
@@ -319,6 +323,8 @@ fa_sql_undistribute_table(PG_FUNCTION_ARGS)
 	fa_table_wait_for_moves(g.rel, g.rel, false);
 	fa_xact_lock_cluster();
 	fa_table_wait_for_moves(g.rel, g.rel, true);
+	fa_table_lock_timeout();
+	fa_dependents_lock(g.rel);
 	fa_table_lock_everywhere(g.rel, "gather");
 	read_table(&g);
 	drop_retired(g.numbers, NULL);

@@ -3,8 +3,8 @@
  *	  Which statements may touch a distributed table, and how.
  *
  *	runs everywhere		on the root: CREATE INDEX, DROP INDEX, CREATE and DROP
- *						STATISTICS, COMMENT, policies, RENAME (ddl_rename.c), what
- *						ddl_alter.c and ddl_unique.c allow of ALTER TABLE
+ *						STATISTICS, COMMENT, policies, RENAME, SET SCHEMA (ddl_rename.c),
+ *						what ddl_alter.c and ddl_unique.c allow of ALTER TABLE
  *	runs here, and is	CREATE TABLE PARTITION OF, ATTACH, DETACH PARTITION, DROP
  *	told to the others	TABLE of a partition: ddl_partition.c
  *	copied afterwards	GRANT, REVOKE, what DROP OWNED revokes
@@ -280,9 +280,11 @@ check_drop(DropStmt *stmt, FaDdlPlan *plan)
 			continue;
 		ours = root;
 		plan->owned = lappend_oid(plan->owned, rel);
-		if (stmt->removeType != OBJECT_INDEX || stmt->concurrent ||
-			list_length(stmt->objects) > 1 || table_of(rel) != root)
+		if (stmt->removeType != OBJECT_INDEX || table_of(rel) != root)
 			fa_ddl_check_drop(rel);
+		if (stmt->concurrent || list_length(stmt->objects) > 1)
+			fa_ddl_refuse(stmt->concurrent ? "DROP INDEX CONCURRENTLY" : "DROP INDEX of several",
+						  root, "Drop each index by a statement of its own, without CONCURRENTLY.");
 		if (index_is_unique(rel))
 		{
 			plan->reshaped = root;
@@ -476,13 +478,17 @@ check_grant(GrantStmt *stmt, FaDdlPlan *plan)
 			Oid			schema = get_namespace_oid(strVal(lfirst(lc)), true);
 			ListCell   *rc;
 
-			foreach(rc, fa_ddl_catalog_values(psprintf("SELECT t.rel::pg_catalog.oid "
+			/* also of those that are elsewhere than their buckets */
+			foreach(rc, fa_ddl_catalog_values(psprintf("SELECT DISTINCT t.rel::pg_catalog.oid "
 												"FROM fragaffinity.distributed_table t "
-												"JOIN pg_catalog.pg_class c ON c.oid = t.rel "
+												"JOIN fragaffinity.fragment f USING (table_id) "
+												"JOIN pg_catalog.pg_class c ON c.oid IN (t.rel, f.bucket) "
 												"WHERE c.relnamespace = %u", schema)))
 			{
-				if (may_grant(atooid(lfirst(rc))))
-					plan->rights = lappend_oid(plan->rights, atooid(lfirst(rc)));
+				Oid			root = atooid(lfirst(rc));
+
+				if (may_grant(root))
+					plan->rights = list_append_unique_oid(plan->rights, root);
 			}
 		}
 	}
@@ -512,14 +518,11 @@ check_statement(Node *statement, FaDdlPlan *plan)
 		case T_RenameStmt:
 			return fa_ddl_check_rename((RenameStmt *) statement, plan);
 		case T_AlterObjectSchemaStmt:
-			refuse_named("SET SCHEMA",
-						 ((AlterObjectSchemaStmt *) statement)->relation);
-			break;
+			return fa_ddl_check_set_schema((AlterObjectSchemaStmt *) statement, plan);
 		case T_IndexStmt:
 			return check_index((IndexStmt *) statement, plan);
 		case T_CreateTrigStmt:
-			refuse_named("CREATE TRIGGER",
-						 ((CreateTrigStmt *) statement)->relation);
+			refuse_named("CREATE TRIGGER", ((CreateTrigStmt *) statement)->relation);
 			break;
 		case T_RuleStmt:
 			refuse_named("CREATE RULE", ((RuleStmt *) statement)->relation);

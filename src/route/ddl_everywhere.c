@@ -80,6 +80,25 @@ fa_ddl_check_reshaped(Oid root)
 }
 
 void
+fa_ddl_check_constants(const FaDdlPlan *plan)
+{
+	FaDdlState	state;
+	ListCell   *lc;
+
+	fa_ddl_begin(&state);
+	foreach(lc, plan->owned)
+	{
+		Oid			root = fa_ddl_root(lfirst_oid(lc));
+
+		if (OidIsValid(root))
+			fa_refuse_constants(root);
+	}
+	if (OidIsValid(plan->other))
+		fa_refuse_constants(plan->other);
+	fa_ddl_end(&state);
+}
+
+void
 fa_ddl_everywhere(const char *query_string, PlannedStmt *pstmt)
 {
 	/* -1: unknown; a length of 0: the rest of the string */

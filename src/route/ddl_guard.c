@@ -220,6 +220,8 @@ fa_guard_before(Node *statement, bool part, FaDdlPlan *plan)
 		return;
 	if (plan->unique || plan->retyped)
 		fa_table_check_isolation();
+	if (plan->schema_now)
+		fa_ddl_set_schema_begin(plan);
 	fa_ddl_reshape_begin(plan->reshaped);
 	if (plan->unique)
 		fa_ddl_unique_begin(statement, plan);
@@ -257,6 +259,7 @@ fa_guard_after(const char *query_string, PlannedStmt *pstmt, FaDdlPlan *plan)
 		CommandCounterIncrement();
 		if (plan->action == FA_DDL_RESHAPE)
 			fa_ddl_check_reshaped(plan->reshaped);
+		fa_ddl_check_constants(plan);
 		if (!plan->only && !plan->elsewhere)
 			fa_ddl_everywhere(query_string, pstmt);
 		if (plan->was || plan->index_was)

@@ -22,6 +22,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "catalog/dependents.h"
 #include "catalog/map.h"
 #include "catalog/partitions.h"
 #include "catalog/table_move.h"
@@ -231,6 +232,16 @@ drop_before(Oid rel)
 	fa_partition_drop(root, rel);
 }
 
+static void
+lock_dependents(Oid rel)
+{
+	FaDdlState	state;
+
+	fa_ddl_begin(&state);
+	fa_dependents_lock(rel);
+	fa_ddl_end(&state);
+}
+
 void
 fa_ddl_partition_before(FaDdlPlan *plan)
 {
@@ -260,6 +271,8 @@ fa_ddl_partition_before(FaDdlPlan *plan)
 		return;
 	}
 	fa_table_check_owner(plan->parent);
+	if (plan->change != FA_PARTITION_CREATE)
+		lock_dependents(plan->partition);
 	/* one that is added concerns the default partition */
 	fa_partition_lock(plan->parent, plan->change == FA_PARTITION_DETACH ?
 					  plan->partition : get_default_partition_oid(plan->parent),

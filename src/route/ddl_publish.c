@@ -20,7 +20,8 @@ static void
 publish_warn(const char *publication, const char *condition)
 {
 	List	   *tables = fa_ddl_catalog_values(psprintf("SELECT t.rel FROM fragaffinity.distributed_table t "
-														"JOIN pg_catalog.pg_class c ON c.oid = t.rel "
+														"JOIN fragaffinity.fragment f USING (table_id) "
+														"JOIN pg_catalog.pg_class c ON c.oid IN (t.rel, f.bucket) "
 														"WHERE %s ORDER BY 1 LIMIT 1", condition));
 
 	if (tables)

@@ -39,7 +39,7 @@ my $before = state_of_tables();
 for my $sql (
 	'DROP TABLE t_b0', 'DROP TABLE t, t_b0', 'DROP TABLE p_a_b0',
 	'DROP TABLE IF EXISTS t_b0_h CASCADE', 'DROP FOREIGN TABLE t_b1_r', 'DROP INDEX t_b0_h_pkey',
-	'DROP INDEX CONCURRENTLY t_s', 'DROP SEQUENCE t_id_seq CASCADE',
+	'DROP INDEX CONCURRENTLY t_s', 'DROP INDEX t_s, t_v', 'DROP SEQUENCE t_id_seq CASCADE',
 	'DROP SERVER fragaffinity_2 CASCADE', 
 	'DROP EXTENSION fragaffinity', 'DROP EXTENSION postgres_fdw CASCADE',
 	'ALTER TABLE t_b0 ADD COLUMN x int', 'ALTER TABLE ONLY t ADD COLUMN x int',
@@ -57,7 +57,7 @@ for my $sql (
 	'ALTER TABLE t ADD EXCLUDE USING btree (v WITH =)', 'ALTER TABLE t_b0 RENAME CONSTRAINT t_pkey TO u', 'ALTER INDEX t_b0_h_pkey RENAME TO u',
 	'ALTER TABLE t_b0 RENAME TO u', 'ALTER TABLE p_a RENAME TO u',
 	'ALTER INDEX t_b0_s_idx RENAME TO u', 'ALTER INDEX t_s SET (fillfactor = 50)',
-	'ALTER TABLE t SET SCHEMA fragaffinity', 'ALTER SCHEMA public RENAME TO other',
+	'ALTER TABLE t_b0 SET SCHEMA fragaffinity', 'ALTER SCHEMA public RENAME TO other',
 	'ALTER SEQUENCE t_id_seq INCREMENT BY 1',
 	'CREATE UNIQUE INDEX ON t (v, (id + 1))', 'CREATE UNIQUE INDEX ON ONLY t (id)', 'CREATE UNIQUE INDEX CONCURRENTLY ON t (id)', 'CREATE INDEX CONCURRENTLY ON t (v)', 'CREATE INDEX ON t_b0 (v)',
 	'CREATE TRIGGER x BEFORE INSERT ON t EXECUTE FUNCTION suppress_redundant_updates_trigger()',

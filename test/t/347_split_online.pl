@@ -16,7 +16,7 @@ $c->sql(1, q{
 	SELECT fragaffinity.configure('split_timeout', '1min');
 	CREATE TABLE t (id bigint PRIMARY KEY, gone int, n bigint NOT NULL, pad text, long text,
 		twice bigint GENERATED ALWAYS AS (2 * n) STORED, list text[] DEFAULT '{a,NULL,b}', doc jsonb DEFAULT '{"k": [1, null]}',
-		span tstzrange DEFAULT '[2024-01-01,)', feels mood DEFAULT 'sad', low positive DEFAULT 3, both_of pair DEFAULT '(1,x)',
+		span tstzrange DEFAULT '[2024-01-01,)', feels mood DEFAULT 'sad', low positive DEFAULT 3, both_of pair DEFAULT ROW(1, 'x')::pair,
 		amount numeric DEFAULT 'NaN', bits bytea DEFAULT '\x00ff', at inet DEFAULT '::1', nothing point);
 	ALTER TABLE t DROP COLUMN gone;
 	CREATE INDEX ON t (n);
