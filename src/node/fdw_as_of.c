@@ -53,19 +53,6 @@ reader_forget(void *arg)
 	dlist_delete(&((Reader *) arg)->link);
 }
 
-void
-fa_as_of_add(EState *estate)
-{
-	Reader	   *reader = MemoryContextAllocZero(estate->es_query_cxt,
-												sizeof(Reader));
-
-	reader->estate = estate;
-	reader->forget.func = reader_forget;
-	reader->forget.arg = reader;
-	dlist_push_head(&readers, &reader->link);
-	MemoryContextRegisterResetCallback(estate->es_query_cxt, &reader->forget);
-}
-
 static Reader *
 reader_find(EState *estate)
 {
@@ -79,6 +66,21 @@ reader_find(EState *estate)
 			return reader;
 	}
 	return NULL;
+}
+
+void
+fa_as_of_add(EState *estate)
+{
+	Reader	   *reader;
+
+	if (reader_find(estate))
+		return;
+	reader = MemoryContextAllocZero(estate->es_query_cxt, sizeof(Reader));
+	reader->estate = estate;
+	reader->forget.func = reader_forget;
+	reader->forget.arg = reader;
+	dlist_push_head(&readers, &reader->link);
+	MemoryContextRegisterResetCallback(estate->es_query_cxt, &reader->forget);
 }
 
 static int
@@ -106,11 +108,8 @@ fa_as_of_continue(EState *estate, EState *outer)
 
 	if (from == NULL || from->marks == NIL)
 		return;
-	if ((reader = reader_find(estate)) == NULL)
-	{
-		fa_as_of_add(estate);
-		reader = reader_find(estate);
-	}
+	fa_as_of_add(estate);
+	reader = reader_find(estate);
 	caller = MemoryContextSwitchTo(estate->es_query_cxt);
 	foreach(lc, from->marks)
 	{

@@ -47,7 +47,7 @@ fa_row_plan_begin(FaRowPlan *plan, Query *query)
 	ListCell   *lc;
 
 	memset(plan, 0, sizeof(*plan));
-	if (fa_map_table(rte->relid) == NULL || query->hasModifyingCTE ||
+	if (fa_map_table(rte->relid) == NULL ||
 		OidIsValid(fa_rte_check_as(query, rte)))
 		return false;
 	foreach(lc, query->withCheckOptions)
@@ -420,4 +420,12 @@ fa_row_is_noted(FaRowState *state, FaRowImage image, List *key)
 	char	   *text = row_key(state, image, key);
 
 	return hash_search(state->changed, &text, HASH_FIND, NULL) != NULL;
+}
+
+TupleTableSlot *
+fa_row_execute(FaRowState *state, PlannedStmt *plan, uint64 *processed_p)
+{
+	return state->rows ?
+		fa_row_query_change_beside(plan, state->estate, state->params, processed_p) :
+		fa_row_query_change(plan, state->estate, state->params, processed_p);
 }
