@@ -98,10 +98,10 @@ reader_mark(Reader *reader, int node, Oid user)
 	return 0;
 }
 
-void
-fa_as_of_continue(EState *estate, EState *outer)
+/* Its scans read as of the moment that those of the other one do. */
+static void
+reader_copy_marks(EState *estate, Reader *from)
 {
-	Reader	   *from = reader_find(outer);
 	MemoryContext caller;
 	Reader	   *reader;
 	ListCell   *lc;
@@ -119,6 +119,29 @@ fa_as_of_continue(EState *estate, EState *outer)
 		reader->marks = lappend(reader->marks, m);
 	}
 	MemoryContextSwitchTo(caller);
+}
+
+void
+fa_as_of_continue(EState *estate, EState *outer)
+{
+	reader_copy_marks(estate, reader_find(outer));
+}
+
+void
+fa_as_of_inherit(EState *estate, Snapshot snapshot)
+{
+	Reader	   *from = NULL;
+	dlist_iter	iter;
+
+	/* the first one that has it, which is the last here */
+	dlist_foreach(iter, &readers)
+	{
+		Reader	   *reader = dlist_container(Reader, link, iter.cur);
+
+		if (reader->estate != estate && reader->estate->es_snapshot == snapshot)
+			from = reader;
+	}
+	reader_copy_marks(estate, from);
 }
 
 bool

@@ -134,6 +134,14 @@ router_plan_by_row(Query *parse, List *pins)
 	return fa_row_by_row_plan(parse);
 }
 
+/* Does the pin say where an upsert goes that is not to a fragment here? */
+static bool
+router_is_upsert_elsewhere(FaPin *pin)
+{
+	return pin->query->onConflict && pin->rti == pin->query->resultRelation &&
+		!fa_map_leaf(pin->leaf)->local;
+}
+
 PlannedStmt *
 fa_route_plan_pinned(Query *parse, List *pins, const char *query_string,
 					 int cursor_options, ParamListInfo params)
@@ -149,7 +157,7 @@ fa_route_plan_pinned(Query *parse, List *pins, const char *query_string,
 	why = fa_refusal_why(parse);
 	foreach(lc, pins)
 	{
-		if (fa_leaf_fits(lfirst(lc)))
+		if (!router_is_upsert_elsewhere(lfirst(lc)) && fa_leaf_fits(lfirst(lc)))
 			fa_leaf_substitute(lfirst(lc));
 	}
 	plan = router_plan_or_refuse(parse, why, query_string, cursor_options,

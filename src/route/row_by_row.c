@@ -21,6 +21,7 @@
 #include "catalog/map.h"
 #include "core/fa_compat.h"
 #include "node/fdw_as_of.h"
+#include "route/hooks.h"
 #include "route/route.h"
 #include "route/row_by_row.h"
 #include "route/row_image.h"
@@ -364,7 +365,9 @@ by_row_run(ByRowState *node)
 	FaRowState	state;
 
 	node->returned = tuplestore_begin_heap(false, false, work_mem);
-	if (node->css.custom_ps == NIL && by_row_reads(by_row_parts(by_row_private(node, BY_ROW_STATEMENT))))
+	if (node->css.custom_ps == NIL &&
+		(fa_own_changes_may_be_read(estate->es_plannedstmt) ||
+		 by_row_reads(by_row_parts(by_row_private(node, BY_ROW_STATEMENT)))))
 		fa_as_of_add(estate);
 	fa_row_state_begin(&state, estate,
 					   linitial_oid(by_row_private(node, BY_ROW_TARGET)),

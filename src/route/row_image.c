@@ -161,6 +161,21 @@ row_var(FaRowPlan *plan, Var *var)
 		row_column(plan, image, var->varattno);
 }
 
+/* A part of the statement's WITH has no rows in a query of its own. */
+static void
+row_check_ctes(FaRowPlan *plan, Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+
+		if (rte->rtekind == RTE_CTE && rte->ctelevelsup >= plan->depth)
+			plan->failed = true;
+	}
+}
+
 static Node *
 row_mutator(Node *node, void *context)
 {
@@ -170,14 +185,11 @@ row_mutator(Node *node, void *context)
 		return NULL;
 	if (IsA(node, Var) && ((Var *) node)->varlevelsup == plan->depth)
 		return row_var(plan, (Var *) node);
-	if (IsA(node, RangeTblEntry) && ((RangeTblEntry *) node)->rtekind == RTE_CTE &&
-		((RangeTblEntry *) node)->ctelevelsup >= plan->depth)
-		plan->failed = true;
 	if (IsA(node, Query))
 	{
 		plan->depth++;
-		node = (Node *) query_tree_mutator((Query *) node, row_mutator, plan,
-										   QTW_EXAMINE_RTES_BEFORE);
+		row_check_ctes(plan, (Query *) node);
+		node = (Node *) query_tree_mutator((Query *) node, row_mutator, plan, 0);
 		plan->depth--;
 		return node;
 	}
