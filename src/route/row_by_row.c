@@ -206,9 +206,11 @@ fa_row_by_row_put(PlannedStmt *plan, List *taken)
 		TakenPart  *part = list_nth(taken, i);
 		Plan	  **place = by_row_place(plan, part->place);
 
+		if (!IsA(*place, ModifyTable))
+			elog(ERROR, "a part of WITH was not found in its statement's plan");
 		*place = (Plan *) fa_custom_plan_part(plan, &by_row_methods, part->private,
 											  part->targets,
-											  castNode(ModifyTable, *place));
+											  (ModifyTable *) *place);
 	}
 	foreach(lc, taken)
 		fa_custom_plan_depends(plan, ((TakenPart *) lfirst(lc))->parts);
