@@ -35,6 +35,12 @@ extern void fa_as_of_add(EState *estate);
  */
 extern void fa_as_of_continue(EState *estate, EState *outer);
 
+/*
+ * The same for a statement that nobody here has begun, a function's: as the statement
+ * that it has its snapshot of, if any.
+ */
+extern void fa_as_of_inherit(EState *estate, Snapshot snapshot);
+
 /* Has a mark been set by this transaction, in any session?  Cheap. */
 extern bool fa_as_of_is_used(void);
 

@@ -55,6 +55,8 @@ extern void fa_leaf_started(QueryDesc *desc);
 
 /* in own_changes.c: after ExecutorStart of a plan with foreign tables */
 extern void fa_own_changes_started(QueryDesc *desc);
+/* Has the plan users' functions, which may read what it changes? */
+extern bool fa_own_changes_may_be_read(PlannedStmt *plan);
 
 /*
  * in snapshot_guard.c, before ExecutorStart: raises when the snapshot is older

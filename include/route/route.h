@@ -99,6 +99,15 @@ extern PlannedStmt *fa_custom_plan(Query *parse,
 								   List *custom_private, List *custom_exprs,
 								   List *rtes);
 
+/*
+ * Such a scan for one modification of a plan that is made: it has the place, and as
+ * its child the rows, of that.  targets: what it returns.
+ */
+extern CustomScan *fa_custom_plan_part(PlannedStmt *plan,
+									   const CustomScanMethods *methods,
+									   List *custom_private, List *targets,
+									   ModifyTable *instead);
+
 /* Locks and watches, with a plan, what others that are run as parts of it do. */
 extern void fa_custom_plan_depends(PlannedStmt *plan, List *parts);
 

@@ -20,4 +20,12 @@ extern void fa_row_by_row_init(void);	/* with the router */
  */
 extern PlannedStmt *fa_row_by_row_plan(Query *query);
 
+/*
+ * Where parts of WITH change rows, upserts are planned beside them.  The first takes
+ * those of distributed tables out of the query, which then inserts their rows; the
+ * second puts them into its plan.
+ */
+extern List *fa_row_by_row_take(Query *query);
+extern void fa_row_by_row_put(PlannedStmt *plan, List *taken);
+
 #endif							/* FA_ROUTE_ROW_BY_ROW_H */

@@ -36,6 +36,7 @@ typedef struct FaRowPlan
 	Bitmapset  *set;			/* columns that get values in FA_ROW_CHANGED */
 	Bitmapset  *old;			/* columns of FA_ROW_OLD that are used */
 	Index		depth;			/* of subqueries */
+	bool		beside;			/* others in the statement change rows */
 	bool		failed;			/* something has no place in another query */
 } FaRowPlan;
 
@@ -47,6 +48,9 @@ typedef struct FaRowState
 	int			first;
 	ParamListInfo params;
 	HTAB	   *changed;		/* keys of rows that the statement has changed */
+	PlanState  *rows;			/* beside others that change rows: gives its own; NULL:
+								 * alone */
+	bool		counts;			/* in the statement's number of rows */
 	MemoryContext context;		/* of all this; the current one is the row's */
 } FaRowState;
 
@@ -84,6 +88,9 @@ extern void fa_row_meet_checks(FaRowState *state, List *checks);
 extern bool fa_row_note(FaRowState *state, FaRowImage image, List *key);
 /* Has it been? */
 extern bool fa_row_is_noted(FaRowState *state, FaRowImage image, List *key);
+/* Changes or locks the row by one of the plans of row_statement.c (row_query.h). */
+extern TupleTableSlot *fa_row_execute(FaRowState *state, PlannedStmt *plan,
+									  uint64 *processed_p);
 
 /* in row_statement.c: plans of statements about one row; columns are attnos */
 
@@ -98,7 +105,8 @@ extern PlannedStmt *fa_row_delete_plan(FaRowPlan *plan, List *key);
 
 /*
  * in row_by_row.c: the rows that a SELECT of the statement gives.  All at once if it
- * reads tables, which must not be changed meanwhile, else one after the other.
+ * reads tables, which must not be changed meanwhile, else one after the other.  plan:
+ * NULL for those that state->rows gives.
  */
 typedef struct FaRowSource FaRowSource;
 extern FaRowSource *fa_row_source_begin(FaRowState *state, PlannedStmt *plan);
@@ -113,6 +121,9 @@ extern List *fa_row_merge_plan(FaRowPlan *plan);
 /* Does all of it.  RETURNING goes into the store, which may be NULL. */
 extern void fa_row_upsert_run(FaRowState *state, List *private,
 							  Tuplestorestate *returned, MemoryContext row_context);
+/* What EXPLAIN says of it. */
+struct ExplainState;
+extern void fa_row_upsert_explain(List *private, Oid relid, struct ExplainState *es);
 extern void fa_row_merge_run(FaRowState *state, List *private,
 							 MemoryContext row_context);
 

@@ -39,4 +39,13 @@ extern TupleTableSlot *fa_row_query_change(PlannedStmt *plan, EState *estate,
 										   ParamListInfo params,
 										   uint64 *processed_p);
 
+/*
+ * The same for a part of WITH, which is beside others that change rows: it belongs to
+ * the statement's command.  It neither locks nor changes what that has changed
+ * already, but passes it over, as the others do with its rows.
+ */
+extern TupleTableSlot *fa_row_query_change_beside(PlannedStmt *plan, EState *estate,
+												  ParamListInfo params,
+												  uint64 *processed_p);
+
 #endif							/* FA_ROUTE_ROW_QUERY_H */

@@ -53,19 +53,6 @@ reader_forget(void *arg)
 	dlist_delete(&((Reader *) arg)->link);
 }
 
-void
-fa_as_of_add(EState *estate)
-{
-	Reader	   *reader = MemoryContextAllocZero(estate->es_query_cxt,
-												sizeof(Reader));
-
-	reader->estate = estate;
-	reader->forget.func = reader_forget;
-	reader->forget.arg = reader;
-	dlist_push_head(&readers, &reader->link);
-	MemoryContextRegisterResetCallback(estate->es_query_cxt, &reader->forget);
-}
-
 static Reader *
 reader_find(EState *estate)
 {
@@ -79,6 +66,21 @@ reader_find(EState *estate)
 			return reader;
 	}
 	return NULL;
+}
+
+void
+fa_as_of_add(EState *estate)
+{
+	Reader	   *reader;
+
+	if (reader_find(estate))
+		return;
+	reader = MemoryContextAllocZero(estate->es_query_cxt, sizeof(Reader));
+	reader->estate = estate;
+	reader->forget.func = reader_forget;
+	reader->forget.arg = reader;
+	dlist_push_head(&readers, &reader->link);
+	MemoryContextRegisterResetCallback(estate->es_query_cxt, &reader->forget);
 }
 
 static int
@@ -96,21 +98,18 @@ reader_mark(Reader *reader, int node, Oid user)
 	return 0;
 }
 
-void
-fa_as_of_continue(EState *estate, EState *outer)
+/* Its scans read as of the moment that those of the other one do. */
+static void
+reader_copy_marks(EState *estate, Reader *from)
 {
-	Reader	   *from = reader_find(outer);
 	MemoryContext caller;
 	Reader	   *reader;
 	ListCell   *lc;
 
 	if (from == NULL || from->marks == NIL)
 		return;
-	if ((reader = reader_find(estate)) == NULL)
-	{
-		fa_as_of_add(estate);
-		reader = reader_find(estate);
-	}
+	fa_as_of_add(estate);
+	reader = reader_find(estate);
 	caller = MemoryContextSwitchTo(estate->es_query_cxt);
 	foreach(lc, from->marks)
 	{
@@ -120,6 +119,29 @@ fa_as_of_continue(EState *estate, EState *outer)
 		reader->marks = lappend(reader->marks, m);
 	}
 	MemoryContextSwitchTo(caller);
+}
+
+void
+fa_as_of_continue(EState *estate, EState *outer)
+{
+	reader_copy_marks(estate, reader_find(outer));
+}
+
+void
+fa_as_of_inherit(EState *estate, Snapshot snapshot)
+{
+	Reader	   *from = NULL;
+	dlist_iter	iter;
+
+	/* the first one that has it, which is the last here */
+	dlist_foreach(iter, &readers)
+	{
+		Reader	   *reader = dlist_container(Reader, link, iter.cur);
+
+		if (reader->estate != estate && reader->estate->es_snapshot == snapshot)
+			from = reader;
+	}
+	reader_copy_marks(estate, from);
 }
 
 bool

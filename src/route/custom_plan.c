@@ -151,6 +151,23 @@ fa_custom_plan(Query *parse, const CustomScanMethods *methods,
 	return plan;
 }
 
+CustomScan *
+fa_custom_plan_part(PlannedStmt *plan, const CustomScanMethods *methods,
+					List *custom_private, List *targets, ModifyTable *instead)
+{
+	CustomScan *scan = makeNode(CustomScan);
+
+	scan->scan.plan = instead->plan;
+	scan->scan.plan.type = T_CustomScan;
+	scan->scan.plan.targetlist = NIL;
+	scan->scan.plan.lefttree = NULL;
+	scan->methods = methods;
+	scan->custom_private = custom_private;
+	scan->custom_plans = list_make1(outerPlan(instead));
+	custom_set_columns(scan, plan, targets);
+	return scan;
+}
+
 void
 fa_custom_plan_depends(PlannedStmt *plan, List *parts)
 {

@@ -4,13 +4,16 @@
  *
  * They must not see the changes (fdw_as_of.h): those that read foreign leaves
  * other than the ones whose rows they change.  A scan of what is changed begins
- * before its changes, unless another part of the statement changes it, too.
+ * before its changes, unless another part of the statement changes it, too.  Users'
+ * functions may read anything; what those that are not volatile read, under the
+ * statement's snapshot, is as of the same moment.
  */
 #include "postgres.h"
 
 #include "catalog/pg_class.h"
 #include "nodes/plannodes.h"
 #include "parser/parsetree.h"
+#include "utils/syscache.h"
 
 #include "catalog/map.h"
 #include "node/fdw_as_of.h"
@@ -48,6 +51,19 @@ own_changes_twice(PlannedStmt *plan)
 	return false;
 }
 
+bool
+fa_own_changes_may_be_read(PlannedStmt *plan)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan->invalItems)
+	{
+		if (lfirst_node(PlanInvalItem, lc)->cacheId == PROCOID)
+			return true;
+	}
+	return false;
+}
+
 static bool
 own_changes_reads(PlannedStmt *plan)
 {
@@ -55,6 +71,8 @@ own_changes_reads(PlannedStmt *plan)
 	Index		rti = 0;
 	ListCell   *lc;
 
+	if (plan->resultRelations != NIL && fa_own_changes_may_be_read(plan))
+		return true;
 	foreach(lc, plan->rtable)
 	{
 		RangeTblEntry *rte = lfirst(lc);
@@ -74,6 +92,8 @@ fa_own_changes_started(QueryDesc *desc)
 {
 	PlannedStmt *plan = desc->plannedstmt;
 
+	if (desc->snapshot && fa_as_of_is_used())
+		fa_as_of_inherit(desc->estate, desc->snapshot);
 	/* what is sent whole begins with its first row */
 	if (IsA(plan->planTree, CustomScan) && plan->subplans == NIL)
 		return;

@@ -9,8 +9,8 @@
  *	- a row that does not fit into its leaf any more, because its key is
  *	  another one than the statement's pin said, would have to go to another
  *	  fragment: 0A000
- *	- an upsert or MERGE of several fragments, or an upsert of another node's in
- *	  WITH, which has no plan
+ *	- an upsert or MERGE of several fragments, or of another node's in WITH,
+ *	  which has no plan
  *
  * Peers do so for what they run; what postgres_fdw raises has the result.
  */
@@ -148,9 +148,9 @@ refusal_gives_rows(Query *query)
 				   query->rtable)->rtekind == RTE_VALUES));
 }
 
-/* Is there an upsert of a distributed table in WITH? */
-static bool
-refusal_is_in_with(Query *query)
+/* The upsert or MERGE of a distributed table in WITH; NULL: there is none. */
+static Query *
+refusal_in_with(Query *query)
 {
 	ListCell   *lc;
 
@@ -158,11 +158,11 @@ refusal_is_in_with(Query *query)
 	{
 		Query	   *part = (Query *) ((CommonTableExpr *) lfirst(lc))->ctequery;
 
-		if (part->onConflict &&
+		if ((part->onConflict || part->commandType == CMD_MERGE) &&
 			fa_map_table(rt_fetch(part->resultRelation, part->rtable)->relid))
-			return true;
+			return part;
 	}
-	return false;
+	return NULL;
 }
 
 FaRefusal
@@ -173,7 +173,7 @@ fa_refusal_why(Query *query)
 	ListCell   *lc;
 
 	if (query->commandType != CMD_MERGE && query->onConflict == NULL)
-		return refusal_is_in_with(query) ? FA_REFUSAL_WITH : FA_REFUSAL_NONE;
+		return refusal_in_with(query) ? FA_REFUSAL_WITH : FA_REFUSAL_NONE;
 	key = refusal_key(rt_fetch(rti, query->rtable)->relid);
 	if (query->onConflict && refusal_sets(query->onConflict->onConflictSet, rti, key))
 		return FA_REFUSAL_KEY;
@@ -197,7 +197,13 @@ fa_refusal_of_plan(ErrorData *edata, Query *query, FaRefusal why)
 	if (why == FA_REFUSAL_WITH)
 	{
 		if (edata->sqlerrcode == ERRCODE_INVALID_COLUMN_REFERENCE)
-			edata->hint = pstrdup("In WITH, rows of one fragment of this node can be upserted. Others can by a statement of their own.");
+			edata->hint = pstrdup("In WITH, what is set and returned by an upsert can neither be the key nor be read from other parts of WITH, unless its rows are of one fragment of this node.");
+		else if (refusal_is(edata, "cannot execute MERGE on relation \"%s\""))
+		{
+			edata->message = pstrdup("cannot execute MERGE in WITH on rows of several fragments, or of another node");
+			edata->detail = NULL;
+			edata->hint = pstrdup("Use a statement of its own, or INSERT ... ON CONFLICT.");
+		}
 		return;
 	}
 	name = get_rel_name(rt_fetch(query->resultRelation, query->rtable)->relid);

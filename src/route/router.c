@@ -50,7 +50,19 @@ router_plan_ours(Query *parse, const char *query_string, int cursor_options,
 									   params));
 }
 
-/* As router_plan_ours(), of what may have no plan. */
+/* As router_plan_ours(), with upserts beside parts of WITH that change rows. */
+static PlannedStmt *
+router_plan_beside(Query *parse, const char *query_string, int cursor_options,
+				   ParamListInfo params)
+{
+	List	   *taken = fa_row_by_row_take(parse);
+	PlannedStmt *plan = router_plan_ours(parse, query_string, cursor_options, params);
+
+	fa_row_by_row_put(plan, taken);
+	return plan;
+}
+
+/* As router_plan_beside(), of what may have no plan. */
 static PlannedStmt *
 router_plan_or_refuse(Query *parse, FaRefusal why, const char *query_string,
 					  int cursor_options, ParamListInfo params)
@@ -62,7 +74,7 @@ router_plan_or_refuse(Query *parse, FaRefusal why, const char *query_string,
 		return router_plan_ours(parse, query_string, cursor_options, params);
 	PG_TRY();
 	{
-		plan = router_plan_ours(parse, query_string, cursor_options, params);
+		plan = router_plan_beside(parse, query_string, cursor_options, params);
 	}
 	PG_CATCH();
 	{
@@ -122,6 +134,14 @@ router_plan_by_row(Query *parse, List *pins)
 	return fa_row_by_row_plan(parse);
 }
 
+/* Does the pin say where an upsert goes that is not to a fragment here? */
+static bool
+router_is_upsert_elsewhere(FaPin *pin)
+{
+	return pin->query->onConflict && pin->rti == pin->query->resultRelation &&
+		!fa_map_leaf(pin->leaf)->local;
+}
+
 PlannedStmt *
 fa_route_plan_pinned(Query *parse, List *pins, const char *query_string,
 					 int cursor_options, ParamListInfo params)
@@ -137,7 +157,7 @@ fa_route_plan_pinned(Query *parse, List *pins, const char *query_string,
 	why = fa_refusal_why(parse);
 	foreach(lc, pins)
 	{
-		if (fa_leaf_fits(lfirst(lc)))
+		if (!router_is_upsert_elsewhere(lfirst(lc)) && fa_leaf_fits(lfirst(lc)))
 			fa_leaf_substitute(lfirst(lc));
 	}
 	plan = router_plan_or_refuse(parse, why, query_string, cursor_options,

@@ -47,7 +47,7 @@ fa_row_plan_begin(FaRowPlan *plan, Query *query)
 	ListCell   *lc;
 
 	memset(plan, 0, sizeof(*plan));
-	if (fa_map_table(rte->relid) == NULL || query->hasModifyingCTE ||
+	if (fa_map_table(rte->relid) == NULL ||
 		OidIsValid(fa_rte_check_as(query, rte)))
 		return false;
 	foreach(lc, query->withCheckOptions)
@@ -161,6 +161,21 @@ row_var(FaRowPlan *plan, Var *var)
 		row_column(plan, image, var->varattno);
 }
 
+/* A part of the statement's WITH has no rows in a query of its own. */
+static void
+row_check_ctes(FaRowPlan *plan, Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+
+		if (rte->rtekind == RTE_CTE && rte->ctelevelsup >= plan->depth)
+			plan->failed = true;
+	}
+}
+
 static Node *
 row_mutator(Node *node, void *context)
 {
@@ -170,14 +185,11 @@ row_mutator(Node *node, void *context)
 		return NULL;
 	if (IsA(node, Var) && ((Var *) node)->varlevelsup == plan->depth)
 		return row_var(plan, (Var *) node);
-	if (IsA(node, RangeTblEntry) && ((RangeTblEntry *) node)->rtekind == RTE_CTE &&
-		((RangeTblEntry *) node)->ctelevelsup >= plan->depth)
-		plan->failed = true;
 	if (IsA(node, Query))
 	{
 		plan->depth++;
-		node = (Node *) query_tree_mutator((Query *) node, row_mutator, plan,
-										   QTW_EXAMINE_RTES_BEFORE);
+		row_check_ctes(plan, (Query *) node);
+		node = (Node *) query_tree_mutator((Query *) node, row_mutator, plan, 0);
 		plan->depth--;
 		return node;
 	}
@@ -420,4 +432,12 @@ fa_row_is_noted(FaRowState *state, FaRowImage image, List *key)
 	char	   *text = row_key(state, image, key);
 
 	return hash_search(state->changed, &text, HASH_FIND, NULL) != NULL;
+}
+
+TupleTableSlot *
+fa_row_execute(FaRowState *state, PlannedStmt *plan, uint64 *processed_p)
+{
+	return state->rows ?
+		fa_row_query_change_beside(plan, state->estate, state->params, processed_p) :
+		fa_row_query_change(plan, state->estate, state->params, processed_p);
 }

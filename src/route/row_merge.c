@@ -296,7 +296,8 @@ merge_change(Merge *merge, List *action)
 							   state->params, &processed);
 	if (processed != 1)
 		elog(ERROR, "a row that was locked was not found");
-	state->estate->es_processed++;
+	if (state->counts)
+		state->estate->es_processed++;
 }
 
 /* Is the row FA_ROW_OLD?  If not, it becomes that. */

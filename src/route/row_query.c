@@ -72,11 +72,13 @@ first_row_nothing(DestReceiver *self)
 {
 }
 
+/*
+ * as_before: it neither sees nor locks what has been changed since the statement began.
+ */
 static TupleTableSlot *
-row_query_execute(PlannedStmt *plan, EState *estate, Snapshot snapshot,
+row_query_execute(PlannedStmt *plan, EState *estate, Snapshot snapshot, bool as_before,
 				  ParamListInfo params, uint64 *processed_p)
 {
-	bool		reads = snapshot == estate->es_snapshot;
 	FirstRow	first = {
 		{
 			first_row_receive, first_row_startup, first_row_nothing,
@@ -88,8 +90,15 @@ row_query_execute(PlannedStmt *plan, EState *estate, Snapshot snapshot,
 									   estate->es_queryEnv, 0);
 
 	ExecutorStart(desc, 0);
-	if (reads)
+	if (as_before)
 		fa_as_of_continue(desc->estate, estate);
+	if (as_before && snapshot != estate->es_snapshot)
+	{
+		/* a plan for one fragment may have wanted a snapshot of its own */
+		desc->estate->es_snapshot->curcid = Min(desc->estate->es_snapshot->curcid,
+												estate->es_snapshot->curcid);
+		desc->estate->es_output_cid = estate->es_output_cid;
+	}
 	fa_executor_run(desc);
 	ExecutorFinish(desc);
 	if (processed_p)
@@ -102,7 +111,7 @@ row_query_execute(PlannedStmt *plan, EState *estate, Snapshot snapshot,
 TupleTableSlot *
 fa_row_query_run(PlannedStmt *plan, EState *estate, ParamListInfo params)
 {
-	return row_query_execute(plan, estate, estate->es_snapshot, params, NULL);
+	return row_query_execute(plan, estate, estate->es_snapshot, true, params, NULL);
 }
 
 TupleTableSlot *
@@ -113,7 +122,22 @@ fa_row_query_change(PlannedStmt *plan, EState *estate, ParamListInfo params,
 
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	row = row_query_execute(plan, estate, GetActiveSnapshot(), params,
+	row = row_query_execute(plan, estate, GetActiveSnapshot(), false, params,
+							processed_p);
+	PopActiveSnapshot();
+	return row;
+}
+
+TupleTableSlot *
+fa_row_query_change_beside(PlannedStmt *plan, EState *estate, ParamListInfo params,
+						   uint64 *processed_p)
+{
+	TupleTableSlot *row;
+
+	PushCopiedSnapshot(GetTransactionSnapshot());
+	GetActiveSnapshot()->curcid = Min(GetActiveSnapshot()->curcid,
+									  estate->es_snapshot->curcid);
+	row = row_query_execute(plan, estate, GetActiveSnapshot(), true, params,
 							processed_p);
 	PopActiveSnapshot();
 	return row;

@@ -15,11 +15,13 @@
  */
 #include "postgres.h"
 
+#include "commands/explain.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/tuplestore.h"
@@ -32,7 +34,8 @@
 
 typedef enum UpsertPrivate
 {
-	UPSERT_SOURCE,				/* PlannedStmt, as all that are not said to be others */
+	UPSERT_SOURCE,				/* PlannedStmt, as all that are not said to be others;
+								 * NULL: rows are given */
 	UPSERT_COLUMNS,				/* List of int: attnos of what it gives */
 	UPSERT_NEW_CHECKS,			/* of fa_row_checks_plan() */
 	UPSERT_INSERT,
@@ -132,14 +135,28 @@ upsert_columns(List *targets)
 	return columns;
 }
 
+/* Those of rows that PostgreSQL's own plan of an INSERT gives. */
+static List *
+upsert_all_columns(FaRowPlan *plan)
+{
+	List	   *columns = NIL;
+
+	for (AttrNumber attno = 1; attno <= RelationGetNumberOfAttributes(plan->rel); attno++)
+		columns = lappend_int(columns, attno);
+	return columns;
+}
+
 /* The rows that are proposed. */
 static PlannedStmt *
 upsert_source(FaRowPlan *plan)
 {
-	Query	   *query = copyObject(plan->query);
+	Query	   *query;
 	Index		rti = 0;
 	ListCell   *lc;
 
+	if (plan->beside)
+		return NULL;
+	query = copyObject(plan->query);
 	foreach(lc, query->rtable)
 	{
 		rti++;
@@ -208,7 +225,8 @@ fa_row_upsert_plan(FaRowPlan *plan)
 	OnConflictExpr *conflict = query->onConflict;
 	List	   *key = upsert_key(conflict);
 	List	   *generated = upsert_generated(plan, key);
-	List	   *columns = upsert_columns(query->targetList);
+	List	   *columns = plan->beside ? upsert_all_columns(plan) :
+		upsert_columns(query->targetList);
 	List	   *checks;
 	List	   *private;
 	PlannedStmt *returned;
@@ -262,6 +280,42 @@ upsert_return(Upsert *upsert, UpsertPrivate which)
 												 upsert->state->params));
 }
 
+static void
+upsert_raise_twice(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_CARDINALITY_VIOLATION),
+			 errmsg("ON CONFLICT DO UPDATE command cannot affect row a second time"),
+			 errhint("Ensure that no rows proposed for insertion within the same command have duplicate constrained values.")));
+}
+
+/*
+ * Locks, and gives, the row in conflict; NULL: it has gone meanwhile.  Beside others
+ * one that the statement has changed is passed over; but then it is there.
+ */
+static TupleTableSlot *
+upsert_lock(Upsert *upsert, PlannedStmt *lock)
+{
+	FaRowState *state = upsert->state;
+	TupleTableSlot *old = fa_row_execute(state, lock, NULL);
+
+	if (old || state->rows == NULL ||
+		fa_row_query_change(lock, state->estate, state->params, NULL) == NULL)
+		return old;
+	/* unless somebody else has inserted it just now */
+	old = fa_row_execute(state, lock, NULL);
+	if (old == NULL)
+		upsert_raise_twice();
+	return old;
+}
+
+static void
+upsert_count(Upsert *upsert)
+{
+	if (upsert->state->counts)
+		upsert->state->estate->es_processed++;
+}
+
 /* Updates the row in conflict, which is locked, and is FA_ROW_OLD. */
 static void
 upsert_update_row(Upsert *upsert)
@@ -273,10 +327,7 @@ upsert_update_row(Upsert *upsert)
 	uint64		processed;
 
 	if (fa_row_is_noted(state, FA_ROW_OLD, key))
-		ereport(ERROR,
-				(errcode(ERRCODE_CARDINALITY_VIOLATION),
-				 errmsg("ON CONFLICT DO UPDATE command cannot affect row a second time"),
-				 errhint("Ensure that no rows proposed for insertion within the same command have duplicate constrained values.")));
+		upsert_raise_twice();
 	if (!FA_CONFLICT_WHERE_FIRST)
 		fa_row_meet_checks(state, old_checks);
 	if (!fa_row_test(state, upsert_private(upsert, UPSERT_WHERE)))
@@ -287,13 +338,12 @@ upsert_update_row(Upsert *upsert)
 				  fa_row_query_run(upsert_private(upsert, UPSERT_SET), estate,
 								   state->params));
 	fa_row_meet_checks(state, upsert_private(upsert, UPSERT_CHANGED_CHECKS));
-	(void) fa_row_query_change(upsert_private(upsert, UPSERT_UPDATE), estate,
-							   state->params, &processed);
+	(void) fa_row_execute(state, upsert_private(upsert, UPSERT_UPDATE), &processed);
 	if (processed != 1)
 		elog(ERROR, "a row that was locked was not found");
 	upsert_generate(upsert, FA_ROW_CHANGED, UPSERT_CHANGED_GENERATED);
 	(void) fa_row_note(state, FA_ROW_CHANGED, key);
-	estate->es_processed++;
+	upsert_count(upsert);
 	upsert_return(upsert, UPSERT_RETURN_CHANGED);
 }
 
@@ -312,18 +362,17 @@ upsert_row(Upsert *upsert)
 		uint64		inserted;
 
 		CHECK_FOR_INTERRUPTS();
-		(void) fa_row_query_change(upsert_private(upsert, UPSERT_INSERT), state->estate,
-								   state->params, &inserted);
+		(void) fa_row_execute(state, upsert_private(upsert, UPSERT_INSERT), &inserted);
 		if (inserted > 0)
 		{
 			(void) fa_row_note(state, FA_ROW_NEW, upsert_private(upsert, UPSERT_KEY));
-			state->estate->es_processed++;
+			upsert_count(upsert);
 			upsert_return(upsert, UPSERT_RETURN_NEW);
 			return;
 		}
 		if (lock == NULL)
 			return;
-		old = fa_row_query_change(lock, state->estate, state->params, NULL);
+		old = upsert_lock(upsert, lock);
 		if (old)
 		{
 			fa_row_store(state, FA_ROW_OLD, upsert_private(upsert, UPSERT_OLD), old);
@@ -331,6 +380,19 @@ upsert_row(Upsert *upsert)
 			return;
 		}
 	}
+}
+
+void
+fa_row_upsert_explain(List *private, Oid relid, ExplainState *es)
+{
+	List	   *columns = NIL;
+	ListCell   *lc;
+
+	foreach(lc, list_nth(private, UPSERT_KEY))
+		columns = lappend(columns, get_attname(relid, lfirst_int(lc), false));
+	ExplainPropertyText("Conflict Resolution",
+						list_nth(private, UPSERT_LOCK) ? "UPDATE" : "NOTHING", es);
+	ExplainPropertyList("Conflict Arbiter Columns", columns, es);
 }
 
 void

@@ -22,6 +22,8 @@
 #include "utils/tuplestore.h"
 
 #include "core/fa_compat.h"
+#include "node/fdw_as_of.h"
+#include "route/hooks.h"
 #include "route/route.h"
 
 typedef struct SplitScanState
@@ -64,10 +66,20 @@ split_private(SplitScanState *state, int which)
 static void
 split_begin(CustomScanState *node, EState *estate, int eflags)
 {
+	ListCell   *lc;
+
 	((SplitScanState *) node)->stored =
 		ExecInitExtraTupleSlot(estate,
 							   node->ss.ss_ScanTupleSlot->tts_tupleDescriptor,
 							   &TTSOpsMinimalTuple);
+	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
+		return;
+	/* users' functions may read what parts before theirs have changed */
+	foreach(lc, split_parts((SplitScanState *) node))
+	{
+		if (fa_own_changes_may_be_read(lfirst(lc)))
+			fa_as_of_add(estate);
+	}
 }
 
 /* Begins a part; its rows will go to its store. */

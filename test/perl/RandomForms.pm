@@ -213,6 +213,46 @@ sub several_changes
 		"SELECT x.n, x.v FROM $self->{prefix}$table x WHERE x.n < 5");
 }
 
+# An upsert of rows with these numbers, as a part of WITH, of what they give.
+sub upsert_part
+{
+	my ($self, $table, $alias, $rows) = @_;
+	my $target = $table eq 'pair' ? 'k, k2' : 'k';
+	my $set = $self->one_of('n = excluded.n', "v = coalesce($alias.v, '') || excluded.v", "(n, v) = (SELECT excluded.n % 9, max(x.v COLLATE \"C\") FROM $self->{prefix}$table x WHERE x.n = excluded.n)",
+		"n = (SELECT count(*) FROM $self->{prefix}$table), v = " . $self->stable_text, 'm = coalesce(excluded.m, 1)');
+	return "INSERT INTO $self->{prefix}$table AS $alias ($target, v, n) $rows ON CONFLICT ($target) "
+	  . $self->one_of('DO NOTHING', "DO UPDATE SET $set", "DO UPDATE SET $set WHERE " . $self->one_of("$alias.n > 3", "$alias.n IS DISTINCT FROM excluded.n"));
+}
+
+# Upserts beside others, of which none changes a row of another.
+sub upserts_in_with
+{
+	my ($self) = @_;
+	my $table = $self->one_of(qw(int txt num dom ts pair));
+	my (@with, @names);
+	for my $i (1 .. 1 + $self->upto(3))
+	{
+		my ($name, $alias) = ($self->name('w'), $self->name('a'));
+		my $of = $self->chance(70) ? $table : $self->one_of(qw(int txt num dom ts pair));
+		my $from = 1 + $self->upto(12);
+		my $key = RandomSql::key_of($of, '(i * 4 + ' . $i % 4 . ')');
+		my $rows = $self->one_of("SELECT $key, 'u' || i, i % 20 FROM generate_series($from, " . ($from + $self->upto(9)) . ') i',
+			"SELECT $key, " . $self->literal('text') . '::text, ' . $self->upto(30) . " FROM generate_series($from, $from) i");
+		$rows = "SELECT $key, c2, c1 % 40 FROM (SELECT c1, c2, row_number() OVER (ORDER BY c1, c2 COLLATE \"C\") AS i FROM $names[-1]) q" if @names && $self->chance(30);
+		my $sql = $self->chance(80) ? $self->upsert_part($of, $alias, $rows) : $self->one_of("UPDATE $self->{prefix}$of $alias SET n = 3", "DELETE FROM $self->{prefix}$of $alias")
+		  . " WHERE $alias.k IN (SELECT (" . (split /, /, $key)[0] . ") FROM generate_series(1, 11) i)" . ($of eq 'pair' ? " AND $alias.k2 % 4 = " . $i % 4 : '');
+		push @names, $name;
+		push @with, "$name AS ($sql RETURNING $alias.n AS c1, " . $self->one_of("$alias.v", "($alias.v || $alias.g)", "(SELECT $alias.v || count(*) FROM $self->{prefix}$of)") . ' AS c2)';
+		$with[-1] =~ s/ RETURNING .*/)/, pop @names if $self->chance(15);
+	}
+	my $with = 'WITH ' . join(', ', @with) . ' ';
+	my $alias = $self->name('a');
+	return $with . $self->upsert_part($table, $alias, 'SELECT ' . RandomSql::key_of($table, '(i * 4)') . ", 'main', 7 FROM generate_series(1, 12) i") . $self->one_of('', " RETURNING $alias.n, $alias.v") if $self->chance(30);
+	my $counts = join ', ', 1, map { $self->one_of("(SELECT count(*) FROM $_)", "(SELECT sum(c1) FROM $_)", "(SELECT max(c2 COLLATE \"C\") FROM $_)") } @names;
+	return $with . $self->one_of("SELECT $counts", "SELECT $counts, (SELECT count(*) || '/' || sum(n) FROM $self->{prefix}$table)", @names ? "SELECT c1, c2 FROM $names[0]" : 'SELECT 1',
+		"SELECT x.n, x.v FROM $self->{prefix}$table x WHERE x.n < 5");
+}
+
 # Each row has one partner, or none.
 sub update_from
 {
@@ -251,7 +291,7 @@ sub merges
 sub rare_change
 {
 	my ($self) = @_;
-	return $self->one_of(sub { $self->several_changes }, sub { $self->several_changes }, sub { $self->update_from }, sub { $self->merges })->();
+	return $self->one_of(sub { $self->several_changes }, sub { $self->several_changes }, sub { $self->upserts_in_with }, sub { $self->update_from }, sub { $self->merges })->();
 }
 
 # Cursors and savepoints, with changes between.

@@ -71,5 +71,19 @@ like($text, qr/Row by Row/, 'MERGE goes so');
 like($c->sql(1, "EXPLAIN (COSTS OFF) $upserts[0]"), qr/Row by Row/, 'and INSERT ... SELECT');
 unlike($c->sql(1, "EXPLAIN (COSTS OFF) INSERT INTO d (k, id) VALUES (1, 1), (2, 1), (3, 1) ON CONFLICT (k, id) DO UPDATE SET n = excluded.n"),
 	qr/Row by Row/, 'not what owners can do');
+
+# rights are those that a plain table asks for
+$c->sql($_, 'CREATE ROLE cleaner LOGIN; GRANT SELECT ON names TO cleaner') for 1 .. 3;
+$c->sql(1, 'GRANT SELECT, DELETE ON d, p TO cleaner');
+for my $i (1, 2)
+{
+	ok($c->poll($i, q{SELECT count(*) FROM pg_user_mappings WHERE usename = 'cleaner'}, '2'), "node $i knows the role at the others");
+	$oracle->{head} = $head =~ s/SET ROLE app/SET ROLE cleaner/r;
+	$oracle->same($i, 'who may delete only', $forms{alone}, map { ($_, 'TABLE d') }
+		"MERGE INTO d USING $source s ON d.k = s.i WHEN MATCHED AND s.x > 2 THEN DELETE WHEN MATCHED THEN DO NOTHING",
+		"MERGE INTO d USING $source s ON d.k = s.i WHEN MATCHED AND s.x > 2 THEN DELETE WHEN MATCHED THEN UPDATE SET n = 1",
+		"MERGE INTO d USING $source s ON d.k = s.i WHEN NOT MATCHED THEN INSERT (k, id) VALUES (s.i, 9)",
+		"SELECT * FROM d WHERE k < 9 FOR UPDATE", "DELETE FROM d WHERE k = 5");
+}
 $c->check_consistent('all is consistent');
 done_testing();

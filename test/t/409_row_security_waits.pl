@@ -60,7 +60,8 @@ my $merge = q{MERGE INTO TABLE USING (VALUES (2, 26)) s (tenant, id) ON TABLE.te
 	WHEN NOT MATCHED THEN INSERT VALUES (s.tenant, 5000 + s.id, 1, 'not matched')};
 my $far = $c->sql(1, q{SELECT owner FROM fragaffinity.fragments WHERE bucket = ('d_b' || fragaffinity.bucket_of('d', 2))::regclass});
 my ($asks) = grep { "n$_" ne $far } @nodes;
-for my $sql ($upsert, $merge)
+my $beside = 'WITH u AS (' . $upsert =~ s/RETURNING/WHERE TABLE.secret < 9 RETURNING/r . ') SELECT * FROM u';
+for my $sql ($upsert, $merge, $beside)
 {
 	for my $case (
 		[ 'changes it', 'UPDATE TABLE SET secret = 0 WHERE tenant = 2 AND id = 26', 'COMMIT' ],
@@ -72,7 +73,7 @@ for my $sql ($upsert, $merge)
 		my ($name, $holds, $ends) = @$case;
 		for my $isolation ('read committed', 'repeatable read')
 		{
-			my $kind = $sql eq $upsert ? 'upsert' : 'MERGE';
+			my $kind = $sql eq $merge ? 'MERGE' : $sql eq $upsert ? 'upsert' : 'upsert in WITH';
 			is(raced($asks, 'd', $isolation, $holds, $ends, $sql), raced(1, 'p', $isolation, $holds, $ends, $sql),
 				"$kind, $isolation, while another $name");
 		}
@@ -85,5 +86,5 @@ for my $ends ('COMMIT', 'ROLLBACK')
 		"upsert while another inserts it, $ends");
 }
 like($c->sql($asks, "SET ROLE app; EXPLAIN (COSTS OFF) " . $_ =~ s/TABLE/d/gr), qr/Row by Row/, 'it is done row by row')
-  for $upsert, $merge;
+  for $upsert, $merge, $beside;
 done_testing();
