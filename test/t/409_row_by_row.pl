@@ -66,6 +66,27 @@ for my $form (sort keys %forms)
 		$oracle->same($i, "$form, node $i: upserts", $forms{$form}, map { ($_, 'TABLE d') } @upserts);
 	}
 }
+# Rows that have no partition, or whose key is missing.
+for my $table ('parted', 'plain_parted')
+{
+	$c->sql(1, "
+		CREATE TABLE $table (k int, day int, v text, PRIMARY KEY (k, day)) PARTITION BY RANGE (day);
+		CREATE TABLE ${table}_1 PARTITION OF $table FOR VALUES FROM (0) TO (10);
+		CREATE TABLE ${table}_2 PARTITION OF $table FOR VALUES FROM (20) TO (30) PARTITION BY LIST (k);
+		CREATE TABLE ${table}_2a PARTITION OF ${table}_2 FOR VALUES IN (1, 2, 3);
+		CREATE TABLE ${table}_2b PARTITION OF ${table}_2 DEFAULT;
+		GRANT ALL ON $table TO app");
+}
+$c->sql(1, q{SELECT fragaffinity.distribute_table('parted', 'k', fragments => 3)});
+my $nowhere = SameAnswers->new($c, { parted => 'plain_parted' }, "TRUNCATE parted; SET ROLE app;\n");
+my @nowhere = map { my $rows = $_; map { ("INSERT INTO parted AS x $rows ON CONFLICT $_ RETURNING x.v", 'TABLE parted') } '(k, day) DO NOTHING', 'DO NOTHING', "(k, day) DO UPDATE SET v = x.v || excluded.v WHERE x.day > 0" }
+	"VALUES (1, 15, 'a')", "VALUES (2, 5, 'b'), (3, 15, 'c')", "VALUES (1, NULL, 'd')", "VALUES (NULL, 5, 'e')", "VALUES (NULL, 25, 'f')", "VALUES (4, 25, 'g')",
+	"SELECT i, 5 * i, 'h' FROM generate_series(1, 3) i", "SELECT NULL::int, 25, 'i' FROM generate_series(1, 2)", "SELECT 5, 15, 'j' WHERE false";
+my $prepared = join(";\n", 'PREPARE u (int, int) AS INSERT INTO parted VALUES ($1, $2) ON CONFLICT (k, day) DO NOTHING', (map { "EXECUTE u ($_)" } '1, 5', '1, 15', 'NULL, 5', '1, NULL', '2, 25', '1, 15', '1, 15', 'NULL, 25', '3, 5'), 'DEALLOCATE u');
+for my $form ('alone', 'undone')
+{
+	$nowhere->same($_, "$form, node $_: rows without a partition", $forms{$form}, @nowhere, $form eq 'alone' ? $prepared : ()) for 1 .. 3;
+}
 my $text = $c->sql(1, "EXPLAIN (COSTS OFF) $merges[0]");
 like($text, qr/Row by Row/, 'MERGE goes so');
 like($c->sql(1, "EXPLAIN (COSTS OFF) $upserts[0]"), qr/Row by Row/, 'and INSERT ... SELECT');
