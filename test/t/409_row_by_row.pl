@@ -87,6 +87,24 @@ for my $form ('alone', 'undone')
 {
 	$nowhere->same($_, "$form, node $_: rows without a partition", $forms{$form}, @nowhere, $form eq 'alone' ? $prepared : ()) for 1 .. 3;
 }
+# By a view, a row that its condition hides is not changed, where PostgreSQL says so.
+for my $table ('d', 'p')
+{
+	$c->sql($_, "CREATE VIEW v_$table WITH (security_invoker) AS SELECT k, id, n FROM $table WHERE n > 5;
+		CREATE VIEW all_$table WITH (security_invoker) AS SELECT k, id, n FROM $table") for $table eq 'd' ? 1 .. 3 : 1;
+}
+$c->sql(1, 'TRUNCATE d, p; INSERT INTO p SELECT i, 1, 2 FROM generate_series(1, 6) i; INSERT INTO d SELECT i, 1, 2 FROM generate_series(1, 6) i');
+for my $rows ((map { "VALUES ($_, 1, 9)" } 1 .. 6), 'VALUES (1, 1, 9), (2, 1, 9), (3, 1, 9), (4, 1, 9)', 'SELECT i, 1, 9 FROM generate_series(1, 6) i')
+{
+	my ($plain) = $c->fails(1, "INSERT INTO v_p $rows ON CONFLICT (k, id) DO UPDATE SET n = 7");
+	for my $i (1 .. 3)
+	{
+		my ($code, $err) = $c->fails($i, "INSERT INTO v_d $rows ON CONFLICT (k, id) DO UPDATE SET n = 7");
+		ok($code eq $plain || ($code eq '42P10' && $err =~ /HINT:.*by a view/), "node $i, by a view: $rows") or diag($err);
+		is($c->sql($i, "BEGIN; INSERT INTO all_d $rows ON CONFLICT (k, id) DO UPDATE SET n = 7 RETURNING n; ROLLBACK"),
+			$c->sql(1, "BEGIN; INSERT INTO all_p $rows ON CONFLICT (k, id) DO UPDATE SET n = 7 RETURNING n; ROLLBACK"), 'by one that hides none');
+	}
+}
 my $text = $c->sql(1, "EXPLAIN (COSTS OFF) $merges[0]");
 like($text, qr/Row by Row/, 'MERGE goes so');
 like($c->sql(1, "EXPLAIN (COSTS OFF) $upserts[0]"), qr/Row by Row/, 'and INSERT ... SELECT');
