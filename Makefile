@@ -299,6 +299,7 @@ OBJS = \
 	src/route/peer_scan.o \
 	src/route/pin.o \
 	src/route/pin_equality.o \
+	src/route/pin_partition.o \
 	src/route/pin_possible.o \
 	src/route/pin_resolve.o \
 	src/route/pin_written.o \

@@ -503,6 +503,17 @@ fa_rte_check_as(Query *query, RangeTblEntry *rte)
 #endif
 }
 
+/*
+ * Does a view ask for it, not a policy?  Newer minor releases (15.20) have one more
+ * such kind after the others, for the row in conflict.
+ */
+static inline bool
+fa_check_is_of_view(WithCheckOption *check)
+{
+	return check->kind == WCO_VIEW_CHECK ||
+		check->kind > WCO_RLS_MERGE_DELETE_CHECK;
+}
+
 /* Where a plan says which rights it asks for: a list, and what is in it. */
 #if PG_VERSION_NUM >= 160000
 typedef RTEPermissionInfo FaPlanRights;

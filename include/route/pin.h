@@ -54,7 +54,8 @@ typedef enum FaPinResult
 {
 	FA_PIN_HERE,				/* on one fragment */
 	FA_PIN_LATER,				/* not known before execution */
-	FA_PIN_NONE					/* on several, or on none */
+	FA_PIN_NONE,				/* on several, or on none */
+	FA_PIN_NOWHERE				/* of an INSERT: its rows have no partition */
 } FaPinResult;
 
 /* in pin.c */

@@ -9,10 +9,12 @@
 
 #include "access/relation.h"
 #include "access/xact.h"
+#include "catalog/partition.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "partitioning/partdesc.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -65,6 +67,19 @@ fa_table_bound(Oid leaf)
 						"FROM pg_catalog.pg_class WHERE oid = %u", leaf);
 }
 
+/*
+ * LIKE locks the bucket, and its partition constraint what the bucket is part of.
+ * TRUNCATE and DDL do so the other way round, which so is the order here, too.
+ */
+static void
+lock_ancestors(Oid bucket)
+{
+	List	   *ancestors = get_partition_ancestors(bucket);
+
+	for (int i = list_length(ancestors) - 1; i >= 0; i--)
+		LockRelationOid(list_nth_oid(ancestors, i), AccessShareLock);
+}
+
 Oid
 fa_table_create_heap(const FaFragment *f, const char *name, bool with_indexes)
 {
@@ -72,6 +87,7 @@ fa_table_create_heap(const FaFragment *f, const char *name, bool with_indexes)
 	char	   *qualified;
 	Oid			heap;
 
+	lock_ancestors(f->bucket);
 	fa_ddl_begin(&state);
 	qualified = fa_table_sibling_name(f->bucket, name);
 	fa_spi_exec("CREATE TABLE %s (" FA_TABLE_LIKE ")%s",

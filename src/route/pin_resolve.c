@@ -16,7 +16,6 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
-#include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
@@ -32,6 +31,7 @@
 #include "route/hash_step.h"
 #include "route/param_value.h"
 #include "route/pin.h"
+#include "route/pin_partition.h"
 
 #define MAX_DEPTH 16
 #define MAX_VALUES 1000
@@ -57,6 +57,7 @@ typedef struct Resolve
 	Values	   *values;			/* by attno - 1; n = 0: not asked for yet */
 	Values	   *after;			/* of columns that the statement changes */
 	bool		moves;			/* the last step's columns are such */
+	bool		nowhere;		/* the one row has no partition in the last step */
 } Resolve;
 
 static bool
@@ -279,54 +280,6 @@ resolve_values_after(Resolve *r, AttrNumber attno, Values **values_p)
 	return true;
 }
 
-/* The partition of a row; InvalidOid when there is none. */
-static Oid
-resolve_partition(Relation rel, PartitionKey key, Datum *value, bool *isnull)
-{
-	PartitionDesc desc;
-	PartitionBoundInfo bound;
-	uint64		hash = 0;
-	bool		equal = false;
-	int			index = -1;
-	int			offset;
-
-	if (key->strategy == PARTITION_STRATEGY_HASH)
-	{
-		Oid			bucket;
-
-		hash = compute_partition_hash_value(key->partnatts, key->partsupfunc,
-											key->partcollation, value, isnull);
-		bucket = fa_map_find_bucket(RelationGetRelid(rel), hash);
-		if (OidIsValid(bucket))
-			return bucket;
-	}
-	desc = RelationGetPartitionDesc(rel, true);
-	bound = desc->boundinfo;
-	if (desc->nparts == 0)
-		return InvalidOid;
-	switch (key->strategy)
-	{
-		case PARTITION_STRATEGY_HASH:
-			index = bound->indexes[hash % bound->nindexes];
-			break;
-		case PARTITION_STRATEGY_LIST:
-			offset = partition_list_bsearch(key->partsupfunc, key->partcollation,
-											bound, value[0], &equal);
-			if (offset >= 0 && equal)
-				index = bound->indexes[offset];
-			break;
-		default:
-			offset = partition_range_datum_bsearch(key->partsupfunc,
-												   key->partcollation, bound,
-												   key->partnatts, value, &equal);
-			index = bound->indexes[offset + 1];
-			break;
-	}
-	if (index < 0)
-		index = bound->default_index;
-	return index >= 0 ? desc->oids[index] : InvalidOid;
-}
-
 /* The pin's column that is column attno of another relation of its tree. */
 static AttrNumber
 resolve_column(FaPin *pin, Oid relid, AttrNumber attno)
@@ -354,6 +307,7 @@ resolve_hash_step(Resolve *r, Oid relid, FaHashStep *step, bool after)
 		return InvalidOid;
 	r->moves = r->pin->becomes && r->pin->becomes[attno - 1] != NIL;
 	child = fa_hash_step_child(step, values->value[0], values->null);
+	r->nowhere = !OidIsValid(child) && values->n == 1;
 	for (int i = 1; i < values->n; i++)
 	{
 		if (fa_hash_step_child(step, values->value[i], false) != child)
@@ -419,10 +373,9 @@ resolve_step(Resolve *r, Oid relid, bool after)
 		{
 			value[i] = values[i]->value[row];
 			isnull[i] = values[i]->null;
-			if (isnull[i] && key->strategy != PARTITION_STRATEGY_HASH)
-				n = 0;
 		}
-		child = n == 0 ? InvalidOid : resolve_partition(rel, key, value, isnull);
+		child = fa_pin_partition(rel, key, value, isnull);
+		r->nowhere = !OidIsValid(child) && n == 1;
 		if (!OidIsValid(child) || (row > 0 && child != found))
 		{
 			found = InvalidOid;
@@ -496,6 +449,18 @@ resolve_found(Resolve *r, Oid leaf)
 	return FA_PIN_HERE;
 }
 
+/* No fragment was found. */
+static FaPinResult
+resolve_not_found(Resolve *r)
+{
+	Query	   *query = r->pin->query;
+
+	if (r->later)
+		return FA_PIN_LATER;
+	return r->nowhere && !r->uncertain && query->commandType == CMD_INSERT &&
+		r->pin->rti == query->resultRelation ? FA_PIN_NOWHERE : FA_PIN_NONE;
+}
+
 FaPinResult
 fa_pin_resolve(FaPin *pin, ParamListInfo params, bool final)
 {
@@ -516,7 +481,7 @@ fa_pin_resolve(FaPin *pin, ParamListInfo params, bool final)
 
 		if (!OidIsValid(child) ||
 			(r.moves && resolve_step(&r, relid, true) != child))
-			return r.later ? FA_PIN_LATER : FA_PIN_NONE;
+			return resolve_not_found(&r);
 		heap = resolve_lock_heap(child, pin->lockmode);
 		if (OidIsValid(heap))
 			return resolve_found(&r, heap);

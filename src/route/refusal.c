@@ -25,6 +25,7 @@
 #include "utils/rel.h"
 
 #include "catalog/map.h"
+#include "core/fa_compat.h"
 #include "route/refusal.h"
 
 static bool
@@ -188,6 +189,21 @@ fa_refusal_why(Query *query)
 	return refusal_gives_rows(query) ? FA_REFUSAL_SENT : FA_REFUSAL_ROWS;
 }
 
+/* Is it by a view that has rights, or conditions, of its own? */
+static bool
+refusal_is_by_view(Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->withCheckOptions)
+	{
+		if (fa_check_is_of_view(lfirst_node(WithCheckOption, lc)))
+			return true;
+	}
+	return OidIsValid(fa_rte_check_as(query, rt_fetch(query->resultRelation,
+													  query->rtable)));
+}
+
 void
 fa_refusal_of_plan(ErrorData *edata, Query *query, FaRefusal why)
 {
@@ -219,9 +235,11 @@ fa_refusal_of_plan(ErrorData *edata, Query *query, FaRefusal why)
 		edata->detail = NULL;
 		edata->hint = pstrdup("Use UPDATE, which takes rows to the fragments of their new keys.");
 	}
-	else if (query->onConflict &&
-		edata->sqlerrcode == ERRCODE_INVALID_COLUMN_REFERENCE)
-		edata->hint = why == FA_REFUSAL_ROWS ?
+	else if (unplanned && query->onConflict)
+		edata->hint = refusal_is_by_view(query) ?
+			psprintf("Rows of other nodes can be upserted into \"%s\" itself, or by a view WITH (security_invoker) that has no condition.",
+					 name) :
+			why == FA_REFUSAL_ROWS ?
 			psprintf("Rows of several fragments of \"%s\" can be upserted when they are given by VALUES.",
 					 name) :
 			pstrdup("What is computed from its rows must be so by immutable built-in functions, and without other tables' rows, for their owners to do it.");

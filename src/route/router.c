@@ -196,6 +196,8 @@ fa_route_plan(Query *parse, const char *query_string, int cursor_options,
 			later = true;
 		else if (result == FA_PIN_HERE)
 			here = lappend(here, pin);
+		else if (result == FA_PIN_NOWHERE)
+			pin->query->onConflict = NULL;	/* PostgreSQL says what it lacks */
 	}
 	if (later)
 		return fa_deferred_plan(parse, query_string, cursor_options);

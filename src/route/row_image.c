@@ -52,7 +52,7 @@ fa_row_plan_begin(FaRowPlan *plan, Query *query)
 		return false;
 	foreach(lc, query->withCheckOptions)
 	{
-		if (lfirst_node(WithCheckOption, lc)->kind == WCO_VIEW_CHECK)
+		if (fa_check_is_of_view(lfirst_node(WithCheckOption, lc)))
 			return false;
 	}
 	plan->query = query;

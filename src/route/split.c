@@ -234,7 +234,7 @@ fa_split_plan(Query *parse, const char *query_string, int cursor_options,
 	result = split_rows(&cx, rows);
 	if (result == FA_PIN_LATER)
 		return fa_deferred_plan(parse, query_string, cursor_options);
-	if (result == FA_PIN_NONE || split_is_local(&cx))
+	if (result != FA_PIN_HERE || split_is_local(&cx))
 		return NULL;
 	foreach(lc, cx.shares)
 	{

@@ -66,6 +66,45 @@ for my $form (sort keys %forms)
 		$oracle->same($i, "$form, node $i: upserts", $forms{$form}, map { ($_, 'TABLE d') } @upserts);
 	}
 }
+# Rows that have no partition, or whose key is missing.
+for my $table ('parted', 'plain_parted')
+{
+	$c->sql(1, "
+		CREATE TABLE $table (k int, day int, v text, PRIMARY KEY (k, day)) PARTITION BY RANGE (day);
+		CREATE TABLE ${table}_1 PARTITION OF $table FOR VALUES FROM (0) TO (10);
+		CREATE TABLE ${table}_2 PARTITION OF $table FOR VALUES FROM (20) TO (30) PARTITION BY LIST (k);
+		CREATE TABLE ${table}_2a PARTITION OF ${table}_2 FOR VALUES IN (1, 2, 3);
+		CREATE TABLE ${table}_2b PARTITION OF ${table}_2 DEFAULT;
+		GRANT ALL ON $table TO app");
+}
+$c->sql(1, q{SELECT fragaffinity.distribute_table('parted', 'k', fragments => 3)});
+my $nowhere = SameAnswers->new($c, { parted => 'plain_parted' }, "TRUNCATE parted; SET ROLE app;\n");
+my @nowhere = map { my $rows = $_; map { ("INSERT INTO parted AS x $rows ON CONFLICT $_ RETURNING x.v", 'TABLE parted') } '(k, day) DO NOTHING', 'DO NOTHING', "(k, day) DO UPDATE SET v = x.v || excluded.v WHERE x.day > 0" }
+	"VALUES (1, 15, 'a')", "VALUES (2, 5, 'b'), (3, 15, 'c')", "VALUES (1, NULL, 'd')", "VALUES (NULL, 5, 'e')", "VALUES (NULL, 25, 'f')", "VALUES (4, 25, 'g')",
+	"SELECT i, 5 * i, 'h' FROM generate_series(1, 3) i", "SELECT NULL::int, 25, 'i' FROM generate_series(1, 2)", "SELECT 5, 15, 'j' WHERE false";
+my $prepared = join(";\n", 'PREPARE u (int, int) AS INSERT INTO parted VALUES ($1, $2) ON CONFLICT (k, day) DO NOTHING', (map { "EXECUTE u ($_)" } '1, 5', '1, 15', 'NULL, 5', '1, NULL', '2, 25', '1, 15', '1, 15', 'NULL, 25', '3, 5'), 'DEALLOCATE u');
+for my $form ('alone', 'undone')
+{
+	$nowhere->same($_, "$form, node $_: rows without a partition", $forms{$form}, @nowhere, $form eq 'alone' ? $prepared : ()) for 1 .. 3;
+}
+# By a view, a row that its condition hides is not changed, where PostgreSQL says so.
+for my $table ('d', 'p')
+{
+	$c->sql($_, "CREATE VIEW v_$table WITH (security_invoker) AS SELECT k, id, n FROM $table WHERE n > 5;
+		CREATE VIEW all_$table WITH (security_invoker) AS SELECT k, id, n FROM $table") for $table eq 'd' ? 1 .. 3 : 1;
+}
+$c->sql(1, 'TRUNCATE d, p; INSERT INTO p SELECT i, 1, 2 FROM generate_series(1, 6) i; INSERT INTO d SELECT i, 1, 2 FROM generate_series(1, 6) i');
+for my $rows ((map { "VALUES ($_, 1, 9)" } 1 .. 6), 'VALUES (1, 1, 9), (2, 1, 9), (3, 1, 9), (4, 1, 9)', 'SELECT i, 1, 9 FROM generate_series(1, 6) i')
+{
+	my ($plain) = $c->fails(1, "INSERT INTO v_p $rows ON CONFLICT (k, id) DO UPDATE SET n = 7");
+	for my $i (1 .. 3)
+	{
+		my ($code, $err) = $c->fails($i, "INSERT INTO v_d $rows ON CONFLICT (k, id) DO UPDATE SET n = 7");
+		ok($code eq $plain || ($code eq '42P10' && $err =~ /HINT:.*by a view/), "node $i, by a view: $rows") or diag($err);
+		is($c->sql($i, "BEGIN; INSERT INTO all_d $rows ON CONFLICT (k, id) DO UPDATE SET n = 7 RETURNING n; ROLLBACK"),
+			$c->sql(1, "BEGIN; INSERT INTO all_p $rows ON CONFLICT (k, id) DO UPDATE SET n = 7 RETURNING n; ROLLBACK"), 'by one that hides none');
+	}
+}
 my $text = $c->sql(1, "EXPLAIN (COSTS OFF) $merges[0]");
 like($text, qr/Row by Row/, 'MERGE goes so');
 like($c->sql(1, "EXPLAIN (COSTS OFF) $upserts[0]"), qr/Row by Row/, 'and INSERT ... SELECT');
