@@ -27,6 +27,7 @@
 #include "utils/xid8.h"
 
 #include "catalog/map.h"
+#include "catalog/table_text.h"
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "core/spi.h"
@@ -338,13 +339,18 @@ fa_map_memo(Oid relid, Oid part)
 static List *
 map_query(const char *condition)
 {
-	FaRows	   *rows = fa_spi_rows("SELECT fragment, table_id, bucket::oid, "
-								   "leaf::oid, owner, version, changed_xid, home::oid "
-								   "FROM fragaffinity.fragment WHERE %s "
-								   "ORDER BY fragment", condition);
+	FaDdlState	state;
+	FaRows	   *rows;
 	int			self = fa_node_self();
 	List	   *list = NIL;
 
+	/* whoever copies rows need not have rights on our catalog */
+	fa_ddl_begin(&state);
+	rows = fa_spi_rows("SELECT fragment, table_id, bucket::oid, "
+					   "leaf::oid, owner, version, changed_xid, home::oid "
+					   "FROM fragaffinity.fragment WHERE %s "
+					   "ORDER BY fragment", condition);
+	fa_ddl_end(&state);
 	for (int i = 0; i < rows->nrows; i++)
 	{
 		char	  **v = rows->value[i];

@@ -283,8 +283,8 @@ check_drop(DropStmt *stmt, FaDdlPlan *plan)
 		if (stmt->removeType != OBJECT_INDEX || table_of(rel) != root)
 			fa_ddl_check_drop(rel);
 		if (stmt->concurrent || list_length(stmt->objects) > 1)
-			fa_ddl_refuse(stmt->concurrent ? "DROP INDEX CONCURRENTLY" : "DROP INDEX of several",
-						  root, "Drop each index by a statement of its own, without CONCURRENTLY.");
+			fa_ddl_refuse(stmt->concurrent ? "DROP INDEX CONCURRENTLY" : "DROP INDEX of several", root,
+						  "Drop each index by a statement of its own, without CONCURRENTLY.");
 		if (index_is_unique(rel))
 		{
 			plan->reshaped = root;
