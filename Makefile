@@ -28,6 +28,7 @@ OBJS = \
 	src/core/stop_point.o \
 	src/core/target.o \
 	src/node/act_as.o \
+	src/node/cluster_join.o \
 	src/node/cluster_part.o \
 	src/node/cluster_xact.o \
 	src/node/copy_lines.o \

@@ -9,6 +9,7 @@
  *
  *	  SET fragaffinity.act_as = 'role'
  *	  SET fragaffinity.act_as TO DEFAULT
+ *	  SET fragaffinity.act_as = ''			as the node: a superuser's maintenance
  *
  * which is no setting, and holds for the rest of the transaction, or until the
  * savepoint is undone in which it was said.

@@ -34,7 +34,20 @@ typedef struct FaPart
 	Oid			user;
 	FaUse		use;
 	bool		changes;		/* rows, soon: all roles use it from now on */
+	FaConn	   *joined;			/* for work of our own (cluster_join.h), or NULL */
 } FaPart;
+
+/* Has it work of our own, which is prepared whatever else was done? */
+static inline bool
+fa_part_is_own(const FaPart *part)
+{
+	return !part->fdw || part->joined != NULL;
+}
+
+/* in cluster_xact.c: of FaPart, of this transaction */
+extern List *fa_xact_parts(void);
+/* Its session as a connection that lives as long as the part. */
+extern FaConn *fa_part_borrow(FaPart *part, PGconn *pg);
 
 /*
  * Prepares all parts under gid:node, with :user behind it for a session of

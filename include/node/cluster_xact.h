@@ -54,17 +54,8 @@ typedef enum FaUse
  */
 extern void fa_xact_note_use(Oid foreign_table, Oid user, FaUse use);
 
-/*
- * The role whose session at a server the user uses: the one that this transaction
- * has locked or changed rows in, by any role, or is about to; else his own; that of
- * the session's user when he has none and may not log in.  Another's session acts
- * as him (role_session.h).
- */
-extern Oid	fa_xact_session(Oid server, Oid user);
 /* After the session was opened: rows are about to be changed in it. */
 extern void fa_xact_claim(Oid foreign_table, Oid user);
-/* Who the user is at the server, by his mapping if he has one. */
-extern const char *fa_xact_mapped_role(Oid server, Oid user);
 
 /* Has this transaction used other nodes?  Also in a subtransaction that has ended. */
 extern bool fa_xact_has_parts(void);

@@ -85,8 +85,12 @@ extern bool fa_fdw_may_group(PlannerInfo *root, RelOptInfo *grouped_rel, void *e
 extern void fa_fdw_pass_settings(Oid foreign_table, Oid user);
 /* Likewise, as of which mark (fdw_as_of.h) the session reads from now on. */
 extern void fa_fdw_tell_as_of(int node, Oid user, int mark);
-/* Likewise, whom the role's session acts as from now on (act_as.h). */
+/* Likewise, whom the role's session acts as from now on (act_as.h): a role, or the node. */
+#define FA_ACTS_AS_NODE ((Oid) 1)	/* no role has it */
 extern void fa_fdw_tell_role(Oid foreign_table, Oid role, Oid user);
+/* Does it act as the node?  And, when it has been told by other means: as itself. */
+extern bool fa_fdw_acts_as_node(int node, Oid role);
+extern void fa_fdw_acts_as_itself(int node, Oid role);
 
 /* in fdw_callback.c */
 

@@ -18,6 +18,7 @@ typedef struct FaConn
 	PGconn	   *pg;
 	int			node;
 	char	   *name;			/* for messages */
+	bool		borrowed;		/* from postgres_fdw, which closes it */
 } FaConn;
 
 #define FA_CONNECT_TIMEOUT_MS 5000

@@ -6,13 +6,23 @@
  * user, the owner of a view or of a SECURITY DEFINER function.  One would not see what
  * another has changed in the same transaction, and wait for its locks forever.  So
  * from the first change or row lock on, all roles use the session in which that is
- * (fa_xact_session()), and before a command for another than the one before, the peer
+ * (fa_role_session()), and before a command for another than the one before, the peer
  * is told whose it is (act_as.h).  Until then each reads in its own.
  */
 #ifndef FA_NODE_ROLE_SESSION_H
 #define FA_NODE_ROLE_SESSION_H
 
 #include "nodes/execnodes.h"
+
+/*
+ * The role whose session at a server the user uses: the one that this transaction
+ * has locked or changed rows in, by any role, or is about to; else his own; that of
+ * the session's user when he has none and may not log in.  Another's session acts
+ * as him.
+ */
+extern Oid	fa_role_session(Oid server, Oid user);
+/* Who the user is at the server, by his mapping if he has one. */
+extern const char *fa_role_mapped(Oid server, Oid user);
 
 /* Has any session acted as another role in this transaction?  Cheap. */
 extern bool fa_roles_act(void);
@@ -22,6 +32,9 @@ extern bool fa_roles_act(void);
  * command for the user: has it act as him.  Cheap while each has his own.
  */
 extern void fa_role_act(Oid foreign_table, Oid session, Oid user);
+
+/* Likewise, for work of our own: has it act as the node. */
+extern void fa_role_act_node(Oid foreign_table, Oid session);
 
 /* A scan for the user has begun in the role's session; or begins again in it. */
 extern void fa_role_scan_begin(ForeignScanState *node, Oid session, Oid user);

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_authid.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "nodes/value.h"
@@ -26,7 +27,7 @@ static bool acted = false;		/* in this transaction */
 static void
 act_as_set(const char *name, const char *value, GucAction action)
 {
-	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, action, true, 0,
+	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, action, true, 0,
 							 false);
 }
 
@@ -78,6 +79,18 @@ act_as_xact(XactEvent event, void *arg)
 	}
 }
 
+/* What connections of our own begin with, and what it must not keep of a role's. */
+static void
+act_as_node(void)
+{
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, SECURITY_LOCAL_USERID_CHANGE);
+	act_as_set("fragaffinity.maintenance", "on", GUC_ACTION_LOCAL);
+	act_as_set("fragaffinity.as_of", "0", GUC_ACTION_LOCAL);
+	act_as_set("row_security", "on", GUC_ACTION_LOCAL);
+	act_as_set("lock_timeout", "0", GUC_ACTION_LOCAL);
+	act_as_set("timezone", GetConfigOptionResetString("timezone"), GUC_ACTION_LOCAL);
+}
+
 /* NULL: as itself. */
 static const char *
 act_as_role(VariableSetStmt *stmt)
@@ -123,7 +136,10 @@ fa_act_as(Node *statement, ProcessUtilityContext context)
 	fa_act_as_end();
 	act_as_settings(GUC_ACTION_LOCAL);
 	acted = true;
-	if (role)
+	act_as_set("fragaffinity.maintenance", "off", GUC_ACTION_LOCAL);
+	if (role && role[0] == '\0')
+		act_as_node();
+	else if (role)
 		SetUserIdAndSecContext(get_role_oid(role, false),
 							   SECURITY_LOCAL_USERID_CHANGE);
 	return true;

@@ -29,8 +29,6 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_type.h"
-#include "catalog/pg_user_mapping.h"
-#include "commands/defrem.h"
 #include "foreign/fdwapi.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
@@ -40,14 +38,13 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "core/format.h"
 #include "core/settings.h"
 #include "core/shmem.h"
 #include "core/spi.h"
-#include "node/act_as.h"
+#include "node/cluster_join.h"
 #include "node/cluster_part.h"
 #include "node/cluster_xact.h"
 #include "node/fdw.h"
@@ -103,7 +100,25 @@ cluster_add_conn(FaConn *conn, bool enlisted)
 					 PQbackendPID(conn->pg));
 }
 
-/* Our own connection to a node in this transaction, or NULL. */
+List *
+fa_xact_parts(void)
+{
+	return parts;
+}
+
+FaConn *
+fa_part_borrow(FaPart *part, PGconn *pg)
+{
+	FaConn	   *conn = MemoryContextAllocZero(cluster_memory(), sizeof(FaConn));
+
+	conn->pg = pg;
+	conn->node = part->node;
+	conn->name = MemoryContextStrdup(cluster_memory(), fa_node_name(part->node));
+	conn->borrowed = true;
+	return conn;
+}
+
+/* A connection to a node for our own work in this transaction, or NULL. */
 static FaConn *
 cluster_conn(int node)
 {
@@ -116,7 +131,7 @@ cluster_conn(int node)
 		if (!part->fdw && part->node == node)
 			return part->conn;
 	}
-	return NULL;
+	return fa_join_conn(node);
 }
 
 static void
@@ -136,7 +151,7 @@ cluster_check_connected(void)
 	ListCell   *lc;
 
 	foreach(lc, parts)
-		if (!((FaPart *) lfirst(lc))->fdw)
+		if (fa_part_is_own(lfirst(lc)))
 			cluster_check_allowed();
 }
 
@@ -242,22 +257,6 @@ fa_xact_lock_cluster(void)
 					   LockTimeout, lock);
 }
 
-/* Who it is at the peer. */
-static const char *
-cluster_mapped_role(UserMapping *mapping)
-{
-	ListCell   *lc;
-
-	foreach(lc, mapping->options)
-	{
-		DefElem    *def = lfirst(lc);
-
-		if (strcmp(def->defname, "user") == 0)
-			return defGetString(def);
-	}
-	return GetUserNameFromId(mapping->userid, false);
-}
-
 static FaPart *
 cluster_fdw_part(Oid server, Oid user)
 {
@@ -285,7 +284,7 @@ cluster_fdw_part(Oid server, Oid user)
 			return part;
 	}
 	session = fa_fdw_mapping_session(mapping);
-	fa_peer_use_note(node, cluster_mapped_role(mapping),
+	fa_peer_use_note(node, fa_role_mapped(server, user),
 					 session ? PQbackendPID(session) : 0);
 	part = cluster_add_part(node);
 	part->fdw = true;
@@ -313,40 +312,6 @@ fa_xact_note_use(Oid foreign_table, Oid user, FaUse use)
 	part->use = Max(part->use, use);
 }
 
-/* The mapping by which the user gets a session of postgres_fdw; InvalidOid: none. */
-static Oid
-cluster_mapping(Oid server, Oid user)
-{
-	Oid			mapping = GetSysCacheOid2(USERMAPPINGUSERSERVER, Anum_pg_user_mapping_oid,
-										  ObjectIdGetDatum(user),
-										  ObjectIdGetDatum(server));
-
-	return OidIsValid(mapping) ? mapping :
-		GetSysCacheOid2(USERMAPPINGUSERSERVER, Anum_pg_user_mapping_oid,
-						ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(server));
-}
-
-Oid
-fa_xact_session(Oid server, Oid user)
-{
-	ListCell   *lc;
-
-	foreach(lc, parts)
-	{
-		FaPart	   *part = lfirst(lc);
-
-		if (!part->fdw || part->server != server ||
-			(!part->changes && part->use < FA_USE_LOCK))
-			continue;
-		return part->user == user || part->mapping == cluster_mapping(server, user) ?
-			user : part->user;
-	}
-	/* parts that go on from here are finished by whoever finishes this one */
-	return fa_act_as_used() || (!OidIsValid(cluster_mapping(server, user)) &&
-								!fa_role_may_log_in(user)) ?
-		GetSessionUserId() : user;
-}
-
 void
 fa_xact_claim(Oid foreign_table, Oid user)
 {
@@ -356,14 +321,6 @@ fa_xact_claim(Oid foreign_table, Oid user)
 	part = cluster_fdw_part(GetForeignServerIdByRelId(foreign_table), user);
 	if (part)
 		part->changes = true;
-}
-
-const char *
-fa_xact_mapped_role(Oid server, Oid user)
-{
-	return OidIsValid(cluster_mapping(server, user)) ?
-		cluster_mapped_role(GetUserMapping(user, server)) :
-		GetUserNameFromId(user, false);
 }
 
 bool
@@ -388,10 +345,10 @@ cluster_choose_parts(void)
 	{
 		FaPart	   *part = lfirst(lc);
 
-		own = own || !part->fdw;
-		if (!part->fdw || part->use == FA_USE_WRITE)
+		own = own || fa_part_is_own(part);
+		if (fa_part_is_own(part) || part->use == FA_USE_WRITE)
 			written++;
-		if (!part->fdw || part->use >= FA_USE_LOCK)
+		if (fa_part_is_own(part) || part->use >= FA_USE_LOCK)
 			held++;
 	}
 	/* after DROP EXTENSION CASCADE there is nowhere to decide */
@@ -405,7 +362,8 @@ cluster_choose_parts(void)
 	{
 		FaPart	   *part = lfirst(lc);
 
-		if (part->fdw && (!fa_atomic_commit || part->use < FA_USE_LOCK))
+		if (!fa_part_is_own(part) &&
+			(!fa_atomic_commit || part->use < FA_USE_LOCK))
 			parts = foreach_delete_current(parts, lc);
 	}
 	return true;
@@ -451,7 +409,7 @@ cluster_refuse_prepare(void)
 	{
 		FaPart	   *part = lfirst(lc);
 
-		if (part->fdw && part->use == FA_USE_READ)
+		if (!fa_part_is_own(part) && part->use == FA_USE_READ)
 			continue;			/* postgres_fdw refuses by itself */
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -78,7 +78,7 @@ fdw_change_user(ResultRelInfo *rri, EState *estate)
 static Oid
 fdw_begin_session(ResultRelInfo *rri, EState *estate)
 {
-	return fa_xact_session(GetForeignServerIdByRelId(RelationGetRelid(rri->ri_RelationDesc)),
+	return fa_role_session(GetForeignServerIdByRelId(RelationGetRelid(rri->ri_RelationDesc)),
 						   fdw_change_user(rri, estate));
 }
 
@@ -336,7 +336,7 @@ FaConn *
 fa_fdw_conn(Oid foreign_table)
 {
 	Oid			server = GetForeignServerIdByRelId(foreign_table);
-	Oid			session = fa_xact_session(server, GetUserId());
+	Oid			session = fa_role_session(server, GetUserId());
 	PGconn	   *pg = fa_fdw_session(session, server);
 	FaConn	   *conn;
 
@@ -378,7 +378,7 @@ fdw_truncate(List *rels, DropBehavior behavior, bool restart_seqs)
 	Oid			session;
 
 	GetUserIdAndSecContext(&user, &sec_context);
-	session = fa_xact_session(server, user);
+	session = fa_role_session(server, user);
 	/* it opens the session and then waits for locks, with nothing between */
 	if (fa_fdw_session(session, server))
 		fa_xact_note_use(relid, session, FA_USE_READ);
@@ -390,11 +390,33 @@ fdw_truncate(List *rels, DropBehavior behavior, bool restart_seqs)
 	fa_xact_note_use(relid, session, FA_USE_WRITE);
 }
 
+/*
+ * Where an administrator has set use_remote_estimate, planning asks in the session of
+ * the planning role, and the peer may run functions for that.
+ */
+static void
+fdw_before_estimates(RelOptInfo *rel, Oid foreign_table)
+{
+	Oid			user = fa_fdw_user(rel->userid);
+	Oid			server = GetForeignServerIdByRelId(foreign_table);
+	List	   *options = list_concat_copy(GetForeignServer(server)->options,
+										   GetForeignTable(foreign_table)->options);
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		if (strcmp(((DefElem *) lfirst(lc))->defname, "use_remote_estimate") == 0)
+			fa_role_act(foreign_table, user, user);
+	}
+}
+
 static void
 fdw_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid foreign_table)
 {
 	List	   *kept = fa_fdw_keep_conditions(root, rel, rel->baserestrictinfo);
 
+	if (fa_roles_act())
+		fdw_before_estimates(rel, foreign_table);
 	base->GetForeignRelSize(root, rel, foreign_table);
 	fa_fdw_conditions_kept(kept, NIL);
 }

@@ -22,7 +22,7 @@ static Oid
 analyze_session(Relation rel)
 {
 	Oid			owner = rel->rd_rel->relowner;
-	Oid			session = fa_xact_session(GetForeignServerIdByRelId(RelationGetRelid(rel)),
+	Oid			session = fa_role_session(GetForeignServerIdByRelId(RelationGetRelid(rel)),
 										  owner);
 
 	fa_role_act(RelationGetRelid(rel), session, owner);

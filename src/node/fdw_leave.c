@@ -37,6 +37,7 @@
 #include "node/cluster_xact.h"
 #include "node/fdw.h"
 #include "node/fdw_leave.h"
+#include "node/role_session.h"
 
 #define ROWS "fragaffinity_rows"
 
@@ -153,7 +154,7 @@ leaving_take(Leaving *update, ResultRelInfo *rri, TupleTableSlot *plan_slot)
 		elog(ERROR, "foreign table \"%s\" leads to no node's row",
 			 RelationGetRelationName(rri->ri_RelationDesc));
 	/* fa_fdw_before_change() has come first */
-	session = fa_xact_session(GetForeignServerIdByRelId(relid), update->user);
+	session = fa_role_session(GetForeignServerIdByRelId(relid), update->user);
 	n = fa_fdw_exec(node, session,
 					fa_take_row_sql(relid, (ItemPointer) DatumGetPointer(ctid)));
 	fa_xact_note_use(relid, session, FA_USE_WRITE);

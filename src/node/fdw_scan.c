@@ -73,7 +73,7 @@ fdw_begin_scan(ForeignScanState *node, int eflags)
 		return;
 	}
 	relid = fdw_scan_table(node, &user);
-	session = fa_xact_session(GetForeignServerIdByRelId(relid), user);
+	session = fa_role_session(GetForeignServerIdByRelId(relid), user);
 	fdw_begin_as(node, eflags, session);
 	fa_fdw_prepare_session(relid, session, user);
 	fa_xact_note_use(relid, session,

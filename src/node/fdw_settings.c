@@ -23,6 +23,7 @@
 #include "node/cluster_xact.h"
 #include "node/fdw.h"
 #include "node/node.h"
+#include "node/role_session.h"
 #include "node/vouch.h"
 
 /* A session that has been told in this transaction. */
@@ -144,12 +145,31 @@ fa_fdw_tell_role(Oid foreign_table, Oid role, Oid user)
 	session->acting = InvalidOid;
 	if (user == role)
 		fa_fdw_exec(node, role, "SET " FA_ACT_AS " TO DEFAULT");
+	else if (user == FA_ACTS_AS_NODE)
+	{
+		fa_vouch_for_session(server, role);
+		fa_fdw_exec(node, role, "SET " FA_ACT_AS " = ''");
+		session->lock_timeout = -1;
+		session->as_of = 0;
+	}
 	else
 	{
 		fa_vouch_for_session(server, role);
 		fa_fdw_exec(node, role,
 					psprintf("SET " FA_ACT_AS " = %s",
-							 quote_literal_cstr(fa_xact_mapped_role(server, user))));
+							 quote_literal_cstr(fa_role_mapped(server, user))));
 	}
 	session->acting = user;
+}
+
+bool
+fa_fdw_acts_as_node(int node, Oid role)
+{
+	return told_session(node, role)->acting == FA_ACTS_AS_NODE;
+}
+
+void
+fa_fdw_acts_as_itself(int node, Oid role)
+{
+	told_session(node, role)->acting = role;
 }

@@ -35,7 +35,7 @@ remote_conn_reset(void *arg)
 {
 	FaConn	   *conn = arg;
 
-	if (conn->pg)
+	if (conn->pg && !conn->borrowed)
 		PQfinish(conn->pg);
 	conn->pg = NULL;
 }

@@ -10,6 +10,10 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_user_mapping.h"
+#include "commands/defrem.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
 #include "nodes/plannodes.h"
 #include "storage/proc.h"
 #include "utils/hsearch.h"
@@ -17,6 +21,8 @@
 #include "utils/syscache.h"
 
 #include "core/fa_compat.h"
+#include "node/act_as.h"
+#include "node/cluster_part.h"
 #include "node/fdw.h"
 #include "node/fdw_routine.h"
 #include "node/role_session.h"
@@ -63,6 +69,13 @@ fa_role_act(Oid foreign_table, Oid session, Oid user)
 		roles_begin_to_act();
 	if (fa_roles_act())
 		fa_fdw_tell_role(foreign_table, session, user);
+}
+
+void
+fa_role_act_node(Oid foreign_table, Oid session)
+{
+	roles_begin_to_act();
+	fa_fdw_tell_role(foreign_table, session, FA_ACTS_AS_NODE);
 }
 
 void
@@ -145,4 +158,54 @@ fa_role_session_forget(void)
 		hash_destroy(scans);
 	scans = NULL;
 	acting_in = InvalidLocalTransactionId;
+}
+
+/* The mapping by which the user gets a session of postgres_fdw; InvalidOid: none. */
+static Oid
+role_mapping(Oid server, Oid user)
+{
+	Oid			mapping = GetSysCacheOid2(USERMAPPINGUSERSERVER, Anum_pg_user_mapping_oid,
+										  ObjectIdGetDatum(user),
+										  ObjectIdGetDatum(server));
+
+	return OidIsValid(mapping) ? mapping :
+		GetSysCacheOid2(USERMAPPINGUSERSERVER, Anum_pg_user_mapping_oid,
+						ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(server));
+}
+
+const char *
+fa_role_mapped(Oid server, Oid user)
+{
+	ListCell   *lc;
+
+	foreach(lc, OidIsValid(role_mapping(server, user)) ?
+			GetUserMapping(user, server)->options : NIL)
+	{
+		DefElem    *def = lfirst(lc);
+
+		if (strcmp(def->defname, "user") == 0)
+			return defGetString(def);
+	}
+	return GetUserNameFromId(user, false);
+}
+
+Oid
+fa_role_session(Oid server, Oid user)
+{
+	ListCell   *lc;
+
+	foreach(lc, fa_xact_parts())
+	{
+		FaPart	   *part = lfirst(lc);
+
+		if (!part->fdw || part->server != server ||
+			(!part->changes && part->use < FA_USE_LOCK))
+			continue;
+		return part->user == user || part->mapping == role_mapping(server, user) ?
+			user : part->user;
+	}
+	/* parts that go on from here are finished by whoever finishes this one */
+	return fa_act_as_used() || (!OidIsValid(role_mapping(server, user)) &&
+								!fa_role_may_log_in(user)) ?
+		GetSessionUserId() : user;
 }

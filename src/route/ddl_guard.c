@@ -33,7 +33,9 @@
 #include "core/fa_compat.h"
 #include "core/settings.h"
 #include "core/shmem.h"
+#include "node/cluster_join.h"
 #include "route/ddl_guard.h"
+#include "route/hooks.h"
 
 void		(*fa_guard_stop_database) (Oid dbid) = NULL;
 
@@ -149,6 +151,23 @@ guard_wait_for_moves(const FaDdlPlan *plan, bool cluster_locked)
 	fa_ddl_end(&state);
 }
 
+/* Is the statement all of its transaction, as far as can be known? */
+static bool
+guard_is_alone(void)
+{
+	return !IsTransactionBlock() && fa_hooks_in_commands() == 1 && fa_hooks_begun() == 1;
+}
+
+static void
+guard_join(void)
+{
+	FaDdlState	state;
+
+	fa_ddl_begin(&state);
+	fa_xact_join();
+	fa_ddl_end(&state);
+}
+
 /*
  * Finds out what is to be done, and if it concerns other nodes, once more when the
  * cluster is ours: others' DDL may have been waited for, and have gathered or dropped
@@ -157,9 +176,13 @@ guard_wait_for_moves(const FaDdlPlan *plan, bool cluster_locked)
 static void
 guard_begin(Node *statement, FaDdlPlan *plan)
 {
+	bool		alone = guard_is_alone();	/* before statements of our own */
+
 	guard_check(statement, plan);
 	if (plan->action == FA_DDL_PASS && plan->dropped == NIL && plan->rights == NIL)
 		return;
+	if (!alone)
+		guard_join();
 	guard_wait_for_moves(plan, false);
 	fa_ddl_everywhere_begin();
 	AcceptInvalidationMessages();
@@ -283,6 +306,9 @@ fa_guard_after(const char *query_string, PlannedStmt *pstmt, FaDdlPlan *plan)
 		CommandCounterIncrement();
 	foreach(lc, plan->rights)
 		fa_ddl_copy_rights(lfirst_oid(lc));
+	/* not of what is part of another one, for which peers may be at work */
+	if (!fa_maintenance)
+		fa_join_end();
 }
 
 static void

@@ -147,24 +147,26 @@ $c->sql(1, 'ALTER TABLE t ADD PRIMARY KEY (id)');
 is(($c->fails(1, "BEGIN ISOLATION LEVEL REPEATABLE READ; $_"))[0], '25001', "nor what changes it besides: $_")
   for 'ALTER TABLE t DROP CONSTRAINT t_pkey';
 
-# Rows of other nodes are used in other sessions there than those that change the
-# table, so one transaction cannot do both.  It is told so, and not to retry.
 $c->sql(1, q{DROP TABLE o; CREATE TABLE o (id int PRIMARY KEY, n int); INSERT INTO o SELECT i, i FROM generate_series(1, 60) i;
 	SELECT fragaffinity.distribute_table('o', 'id', 6); SELECT fragaffinity.configure('deadlock_wait', '200ms')});
-for my $sql ('ALTER TABLE o ADD m int; UPDATE o SET m = 1', 'ALTER TABLE o ADD m int; SELECT count(*) FROM o',
-	'CREATE INDEX ON o (n); UPDATE o SET n = 2', 'ALTER TABLE o ADD m int; INSERT INTO o SELECT i, i FROM generate_series(100, 140) i')
+# Where postgres_fdw keeps its sessions to itself, rows of other nodes are used in others
+# than those that change the table, so one transaction cannot do both.  It is told so,
+# and not to retry.  (Else: 417_ddl_rows.)
+my $joins = $c->sql(1, 'SHOW server_version_num') < 160000;
+for my $sql ($joins ? () : ('ALTER TABLE o ADD m int; UPDATE o SET m = 1', 'ALTER TABLE o ADD m int; SELECT count(*) FROM o',
+	'CREATE INDEX ON o (n); UPDATE o SET n = 2', 'ALTER TABLE o ADD m int; INSERT INTO o SELECT i, i FROM generate_series(100, 140) i'))
 {
 	my ($code, $err) = $c->fails(2, "BEGIN; $sql; COMMIT");
 	is($code, '55006', "DDL, then rows: $sql");
 	like($err, qr/waits for itself on another node.*HINT:  Change a table's definition in a transaction of its own/s, 'with what to do');
 }
-for my $sql ('SELECT count(*) FROM o; ALTER TABLE o ADD m int', 'SELECT count(*) FROM o; DROP TABLE o', 'SELECT count(*) FROM o; ALTER TABLE o ADD UNIQUE (id, n)')
+for my $sql ($joins ? () : ('SELECT count(*) FROM o; ALTER TABLE o ADD m int', 'SELECT count(*) FROM o; DROP TABLE o', 'SELECT count(*) FROM o; ALTER TABLE o ADD UNIQUE (id, n)'))
 {
 	my ($code, $err) = $c->fails(2, "BEGIN; $sql; COMMIT");
 	is($code, '55006', "rows, then DDL: $sql");
 	like($err, qr/cannot \w+ "o" because this transaction has used it on other nodes.*HINT:  Change/s, 'with what to do');
 }
-for my $sql ('UPDATE o SET n = 3; ALTER TABLE o ADD m int', 'UPDATE o SET n = 3; CREATE INDEX ON o (n)')
+for my $sql ($joins ? () : ('UPDATE o SET n = 3; ALTER TABLE o ADD m int', 'UPDATE o SET n = 3; CREATE INDEX ON o (n)'))
 {
 	my ($code, $err) = $c->fails(2, "BEGIN; $sql; COMMIT");
 	is($code, '55006', "changed rows, then DDL: $sql");

@@ -97,7 +97,7 @@ $oracle->same($_, 'under policies', $forms{alone}, map { ($_, 'TABLE d') } (map 
 # plans
 my $plan = $c->sql(2, 'EXPLAIN (VERBOSE, COSTS OFF) WITH a AS (DELETE FROM d WHERE k < 3 RETURNING k), u AS (INSERT INTO d (k) SELECT k + 1 FROM a ON CONFLICT (k, id) DO UPDATE SET n = 0 RETURNING k, n) SELECT * FROM u');
 like($plan, qr/CTE u\n\s+->  Custom Scan \(Row by Row\)\n\s+Output: k, n\n\s+Insert on: public.d\n\s+Conflict Resolution: UPDATE\n\s+Conflict Arbiter Columns: k, id\n\s+->  CTE Scan on a/, 'EXPLAIN shows what is upserted, and of what');
-$plan = $c->sql(2, 'BEGIN; EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) WITH u AS (INSERT INTO d (k) SELECT generate_series(90, 94) ON CONFLICT (k, id) DO NOTHING) SELECT 1; ROLLBACK');
+$plan = $c->sql(2, 'BEGIN; EXPLAIN (ANALYZE, BUFFERS OFF, COSTS OFF, TIMING OFF, SUMMARY OFF) WITH u AS (INSERT INTO d (k) SELECT generate_series(90, 94) ON CONFLICT (k, id) DO NOTHING) SELECT 1; ROLLBACK');
 like($plan, qr/Row by Row\) \(actual rows=0\.?0* loops=1\)\n\s+Insert on: d\n\s+Conflict Resolution: NOTHING\n.*\n\s+->  .*\(actual rows=5/, 'and EXPLAIN ANALYZE what was done');
 unlike($c->sql(1, 'EXPLAIN (COSTS OFF) WITH u AS (INSERT INTO d (k) VALUES (' . $c->sql(1, q{SELECT min(i) FROM generate_series(1, 50) i WHERE (SELECT owner FROM fragaffinity.fragments WHERE bucket = ('d_b' || fragaffinity.bucket_of('d', i))::regclass) = 'n1'})
 	  . ') ON CONFLICT (k, id) DO NOTHING) SELECT 1'), qr/Row by Row/, 'what is here goes straight to its heap');
