@@ -296,10 +296,16 @@ token_new(void)
 	return token;
 }
 
-/* As superuser, whoever the client is: it is our word. */
+/*
+ * As superuser, whoever the client is: it is our word.  By parameters: others who may
+ * read all of pg_stat_activity must not learn the secret.
+ */
 static void
 vouch_say(int node, const char *token, const char *secret)
 {
+	static const char sql[] = "SELECT fragaffinity.vouch($1, $2)";
+	const char *values[] = {token, secret};
+	PGresult   *res;
 	Oid			user;
 	int			sec_context;
 	FaConn	   *conn;
@@ -308,8 +314,12 @@ vouch_say(int node, const char *token, const char *secret)
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
 						   sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	conn = fa_remote_connect(node, FA_CONNECT_TIMEOUT_MS);
-	fa_remote_exec(conn, FA_CONNECT_TIMEOUT_MS, "SELECT fragaffinity.vouch('%s', '%s')",
-				   token, secret);
+	if (!PQsendQueryParams(conn->pg, sql, lengthof(values), NULL, values, NULL, NULL, 0))
+		fa_remote_raise(conn, NULL, sql);
+	res = fa_remote_last_result(conn, FA_CONNECT_TIMEOUT_MS);
+	if (!fa_remote_succeeded(res))
+		fa_remote_raise(conn, res, sql);
+	PQclear(res);
 	fa_remote_close(conn);
 	SetUserIdAndSecContext(user, sec_context);
 }
